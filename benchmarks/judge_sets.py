@@ -33,6 +33,7 @@ from micronas.judge.recipe import Recipe, RecipeFile
 from micronas.judge.rows import StoredPrompt, VerdictRow
 from micronas.judge.sample import apportion
 from micronas.judge.store import prompts_of, verdicts_of, writing
+from micronas.language.intervals import intervals
 from micronas.text import table
 from testing.arena_hard import load_arena
 
@@ -138,7 +139,9 @@ def estimates(pool: Pool, rows: Indices, models: Indices) -> Estimates:
     rng = np.random.default_rng(SEED)
     counts = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=ROUNDS)
     names = tuple(pool.models[model] for model in models)
-    return Estimates.of_samples(names, counts @ won / len(rows), scores=won.mean(axis=0))
+    samples = counts @ won / len(rows)
+    spread = (samples, samples.mean(axis=0), samples.var(axis=0))
+    return Estimates(names, won.mean(axis=0), *intervals(samples), *spread)
 
 
 def apart(pool: Pool, rows: Indices, models: Indices) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from micronas.files import text_hash
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer
 from micronas.judge.run import JudgeSettings, run
-from micronas.judge.store import spending_of, verdicts_of
+from micronas.judge.store import verdicts_of, writing
 from testing.odd_endpoint import LOST, READABLE, OddEndpoint, serving
 
 KEY = "sk-odd-0123456789abcdef"
@@ -112,6 +112,8 @@ def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
         # nothing is left to ask for
         assert run(JudgeSettings.model_validate(settings), prompts, answers, store).calls == 0
     assert short.stopped
+    with writing(store) as open_store:
+        dearest = open_store.spending().dearest
     return OddRun(
         calls=short.calls + rest.calls,
         requests=sum(endpoint.asked.values()),
@@ -119,7 +121,7 @@ def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
         forms=forms,
         limit=limit,
         usd_at_limit=short.usd,
-        most=max(spending_of(store).dearest, _MOST),
+        most=max(dearest, _MOST),
         usd=rest.usd,
         verdicts=sum(row.verdict is not None for row in verdicts_of(store)),
         leaks=tuple(p.name for p in sorted(folder.iterdir()) if KEY.encode() in p.read_bytes()),

@@ -363,6 +363,30 @@ def accuracy(
     show(found, as_json, lambda: pairs(found))
 
 
+@judge_app.command()
+def repeat(
+    store: _StorePath,
+    other: Annotated[
+        Path | None,
+        typer.Argument(help="Another run on the same answers: again, or with another rubric."),
+    ] = None,
+    judge: _JudgeName = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how often a judge says the same with places swapped, and in another run."""
+    from micronas.judge.checks import repeatability
+    from micronas.judge.store import verdicts_of
+    from micronas.text import pairs
+
+    runs = [
+        [row for row in verdicts_of(path) if judge in (None, row.judge)]
+        for path in (store, other)
+        if path is not None
+    ]
+    found = {name: vars(each) for name, each in repeatability(*runs).items()}
+    show(found, as_json, lambda: "\n".join(f"{name}\n{pairs(found[name])}\n" for name in found))
+
+
 def _in_dollars(values: Mapping[str, Any]) -> dict[str, Any]:
     from micronas.quantities import format_dollars
 

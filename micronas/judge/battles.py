@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,13 +133,6 @@ class Battles:
             raise DataError(f"no battles of model {model!r}; {nearest(model, self.models)}")
         return self.models.index(model)
 
-    def of_category(self, name: str) -> "Battles":
-        """Battles on prompts of one category; all models stay, other prompts go."""
-        wanted = np.array([category == name for category in self.category], bool)
-        if not wanted.any():
-            raise DataError(f"no prompt of category {name!r}; {nearest(name, set(self.category))}")
-        return self.of_prompts(wanted)
-
     def of_prompts(self, wanted: NDArray[np.bool_]) -> "Battles":
         """Battles on the prompts marked by a mask [prompts]; other prompts go."""
         position = np.cumsum(wanted) - 1
@@ -161,16 +155,9 @@ class Battles:
         )
 
     def _rows(self, rows: NDArray[np.bool_]) -> "Battles":
-        def cut(values: Floats | None) -> Floats | None:
-            return None if values is None else values[rows]
-
-        return replace(
-            self,
-            left=self.left[rows],
-            right=self.right[rows],
-            prompt=self.prompt[rows],
-            outcome=self.outcome[rows],
-            weight=self.weight[rows],
-            length_left=cut(self.length_left),
-            length_right=cut(self.length_right),
-        )
+        columns = ("left", "right", "prompt", "outcome", "weight", "length_left", "length_right")
+        values = {name: getattr(self, name) for name in columns}
+        kept: dict[str, Any] = {
+            name: None if each is None else each[rows] for name, each in values.items()
+        }
+        return replace(self, **kept)

@@ -27,7 +27,7 @@ from micronas.judge.pools import Pools, earlier_outcomes
 from micronas.judge.recipe import RecipeFile
 from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sources import Record, read_source
-from micronas.judge.steps import Say, StepResult, Steps, count, drop
+from micronas.judge.steps import Say, StepResult, count, drop
 from micronas.language.clusters import clusters
 from micronas.language.embedders import Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote
@@ -247,7 +247,9 @@ class Build:
             return self._embed(embedded)[np.array([place[each.id] for each in pool], np.int64)]
 
         pools = Pools.of(records, self._recipe)
-        facts: dict[str, Any] = {"available": pools.sizes()}
+        facts: dict[str, Any] = {
+            "available": {name: len(each) for name, each in pools.prompts.items()}
+        }
         if earlier is None:
             drawn = pools.evenly(vectors)
         else:

@@ -44,7 +44,7 @@ class _CategoryTable:
 
 def category_table(
     battles: Battles,
-    categories: Mapping[str, Collection[str]] | None = None,
+    categories: Mapping[str, Collection[str]],
     *,
     rounds: int = 1000,
     level: float = 0.95,
@@ -57,7 +57,7 @@ def category_table(
     Parameters
     ----------
     categories
-        Ids of the prompts of each category; by default those that the battles carry.
+        Ids of the prompts of each category; they may overlap.
     prior
         As for ``bradley_terry``. It is not zero by default, as a model easily wins all battles of
         a small category.
@@ -65,11 +65,20 @@ def category_table(
     Raises
     ------
     DataError
-        If there is no category, or one has fewer than two prompts with battles.
+        If a category has fewer than two prompts with battles.
     """
     if not 0 < level < 1:
         raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
-    parts = _parts(battles, categories)
+    parts = {
+        name: battles.of_prompts(np.array([each in ids for each in battles.prompts], bool))
+        for name, ids in categories.items()
+    }
+    for name, part in parts.items():
+        prompts = len(set(part.prompt.tolist()))
+        if prompts < 2:
+            raise DataError(
+                f"a category needs two prompts with battles or more, but {name!r} has {prompts}"
+            )
     scores, deviations, largest = [], [], np.zeros(rounds)
     seeds = np.random.SeedSequence(seed).spawn(len(parts))
     for part, child in zip(parts.values(), seeds, strict=True):
@@ -102,25 +111,3 @@ def category_table(
         width=width,
         level=level,
     )
-
-
-def _parts(
-    battles: Battles, categories: Mapping[str, Collection[str]] | None
-) -> dict[str, Battles]:
-    if categories is None:
-        names = sorted(set(battles.category) - {""})
-        parts = {name: battles.of_category(name) for name in names}
-    else:
-        parts = {
-            name: battles.of_prompts(np.array([each in ids for each in battles.prompts], bool))
-            for name, ids in categories.items()
-        }
-    if not parts:
-        raise DataError("a table by category needs prompts with a category, but none has one")
-    for name, part in parts.items():
-        prompts = len(set(part.prompt.tolist()))
-        if prompts < 2:
-            raise DataError(
-                f"a category needs two prompts with battles or more, but {name!r} has {prompts}"
-            )
-    return parts

@@ -1,7 +1,7 @@
 """Check a judge: order, constant answers, human labels."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,9 @@ from micronas.judge.manifest import Prompt
 from micronas.judge.rows import NULL_PREFIX, Answer, VerdictRow
 from micronas.judge.verdict import Scale
 from micronas.language.endpoints import estimate_tokens
+from micronas.language.intervals import intervals
 
+_ROUNDS = 2000
 _LABELS: dict[Scale, tuple[str, str]] = {3: ("[[A]]", "[[B]]"), 5: ("[[A>>B]]", "[[B>>A]]")}
 _NULL_ANSWERS = {
     f"{NULL_PREFIX}refusal": "I am sorry, but I cannot help with that.",
@@ -104,18 +106,10 @@ def null_answers(prompts: Sequence[Prompt], scale: Scale) -> list[Answer]:
 class _NullModel:
     """Result of a constant answer.
 
-    Attributes
-    ----------
-    model
-        Its name.
-    prompts, not_lost
-        Prompts with a valid verdict, and those of them on which it did not lose over both orders.
-    low
-        Lower 97.5 % bound (Clopper-Pearson) of the share not lost.
-    invalid
-        Verdicts without a label: an answer that makes a judge fail escapes its defeat.
-    fooled
-        Whether ``low``, or the share of invalid verdicts, is above what is allowed.
+    ``prompts`` have a valid verdict, and on ``not_lost`` of them it did not lose over both orders;
+    ``low`` is the lower 97.5 % bound (Clopper-Pearson) of that share. An answer that makes a judge
+    fail escapes its defeat: it ``fooled`` him where ``low`` or the share of ``invalid`` verdicts is
+    above what is allowed.
     """
 
     model: str
@@ -153,25 +147,33 @@ def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[_N
 
 
 @dataclass(frozen=True)
-class _Accuracy:
-    """Agreement of a judge with the majority of human labels.
+class Agreement:
+    """Agreement of two labellings of the same pairs of answers.
 
     Attributes
     ----------
     pairs
-        Pairs of answers that both have labelled and on which most humans agree.
-    accuracy
-        Share with the same label; an invalid verdict is a wrong one.
-    kappa
-        Cohen's kappa, invalid verdicts being a label of their own.
+        Pairs that both have labelled.
+    accuracy, kappa
+        Share with the same label, and Cohen's kappa; an invalid verdict is a label of its own.
+    accuracy_low, accuracy_high, kappa_low, kappa_high
+        95 % intervals of a bootstrap over prompts.
     """
 
     pairs: int
     accuracy: float
     kappa: float
+    accuracy_low: float
+    accuracy_high: float
+    kappa_low: float
+    kappa_high: float
 
 
-def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> _Accuracy:
+_Labels = Mapping[tuple[str, ...], float | None]
+"""Labels by pairs of answers, whose prompt comes first: 1, 0, -1, or None for an invalid one."""
+
+
+def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> Agreement:
     """Compare a judge with the label that more than half of the human judges gave.
 
     The verdicts of a judge on the same two answers, in both orders, are one label, as in
@@ -183,21 +185,72 @@ def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> _
     DataError
         If no pair has both.
     """
-    games: defaultdict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
+    games: defaultdict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
     for row in rows:
         said = games[row.prompt_id, row.model, row.baseline].setdefault(row.judge, [])
         said += [] if row.outcome is None else [float(np.sign(row.outcome - 0.5))]
-    truth, given = [], []
-    for found in games.values():
+    truth: dict[tuple[str, ...], float | None] = {}
+    given: dict[tuple[str, ...], float | None] = {}
+    for pair, found in games.items():
         labels = {who: float(np.sign(sum(each))) if each else None for who, each in found.items()}
         votes = Counter(labels[human] for human in humans if human in labels)
-        if judge in labels and votes and 2 * votes.most_common(1)[0][1] > votes.total():
-            truth.append(votes.most_common(1)[0][0])
-            given.append(labels[judge])
-    if not truth:
-        raise DataError(f"no pair is labelled by {judge!r} and by humans of {', '.join(humans)}")
-    count = len(truth)
-    same = sum(a == b for a, b in zip(truth, given, strict=True)) / count
-    expected = sum(Counter(truth)[label] * Counter(given)[label] for label in set(truth)) / count**2
-    kappa = (same - expected) / (1 - expected) if expected < 1 else 1.0
-    return _Accuracy(count, same, kappa)
+        if votes and 2 * votes.most_common(1)[0][1] > votes.total():
+            truth[pair] = votes.most_common(1)[0][0]
+        if judge in labels:
+            given[pair] = labels[judge]
+    return _agreement(given, truth, f"by {judge!r} and by humans of {', '.join(humans)}")
+
+
+def repeatability(
+    rows: Iterable[VerdictRow], other: Iterable[VerdictRow] = ()
+) -> dict[str, Agreement]:
+    """Compare the verdicts of a run with themselves: with places swapped, and in another run.
+
+    Parameters
+    ----------
+    other
+        Another run on the same answers: the same questions again, or under another rubric.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to compare.
+    """
+
+    def by_order(wanted: Iterable[VerdictRow]) -> dict[str, dict[tuple[str, ...], float | None]]:
+        found: defaultdict[str, dict[tuple[str, ...], float | None]] = defaultdict(dict)
+        for row in wanted:
+            label = None if row.outcome is None else float(np.sign(row.outcome - 0.5))
+            found[row.order][row.prompt_id, row.model, row.baseline] = label
+        return found
+
+    own, again = by_order(rows), by_order(other)
+    found = {"swapped": _agreement(own["first"], own["second"], "in both orders")}
+    if again:
+        one, two = (
+            {(*pair, order): label for order, each in run.items() for pair, label in each.items()}
+            for run in (own, again)
+        )
+        found["other run"] = _agreement(one, two, "in both runs")
+    return found
+
+
+def _agreement(one: _Labels, other: _Labels, whose: str) -> Agreement:
+    both = sorted(one.keys() & other.keys())
+    if not both:
+        raise DataError(f"agreement needs pairs that are labelled {whose}, but there is none")
+    place = {label: index for index, label in enumerate((-1.0, 0.0, 1.0, None))}
+    prompts = np.unique([pair[0] for pair in both], return_inverse=True)[1]
+    tables = np.zeros((prompts.max() + 1, 4, 4))
+    cells = [(place[one[pair]], place[other[pair]]) for pair in both]
+    np.add.at(tables, (prompts, *np.transpose(cells)), 1)
+    drawn = np.random.default_rng(0).multinomial(
+        len(tables), np.full(len(tables), 1 / len(tables)), size=_ROUNDS
+    )
+    counts = np.concatenate([tables.sum(axis=0)[None], np.tensordot(drawn, tables, 1)])
+    counts /= counts.sum(axis=(1, 2), keepdims=True)
+    same = np.trace(counts, axis1=1, axis2=2)
+    chance = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1)
+    kappa = np.divide(same - chance, 1 - chance, out=np.ones_like(same), where=chance < 1 - 1e-12)
+    bounds = [float(each) for values in (same, kappa) for each in intervals(values[1:])]
+    return Agreement(len(both), float(same[0]), float(kappa[0]), *bounds)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,22 +105,14 @@ def _signature(grams: _Grams) -> _Grams:
     return np.asarray(hashed.min(axis=1), np.uint64).reshape(_BANDS, _ROWS)
 
 
-class _Rarity:
-    """Inverse document frequency of hashed n-grams."""
-
-    def __init__(self, grams: _Grams, weights: NDArray[np.float64]) -> None:
-        self._grams, self._weights = grams, weights
-
-    def total(self, grams: _Grams) -> float:
-        return float(self._weights[np.searchsorted(self._grams, grams)].sum())
-
-
-def _rarity(grams: Sequence[_Grams]) -> _Rarity:
+def _rarity(grams: Sequence[_Grams]) -> Callable[[_Grams], float]:
+    """Return a function from n-grams to the sum of their inverse document frequencies."""
     known, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *grams]), return_counts=True)
     # without a limit the misspelt n-grams of a typing error would weigh most of all
-    return _Rarity(known, np.log1p(np.minimum(len(grams) / counts, _RAREST)))
+    weights = np.log1p(np.minimum(len(grams) / counts, _RAREST))
+    return lambda wanted: float(weights[np.searchsorted(known, wanted)].sum())
 
 
-def _similarity(a: _Grams, b: _Grams, weights: _Rarity) -> float:
-    common = weights.total(np.intersect1d(a, b, assume_unique=True))
-    return common / (weights.total(a) + weights.total(b) - common)
+def _similarity(a: _Grams, b: _Grams, weigh: Callable[[_Grams], float]) -> float:
+    common = weigh(np.intersect1d(a, b, assume_unique=True))
+    return common / (weigh(a) + weigh(b) - common)

@@ -6,6 +6,7 @@ A verdict without a readable label becomes an invalid row: it is counted, not dr
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ class Imported:
             # the baseline's own file compares it with itself
             store.drop("a model against itself", "model = baseline")
 
+    def add(
+        self, pair: tuple[str, str, str], order: Order, judge: str, label: object, raw: object = ""
+    ) -> None:
+        """Add a verdict by its label, which is invalid if it is none."""
+        found = None if label is None else parse_label(str(label))
+        winner, strength = (found.winner, found.strength) if found else (None, 1)
+        share, text = _won(found, order), _text_of(raw)
+        self.verdicts.append(VerdictRow(*pair, order, str(judge), winner, share, strength, text))
+
     def fought(self) -> list[VerdictRow]:
         """Return the verdicts on two different models."""
         return [row for row in self.verdicts if row.model != row.baseline]
@@ -66,38 +76,22 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
     DataError
         If a row is not as arena-hard-auto writes it; the message names file and line.
     """
-    verdicts: list[VerdictRow] = []
-    prompts: dict[str, StoredPrompt] = {}
     orders: tuple[Order, Order] = ("second", "first")
-    for number, row in read_rows(path):
-        try:
-            prompt = str(row["uid"] if "uid" in row else row["question_id"])
-            other = row.get("baseline") or baseline
-            if other is None:
-                raise DataError(
-                    f"rows of arena-hard v0.1 do not name their baseline, as in {path}; give it"
-                )
-            prompts[prompt] = StoredPrompt(prompt, "", str(row.get("category") or ""))
-            for order, played in zip(orders, row["games"], strict=False):
-                game = played or {}
-                verdict = parse_label(str(game.get("score") or ""))
-                raw = game.get("judgment") or ""
-                verdicts.append(
-                    VerdictRow(
-                        prompt_id=prompt,
-                        model=str(row["model"]),
-                        baseline=str(other),
-                        order=order,
-                        judge=str(row["judge"]),
-                        verdict=verdict.winner if verdict else None,
-                        outcome=_won(verdict, order),
-                        strength=verdict.strength if verdict else 1,
-                        raw=raw if isinstance(raw, str) else json.dumps(raw),
-                    )
-                )
-        except (LookupError, TypeError, AttributeError) as error:
-            raise unexpected("arena-hard-auto", path, number, error) from error
-    return Imported(verdicts, [], list(prompts.values()))
+
+    def take(row: Any, found: Imported) -> None:
+        prompt = str(row["uid"] if "uid" in row else row["question_id"])
+        other = row.get("baseline") or baseline
+        if other is None:
+            raise DataError(
+                f"rows of arena-hard v0.1 do not name their baseline, as in {path}; give it"
+            )
+        found.prompts.append(StoredPrompt(prompt, "", str(row.get("category") or "")))
+        pair = (prompt, str(row["model"]), str(other))
+        for order, played in zip(orders, row["games"], strict=False):
+            game = played or {}
+            found.add(pair, order, row["judge"], game.get("score"), game.get("judgment"))
+
+    return _imported("arena-hard-auto", path, read_rows(path), take)
 
 
 def alpaca_eval(path: Path) -> Imported:
@@ -111,38 +105,23 @@ def alpaca_eval(path: Path) -> Imported:
     DataError
         If an entry is not as AlpacaEval writes it.
     """
-    rows = json_list(path)
-    verdicts: list[VerdictRow] = []
-    answers: dict[tuple[str, str], Answer] = {}
-    prompts: dict[str, StoredPrompt] = {}
-    for number, row in enumerate(rows, 1):
-        try:
-            prompt = hashlib.sha256(row["instruction"].encode()).hexdigest()[:16]
-            prompts[prompt] = StoredPrompt(prompt, row["instruction"], row.get("dataset") or "")
-            baseline, model = str(row["generator_1"]), str(row["generator_2"])
-            for name, text in ((model, row["output_2"]), (baseline, row["output_1"])):
-                answers[prompt, name] = Answer(prompt, name, text, estimate_tokens(text))
-            preference = row["preference"]
-            outcome = None
-            if preference is not None and not math.isnan(float(preference)):
-                outcome = 0.5 if float(preference) == 0 else float(preference) - 1
-            raw = row.get("raw_completion") or ""
-            verdicts.append(
-                VerdictRow(
-                    prompt_id=prompt,
-                    model=model,
-                    baseline=baseline,
-                    order="unknown",
-                    judge=str(row["annotator"]),
-                    verdict=None,
-                    outcome=outcome,
-                    raw=raw if isinstance(raw, str) else json.dumps(raw),
-                    usd=float(row.get("price_per_example") or 0.0),
-                )
-            )
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise unexpected("AlpacaEval", path, number, error) from error
-    return Imported(verdicts, list(answers.values()), list(prompts.values()))
+
+    def take(row: Any, found: Imported) -> None:
+        prompt = hashlib.sha256(row["instruction"].encode()).hexdigest()[:16]
+        found.prompts.append(StoredPrompt(prompt, row["instruction"], row.get("dataset") or ""))
+        baseline, model = str(row["generator_1"]), str(row["generator_2"])
+        for name, text in ((model, row["output_2"]), (baseline, row["output_1"])):
+            found.answers.append(Answer(prompt, name, text, estimate_tokens(text)))
+        preference = row["preference"]
+        outcome = None
+        if preference is not None and not math.isnan(float(preference)):
+            outcome = 0.5 if float(preference) == 0 else float(preference) - 1
+        judge, usd = str(row["annotator"]), float(row.get("price_per_example") or 0.0)
+        raw = _text_of(row.get("raw_completion"))
+        pair = (prompt, model, baseline)
+        found.verdicts.append(VerdictRow(*pair, "unknown", judge, None, outcome, raw=raw, usd=usd))
+
+    return _imported("AlpacaEval", path, enumerate(json_list(path), 1), take)
 
 
 def llmfao(path: Path) -> Imported:
@@ -154,26 +133,13 @@ def llmfao(path: Path) -> Imported:
         If a row is not of this form.
     """
     places: dict[str, Winner] = {"left": "A", "right": "B", "tie": "tie"}
-    verdicts = []
-    for number, row in read_rows(path):
-        try:
-            winner = places[row["winner"]]
-            verdicts.append(
-                VerdictRow(
-                    prompt_id=row["prompt"],
-                    model=row["left"],
-                    baseline=row["right"],
-                    order="first",
-                    judge=row["worker"],
-                    verdict=winner,
-                    outcome=SHARE[winner],
-                )
-            )
-        except LookupError as error:
-            raise unexpected("LLMFAO", path, number, error) from error
-    return Imported(
-        verdicts, [], [StoredPrompt(p, "") for p in {row.prompt_id for row in verdicts}]
-    )
+
+    def take(row: Any, found: Imported) -> None:
+        pair, winner = (row["prompt"], row["left"], row["right"]), places[row["winner"]]
+        found.prompts.append(StoredPrompt(row["prompt"], ""))
+        found.verdicts.append(VerdictRow(*pair, "first", row["worker"], winner, SHARE[winner]))
+
+    return _imported("LLMFAO", path, read_rows(path), take)
 
 
 def judgebench(path: Path) -> Imported:
@@ -188,38 +154,45 @@ def judgebench(path: Path) -> Imported:
     DataError
         If a row is not as JudgeBench writes it.
     """
-    verdicts: list[VerdictRow] = []
-    answers: list[Answer] = []
-    prompts: list[StoredPrompt] = []
     # a judgment that failed does not name its judge, the file does
     _, named, stem = path.stem.partition("judge_model=")
+    orders: tuple[Order, Order] = ("first", "second")
 
-    def add(prompt: str, judge: str, order: Order, decision: object, raw: object = "") -> None:
-        found = None if decision is None else parse_label(str(decision))
-        text = raw if isinstance(raw, str) else json.dumps(raw)
-        winner = found.winner if found else None
-        verdicts.append(
-            VerdictRow(prompt, "A", "B", order, judge, winner, _won(found, order), raw=text)
-        )
+    def take(row: Any, found: Imported) -> None:
+        prompt = str(row["pair_id"])
+        found.prompts.append(StoredPrompt(prompt, row["question"], row.get("source") or ""))
+        for name in "AB":
+            text = row[f"response_{name}"]
+            found.answers.append(Answer(prompt, name, text, estimate_tokens(text)))
+        if row["label"] not in ("A>B", "B>A"):
+            raise ValueError(f"label must be A>B or B>A, but got {row['label']!r}")
+        pair = (prompt, "A", "B")
+        found.add(pair, "first", "label", row["label"])
+        judge = stem if named else str(row["judge_name"])
+        for order, game in zip(orders, row["judgments"], strict=False):
+            played = game or {}
+            found.add(pair, order, judge, played.get("decision"), played.get("judgment"))
 
-    for number, row in read_rows(path):
+    return _imported("JudgeBench", path, read_rows(path), take)
+
+
+def _imported(
+    tool: str,
+    path: Path,
+    rows: Iterable[tuple[int, Any]],
+    take: Callable[[Any, Imported], None],
+) -> Imported:
+    found = Imported([], [], [])
+    for number, row in rows:
         try:
-            prompt = str(row["pair_id"])
-            prompts.append(StoredPrompt(prompt, row["question"], row.get("source") or ""))
-            for name in "AB":
-                text = row[f"response_{name}"]
-                answers.append(Answer(prompt, name, text, estimate_tokens(text)))
-            if row["label"] not in ("A>B", "B>A"):
-                raise ValueError(f"label must be A>B or B>A, but got {row['label']!r}")
-            add(prompt, "label", "first", row["label"])
-            judge = stem if named else str(row["judge_name"])
-            orders: tuple[Order, Order] = ("first", "second")
-            for order, game in zip(orders, row["judgments"], strict=False):
-                played = game or {}
-                add(prompt, judge, order, played.get("decision"), played.get("judgment") or "")
+            take(row, found)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise unexpected("JudgeBench", path, number, error) from error
-    return Imported(verdicts, answers, prompts)
+            raise unexpected(tool, path, number, error) from error
+    return found
+
+
+def _text_of(raw: object) -> str:
+    return raw if isinstance(raw, str) else json.dumps(raw) if raw else ""
 
 
 def json_list(path: Path) -> list[Any]:

@@ -1,6 +1,7 @@
 """Do what the commands ask with files: read a run's inputs, rate a store, import, and tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,21 +112,19 @@ def import_verdicts(
         If a folder holds no such file, or a file is damaged; the files before it are in the store.
     """
     pattern = _FILES.get(kind, "*.jsonl")
+    read: dict[str, Callable[[Path], importers.Imported]] = {
+        "arena-hard": partial(importers.arena_hard, baseline=baseline),
+        "alpaca-eval": importers.alpaca_eval,
+        "llmfao": importers.llmfao,
+        "judgebench": importers.judgebench,
+    }
     count = {"files": 0, "verdicts": 0, "invalid": 0, "itself": 0}
     for source in sources:
         files = sorted(source.glob(pattern)) if source.is_dir() else [source]
         if not files:
             raise DataError(f"a folder must hold files {pattern} of {kind}, but {source} has none")
         for file in files:
-            match kind:
-                case "arena-hard":
-                    found = importers.arena_hard(file, baseline=baseline)
-                case "alpaca-eval":
-                    found = importers.alpaca_eval(file)
-                case "llmfao":
-                    found = importers.llmfao(file)
-                case _:
-                    found = importers.judgebench(file)
+            found = read[kind](file)
             found.save(out)
             fought = found.fought()
             count["files"] += 1

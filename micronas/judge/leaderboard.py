@@ -90,15 +90,9 @@ class Leaderboard:
 
     def estimates(self) -> Estimates:
         """Return what `micronas.judge.quality` measures."""
-        return Estimates(
-            self.models,
-            self.rates,
-            self.lower,
-            self.upper,
-            self.samples,
-            self.samples.mean(axis=0),
-            self.samples.var(axis=0),
-        )
+        mean, variance = self.samples.mean(axis=0), self.samples.var(axis=0)
+        bounds = (self.lower, self.upper)
+        return Estimates(self.models, self.rates, *bounds, self.samples, mean, variance)
 
 
 def board_of(

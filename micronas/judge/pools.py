@@ -59,10 +59,6 @@ class Pools:
             raise DataError("; ".join(short))
         return cls(recipe, prompts, quotas, frozenset(record.id for record in good))
 
-    def sizes(self) -> dict[str, int]:
-        """Return how many prompts each category may draw."""
-        return {name: len(each) for name, each in self.prompts.items()}
-
     def evenly(self, vectors: Callable[[list[Record]], Vectors]) -> set[str]:
         """Draw evenly over clusters of vectors; return ids."""
         drawn: set[str] = set()

@@ -6,8 +6,8 @@ one pair is two points.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.language.intervals import intervals, paired_intervals
+from micronas.language.intervals import paired_intervals
 from micronas.settings import nearest
 
 _Convention = Literal["half", "signed", "arena-hard"]
@@ -61,43 +61,15 @@ class Estimates:
         if not np.isfinite(self.scores).all() or not (self.lower <= self.upper).all():
             raise DataError("scores must be finite, and intervals must not end before they begin")
 
-    @classmethod
-    def of_samples(
-        cls,
-        models: tuple[str, ...],
-        samples: Floats,
-        *,
-        scores: Floats | None = None,
-        level: float = 0.95,
-    ) -> "Estimates":
-        """Percentile intervals of samples [rounds, models]; scores default to their mean."""
-        lower, upper = intervals(samples, level)
-        mean = samples.mean(axis=0)
-        return cls(
-            models,
-            mean if scores is None else scores,
-            lower,
-            upper,
-            samples,
-            mean,
-            samples.var(axis=0),
-        )
-
     def of_models(self, names: Sequence[str]) -> "Estimates":
         """Estimates of the named models, in that order."""
         for name in names:
             if name not in self.models:
                 raise DataError(f"no scores of model {name!r}; {nearest(name, self.models)}")
         place = [self.models.index(name) for name in names]
-        return Estimates(
-            tuple(names),
-            self.scores[place],
-            self.lower[place],
-            self.upper[place],
-            None if self.samples is None else self.samples[:, place],
-            None if self.mean is None else self.mean[place],
-            None if self.variance is None else self.variance[place],
-        )
+        columns = [getattr(self, each.name) for each in fields(self)[1:]]
+        kept: list[Any] = [None if each is None else each[..., place] for each in columns]
+        return Estimates(tuple(names), *kept)
 
 
 @dataclass(frozen=True)

@@ -161,13 +161,6 @@ class Likelihood:
             scores = scores[:-1] - scores[-1:]
         return scores
 
-    def _incidence(self, nodes: int) -> sparse.csr_array:
-        pairs = len(self.first)
-        rows = np.tile(np.arange(pairs), 2)
-        columns = np.concatenate([self.first, self.second])
-        signs = np.repeat([1.0, -1.0], pairs)
-        return sparse.csr_array((signs, (rows, columns)), shape=(pairs, nodes))
-
     def _hessian(self, curvature: Floats, nodes: int) -> Floats:
         """Negative Hessians [fits, nodes, nodes]; the rank of the mean is filled up."""
         matrix = np.zeros((curvature.shape[1], nodes, nodes))
@@ -181,7 +174,10 @@ class Likelihood:
 
     def _newton(self, wins: Floats, losses: Floats, scores: Floats) -> Floats:
         """Newton's method with steps that cannot overshoot."""
-        incidence = self._incidence(len(scores))
+        pairs = len(self.first)
+        ends = (np.tile(np.arange(pairs), 2), np.concatenate([self.first, self.second]))
+        signs = np.repeat([1.0, -1.0], pairs)
+        incidence = sparse.csr_array((signs, ends), shape=(pairs, len(scores)))
         total = wins + losses
         largest = np.inf
         for _ in range(_NEWTON_STEPS):
@@ -235,14 +231,10 @@ class Likelihood:
                 f"{self.names[0]!r} and {self.names[other]!r}"
             )
         beaten = graph.tocoo()
-        leaves = [
-            int(np.flatnonzero(group == each)[0])
-            for each in range(int(group.max()) + 1)
-            if not ((group[beaten.col] == each) & (group[beaten.row] != each)).any()
-        ]
-        top = self.names[leaves[0]]
-        same = int((group == group[leaves[0]]).sum())
-        who = f"{top!r}" if same == 1 else f"{top!r} and {same - 1} others"
+        # a group that nobody beat from outside
+        top = set(group.tolist()) - set(group[beaten.col[group[beaten.row] != group[beaten.col]]])
+        same = np.flatnonzero(group == min(top)).tolist()
+        who = f"{self.names[same[0]]!r}" + (f" and {len(same) - 1} others" if same[1:] else "")
         return f"finite ratings need a win and a loss, but {who} lost no battle to the other models"
 
 

@@ -351,26 +351,11 @@ def answers_of(path: Path) -> list[Answer]:
         return [Answer(*row) for row in rows]
 
 
-def dropped_of(path: Path) -> list[tuple[VerdictRow, str]]:
-    """Return the verdicts that were set aside, with the reason."""
-    with _reading(path) as sql:
-        if not sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'dropped'").fetchone():
-            return []
-        rows = sql.execute(f"SELECT * FROM dropped {_IN_ORDER}")
-        return [(VerdictRow(*row[:-1]), row[-1]) for row in rows]
-
-
 def prompts_of(path: Path) -> list[StoredPrompt]:
     """Return all prompts of a store, by id."""
     with _reading(path) as sql:
         rows = sql.execute("SELECT prompt_id, text, category, language FROM prompts ORDER BY 1")
         return [StoredPrompt(*row) for row in rows]
-
-
-def spending_of(path: Path) -> Spending:
-    """Return what all requests of a store came to."""
-    with _reading(path) as sql:
-        return Spending(*sql.execute(_SPENDING).fetchone())
 
 
 @contextmanager

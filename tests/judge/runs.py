@@ -1,14 +1,16 @@
 """Prompts and answers for runs, and a run as a process of its own that a test can kill."""
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from micronas.files import text_hash
 from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
-from micronas.judge.rows import Answer
+from micronas.judge.rows import Answer, VerdictRow
 from micronas.judge.run import JudgeSettings, run
 from tests.judge.judge_server import chance
 
@@ -29,6 +31,13 @@ def answers_for(prompts: int, models: int, plant: str = "") -> list[Answer]:
         for n in range(prompts)
         for m in range(models + 1)
     ]
+
+
+def dropped_of(path: Path) -> list[tuple[VerdictRow, str]]:
+    """The verdicts that were set aside, with the reason."""
+    with closing(sqlite3.connect(path)) as sql:
+        rows = sql.execute("SELECT * FROM dropped ORDER BY prompt_id, model, baseline").fetchall()
+    return [(VerdictRow(*row[:-1]), row[-1]) for row in rows]
 
 
 def swapped(battles: Battles) -> Battles:

@@ -1,3 +1,6 @@
+from collections import Counter
+
+import numpy as np
 import pytest
 
 from micronas.errors import DataError
@@ -6,8 +9,9 @@ from micronas.judge.checks import (
     null_answers,
     null_models,
     position_bias,
+    repeatability,
 )
-from micronas.judge.rows import VerdictRow
+from micronas.judge.rows import Order, VerdictRow
 from micronas.judge.rubric import RubricSettings, ask
 from micronas.judge.verdict import Scale, parse
 from tests.judge.runs import prompts_for
@@ -83,5 +87,34 @@ def test_null_models_that_fool_a_judge_are_found() -> None:
 
 
 def test_accuracy_needs_pairs_that_both_have_labelled() -> None:
-    with pytest.raises(DataError, match="no pair is labelled"):
+    with pytest.raises(DataError, match="by 'j' and by humans of human, but there is none"):
         accuracy(pair("p", 1.0, 1.0), "j", ["human"])
+
+
+def said(order: Order, label: float | None, prompt: str) -> VerdictRow:
+    return VerdictRow(prompt, "m", "base", order, "j", None, label)
+
+
+def test_repeatability_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    labels = [1.0, 0.5, 0.0, None]
+    one = rng.choice(4, 200, p=[0.4, 0.2, 0.3, 0.1])
+    other = np.where(rng.random(200) < 0.7, one, rng.permutation(one))
+    rows = [said("first", labels[c], f"p{n}") for n, c in enumerate(one)]
+    rows += [said("second", labels[c], f"p{n}") for n, c in enumerate(other)]
+    found = repeatability(rows)["swapped"]
+    assert found.pairs == 200
+    assert found.accuracy == pytest.approx(np.mean(one == other))
+    chance = sum(Counter(one)[each] * Counter(other)[each] for each in range(4)) / 200**2
+    assert found.kappa == pytest.approx((found.accuracy - chance) / (1 - chance))
+    # a share of independent prompts is binomial
+    error = (found.accuracy * (1 - found.accuracy) / 200) ** 0.5
+    assert found.accuracy_high - found.accuracy_low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert found.kappa_low < found.kappa < found.kappa_high
+    both = repeatability(rows, rows)
+    assert both["swapped"] == found
+    assert (both["other run"].pairs, both["other run"].accuracy_low) == (400, pytest.approx(1))
+    with pytest.raises(DataError, match="labelled in both orders, but there is none"):
+        repeatability(rows[:200])
+    with pytest.raises(DataError, match="labelled in both runs"):
+        repeatability(rows, [said("first", 1.0, "q")])

@@ -10,8 +10,9 @@ from micronas.errors import DataError
 from micronas.judge.checks import accuracy
 from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao
 from micronas.judge.jobs import import_verdicts
-from micronas.judge.store import battles_of, battles_of_rows, dropped_of, verdicts_of
+from micronas.judge.store import battles_of, battles_of_rows, verdicts_of
 from testing.pandalm import pandalm
+from tests.judge.runs import dropped_of
 
 
 def write(path: Path, rows: list[Any], *, lines: bool = False) -> Path:
@@ -176,6 +177,7 @@ def test_pandalm(tmp_path: Path) -> None:
     assert measured.pairs == 3
     assert measured.accuracy == pytest.approx(2 / 3)
     assert measured.kappa == pytest.approx((2 / 3 - 2 / 9) / (1 - 2 / 9))
+    assert measured.accuracy_low < 2 / 3 < measured.accuracy_high == 1
     np.testing.assert_array_equal(
         battles_of_rows([row for row in found.verdicts if row.judge == "gpt"]).outcome, [1, 0.5, 0]
     )

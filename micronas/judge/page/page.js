@@ -112,28 +112,6 @@ function position() {
 function lengths() {
   const points = data.lengths.filter((row) => row.tokens !== null && row.rate !== null);
   if (!points.length) return fill("length", el("p", { class: "note" }, "No lengths are known."));
-  const most = 1.1 * Math.max(...points.map((row) => row.tokens), 1);
-  const x = (tokens) => 50 + (600 * tokens) / most;
-  const y = (rate) => 20 + 260 * (1 - rate);
-  const svg = el("svg", { viewBox: "0 0 720 320", width: 720, height: 320, role: "img" });
-  svg.append(el("title", {}, "Win rate over mean answer length"));
-  for (const rate of [0, 0.25, 0.5, 0.75, 1]) {
-    svg.append(el("line", { class: "axis", x1: 50, x2: 650, y1: y(rate), y2: y(rate) }));
-    svg.append(el("text", { x: 42, y: y(rate) + 4, "text-anchor": "end" }, percent(rate, 0)));
-  }
-  for (const part of [0, 0.25, 0.5, 0.75, 1]) {
-    const place = { x: x(part * most), y: 300, "text-anchor": "middle" };
-    svg.append(el("text", place, whole(part * most)));
-  }
-  svg.append(el("text", { x: 650, y: 316, "text-anchor": "end" }, "tokens"));
-  for (const row of points) {
-    const [side, anchor] = row.tokens > most / 2 ? [-9, "end"] : [9, "start"];
-    const place = { x: x(row.tokens) + side, y: y(row.rate) + 4, "text-anchor": anchor };
-    svg.append(
-      el("circle", { class: "point", cx: x(row.tokens), cy: y(row.rate), r: 5 }),
-      el("text", place, row.model),
-    );
-  }
   const headers = ["Model", "Mean tokens", "Win rate", "Longer answer wins %"];
   const rows = points.map((row) => [
     text(row.model),
@@ -141,7 +119,7 @@ function lengths() {
     number(row.rate, percent(row.rate)),
     number(row.longer, percent(row.longer)),
   ]);
-  fill("length", svg, table(headers, rows));
+  fill("length", table(headers, rows));
 }
 
 function invalid() {
