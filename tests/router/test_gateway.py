@@ -1,5 +1,6 @@
 """Each feature that the documentation's table of gateways says yes to, by the ``openai`` client."""
 
+import json
 import random
 import statistics
 import threading
@@ -197,14 +198,77 @@ def test_embeddings_are_those_of_the_expert_that_is_named() -> None:
             client.embeddings.create(model="micronas-router", input="x")
 
 
-def test_responses_are_refused_in_words_and_models_are_known_by_name() -> None:
+def test_models_are_known_by_name() -> None:
     with upstream("a/b", answers) as server, gateway(experts=[server.expert()]) as client:
-        with pytest.raises(openai.NotFoundError, match="/v1/chat/completions"):
-            client.responses.create(model="a/b", input="x")
         assert client.models.retrieve("a/b").id == "a/b"
         assert [each.id for each in client.models.list()] == ["micronas-router", "a/b"]
         with pytest.raises(openai.NotFoundError, match="'c' is not served"):
             client.models.retrieve("c")
+
+
+def responds(call: Call) -> bool:
+    """The Responses API, which has events with names and no end mark."""
+    text = {"type": "output_text", "text": "to be sure", "annotations": []}
+    said = {"id": "msg", "type": "message", "role": "assistant", "status": "completed"}
+    usage = {"input_tokens": 40, "output_tokens": 30, "total_tokens": 70}
+    more = {"input_tokens_details": {"cached_tokens": 0}}
+    more["output_tokens_details"] = {"reasoning_tokens": 0}
+    whole: dict[str, Any] = {"id": "r", "object": "response", "created_at": 1, "model": "m"}
+    whole |= {"status": "completed", "output": [{**said, "content": [text]}], "tools": []}
+    whole |= {"usage": {**usage, **more}, "parallel_tool_calls": True}
+    if not call.stream:
+        call.send(200, json.dumps(whole).encode())
+        return True
+    call.start_stream()
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    place = {"item_id": "msg", "output_index": 0, "content_index": 0}
+    events = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_text.delta", **place, "delta": "to be"},
+        {"type": "response.output_text.delta", **place, "delta": " sure"},
+        {"type": "response.completed", "response": whole},
+    ]
+    for number, each in enumerate(events):
+        call.write(f"event: {each['type']}\n".encode() + event({**each, "sequence_number": number}))
+    return True
+
+
+def test_the_responses_api_is_routed_streamed_and_counted() -> None:
+    content = [{"type": "input_text", "text": "a large one"}]
+    body: dict[str, Any] = {"model": "micronas-router", "instructions": "Be brief."}
+    body["input"] = [{"role": "user", "content": content}]
+    with (
+        upstreams(small=answers, large=responds) as servers,
+        serving(ByTopic(), experts=[each.expert() for each in servers]) as http,
+        openai.OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        whole = client.responses.create(**body)
+        assert (whole.output_text, whole.model) == ("to be sure", "large")
+        events = list(client.responses.create(**body, stream=True))
+        deltas = [each.delta for each in events if each.type == "response.output_text.delta"]
+        assert deltas == ["to be", " sure"]
+        assert events[-1].response.model == "large"
+        assert servers[1].bodies[-1]["path"] == "/v1/responses"
+        assert "stream_options" not in servers[1].bodies[-1]
+        (row,) = http.get("/v1/usage").json()["data"]
+        assert (row["requests"], row["prompt_tokens"], row["completion_tokens"]) == (2, 80, 60)
+        with pytest.raises(openai.BadRequestError, match="kept by one expert"):
+            client.responses.create(**body, previous_response_id="r")
+        with pytest.raises(openai.BadRequestError, match="input must be a text"):
+            client.responses.create(model="micronas-router", input=[])
+
+
+def test_a_stream_of_responses_that_is_cut_is_no_answer() -> None:
+    def cut(call: Call) -> None:
+        call.handler.close_connection = True
+        call.start_stream()
+        call.write(event({"type": "response.output_text.delta", "item_id": "m", "delta": "to"}))
+
+    with upstream("small", cut) as small, serving(experts=[small.expert()]) as client:
+        body = {"model": "small", "input": "x", "stream": True}
+        text = client.post("/v1/responses", json=body).text
+    assert text.startswith("event: response.output_text.delta\ndata: ")
+    assert 'event: error\ndata: {"message":"expert \'small\' broke off' in text
 
 
 def test_a_trace_is_passed_on() -> None:

@@ -103,10 +103,6 @@ def create_app(
     def asked(kind: RequestKind) -> Route:
         return protected(f"/v1/{kind}", lambda request: exchange(request, kind), "POST")
 
-    async def responses(_: Request) -> Response:
-        message = "/v1/responses is not served; send the messages to /v1/chat/completions"
-        raise ApiError(404, message, "not_served")
-
     async def models(_: Request) -> Response:
         known = gateway.service.settings
         names = [known.model, *(each.name for each in known.experts)]
@@ -147,7 +143,7 @@ def create_app(
             asked("chat/completions"),
             asked("completions"),
             asked("embeddings"),
-            protected("/v1/responses", responses, "POST"),
+            asked("responses"),
             protected("/v1/models", models),
             protected("/v1/models/{name:path}", one_model),
             protected("/v1/usage", usage),

@@ -60,19 +60,10 @@ class _Served:
 
 @dataclass
 class Answer:
-    """An answer that has begun.
+    """An answer that has begun, and the booking that counts it.
 
-    Attributes
-    ----------
-    expert
-        Who speaks.
-    head
-        What has been said so far, the pieces before the last have nothing in them; or the whole
-        answer.
-    rest
-        What follows; whoever holds the answer closes it.
-    booking
-        Counts all of it.
+    The ``head`` is what has been said so far, of which only the last piece says something, or the
+    whole answer; whoever holds the answer closes its ``rest``.
     """
 
     expert: Expert

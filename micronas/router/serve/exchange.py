@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from micronas.router.decision import RoutingDecision
 from micronas.router.experts import Expert
+from micronas.router.serve import spans
 from micronas.router.serve.dispatch import Answer
 from micronas.router.serve.limits import Booking
 from micronas.router.serve.metrics import Metrics
@@ -239,11 +240,11 @@ class Exchange(Response):
         await self._service.dispatcher.follow(self._ask, answer, take)
         await answer.close()
         self._end = "200"
-        await self._write(send, DONE, last=True)
+        await self._write(send, b"" if self._ask.kind == "responses" else DONE, last=True)
 
     def _is_unasked(self, piece: Json) -> bool:
         """Whether a piece is a count of tokens that the client did not ask for."""
-        return bool(piece.get("usage")) and not piece["choices"] and not self._ask.usage
+        return bool(piece.get("usage")) and not piece.get("choices") and not self._ask.usage
 
     async def _fail(self, send: Send, error: ApiError) -> None:
         if self._ended:
@@ -255,7 +256,10 @@ class Exchange(Response):
             self._end = "broken"
             if self._ask.stream:
                 # no end mark: a client that overlooks the error must not take this for an answer
-                await self._write(send, event(error.body()), last=True)
+                body = error.body()
+                if self._ask.kind == "responses":
+                    body = {**body["error"], "type": "error"}
+                await self._write(send, event(body), last=True)
 
     async def _send_whole(
         self, send: Send, status: int, body: Json, headers: dict[str, str] | None = None
@@ -283,6 +287,7 @@ class Exchange(Response):
         category = journey.decision.category if journey.decision is not None else ""
         self._metrics.requests.labels(journey.expert, category, self._end).inc()
         self._metrics.until["end"].observe(journey.age)
+        spans.record(self._ask, journey.expert, self._booking, end=self._end, seconds=journey.age)
         _log.info(
             "%s model=%s expert=%s category=%s attempts=%d end=%s seconds=%.3f",
             journey.id,

@@ -176,7 +176,7 @@ class Booking:
         self._answer, self._reserved = answer, ask.asked_tokens + answer
         self._held_tokens = self._held_usd = 0.0
         self._meter: Meter | None = None
-        self.category, self.usd = "", 0.0
+        self.category, self.usd, self.prompt, self.completion = "", 0.0, 0, 0
         account.working += 1
         self._hold(self._reserved, 0.0)
 
@@ -231,6 +231,8 @@ class Booking:
         meter.close()
         usd = meter.usd()
         self.usd += usd
+        self.prompt += meter.prompt
+        self.completion += meter.completion
         self._reserved = max(0.0, self._reserved - meter.tokens)
         self._hold(self._reserved, 0.0)
         self._account.spend(meter.tokens, usd)

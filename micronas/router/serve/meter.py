@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from micronas.language.answers import token_count
 from micronas.language.endpoints import BYTES_OF_TOKEN
 from micronas.router.experts import Expert
-from micronas.router.serve.protocol import Ask, Json, texts_of
+from micronas.router.serve.protocol import Ask, Json, texts_of, usage_of
 
 _FEWEST = 4.0
 """A count that an expert reports is at least the estimate over this, or it is a slip or a lie."""
@@ -70,11 +70,11 @@ class Meter:
         """Count a piece of a stream, or a whole answer."""
         self._pieces += 1
         self._said += sum(len(each[-1].encode("utf-8", "replace")) for each in texts_of(piece))
-        if usage := piece.get("usage"):
-            prompt = token_count(usage, "prompt_tokens") or 0
+        if usage := usage_of(piece):
+            prompt = _first(usage, "prompt_tokens", "input_tokens")
             if prompt >= self._ask.asked_tokens / _FEWEST:
                 self._reported_prompt = self.prompt = prompt
-            completion = token_count(usage, "completion_tokens") or 0
+            completion = _first(usage, "completion_tokens", "output_tokens")
             if completion >= self._said / BYTES_OF_TOKEN / _FEWEST:
                 self._reported, self._reported_at = completion, self._said
         since = (self._said - self._reported_at) / BYTES_OF_TOKEN
@@ -91,3 +91,7 @@ class Meter:
         habits.completion.add(self._reported, self._reported_at / BYTES_OF_TOKEN)
         habits.length.add(self.completion, 1.0)
         habits.longest = max(habits.longest, self.completion)
+
+
+def _first(usage: object, *names: str) -> int:
+    return next(filter(None, (token_count(usage, name) for name in names)), 0)

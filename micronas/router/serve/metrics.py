@@ -17,37 +17,33 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter(
+        counter = partial(Counter, registry=registry)
+        self.requests = counter(
             "micronas_router_requests",
             "Requests by the expert that was asked last and by how they ended: an HTTP status, "
             "broken (an error after the first byte) or gone (the client left).",
             ("expert", "category", "end"),
-            registry=registry,
         )
-        self.attempts = Counter(
+        self.attempts = counter(
             "micronas_router_attempts",
             "Attempts at an expert, by what came of them.",
             ("expert", "outcome"),
-            registry=registry,
         )
-        self.fallbacks = Counter(
+        self.fallbacks = counter(
             "micronas_router_fallbacks",
             "Answers by another expert than the one that was chosen.",
             ("chosen", "expert"),
-            registry=registry,
         )
-        self.tokens = Counter(
+        self.tokens = counter(
             "micronas_router_tokens",
             "Tokens of all calls, also of those that broke off; estimated where an expert counts "
             "none.",
             ("key", "expert", "category", "kind"),
-            registry=registry,
         )
-        self.usd = Counter(
+        self.usd = counter(
             "micronas_router_usd",
             "US dollars spent on them.",
             ("key", "expert", "category"),
-            registry=registry,
         )
         seconds = Histogram(
             "micronas_router_seconds",

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
 
 from micronas.errors import BudgetError
 from micronas.router.control import Controller
@@ -26,15 +25,6 @@ _DIRECT = "direct"
 _ORDERS, _BUDGETS = 1024, 64
 """Entries kept of categories and experts, and of mappings for budgets that requests name."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))
-
-
-@runtime_checkable
-class _Ranking(Protocol):
-    """A routing that also says who comes next."""
-
-    def ranking(self, category: str) -> Sequence[str]:
-        """Return the experts of a category, that of the best expected score first."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,8 @@ class Planner:
 
     def __init__(self, settings: ServeSettings, routing: Routing) -> None:
         self._settings, self._routing = settings, routing
-        self._ranking = routing.ranking if isinstance(routing, _Ranking) else None
+        # a routing may also say who comes next, the best expected score first
+        self._ranking: Callable[[str], Sequence[str]] | None = getattr(routing, "ranking", None)
         self._experts = {each.name: each for each in settings.experts}
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="routing")
         self._conversations = Conversations(settings.sticky)
@@ -92,6 +83,13 @@ class Planner:
         """Raise ApiError if a model is not served (404), or must be named and is not (400)."""
         if ask.model not in self._experts and ask.model != self._settings.model:
             raise self.unknown(ask.model)
+        if ask.body.get("previous_response_id") and ask.model not in self._experts:
+            raise ApiError(
+                400,
+                "what previous_response_id names is kept by one expert: name it as model, or send "
+                "the whole conversation as input",
+                "not_routed",
+            )
         if ask.kind == "embeddings" and ask.model not in self._experts:
             raise ApiError(
                 400,

@@ -24,9 +24,11 @@ _LABELS = frozenset(("role", "type", "id"))
 _DEEPEST = 8
 _TURNS = 8
 """Messages of the user, newest first, that a conversation's category is looked for in."""
-RequestKind = Literal["chat/completions", "completions", "embeddings"]
+RequestKind = Literal["chat/completions", "completions", "embeddings", "responses"]
 """Path of a request, below ``/v1``."""
 DONE = b"data: [DONE]\n\n"
+ENDS = ("response.completed", "response.incomplete", "response.failed")
+"""Events that end a stream of the Responses API."""
 
 
 class ApiError(Exception):
@@ -157,7 +159,7 @@ class Ask:
     def vision(self) -> bool:
         """Whether a message holds an image."""
         return any(
-            isinstance(part, dict) and part.get("type") == "image_url"
+            isinstance(part, dict) and part.get("type") in ("image_url", "input_image")
             for message in self.messages
             if isinstance(message.get("content"), list)
             for part in message["content"]
@@ -181,7 +183,8 @@ class Ask:
     @property
     def longest(self) -> int | None:
         """Most tokens that a choice of the answer may have; None for any number."""
-        limits = (self.body.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+        limits = (self.body.get(name) for name in names)
         return next((each for each in limits if isinstance(each, int) and each > 0), None)
 
     @property
@@ -233,7 +236,8 @@ def parse_ask(
         raise _invalid("stream must be true or false")
     if not isinstance(body.get("stream_options"), dict | None):
         raise _invalid("stream_options must be an object")
-    messages = _messages(body) if kind == "chat/completions" else _texts(body, kind)
+    readers = {"chat/completions": _messages, "responses": _items}
+    messages = readers[kind](body) if kind in readers else _texts(body, kind)
     ask = Ask(
         body, model, messages, bool(stream), kind, dict(headers or {}), key, budget, len(data)
     )
@@ -251,6 +255,21 @@ def _messages(body: Json) -> list[Json]:
         if not isinstance(message.get("content"), str | list | None):
             raise _invalid(f"messages[{place}].content must be a text, a list of parts or null")
     return messages
+
+
+def _items(body: Json) -> list[Json]:
+    """Return instructions and items of input of the Responses API as messages."""
+    given = body.get("input")
+    if not isinstance(given, str | list) or not given:
+        raise _invalid("input must be a text or a list of items")
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not all(isinstance(each, dict) for each in items):
+        raise _invalid("each item of input must be an object")
+    said = [
+        {"role": str(each.get("role")), "content": each.get("content") or each.get("output")}
+        for each in items
+    ]
+    return [{"role": "system", "content": body.get("instructions")}, *said]
 
 
 def _texts(body: Json, kind: RequestKind) -> list[Json]:
@@ -291,14 +310,16 @@ def dump(value: Json) -> bytes:
 
 
 def event(value: Json) -> bytes:
-    """Write one server-sent event."""
-    return b"data: " + dump(value) + b"\n\n"
+    """Write one server-sent event, which has a name if it is of the Responses API."""
+    name = f"event: {ascii_text(str(value['type']))}\n".encode("ascii") if _is_event(value) else b""
+    return name + b"data: " + dump(value) + b"\n\n"
 
 
 def is_answer(value: object, kind: RequestKind = "chat/completions") -> bool:
     """Whether JSON is a whole answer."""
-    if kind == "embeddings":
-        return isinstance(value, dict) and isinstance(value.get("data"), list)
+    if kind in ("embeddings", "responses"):
+        name = "data" if kind == "embeddings" else "output"
+        return isinstance(value, dict) and isinstance(value.get(name), list)
     name, wanted = ("text", str) if kind == "completions" else ("message", dict)
     choices = value.get("choices") if isinstance(value, dict) else None
     return (
@@ -308,8 +329,11 @@ def is_answer(value: object, kind: RequestKind = "chat/completions") -> bool:
     )
 
 
-def is_piece(value: object) -> bool:
+def is_piece(value: Any, kind: RequestKind = "chat/completions") -> bool:
     """Whether JSON is a piece of a stream; the last one may have no choices, only the usage."""
+    if kind == "responses":
+        named = isinstance(value, dict) and isinstance(value.get("type"), str)
+        return named and isinstance(value.get("response", {}), dict)
     choices = value.get("choices") if isinstance(value, dict) else None
     return isinstance(choices, list) and all(
         isinstance(each, dict)
@@ -321,6 +345,8 @@ def is_piece(value: object) -> bool:
 
 def says_something(value: Json) -> bool:
     """Whether a piece holds more than the role; until then another expert can still answer."""
+    if "choices" not in value:
+        return bool(value.get("delta")) or value["type"] in ENDS
     return any(
         each.get("finish_reason") is not None
         or bool(each.get("text"))
@@ -331,6 +357,10 @@ def says_something(value: Json) -> bool:
 
 def texts_of(value: Json) -> Iterator[tuple[tuple[int | str, ...], Any, Any, str]]:
     """Yield all that an answer or a piece says: where it stands, its container, key and text."""
+    if isinstance(text := value.get("delta"), str):
+        yield (str(value["type"]), str(value.get("item_id")), "delta"), value, "delta", text
+    if isinstance(output := value.get("output"), list):
+        yield from _texts_in(output, ("output",), _DEEPEST)
     for number, choice in enumerate(value.get("choices") or ()):
         index = choice.get("index", number)
         if isinstance(text := choice.get("text"), str):
@@ -359,6 +389,16 @@ def ascii_text(text: str) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text[:_LONGEST_TEXT].strip()  # nothing to escape, as nearly always
     return text[:_LONGEST_TEXT].encode("unicode_escape").decode("ascii").strip()[:_LONGEST_TEXT]
+
+
+def _is_event(value: Json) -> bool:
+    return "choices" not in value and "type" in value
+
+
+def usage_of(value: Json) -> Any:
+    """Return the counts of tokens in an answer or a piece, of either API, or None."""
+    whole = value.get("response")
+    return value.get("usage") or (whole.get("usage") if isinstance(whole, dict) else None)
 
 
 def _invalid(message: str) -> ApiError:

@@ -82,5 +82,5 @@ class Screen:
                 container[key], text = text, ""
             if places:
                 each.texts[path] = "".join(container[key] for _, container, key, _ in places)
-                for choice in each.piece["choices"]:
+                for choice in each.piece.get("choices", ()):
                     choice.pop("logprobs", None)  # they spell the text

@@ -11,6 +11,7 @@ from micronas.language.endpoints import required_key
 from micronas.router.experts import ExpertEndpoint, Timeouts
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import (
+    ENDS,
     LARGE,
     ApiError,
     Ask,
@@ -65,13 +66,13 @@ class Upstream:
         the request itself is wrong, so that no other expert would do better.
         """
         body = {**ask.body, "model": self._model}
-        if ask.stream and self._usage:
+        if ask.stream and self._usage and ask.kind != "responses":
             # what is spent is known exactly only where the server counts it
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         large = ask.size > LARGE
         content = await to_thread.run_sync(dump, body) if large else dump(body)
         screen = Screen(self._client.secrets, self._client.redacted)
-        progress = _Progress(self._client.read)
+        progress = _Progress(self._client.read, ask.kind)
         try:
             async with self._client.post(content, path=ask.kind, headers=ask.headers) as received:
                 if received.status != 200:
@@ -83,7 +84,7 @@ class Upstream:
                 async for part in received.parts():
                     for piece in progress.read(reader.feed(part)):
                         for safe in screen.feed(piece):
-                            yield {**safe, "model": self._name}
+                            yield self._named(safe)
                     if progress.done:
                         break
                 await received.finish()
@@ -93,7 +94,7 @@ class Upstream:
         except ValueError:
             raise AttemptError("an unreadable answer") from None
         for safe in screen.end():
-            yield {**safe, "model": self._name}
+            yield self._named(safe)
         if not progress.complete:
             raise AttemptError("a stream that was cut" if progress.begun else "an empty stream")
 
@@ -102,6 +103,13 @@ class Upstream:
         if not is_answer(answer, kind):
             raise ValueError("no choices")
         return {**answer, "model": self._name}
+
+    def _named(self, piece: Json) -> Json:
+        """Return a piece with the expert's name in place of the model's."""
+        if "choices" in piece:
+            return {**piece, "model": self._name}
+        whole = piece.get("response")
+        return {**piece, "response": {**whole, "model": self._name}} if whole else piece
 
     async def _refusal(self, received: Received) -> Exception:
         status = received.status
@@ -120,9 +128,9 @@ class Upstream:
 class _Progress:
     """Progress of a stream: to its end mark, or to an end of every choice."""
 
-    def __init__(self, read: Callable[[bytes], object]) -> None:
+    def __init__(self, read: Callable[[bytes], object], kind: RequestKind) -> None:
         self.begun = self.done = False
-        self._read = read
+        self._read, self._kind = read, kind
         self._open: set[int] = set()
         self._silence, self._spoke = 0, False
 
@@ -136,11 +144,14 @@ class _Progress:
                 self.done = True
                 return
             piece: Any = self._read(data)
-            if isinstance(piece, dict) and "error" in piece:
+            if isinstance(piece, dict) and ("error" in piece or piece.get("type") == "error"):
                 raise AttemptError("an error in its stream")
-            if not is_piece(piece):
+            if not is_piece(piece, self._kind):
                 raise ValueError("no piece of a chat")
-            for choice in piece["choices"]:
+            if "choices" not in piece:
+                self.begun, self.done = True, piece["type"] in ENDS
+                self._open.add(0)
+            for choice in piece.get("choices", ()):
                 self.begun = True
                 change = self._open.discard if choice.get("finish_reason") else self._open.add
                 change(choice.get("index", 0))

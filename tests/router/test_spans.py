@@ -1,0 +1,42 @@
+"""Spans of requests, written by OpenTelemetry's own SDK."""
+
+import pytest
+
+from tests.router.serving import chat, said, serving, until
+from tests.router.upstreams import answers, broken, upstream
+
+pytestmark = pytest.mark.spans
+
+
+def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(trace, "get_tracer", lambda name: provider.get_tracer(name))
+    body = {"model": "a", "messages": [{"role": "user", "content": "<1>"}]}
+    parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+        found = client.post("/v1/chat/completions", json=body, headers={"traceparent": parent})
+        assert said(found) == "a answers <1> in full"
+        until(lambda: len(kept.get_finished_spans()) == 1)
+    (span,) = kept.get_finished_spans()
+    assert (span.name, span.context.trace_id) == ("chat a", int("ab" * 16, 16))
+    assert span.parent is not None
+    assert span.parent.span_id == int("cd" * 8, 16)
+    assert span.attributes is not None
+    assert span.attributes["gen_ai.response.model"] == "a"
+    # estimated: three letters asked, twenty-one said
+    tokens = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
+    assert [span.attributes[each] for each in tokens] == [1, 5]
+    assert "error.type" not in span.attributes
+    kept.clear()
+    with upstream("a", broken) as a, serving(experts=[a.expert()], retries=0) as client:
+        assert chat(client, "<2>").status_code == 502
+        until(lambda: len(kept.get_finished_spans()) == 1)
+    (span,) = kept.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == "502"
