@@ -17,8 +17,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.router_heldout import read, vectors_of
-from micronas.router.evaluate import paired_interval, random_folds
+from benchmarks.router_heldout import random_folds, read, vectors_of
+from micronas.router.evaluate import paired_interval
 from micronas.router.fit import FitSettings, fit_step1
 from micronas.router.utility import utilities
 from micronas.text import table

@@ -3,7 +3,7 @@
     python -m benchmarks.router_heldout SCORES MODELS [EMBEDDING] [--budgets 8,12] [--groups N]
 
 SCORES is a table that `micronas.router.scores.read_scores` reads, with categories under ``task``;
-MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams, minilm). Prompts: ten
+MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams). Prompts: ten
 folds, each prompt tested once; intervals of a bootstrap over prompts. Tasks: each left out in turn,
 or with --groups so many groups of them; means of tasks, with intervals of a bootstrap over tasks,
 and of prompts within a task. Regressions for each expert with a price are "ridge scores".
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from micronas.language.intervals import intervals
 from micronas.router.category import CategorySettings, fit_categories
 from micronas.router.control import Controller
 from micronas.router.embedding import Embedding, embedder_of
-from micronas.router.evaluate import OURS, Evaluation, evaluate, random_folds
+from micronas.router.evaluate import OURS, Evaluation, evaluate
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, embedded_rewordings, fit
 from micronas.router.mapping import ParameterBudget
@@ -48,6 +48,12 @@ def read(scores: str, models: str) -> tuple[ScoreTable, NDArray[np.float64]]:
         active = {row["model"]: 1e9 * float(row["params_billion"]) for row in csv.DictReader(file)}
     judged = read_scores(Path(scores), category="task").of_experts(tuple(active))
     return judged, np.array(list(active.values()))
+
+
+def random_folds(size: int, folds: int) -> list[tuple[Any, Any]]:
+    """Splits in which each of `size` prompts is tested on once."""
+    order = np.random.default_rng(0).permutation(size)
+    return [(np.setdiff1d(order, test), test) for test in np.array_split(order, folds)]
 
 
 def vectors_of(judged: ScoreTable, kind: str) -> Floats:

@@ -29,7 +29,7 @@ ADDS = {
     "onnx": "`micronas export --format onnx`",
     "ray": "`micronas sweep --ray`",
     "router": "`micronas router`",
-    "router-minilm": "`embedding.kind: minilm` of the router",
+    "router-spans": "OpenTelemetry's spans of `micronas router serve`",
     "tensorboard": "the program that shows the logs of run folders",
     "tensorflow": "the cross-check against TensorFlow's converter",
     "wandb": "`--track wandb`",
@@ -46,6 +46,7 @@ _RUNTIMES = {
 }
 _IMPORTED_AS = {
     "mlflow-skinny": "mlflow",
+    "opentelemetry-sdk": "opentelemetry",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-image": "skimage",

@@ -76,7 +76,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare the router with single experts, mixes, score predictors and the oracle."""
-    from micronas.router.jobs import evaluate_file, evaluation_table, write_rows
+    import json
+
+    from micronas.files import write_atomically
+    from micronas.router.jobs import evaluate_file, evaluation_table
 
     rows = evaluate_file(
         config,
@@ -88,7 +91,7 @@ def evaluate(
         say=lambda line: typer.echo(line, err=True),
     )
     if out is not None:
-        write_rows(out, rows)
+        write_atomically(out, f"{json.dumps(rows, indent=2)}\n".encode())
     show(rows, as_json, lambda: evaluation_table(rows))
 
 

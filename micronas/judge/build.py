@@ -27,7 +27,7 @@ from micronas.judge.pools import Pools, earlier_outcomes
 from micronas.judge.recipe import RecipeFile
 from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sources import Record, read_source
-from micronas.judge.steps import Say, StepResult, count, drop
+from micronas.judge.steps import Say, StepResult, Steps, count, drop
 from micronas.language.clusters import clusters
 from micronas.language.embedders import Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote

@@ -90,22 +90,16 @@ def hashed(
 class WordLlama:
     """Mean of static token vectors (WordLlama, 256 dimensions), read without torch or download.
 
-    Parameters
-    ----------
-    folder
-        Folder of the wordllama package, or one laid out like it; the installed one by default.
-
     Raises
     ------
     ConfigError
         If wordllama or tokenizers is not installed.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self) -> None:
         # the package is found, not imported: its own loader asks the network for a tokenizer
-        found = find_spec("wordllama") if folder is None else None
-        if folder is None and found is not None and found.origin is not None:
-            folder = Path(found.origin).parent
+        found = find_spec("wordllama")
+        folder = Path(found.origin).parent if found is not None and found.origin else None
         if folder is None or not all(map(find_spec, ("tokenizers", "safetensors"))):
             raise ConfigError(
                 "embedding.kind wordllama needs three packages: pip install wordllama tokenizers "

@@ -7,7 +7,7 @@ experts]: zero or one, but for mixes, whose expectation is exact that way.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -114,13 +114,12 @@ def _threshold_pair(split: Split, budgets: Sequence[float]) -> list[Floats]:
     for budget in budgets:
         low, high, _ = _mix(split, budget)
         pair = [low, high]
-        two = Split(
-            split.vectors,
-            split.scores[:, pair],
-            split.test_vectors,
-            split.test_scores[:, pair],
-            split.active[pair],
-            split.total[pair],
+        two = replace(
+            split,
+            scores=split.scores[:, pair],
+            test_scores=split.test_scores[:, pair],
+            active=split.active[pair],
+            total=split.total[pair],
         )
         (chosen,) = _predicted(two, [budget], _ridge, _PENALTIES)
         whole = np.zeros((len(split.test_vectors), len(split.active)))

@@ -27,8 +27,6 @@ _NEVER = 50.0
 class CategorySettings(Settings):
     """Settings of the classifier of categories."""
 
-    precision: _Share = 0.9
-    """Share of right categories wanted among those given to prompts that have none."""
     familiar: _Share = 0.95
     """Share of the fitting prompts, each by a fit without it, that is not `general`."""
     folds: Annotated[int, Field(ge=2)] = 5
@@ -43,18 +41,9 @@ class _Gaussians:
     is told by the relative Mahalanobis distance (Ren et al. 2021): that to the nearest category,
     less that to all prompts, so that what varies everywhere, such as the topic, does not count.
 
-    Attributes
-    ----------
-    mean
-        Of all vectors [dimensions].
-    quadratic
-        Inverse covariance within categories less that of all vectors [dimensions, dimensions].
-    weights
-        [dimensions, categories].
-    offsets
-        Half the squared distance of each category's mean [categories].
-    shares
-        Of the fitting prompts [categories].
+    ``mean`` [dimensions] is of all vectors, ``quadratic`` the inverse covariance within categories
+    less that of all vectors, ``weights`` are [dimensions, categories], ``offsets`` half the squared
+    distances of the categories' means, ``shares`` those of the fitting prompts.
     """
 
     mean: Floats
@@ -103,18 +92,10 @@ def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: flo
 
 @dataclass(frozen=True, eq=False)
 class _Classified:
-    """Predictions of step 1.
+    """Predictions of step 1, for each prompt.
 
-    Attributes
-    ----------
-    probabilities
-        Calibrated [prompts, categories].
-    entropy
-        Of the probabilities over its maximum, 0 to 1 [prompts].
-    distance
-        How unlike the fitting prompts it is [prompts]; see `_Gaussians`.
-    category
-        Index [prompts]; the number of categories stands for `general`.
+    Calibrated probabilities [prompts, categories], their entropy over its maximum, the distance of
+    `_Gaussians`, and the category's index, the number of categories standing for `general`.
     """
 
     probabilities: Floats
@@ -166,8 +147,7 @@ class Validation:
     fold
         Fold of each prompt.
     summary
-        Ridge, temperature, accuracy, calibration error before and after, share kept from
-        `general` and precision of those.
+        Ridge, temperature, accuracy, share kept from `general` and precision of those.
     """
 
     classified: _Classified
@@ -181,7 +161,6 @@ def fit_categories(
     *,
     names: tuple[str, ...],
     settings: CategorySettings,
-    truth: Integers | None = None,
     reworded: Floats | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
@@ -195,8 +174,6 @@ def fit_categories(
         [prompts, dimensions].
     labels
         Index of each prompt's category, -1 where unknown: such prompts are predicted only.
-    truth
-        The labels that validation may believe, where others were guessed; all by default.
     reworded
         The same prompts in other words [copies, prompts, dimensions], to fit on as well.
 
@@ -205,7 +182,7 @@ def fit_categories(
     DataError
         If there are fewer labelled prompts than folds, or a category has none.
     """
-    known = np.flatnonzero((labels if truth is None else truth) >= 0)
+    known = np.flatnonzero(labels >= 0)
     counts = np.bincount(labels[known], minlength=len(names))
     if len(known) < settings.folds or not counts.all():
         missing = [name for name, count in zip(names, counts, strict=True) if not count]
@@ -250,8 +227,6 @@ def fit_categories(
         "ridge": best,
         "temperature": temperature,
         "accuracy": float(right.mean()),
-        "calibration_error_before": calibration_error(softmax(raw[known], axis=1), right_ones),
-        "calibration_error": calibration_error(probabilities[known], right_ones),
         "kept": float(kept.mean()),
         "precision": float(right[kept].mean()) if kept.any() else 0.0,
     }
@@ -266,18 +241,6 @@ def temperature_of(logits: Floats, labels: Integers) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
-
-
-def calibration_error(probabilities: Floats, labels: Integers, *, bins: int = 15) -> float:
-    """Return the expected calibration error of the likeliest categories.
-
-    Mean over prompts of |share right - mean probability| in the bin of equal width that the
-    probability lies in.
-    """
-    top = probabilities.max(axis=1)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    place = np.minimum((top * bins).astype(np.int64), bins - 1)
-    return float(np.abs(np.bincount(place, right - top, bins)).sum() / len(labels))
 
 
 def gaussians_arrays(gaussians: _Gaussians) -> dict[str, NDArray[Any]]:

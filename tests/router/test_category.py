@@ -10,7 +10,6 @@ from micronas.errors import DataError
 from micronas.language.neighbours import folds_of
 from micronas.router.category import (
     CategorySettings,
-    calibration_error,
     fit_categories,
     fit_gaussians,
     gaussians_arrays,
@@ -35,14 +34,6 @@ def test_temperature_undoes_a_scale() -> None:
     labels = np.array([rng.choice(4, p=row) for row in softmax(logits, axis=1)])
     for scale in (0.5, 1.0, 3.0):
         assert temperature_of(scale * logits, labels) == pytest.approx(scale, rel=0.05)
-
-
-def test_calibration_error_by_hand() -> None:
-    # two prompts in one bin, one right: |1 - 1.84|; one alone: |0 - 0.4|... over three prompts
-    probabilities = np.array([[0.92, 0.08], [0.08, 0.92], [0.6, 0.4]])
-    error = calibration_error(probabilities, np.array([0, 0, 1]), bins=10)
-    assert error == pytest.approx((abs(1 - 1.84) + 0.6) / 3)
-    assert calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
 
 
 @given(st.lists(st.integers(-1, 3), min_size=10, max_size=60), st.integers(2, 5))

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from micronas.errors import BudgetError, DataError
 from micronas.router.baselines import BASELINES, Split, oracle, random_mix
 from micronas.router.embedding import Embedding, embedder_of
-from micronas.router.evaluate import OURS, evaluate, paired_interval, random_folds, random_parts
+from micronas.router.evaluate import OURS, evaluate, paired_interval, random_parts
 from micronas.router.fit import FitSettings
 from tests.router.world import EXPERTS, table
 
@@ -135,10 +135,3 @@ def test_a_paired_mean_by_hand() -> None:
     mean, low, high = paired_interval(np.array([[1.0, nan, 3.0], [nan, 5.0, 3.0]]), rounds=50)
     assert mean == pytest.approx((2 + 4) / 2)
     assert low <= mean <= high
-
-
-def test_folds_test_each_prompt_once() -> None:
-    parts = random_folds(23, 5)
-    assert sorted(np.concatenate([test for _, test in parts]).tolist()) == list(range(23))
-    for fit, test in parts:
-        assert sorted([*fit.tolist(), *test.tolist()]) == list(range(23))

@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from micronas.router.decision import GENERAL, Routing
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
-from micronas.router.plan import Evidence, choose, cross_fitted, make_plan
+from micronas.router.plan import Evidence, choose, cross_fitted, gain, make_plan
 from micronas.router.policy import ARRAYS, DESCRIPTION, Router
 from micronas.router.scores import ScoreTable
 from tests.router.world import EXPERTS, SKILLS, prompt, table
@@ -241,3 +242,21 @@ def test_unfamiliar_prompts_count_as_any_prompt() -> None:
     scores = np.array([[0.0, 1.0]] * 4 + [[1.0, 0.0]] * 2)
     evidence = Evidence(category, 3, np.arange(6) % 2, scores, np.ones(2), np.ones(2))
     assert evidence.problem().utilities[-1] == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_the_gain_is_cross_fitted_and_says_when_routing_does_not_pay() -> None:
+    # two categories of one prompt in two, of which each expert knows one: by hand .5 is gained
+    category, fold = np.arange(400) % 2, np.arange(400) // 2 % 4
+    scores = np.eye(2)[category]
+    known = Evidence(category, 3, fold, scores, np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    found = gain(known, ParameterBudget())
+    assert (found["score"], found["gain"]) == (1.0, 0.5)
+    # a gain of half the prompts has the deviation of a coin
+    assert found["low"] == pytest.approx(0.5 - 1.96 * 0.5 / 20)
+    assert found["enough"] == np.ceil(1.96**2)
+    # who may pay for the first alone gains nothing
+    assert gain(known, ParameterBudget(active=1.0))["gain"] == 0
+    noise = np.random.default_rng(0).random((400, 2))
+    nothing = gain(replace(known, scores=noise), ParameterBudget())
+    # shrunken to nothing, categories all have one expert
+    assert (nothing["gain"], nothing["low"], nothing["enough"]) == (0, 0, None)

@@ -108,3 +108,37 @@ def test_scores_of_a_judge_run(tmp_path: Path) -> None:
     assert table.categories == ("sums",)
     with pytest.raises(DataError, match="no valid verdict"):
         scores_of_store(path, judge="another")
+
+
+def test_results_of_other_projects(tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    (bench / "gsm8k").mkdir(parents=True)
+    for model, right in (("gpt", (1.0, 0.0)), ("qwen", (0.5, 1.0))):
+        records = [
+            {"index": n, "origin_query": f"sum {n}", "prompt": f"Q: sum {n}", "score": each}
+            for n, each in enumerate(right)
+        ]
+        whole = {"model_name": model, "dataset_name": "gsm8k", "records": records}
+        (bench / "gsm8k" / f"{model}.json").write_text(json.dumps(whole, indent=2))
+        judged = [{"score": each, "metric": "mcq_accuracy"} for each in right]
+        rows: list[dict[str, object]] = [
+            {
+                "global_index": f"MMLUPro_law_{n}",
+                "question": f"law {n}",
+                "llm_selected": model,
+                "evaluation_result": each,
+            }
+            for n, each in enumerate([*judged, None])
+        ]
+        (bench / f"{model}.jsonl").write_bytes(lines(rows))
+    found = read_scores(bench)
+    assert found.experts == ("gpt", "qwen")
+    assert found.prompts == ("law 0", "law 1", "sum 0", "sum 1")
+    assert found.categories == ("MMLUPro_law", "MMLUPro_law", "gsm8k", "gsm8k")
+    assert found.scores.tolist() == [[1, 0.5], [0, 1], [1, 0.5], [0, 1]]
+    (bench / "z.jsonl").write_text('{"question": "x"}')
+    with pytest.raises(DataError, match=r"z\.jsonl:1: must be of LLMRouterBench or RouterArena"):
+        read_scores(bench)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="a score of every model, but has none"):
+        read_scores(tmp_path / "none")
