@@ -27,7 +27,7 @@ from micronas.judge.pools import Pools, earlier_outcomes
 from micronas.judge.recipe import RecipeFile
 from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sources import Record, read_source
-from micronas.judge.steps import Say, StepResult, Steps, count, drop
+from micronas.judge.steps import Say, StepResult, count, drop
 from micronas.language.clusters import clusters
 from micronas.language.embedders import Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote
@@ -68,7 +68,10 @@ class Build:
         progress: Progress = nobody,
     ) -> None:
         self._recipe, self._folder, self._out = recipe.recipe, recipe.folder, out
-        self._steps = Steps(say, progress, total=_STEPS)
+        self._say, self._progress = say, progress
+        self._counts: dict[str, dict[str, Any]] = {}
+        self._dropped: list[dict[str, Any]] = []
+        progress("build", 0, _STEPS, {})
         self._vectors: Vectors | None = None
 
     def run(self) -> dict[str, Any]:
@@ -80,11 +83,11 @@ class Build:
             If a source is damaged, prompts cannot be labelled or a quota cannot be met.
         """
         unique = self._unique()
-        labelled = self._steps.add("label", self._label(unique.kept))
+        labelled = self._noted("label", self._label(unique.kept))
         write_review(self._out / REVIEW, labelled.review)
         earlier = earlier_outcomes(self._recipe.sampling, self._folder)
         drawn = self._sample(labelled.kept, unique.kept, earlier)
-        return self._write(self._steps.add("sample", drawn))
+        return self._write(self._noted("sample", drawn))
 
     def sheet(self, size: int) -> int:
         """Write `size` unlabelled prompts, spread over all clusters, to ``review.csv``.
@@ -118,9 +121,18 @@ class Build:
         merge_review(out / REVIEW, out / LABELS, recipe.categories)
         labels = [self._folder / path for path in recipe.labelling.labels]
         labels += [out / LABELS] if (out / LABELS).exists() else []
-        cleaned = self._steps.add("clean", self._clean(labels))
-        told = self._steps.add("language", self._language(cleaned.kept))
-        return self._steps.add("duplicates", self._duplicates(told.kept))
+        cleaned = self._noted("clean", self._clean(labels))
+        told = self._noted("language", self._language(cleaned.kept))
+        return self._noted("duplicates", self._duplicates(told.kept))
+
+    def _noted(self, name: str, outcome: StepResult) -> StepResult:
+        dropped = count(each["reason"] for each in outcome.dropped)
+        self._counts[name] = {"kept": len(outcome.kept), "dropped": dropped, **outcome.facts}
+        self._dropped += [{**each, "step": name} for each in outcome.dropped]
+        reasons = ", ".join(f"{number} {reason}" for reason, number in dropped.items())
+        self._say(f"{name}: {len(outcome.kept)} kept, dropped: {reasons or 'none'}")
+        self._progress("build", len(self._counts), _STEPS, {})
+        return outcome
 
     def _clean(self, labels: list[Path]) -> StepResult:
         if not self._recipe.sources:
@@ -277,7 +289,7 @@ class Build:
             )
             for record in sorted(drawn.kept, key=lambda record: (record.category, record.id))
         ]
-        write_atomically(self._out / _DROPPED, json_lines(self._steps.dropped))
+        write_atomically(self._out / _DROPPED, json_lines(self._dropped))
         strata = {
             name: {
                 "quota": category.quota,
@@ -307,7 +319,7 @@ class Build:
                 }
                 for source in recipe.sources
             },
-            "steps": self._steps.counts,
+            "steps": self._counts,
             "categories": strata,
             "licences": count(prompt.licence for prompt in prompts),
             "prompts": len(prompts),

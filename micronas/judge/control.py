@@ -16,7 +16,7 @@ from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import prompt_counts
-from micronas.judge.rating import at_zero, check_connected
+from micronas.judge.rating import at_zero, bradley_terry
 
 _TOLERANCE = 1e-10
 _NEWTON_STEPS = 100
@@ -57,7 +57,7 @@ def control(
     DataError
         If lengths are not known, no finite scores exist, or length cannot be told from the models.
     """
-    check_connected(battles, prior)
+    bradley_terry(battles, prior=prior)  # raises where no finite scores exist
     models, rows = len(battles.models), np.arange(len(battles))
     sides = np.concatenate([battles.left, battles.right])
     players = sparse.csr_array(

@@ -99,13 +99,6 @@ def bradley_terry(battles: Battles, *, prior: float = 0.0, baseline: str | None 
     return Ratings(battles.models, at_zero(scores, battles, baseline), baseline)
 
 
-def check_connected(battles: Battles, prior: float) -> None:
-    """Raise the DataError of ``bradley_terry`` if there are no finite scores."""
-    pairs = Pairs.of(battles)
-    wins, losses = pairs.totals()
-    Likelihood.of(pairs, battles.models, prior).check(wins[:, None], losses[:, None])
-
-
 def at_zero(scores: Floats, battles: Battles, baseline: str | None) -> Floats:
     """Shift scores [..., models] so that the baseline, or else the mean, is at zero."""
     if baseline is None:

@@ -366,31 +366,22 @@ def _tasks(
                 f"every model needs an answer to every prompt, but {model!r} lacks {len(missing)}, "
                 f"the first to {missing[0]!r}; add them or leave the model out"
             )
+
+    def call(prompt: Prompt, model: str, order: Order) -> Call:
+        pair = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
+        answer_a, answer_b = pair if order == "first" else pair[::-1]
+        return ask(
+            settings.rubric,
+            prompt=prompt.text,
+            answer_a=answer_a,
+            answer_b=answer_b,
+            category=prompt.category,
+            language=prompt.language,
+        )
+
     orders: tuple[Order, Order] = ("first", "second")
-    tasks = (
-        _Task(prompt, model, order, _call(settings, prompt, texts, model, order))
-        for prompt, model, order in product(prompts, models, orders)
-    )
-    return 2 * len(prompts) * len(models), tasks
-
-
-def _call(
-    settings: JudgeSettings,
-    prompt: Prompt,
-    texts: dict[tuple[str, str], str],
-    model: str,
-    order: Order,
-) -> Call:
-    pair = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
-    answer_a, answer_b = pair if order == "first" else pair[::-1]
-    return ask(
-        settings.rubric,
-        prompt=prompt.text,
-        answer_a=answer_a,
-        answer_b=answer_b,
-        category=prompt.category,
-        language=prompt.language,
-    )
+    asked = product(prompts, models, orders)
+    return 2 * len(prompts) * len(models), (_Task(*each, call(*each)) for each in asked)
 
 
 def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:

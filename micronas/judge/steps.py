@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from micronas.judge.sources import Record
-from micronas.progress import Progress, nobody
 
 Say = Callable[[str], None]
 
@@ -22,36 +21,6 @@ class StepResult:
     """Entries of the manifest about the step."""
     review: list[dict[str, Any]] = field(default_factory=list)
     """Rows for a human to decide."""
-
-
-class Steps:
-    """The steps of one build, in order.
-
-    Parameters
-    ----------
-    say
-        Called with one line per step.
-    progress
-        Told how many of `total` steps are done.
-    """
-
-    def __init__(self, say: Say, progress: Progress = nobody, *, total: int = 1) -> None:
-        self._say, self._progress, self._total = say, progress, total
-        progress("build", 0, total, {})
-        self.counts: dict[str, dict[str, Any]] = {}
-        """Prompts kept, prompts dropped by reason, and facts of each step."""
-        self.dropped: list[dict[str, Any]] = []
-        """Prompts that any step dropped."""
-
-    def add(self, name: str, outcome: StepResult) -> StepResult:
-        """Note what a step left, and return it."""
-        dropped = count(each["reason"] for each in outcome.dropped)
-        self.counts[name] = {"kept": len(outcome.kept), "dropped": dropped, **outcome.facts}
-        self.dropped += [{**each, "step": name} for each in outcome.dropped]
-        reasons = ", ".join(f"{number} {reason}" for reason, number in dropped.items())
-        self._say(f"{name}: {len(outcome.kept)} kept, dropped: {reasons or 'none'}")
-        self._progress("build", len(self.counts), self._total, {})
-        return outcome
 
 
 def drop(record: Record, reason: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,22 +134,12 @@ def _impossible(problem: MappingProblem, budget: ParameterBudget) -> str:
     """Say why no mapping fits, and the smallest budget of each kind that one would fit."""
     options = []
     weights = problem.weights[:, None]
-    for name, part, costs, used in (
-        (
-            "active",
-            ParameterBudget(total=budget.total),
-            weights * problem.active,
-            0 * problem.total,
-        ),
-        (
-            "total",
-            ParameterBudget(active=budget.active),
-            0 * weights * problem.active,
-            problem.total,
-        ),
-    ):
+    for name in ("active", "total"):
         if getattr(budget, name) is None:
             continue
+        part = replace(budget, **{name: None})
+        costs = (name == "active") * weights * problem.active
+        used = (name == "total") * problem.total
         found = _program(problem, costs, used, part)
         if found is not None:
             smallest = getattr(problem.cost(found), name)

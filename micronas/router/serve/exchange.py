@@ -150,13 +150,8 @@ class Exchange(Response):
         arrival: float,
     ) -> None:
         super().__init__()
-        self._ask, self._settings, self._slots, self._metrics = (
-            ask,
-            service.settings,
-            slots,
-            metrics,
-        )
-        self._service, self._booking = service, booking
+        self._ask, self._service, self._settings = ask, service, service.settings
+        self._slots, self._metrics, self._booking = slots, metrics, booking
         self._journey = _Journey(arrival=arrival)
         self._started = self._ended = False
         self._end = "gone"

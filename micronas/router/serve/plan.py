@@ -37,9 +37,8 @@ class Fixed:
     def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
         """Return the same decision for each prompt."""
         reason = "every prompt goes to this expert"
-        return [RoutingDecision(GENERAL, 1.0, 0.0, self.expert, self.active, None, reason)] * len(
-            prompts
-        )
+        decision = RoutingDecision(GENERAL, 1.0, 0.0, self.expert, self.active, None, reason)
+        return [decision] * len(prompts)
 
 
 @dataclass(frozen=True)
