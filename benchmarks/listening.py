@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from micronas.errors import DataError
-from micronas.runs.listen import Ear, assigned, read_marks
+from micronas.runs.listen import Ear
+from micronas.runs.marks import assigned, read_marks
 from micronas.streaming.events import Detector
 from micronas.streaming.thresholds import Heard, Outcome, choose, judge
 from micronas.tasks.keywords.streams import MARKS, Spoken, synthesise_streams, write_streams

@@ -51,7 +51,7 @@ def listen(
     """
     from micronas.progress import Bars
     from micronas.runs.listen import listen as replay
-    from micronas.runs.listen import read_marks
+    from micronas.runs.marks import read_marks
 
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         found = replay(

@@ -1,8 +1,6 @@
 """Listen to long recordings as firmware does: front end in C, network in integers, detector."""
 
-import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,12 +12,13 @@ from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.application import Value
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
-from micronas.files import regular, write_atomically
+from micronas.files import write_atomically
 from micronas.graph import integer
 from micronas.objectives.mistakes import mu_law
 from micronas.progress import Progress
 from micronas.runs.device import device
 from micronas.runs.folder import DETECTOR, METRICS, model_file
+from micronas.runs.marks import Marked, assigned
 from micronas.space.load import model_bytes
 from micronas.streaming.events import Detector, Integers
 from micronas.streaming.thresholds import (
@@ -38,21 +37,11 @@ from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
 
 _BATCH = 256
-_COLUMNS = ("recording", "label", "start", "end")
 _VERSION = 1
 _SHOWN_S = 15.0
 _SHOWN_INPUTS = 20
 """Of sensors: inputs without a common reading that are shown."""
 _SHOWN_LABELS = 6
-
-
-class Marked(NamedTuple):
-    """A label that occurs in a recording, in seconds of sound or in readings."""
-
-    recording: str
-    label: str
-    start: float
-    end: float
 
 
 class Told(NamedTuple):
@@ -160,8 +149,7 @@ def listen(
     recordings
         Sound files or CSV files of sensors, or folders that hold some.
     marked
-        What there is to hear, such as `read_marks` returns it; gives the curve of false alarms
-        against misses.
+        What there is to hear, see `micronas.runs.marks.read_marks`; gives the curve of misses.
     false_alarms, misses
         An hour, and a share: thresholds, smoothing and confirmation are chosen for them, see
         `micronas.streaming.thresholds.choose`; else they are the run's.
@@ -278,36 +266,6 @@ def _said(outcome: Outcome) -> str:
         f"{outcome.misses} of {outcome.occurrences} missed ({percent(outcome.missed)}), "
         f"{outcome.false_alarms} false alarms ({outcome.per_hour:.3g} an hour)"
     )
-
-
-def read_marks(path: Path) -> list[Marked]:
-    """Read a CSV file with the columns recording, label, start and end.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, lacks a column, or an end comes before its start.
-    """
-    try:
-        with regular(path).open(encoding="utf-8", newline="") as file:
-            rows = [*csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(
-            f"--labels must be a CSV file, but {path} cannot be read ({error}); name another"
-        ) from error
-    found = []
-    for line, row in enumerate(rows, 2):
-        try:
-            marked = Marked(row["recording"], row["label"], float(row["start"]), float(row["end"]))
-            if not 0 <= marked.start <= marked.end < math.inf:
-                raise ValueError(f"start={marked.start:g}, end={marked.end:g}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"--labels must have the columns {', '.join(_COLUMNS)} with times in seconds of "
-                f"sound or in readings, but line {line} of {path} has not ({error}); mend it"
-            ) from error
-        found.append(marked)
-    return found
 
 
 class Ear:
@@ -427,33 +385,6 @@ class Ear:
             return np.zeros(len(ends), np.int64)
         total = np.add.reduceat(np.abs(samples[: ends[-1]].astype(np.int64)), [0, *ends[:-1]])
         return total // np.diff(ends, prepend=0)
-
-
-def assigned(
-    paths: Sequence[Path], marked: Sequence[Marked]
-) -> tuple[dict[Path, list[Marked]], int]:
-    """Return what occurs in each recording, and how much in none of them.
-
-    Recordings are named by the ends of their paths.
-    """
-    by_name: dict[str, list[Path]] = {}
-    for path in paths:
-        parts = path.as_posix().split("/")
-        for start in range(len(parts)):
-            by_name.setdefault("/".join(parts[start:]), []).append(path)
-    found: dict[Path, list[Marked]] = {}
-    elsewhere = 0
-    for each in marked:
-        matching = by_name.get(each.recording, ())
-        if len(matching) > 1:
-            raise DataError(
-                f"--labels must name one recording each, but {each.recording!r} is "
-                f"{listed(map(str, matching))}; name it with its folder"
-            )
-        if matching:
-            found.setdefault(matching[0], []).append(each)
-        elsewhere += not matching
-    return found, elsewhere
 
 
 def _gated(

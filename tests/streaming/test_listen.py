@@ -13,7 +13,8 @@ import soundfile
 
 from micronas.runs.device import device
 from micronas.runs.folder import listening
-from micronas.runs.listen import Marked, listen, read_marks
+from micronas.runs.listen import listen
+from micronas.runs.marks import Marked, read_marks
 from micronas.streaming.events import Detector
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
