@@ -25,9 +25,11 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
 
+_PIXELS = {"features": "pixels", "fit": "stretch", "mean": 128.0}
 MEANINGS: Mapping[str, Mapping[str, Any]] = {
     "kws": {"features": "mfcc", "window_ms": 40},
-    "vww": {"features": "pixels", "fit": "stretch", "mean": 128.0},
+    "vww": _PIXELS,
+    "images": _PIXELS,
     "ad": {"features": "log-mel", "mean": -4.0, "deviation": 3.0},
     "series": {
         **{"features": "series", "window": 128, "limit": 4.0},
