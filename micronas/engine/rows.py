@@ -44,9 +44,9 @@ class Stream:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """The tensors it reads, and `last`."""
+        """The tensors it reads, and those it writes, which others may read alone."""
         names = [name for stage in self.stages for name in stage.reads]
-        return (*dict.fromkeys([*names, self.last]),)
+        return (*dict.fromkeys([*names, *(each.step.op.outputs[0] for each in self.stages)]),)
 
     @property
     def scratch(self) -> int:

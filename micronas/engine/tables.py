@@ -81,7 +81,7 @@ class Tables:
         return str(self.outside.index(pointer))
 
     def _bands(self, stream: Stream) -> Iterator[str]:
-        """What is read, what is written last, and work memory, of which all rows are there."""
+        """What is read, what is written, and work memory, of which all rows are there."""
         graph = self._layout.graph
         for name in stream.bands:
             height = graph.tensors[name].shape[1]

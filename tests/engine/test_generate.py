@@ -123,6 +123,14 @@ def test_first_operators_row_by_row(family: str, seed: int, tmp_path: Path) -> N
     assert_same_on_host(graph, tmp_path, most=0)
 
 
+def test_rows_that_only_later_operators_read_are_written(tmp_path: Path) -> None:
+    graph = random_network(1921)
+    read = {name for op in graph.ops[1:] if op.kind != "GATHER" for name in op.operands}
+    assert graph.ops[0].outputs[0] not in read
+    assert "stream(" in generate(graph, most=0).source
+    assert_same_on_host(graph, tmp_path, most=0)
+
+
 @pytest.mark.parametrize("bias", [2**31 - 1, -(2**31), 2**30])
 def test_sums_that_wrap_around_are_right_or_refused(bias: int, tmp_path: Path) -> None:
     graph = random_int8_graph(1, family="ds_cnn")
