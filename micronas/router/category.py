@@ -29,6 +29,9 @@ class CategorySettings(Settings):
 
     familiar: _Share = 0.95
     """Share of the fitting prompts, each by a fit without it, that is not `general`."""
+    spread: _Share | None = None
+    """Give prompts without a category the one that their nearest neighbours vote for, at this
+    share of right ones; None leaves them out, which was measured to be better."""
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
@@ -161,6 +164,7 @@ def fit_categories(
     *,
     names: tuple[str, ...],
     settings: CategorySettings,
+    truth: Integers | None = None,
     reworded: Floats | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
@@ -174,6 +178,8 @@ def fit_categories(
         [prompts, dimensions].
     labels
         Index of each prompt's category, -1 where unknown: such prompts are predicted only.
+    truth
+        The labels that validation may believe, where others were guessed; all by default.
     reworded
         The same prompts in other words [copies, prompts, dimensions], to fit on as well.
 
@@ -182,7 +188,7 @@ def fit_categories(
     DataError
         If there are fewer labelled prompts than folds, or a category has none.
     """
-    known = np.flatnonzero(labels >= 0)
+    known = np.flatnonzero((labels if truth is None else truth) >= 0)
     counts = np.bincount(labels[known], minlength=len(names))
     if len(known) < settings.folds or not counts.all():
         missing = [name for name, count in zip(names, counts, strict=True) if not count]

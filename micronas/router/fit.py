@@ -16,6 +16,7 @@ from micronas.router.category import Categories, CategorySettings, Validation, f
 from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.experts import Expert, Experts, Parameters
+from micronas.router.labels import propagate
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
@@ -155,8 +156,14 @@ def fit_step1(
         raise DataError("the table of scores must have categories, but has none; add them")
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
+    wanted, guessed = settings.categories, labels
+    # too few labels to learn from are an error of `fit_categories`
+    if wanted.spread is not None and "" in table.categories and (labels >= 0).sum() >= wanted.folds:
+        guessed = propagate(
+            vectors, labels, categories=len(names), precision=wanted.spread, seed=wanted.seed
+        )
     model, validation = fit_categories(
-        vectors, labels, names=tuple(names), settings=settings.categories, reworded=reworded
+        vectors, guessed, names=tuple(names), settings=wanted, truth=labels, reworded=reworded
     )
     evidence = Evidence(
         category=validation.classified.category,
