@@ -29,8 +29,9 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.clock import cpu_seconds
 from micronas.data import DataSet, Split
-from micronas.runs.run import Trained, run_search, run_training
+from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import TrainSettings, load_run
+from micronas.runs.training import Trained
 from micronas.space.space import Space
 from micronas.tasks.registry import load
 

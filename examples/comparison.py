@@ -11,9 +11,10 @@ from micronas.nas.search import SearchResult
 from micronas.progress import Progress
 from micronas.quantities import format_bytes, format_macs
 from micronas.report.write import report_line
-from micronas.runs.run import Trained, run_search, run_training
+from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import RunSettings
 from micronas.runs.table import search_summary
+from micronas.runs.training import Trained
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import percent, table

@@ -15,11 +15,12 @@ from micronas.nas.search import SearchResult
 from micronas.nas.settings import StrategySettings
 from micronas.nas.table import Picture
 from micronas.progress import Bars
-from micronas.runs.run import Metrics, run_search
+from micronas.runs.run import run_search
 from micronas.runs.settings import settings_of
 from micronas.runs.table import search_summary
 from micronas.runs.tracking import tracked
 from micronas.runs.trained import trained_network
+from micronas.runs.training import Metrics
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
