@@ -50,6 +50,8 @@ Run = Callable[[Op, Tensor], Tensor]
 _AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
 _FARTHEST = 2.0**-29
 """Smallest scale of an operand of those, in scales of the other."""
+_FINEST_READ = {"SOFTMAX": 1.001 * 2.0**-26, "LOG_SOFTMAX": 1.001 * 2.0**-25}
+"""Finest steps that TFLM's kernels read."""
 _FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
 _MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
@@ -277,10 +279,13 @@ class QuantizedNetwork(nn.Module):
     def _coarsen(
         self, op: Op, spans: Mapping[str, Tensor], finest: MutableMapping[str, Tensor]
     ) -> None:
-        """Give an operand steps that TFLM can bring to those of what it is added to."""
-        if op.kind not in _AT_COMMON_SCALE:
+        """Give an operand steps that TFLM's kernel reads; those of sums have to be near others'."""
+        if op.kind in _FINEST_READ:
+            step = torch.tensor(_FINEST_READ[op.kind])
+        elif op.kind in _AT_COMMON_SCALE:
+            step = torch.stack([self._range(name).scale for name in op.operands]).max() * _FARTHEST
+        else:
             return
-        step = torch.stack([self._range(name).scale for name in op.operands]).max() * _FARTHEST
         for operand in op.operands:
             found, name = self._range(operand), self._owners[operand]
             if name not in self._fixed and found.scale < step:

@@ -265,6 +265,16 @@ class TestConstantOperands:
         codes = torch.randint(-128, 128, (8, 2), dtype=torch.int8).numpy()
         assert (integer.run(found, codes) == tflm_run(to_flatbuffer(found), codes)).all()
 
+    @pytest.mark.parametrize("kind", ["SOFTMAX", "LOG_SOFTMAX"])
+    def test_a_softmax_of_almost_equal_scores_reads_steps_that_tflm_takes(self, kind: Kind) -> None:
+        tensors = {name: ir.Tensor(name, (1, 4)) for name in ("x", "squared", "y")}
+        ops = (Op("MUL", "squared", ("x", "x"), ("squared",)), Op(kind, "y", ("squared",), ("y",)))
+        network = QuantizedNetwork(Graph(tensors, ops, ("x",), ("y",)))
+        network.calibrate([torch.linspace(-1e-7, 1e-7, 64).reshape(-1, 4)], method="minmax")
+        found = network.graph()
+        codes = torch.randint(-128, 128, (8, 4), dtype=torch.int8).numpy()
+        assert (integer.run(found, codes) == tflm_run(to_flatbuffer(found), codes)).all()
+
     def test_a_sigmoid_is_requantised_before_it_is_joined(self) -> None:
         tensors = {name: ir.Tensor(name, (1, 2)) for name in ("x", "s")}
         tensors["y"] = ir.Tensor("y", (1, 4))
