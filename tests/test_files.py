@@ -9,7 +9,7 @@ import pytest
 
 from micronas.errors import DataError
 from micronas.files import aside, regular, write_atomically
-from micronas.judge.sources import rows_of
+from micronas.language.rows import read_rows
 
 
 def half_written(target: Path) -> None:
@@ -65,4 +65,4 @@ def test_a_packed_source_may_not_fill_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n" * (2**28 + 1), 9))
     with pytest.raises(DataError, match="unpacks to more than 268,435,456 bytes"):
-        rows_of(path)
+        read_rows(path)
