@@ -5,6 +5,7 @@ convolutions have a scale for each output channel here, so what equalisation hel
 which have one scale in all: their ranges are taken from data.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,8 +65,10 @@ class Loss(NamedTuple):
 def sqnr_db(wanted: npt.ArrayLike, got: npt.ArrayLike) -> float:
     """Signal-to-quantisation-noise ratio: 10 log10(sum x^2 / sum (x - got)^2)."""
     signal, other = np.asarray(wanted, np.float64), np.asarray(got, np.float64)
-    noise = ((signal - other) ** 2).sum()
-    return float("inf") if noise == 0 else 10 * float(np.log10((signal**2).sum() / noise))
+    power, noise = (signal**2).sum(), ((signal - other) ** 2).sum()
+    if noise == 0 or power == 0:
+        return math.inf if noise == 0 else -math.inf
+    return 10 * float(np.log10(power / noise))
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Gains without training: what is computed stays, and what int8 loses shrinks."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,15 @@ from micronas.train.post_training import (
 )
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.scaling import scalable_pairs
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("wanted", "got", "ratio"),
+    [([3.0, 4.0], [3.0, 4.5], 20.0), ([0.0], [0.0], math.inf), ([0.0], [1.0], -math.inf)],
+)
+def test_decibels_by_hand(wanted: list[float], got: list[float], ratio: float) -> None:
+    assert sqnr_db(wanted, got) == pytest.approx(ratio)
 
 
 def maps(count: int, seed: int) -> Tensor:
