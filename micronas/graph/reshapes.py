@@ -140,7 +140,8 @@ def _axes_of_one(graph: Graph, op: Op) -> list[int] | None:
         return []
     if any(len(shape) != _MAP + 1 for shape in shapes):
         return None
-    ones = [axis for axis in (1, 2) if all(shape[axis] == 1 for shape in shapes)]
+    free = (1,) if op.kind == "BATCH_MATMUL" else (1, 2)  # matrices lie along the last two
+    ones = [axis for axis in free if all(shape[axis] == 1 for shape in shapes)]
     return ones[:1] or None
 
 

@@ -277,6 +277,17 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         ),
         0,
     ),
+    "attention of one token, and of one head": (
+        lambda: (
+            Case(
+                lambda x, y, a, b: {"token": a(x, x, x)[0], "head": b(y, y, y)[0]},
+                nn.MultiheadAttention(16, 2, batch_first=True),
+                nn.MultiheadAttention(8, 1, batch_first=True),
+            ),
+            ((1, 16), TOKENS),
+        ),
+        6,
+    ),
     "sixteen parts": (lambda: on_maps(lambda x: torch.cat([x] * 16, 1)), 0),
     "with a constant": (
         lambda: on_tokens(lambda x: torch.cat([torch.ones(len(x), 1, 8), x], 1)),
