@@ -30,6 +30,8 @@ _LARGEST = 8000
 """Elements of one example that a step may give."""
 _FLOAT_APART = 1e-2
 """Of the largest answer."""
+_CANCELLED = 1e-6
+"""Beside that: what float32 leaves of values near 1 that cancel."""
 _MOST_STEPS = 64
 """Of a recurrent layer, which torch records one by one: 512 take longer than a case may."""
 _ODD = (0, 1, 1, 1, 2, 2, 3, 4, 5, 7)
@@ -325,7 +327,7 @@ def _exported(module: nn.Sequential, shape: Sequence[int], source: random.Random
         if not 1e-6 < scale < 1e6:
             return f"{what}: no answers to compare"
         apart = float((found.reshape(wanted.shape) - wanted).abs().max())
-        assert apart <= _FLOAT_APART * scale, f"{what}: {apart} from torch's {scale}"
+        assert apart <= _FLOAT_APART * scale + _CANCELLED, f"{what}: {apart} from torch's {scale}"
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             model = to_tflite(module, x[:1], calibration=x)
