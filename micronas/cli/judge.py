@@ -36,7 +36,7 @@ _StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="SQLite file o
 _JudgeName = Annotated[str | None, typer.Option("--judge", help="Verdicts of this judge alone.")]
 _StrongWeight = Annotated[float, typer.Option(help="Weight of a 'much better' verdict.")]
 _Rounds = Annotated[int, typer.Option(help="Bootstrap rounds.")]
-_Level = Annotated[float, typer.Option(help="_Level of intervals.")]
+_Level = Annotated[float, typer.Option(help="Level of intervals.")]
 _Prior = Annotated[
     float, typer.Option(help="Drawn battles a model is given; 1 where models win all or nothing.")
 ]

@@ -18,8 +18,8 @@ router_app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A router's YAML.")]
-_Folder = Annotated[Path, typer.Argument(metavar="ROUTER", help="_Folder of a fitted router.")]
-_Out = Annotated[Path, typer.Option("--out", help="_Folder of the fitted router.")]
+_Folder = Annotated[Path, typer.Argument(metavar="ROUTER", help="Folder of a fitted router.")]
+_Out = Annotated[Path, typer.Option("--out", help="Folder of the fitted router.")]
 
 
 @router_app.command()
@@ -98,7 +98,7 @@ def evaluate(
 @router_app.command()
 def explain(
     prompt: Annotated[str, typer.Argument(help="A prompt.")],
-    folder: Annotated[Path, typer.Option("--router", help="_Folder of a fitted router.")],
+    folder: Annotated[Path, typer.Option("--router", help="Folder of a fitted router.")],
     as_json: Json = False,
 ) -> None:
     """Say where a prompt would go, and why."""

@@ -283,7 +283,10 @@ def _spread(op: Op, tensors: Mapping[str, Tensor], reshaped: Mapping[str, str]) 
         sizes = [shape[_ones(shape) :] for shape in shapes]
         return source if sizes[0] == sizes[1] and len(shapes[0]) <= rank else name
 
-    return replace(op, inputs=tuple(map(found, op.inputs)))
+    inputs = tuple(map(found, op.inputs))
+    # one operand at least has as many dimensions as the output
+    is_whole = any(len(tensors[name].shape) == rank for name in inputs)
+    return replace(op, inputs=inputs) if is_whole else op
 
 
 def _ones(shape: Shape) -> int:
