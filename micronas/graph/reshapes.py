@@ -284,8 +284,9 @@ def _spread(op: Op, tensors: Mapping[str, Tensor], reshaped: Mapping[str, str]) 
         return source if sizes[0] == sizes[1] and len(shapes[0]) <= rank else name
 
     inputs = tuple(map(found, op.inputs))
-    # one operand at least has as many dimensions as the output
-    is_whole = any(len(tensors[name].shape) == rank for name in inputs)
+    # one operand at least has as many dimensions as the output; constants are given them
+    read = [tensors[name] for name in inputs]
+    is_whole = any(each.constant or len(each.shape) == rank for each in read)
     return replace(op, inputs=inputs) if is_whole else op
 
 
