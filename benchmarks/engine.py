@@ -1,15 +1,16 @@
 """The engine beside TFLM with CMSIS-NN, on emulated cores: code, SRAM, instructions, cycles.
 
     TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> TFLM_LIBRARY_M0PLUS=<another> \
-        python -m benchmarks.engine [--rows] [NETWORK ...]
+        python -m benchmarks.engine [--rows] [--optimize -Os] [NETWORK ...]
 
 Libraries are for a Cortex-M4 and, to count instructions alone, for a Cortex-M0+, where CMSIS-NN
 takes its plain C; what TFLM takes is kept in results/engine.jsonl, and measured where it is not
 known and a library is given. Networks are the paper's, two textbook ones and three draws of open
-spaces, with random weights; a path is a .tflite file. Both are compiled by gcc at -O2. Code is what
-of the program is neither constants of the network nor the program around; SRAM is the arena and the
-stack. ``--rows`` lets first operators run row by row wherever that takes less. Cycles are modelled,
-see `testing.m4_cycles`; for each kernel the MACs per cycle are printed beside what SMLAD allows.
+spaces, with random weights; a path is a .tflite file. Both are compiled by gcc at -O2, the engine
+at another level by ``--optimize``. Code is what of the program is neither constants of the network
+nor the program around; SRAM is the arena and the stack. ``--rows`` lets first operators run row by
+row wherever that takes less. Cycles are modelled, see `testing.m4_cycles`; for each kernel the MACs
+per cycle are printed beside what SMLAD allows.
 Outputs are compared with integer execution.
 """
 
@@ -81,9 +82,9 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
 }
 
 
-def main(names: list[str], *, rows: bool) -> None:
+def main(names: list[str], *, rows: bool, optimize: str = "-O2") -> None:
     lines = _RESULTS.read_text(encoding="utf-8").splitlines() if _RESULTS.is_file() else []
-    known = {(row["network"], row["rows"]): row for row in map(json.loads, lines)}
+    known = {(row["network"], row["rows"], row["optimize"]): row for row in map(json.loads, lines)}
     found = []
     for name in names:
         graph = NETWORKS[name]() if name in NETWORKS else read(Path(name).read_bytes())
@@ -92,14 +93,15 @@ def main(names: list[str], *, rows: bool) -> None:
         kept: dict[str, Any] = {}
         for each in known.values():
             kept |= each if each["model"] == model else {}
-        row = {"network": stem, "model": model, "rows": rows, "engine": _engine(graph, rows)}
+        row = {"network": stem, "model": model, "rows": rows, "optimize": optimize}
+        row["engine"] = _engine(graph, rows, optimize)
         for core, (board, variable, keys) in _CORES.items():
             if core in kept:
                 row[core] = kept[core]
             elif variable in os.environ:
                 took = _tflm(graph, board, os.environ[variable])
                 row[core] = {key: took[key] for key in keys}
-        known[stem, rows] = row
+        known[stem, rows, optimize] = row
         found.append(row)
         print(json.dumps(row), flush=True)
         text = "".join(json.dumps(each) + "\n" for each in known.values())
@@ -108,18 +110,18 @@ def main(names: list[str], *, rows: bool) -> None:
     _print_ceiling(found)
 
 
-def _engine(graph: Graph, rows: bool) -> dict[str, Any]:
+def _engine(graph: Graph, rows: bool, optimize: str) -> dict[str, Any]:
     given = examples(graph, 2)
     most = 0 if rows else None
     files = generate(graph, "net", most=most)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        program = build(graph, folder, most=most)
+        program = build(graph, folder, optimize=optimize, most=most)
         ran = on_core(program, given, graph)
         differing = sum(a != b for a, b in zip(ran.outputs, wanted(graph, given), strict=True))
         costs = costs_by_function(program, "net_invoke", [folder / "examples"])
         text, constants = sections(folder / "net.o")
-        program = build(graph, folder, THUMB_1, most=most)
+        program = build(graph, folder, THUMB_1, optimize=optimize, most=most)
         small = on_core(program, given, graph, THUMB_1)
         differing += sum(a != b for a, b in zip(small.outputs, ran.outputs, strict=True))
     return {
@@ -216,5 +218,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", nargs="*", default=[*NETWORKS])
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--optimize", default="-O2")
     arguments = parser.parse_args()
-    main(arguments.networks, rows=arguments.rows)
+    main(arguments.networks, rows=arguments.rows, optimize=arguments.optimize)
