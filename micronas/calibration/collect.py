@@ -1,4 +1,4 @@
-"""Complete a plan's measurements with times: of a serial log, of this machine, or by hand."""
+"""Complete a plan's measurements with times from a serial log, from this machine, or by hand."""
 
 import platform
 from pathlib import Path
@@ -26,7 +26,7 @@ def collect(
     host
         Engine of this machine to time the plan on: ``litert`` or ``tflm``.
     clock_hz
-        Turns the log's cycles into milliseconds.
+        Clock by which the log's cycles become milliseconds.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def collect(
     if host is None:
         return source / MEASUREMENTS
     files = {name: path.read_bytes() for name, path in models.items()}
-    # the engine's name is checked there
+    # measure_all checks the engine's name
     timed = measure_all(files, engine=cast("Engine", host))
     times = {name: timing.median_ms for name, timing in timed.items()}
     return add_times(source, times, board=f"{HOST}{platform.machine()} by {host}")

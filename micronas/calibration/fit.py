@@ -1,4 +1,4 @@
-"""A board's description from measurements: fits of every form, their errors, and the choice."""
+"""Description of a board from measurements: fits of every form, their errors, and the choice."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ _SIZES = 8
 _DRAWS = 30
 """Random subsets of each of the learning curve's sizes."""
 _FLAT = 0.1
-"""More networks are worth measuring as long as the last third brought the error down by this."""
+"""Share by which the last third of networks must lower the error for more to be worth measuring."""
 _NOISE = 1.0
-"""Percent: what the same network differs by from run to run; no fit is better."""
+"""Difference of one network from run to run, in percent; no fit is better."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Calibration:
 
     board: Board
     fits: dict[Form, Fit]
-    """Each form that enough networks were measured for."""
+    """Fits of the forms for which enough networks were measured."""
     names: tuple[str, ...]
-    """The measured networks, in the order of the fits' errors."""
+    """Names of the measured networks, in the order of the fits' errors."""
     learning: dict[int, float]
     """Mean error in percent on the rest, by the number of networks fitted to."""
     more: int
@@ -71,20 +71,21 @@ def calibrate(
     measured
         Networks with their latencies.
     name, core, sram_bytes, flash_bytes, clock_hz
-        What the board is.
+        Properties of the board.
     power_mw
-        While it computes. None: the mean of energy / latency, where energies were measured.
+        Power while it computes. None: the mean of energy / latency, where energies were measured.
     kernels
-        The library that ran the networks.
+        Library that ran the networks.
     seed
-        Of the random subsets behind `Calibration.learning`.
+        Seed of the random subsets behind `Calibration.learning`.
 
     Raises
     ------
     DataError
         If there are fewer than two networks.
     ConfigError
-        If the board's sizes leave no room for a network.
+        If the board's sizes leave no room for a network, or a core is given with times of a
+        computer.
     """
     if len(measured) < 2:
         raise DataError(
@@ -98,7 +99,7 @@ def calibrate(
     host = next((each.board for each in measured if each.is_of_host), None)
     if host is not None and core != _NO_CORE:
         raise ConfigError(
-            f"a {core} must be timed itself, but these times are of this computer ({host}); run "
+            f"a {core} must be timed itself, but these times are of a computer ({host}); run "
             "the plan's firmware on the board and give its log with --from-log, or estimate the "
             "board with `like:` in its YAML"
         )
@@ -140,10 +141,10 @@ def calibrate(
 def fit_forms(
     features: Sequence[Mapping[str, float]], latencies: Sequence[float]
 ) -> dict[Form, Fit]:
-    """Fit every form there are enough networks for.
+    """Fit every form for which there are enough networks.
 
-    Operators that no count stands for are priced by their instructions in every form; they would
-    be free otherwise.
+    Operators without a count are priced by their instructions in every form; they would be free
+    otherwise.
     """
     fits = {form: fit_form(form, features, latencies) for form in FORMS}
     by_instructions = fits[INSTRUCTIONS]
@@ -163,7 +164,7 @@ def fit_forms(
 
 
 def default_form(fits: Mapping[Form, Fit]) -> Form:
-    """Return the form with the smallest mean error on networks it was fitted without."""
+    """Return the form with the smallest mean error on networks left out of the fit."""
     return min(fits, key=lambda form: left_out_percent(fits[form]))
 
 
@@ -175,7 +176,7 @@ def latency_model(
     spaces: Sequence[str] = (),
     of_host: bool = False,
 ) -> LatencyModel:
-    """Return a fit as a board's YAML states it; times of a computer validate no board."""
+    """Return a fit in the form of a board's YAML; times of a computer validate no board."""
     networks = len(fitted.errors)
     status: Status = "validated" if networks >= VALIDATED_FROM else "prior, not validated"
     return LatencyModel(
@@ -201,7 +202,7 @@ def _percent(errors: Sequence[float]) -> Percent:
 def _learning_curve(
     form: Form, features: Sequence[Mapping[str, float]], latencies: Sequence[float], seed: int
 ) -> dict[int, float]:
-    """Fit to random subsets of each size and predict the rest."""
+    """Fit to random subsets of each size; return the mean error on the rest by size."""
     rng, count = np.random.default_rng(seed), len(latencies)
     curve: dict[int, float] = {}
     for size in sorted({round(each) for each in np.geomspace(1, count - 1, _SIZES)}):
@@ -218,7 +219,7 @@ def _learning_curve(
 
 
 def _more(learning: Mapping[int, float]) -> int:
-    """Return the number of networks worth measuring next, judged by what the last third brought."""
+    """Return the number of networks worth measuring next, judged by the last third's effect."""
     most = max(learning, default=1)
     if most + 1 < VALIDATED_FROM:
         return VALIDATED_FROM - most - 1

@@ -1,8 +1,8 @@
 """Time networks on this machine, so that it can stand in for a board on the desk.
 
-The clock is the CPU time of the measuring thread. On a quiet machine it agrees with a stopwatch;
-on a busy one a stopwatch also counts the time other programs had the CPU, which no statistic over
-calls longer than a scheduler's time slice can take out again.
+The clock is the CPU time of the measuring thread. On a quiet machine it agrees with elapsed time;
+on a busy one elapsed time also counts other programs' use of the CPU, which no statistic over calls
+longer than a scheduler's time slice can remove.
 """
 
 import gc
@@ -26,7 +26,7 @@ from micronas.tflite.reader import read
 
 Engine = Literal["litert", "tflm"]
 
-_BATCH_NS = 10_000_000  # long against the clock's own cost and a timer interrupt
+_BATCH_NS = 10_000_000  # long against the cost of reading the clock and a timer interrupt
 _HAS_THREAD_CLOCK = hasattr(time, "thread_time_ns") and sys.platform != "win32"  # there: 16 ms
 _HAS_AFFINITY = hasattr(os, "sched_setaffinity")
 
@@ -40,7 +40,7 @@ class Timing:
     quartiles_ms: tuple[float, float]
     """Lower and upper quartile over the batches."""
     wall_ms: float
-    """Median of the elapsed time; well above `median_ms` where other programs had the CPU."""
+    """Median of the elapsed time; well above `median_ms` where other programs used the CPU."""
     runs: int
     """Inferences timed."""
 
@@ -62,8 +62,8 @@ def measure(
 
     The network runs on a fixed random input, warmed up and with garbage collection off, in
     `repeats` batches of as many inferences as last 10 ms. Nothing is subtracted: the interpreter's
-    own cost is part of an inference here as on a board, and ``constant`` is the term of a latency
-    model that stands for it.
+    own cost is part of an inference here as on a board, and the term ``constant`` of a latency
+    model stands for it.
 
     Parameters
     ----------
@@ -71,15 +71,15 @@ def measure(
         Contents of a ``.tflite`` file.
     engine
         ``litert``: LiteRT's optimised built-in kernels without the XNNPACK delegate, so that every
-        operator is a kernel call with a cost of its own. ``tflm``: TFLM's reference kernels, the
-        code that defines the results on a board, but plain loops of a speed unlike CMSIS-NN's.
+        operator is a kernel call with a cost of its own. ``tflm``: TFLM's reference kernels, which
+        define the results on a board, but are plain loops with a speed unlike CMSIS-NN's.
     repeats
         Batches to time.
     threads
-        Of the engine; TFLM has one.
+        Threads of the engine; TFLM has one.
     cpu
-        The CPU to stay on meanwhile, where the platform can pin a thread; by default the last one
-        allowed, since interrupts tend to go to the first. Several threads are not pinned.
+        CPU to stay on, where the platform can pin a thread; by default the last one allowed, since
+        interrupts tend to go to the first. Several threads are not pinned.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def measure(
     ExportError
         If the engine does not exist for this machine, or lacks an operator of the model.
     ConfigError
-        If the engine is unknown, or repeats, threads or cpu are not possible here.
+        If the engine is unknown, or repeats, threads or cpu are impossible on this machine.
     """
     _check(engine, repeats, threads, cpu)
     with _pinned(cpu, threads):
@@ -107,8 +107,8 @@ def measure_all(
 ) -> dict[str, Timing]:
     """Time several networks, by name; arguments and errors are those of `measure`.
 
-    A batch of each network follows the other, `repeats` rounds long, so that a machine that
-    becomes slower meanwhile does so for all of them.
+    Each of `repeats` rounds runs one batch of every network, so that a machine that slows down does
+    so for all of them.
     """
     _check(engine, repeats, threads, cpu)
     sessions = {}
@@ -124,13 +124,13 @@ def measure_all(
 
 @dataclass
 class _Session:
-    """A network that is loaded and warm, and what was measured of it."""
+    """A network that is loaded and warm, and its measured times."""
 
     model: bytes
-    """Kept, because engines read weights where they are."""
+    """Contents of the file, kept because engines read weights in place."""
     invoke: Callable[[], object]
     calls: int
-    """In a batch."""
+    """Calls in a batch."""
     cpu_ns: list[float] = field(default_factory=list)
     wall_ns: list[float] = field(default_factory=list)
 
@@ -153,7 +153,7 @@ class _Session:
 
 
 def _session(model: bytes, engine: Engine, threads: int) -> _Session:
-    """Load a network and find out how many calls make a batch."""
+    """Load a network and measure how many calls make a batch."""
     graph = read(model, unknown="keep")
     if engine == "tflm":
         invoke = _tflm(model, graph)
@@ -189,7 +189,7 @@ def _tflm(model: bytes, graph: Graph) -> Callable[[], object]:
 
 
 def _input(source: Mapping[str, Any]) -> Any:
-    """Random codes for an int8 tensor; zeros, which are valid as indices too, for any other."""
+    """Return random codes for an int8 tensor; zeros, valid as indices too, for any other."""
     if source["dtype"] != np.int8:
         return np.zeros(source["shape"], source["dtype"])
     return np.random.default_rng(0).integers(-128, 128, source["shape"], np.int8)
@@ -209,7 +209,7 @@ def _time(sessions: list[_Session], repeats: int) -> None:
 
 
 def _elapsed(invoke: Callable[[], object], calls: int) -> tuple[int, int]:
-    """Return elapsed and CPU time of some calls in ns; the latter 0 where there is no clock."""
+    """Return elapsed and CPU time of some calls in ns; the latter 0 without such a clock."""
     cpu_start = time.thread_time_ns() if _HAS_THREAD_CLOCK else 0
     start = time.perf_counter_ns()
     for _ in range(calls):
@@ -220,7 +220,7 @@ def _elapsed(invoke: Callable[[], object], calls: int) -> tuple[int, int]:
 
 @contextmanager
 def _pinned(cpu: int | None, threads: int) -> Iterator[None]:
-    """Keep this thread on one CPU, and give it back those it had."""
+    """Keep this thread on one CPU, then restore those it had."""
     if threads > 1 or not _HAS_AFFINITY:
         yield
         return

@@ -1,4 +1,4 @@
-"""A user's measurements: a CSV of networks and the milliseconds they took on one board."""
+"""A user's measurements: a CSV of networks and their milliseconds on one board."""
 
 import csv
 import math
@@ -14,12 +14,12 @@ from micronas.hardware.targets import DEFAULT, Target
 from micronas.space.load import load
 
 _ENDLESS = 1e12
-"""Milliseconds or millijoules that no inference takes: a slip, which a fit could not square."""
+"""Milliseconds or millijoules that no inference takes: a typing error, whose square overflows."""
 COLUMNS = ("model", "latency_ms")
 BOARD = "board"
-"""An optional column: what the rows were measured on."""
+"""Name of an optional column: the device that the rows were measured on."""
 HOST = "host: "
-"""Its beginning where that was a computer and no board."""
+"""Prefix of its values for a computer in place of a board."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Measurement:
     energy_mj: float | None = None
     """Energy of one inference."""
     board: str = ""
-    """The device it was measured on, where the file says it."""
+    """Device it was measured on, where the file gives it."""
 
     @property
     def is_of_host(self) -> bool:
@@ -43,7 +43,7 @@ class Measurement:
 def read_measurements(
     path: Path, *, locate: Callable[[Path], Path] = Path, target: Target = DEFAULT
 ) -> list[Measurement]:
-    """Read measurements and the networks they are of.
+    """Read measurements and the networks they belong to.
 
     Parameters
     ----------
@@ -53,15 +53,15 @@ def read_measurements(
         optional and others are ignored. Several rows of one network are repetitions: the median
         counts.
     locate
-        Returns the network's file of what a row names, so that it may be a folder.
+        Function from the path in a row to the network's file, so that a row may name a folder.
     target
-        The board's, of whose kernels features are counted.
+        Target of the board, whose kernels features are counted for.
 
     Raises
     ------
     DataError
-        If the file, a column, a number or a model is not as described, or the rows are of
-        several boards. Names the row.
+        If the file, a column, a number or a model is not as described, or the rows are of several
+        boards. The error names the row.
     """
     rows = _rows(path)
     boards = sorted({row[BOARD] for _, row in rows if row.get(BOARD)})
@@ -90,18 +90,18 @@ def read_measurements(
 
 
 def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") -> Path:
-    """Write times of a plan's networks into its ``measurements.csv``; earlier ones are kept.
+    """Write times of a plan's networks into its ``measurements.csv``.
 
-    Those of a computer and those of a board are never mixed: the later ones stay.
+    Earlier times of the same `board` stay; those of another device are dropped.
 
     Parameters
     ----------
     folder
-        What `calibration.plan.write_plan` wrote.
+        Folder that `calibration.plan.write_plan` wrote.
     latencies
         Milliseconds by the network's name.
     board
-        What they were measured on; begins with `HOST` where that was a computer.
+        Device they were measured on; begins with `HOST` for a computer.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") 
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows that are not empty, with the lines they end on."""
+    """Return the rows that are not empty, each with the line it ends on."""
     try:
         with regular(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)

@@ -1,9 +1,9 @@
 """Choose networks to measure on a new board, and write the firmware that times them.
 
-Latency does not depend on weights on the processors micronas is for, so the networks are not
-trained. They are spread over what latency models are linear in: arithmetic, and the outputs of
+On the processors micronas is for, latency does not depend on weights, so the networks are not
+trained. They are spread over the terms of latency models: arithmetic, and the outputs of
 convolutions and depthwise convolutions per operation. All spaces take part in turns, because
-coefficients that are fitted within one space do not carry over to another.
+coefficients fitted within one space do not carry over to another.
 """
 
 import math
@@ -38,14 +38,14 @@ from micronas.tflite.metadata import describe
 _FOLDER = "networks"
 MEASUREMENTS = "measurements.csv"
 _CANDIDATES = 100
-"""A space, at least; more where many networks are wanted."""
+"""Least number of candidates per space; more where many networks are wanted."""
 _CANDIDATES_PER_NETWORK = 10
 _DRAWS_PER_CANDIDATE = 8
-"""Most draws of a space, where limits leave few networks."""
+"""Most draws per wanted candidate, where limits leave few networks."""
 _UNUSUAL = 0.1
 """Share of a space's candidates at either end of an axis that is too unusual to measure.
 
-Extremes condition a fit best but mislead it, as the form of a latency model is least true there.
+Extremes condition a fit best but mislead it, as a latency model holds least well there.
 """
 _ALIGNMENT = 16
 
@@ -79,20 +79,20 @@ def write_plan(
     Parameters
     ----------
     folder
-        Must not exist yet, or be empty.
+        Folder to write; must not exist yet, or be empty.
     count
-        How many networks.
+        Number of networks.
     spaces
         Search spaces to draw from, by name or path; one in which no network fits is left out.
     sram_bytes, flash_bytes
-        What the board has in all; the needs of interpreter and firmware are subtracted. None is
-        no limit.
+        Memory of the board in all; the needs of interpreter and firmware are subtracted. None: no
+        limit.
     kind
-        Of the firmware projects, see `timing_project`.
+        Kind of the firmware projects, see `timing_project`.
     target
-        The board's, by which networks fit.
+        Target of the board, which determines the networks that fit.
     seed
-        Of choice and weights.
+        Seed of choice and weights.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def read_plan(folder: Path) -> dict[str, Path]:
     Raises
     ------
     DataError
-        If it holds none.
+        If the folder holds none.
     """
     networks = sorted((folder.expanduser() / _FOLDER).glob("*.tflite"))
     if not networks:
@@ -181,7 +181,7 @@ def _draw(
 ) -> list[tuple[Choice, Graph]]:
     """Draw different networks that fit, from thin to wide and from regular to irregular.
 
-    Independent widths alone would all give networks of about the same cost.
+    Independent widths alone would give networks of about the same cost.
     """
     drawn: set[Choice] = set()
     found: list[tuple[Choice, Graph]] = []
@@ -213,7 +213,7 @@ def _draw(
 def _candidate(space: int, choice: Choice, graph: Graph) -> _Candidate:
     costs = count_costs(graph)
     outputs = costs.depthwise_outputs, costs.conv_outputs
-    # a network may have no block, and then no depthwise convolution
+    # a network without blocks has no depthwise convolution
     shares = (math.log(max(output, 1) / costs.macs) for output in outputs)
     return _Candidate(space, choice, costs.macs, (math.log(costs.macs), *shares))
 
@@ -240,17 +240,17 @@ def _usual(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 
 def _spread(candidates: Sequence[_Candidate], count: int) -> list[_Candidate]:
-    """Choose networks far from each other, the spaces in turns as long as they have any.
+    """Choose networks far from each other, from the spaces in turns as long as they have any.
 
-    The first is the one of fewest MACs; each further one is the farthest from its nearest among
-    those chosen (Gonzalez 1985), with every axis in standard deviations of the candidates.
+    The first has the fewest MACs; each further one is the farthest from its nearest among those
+    chosen (Gonzalez 1985), with every axis in standard deviations of the candidates.
     """
     positions: npt.NDArray[np.float64] = np.array([each.position for each in candidates])
     spread = positions.std(axis=0)
     positions = (positions - positions.mean(axis=0)) / np.where(spread > 0, spread, 1)
     owners = np.array([each.space for each in candidates])
     taken = np.zeros(len(candidates), bool)
-    distance = -positions[:, 0]  # of the first network: from many MACs
+    distance = -positions[:, 0]  # for the first network: fewest MACs
     chosen: list[_Candidate] = []
     while len(chosen) < count:
         uses = {space: int(taken[owners == space].sum()) for space in set(owners[~taken].tolist())}
@@ -264,7 +264,7 @@ def _spread(candidates: Sequence[_Candidate], count: int) -> list[_Candidate]:
 
 
 def _names(spaces: Iterable[str]) -> list[str]:
-    """Names that C, a file system and a log can have: the space's and a number, ``kws_01``."""
+    """Return names valid in C, file systems and logs: the space's and a number, ``kws_01``."""
     names: list[str] = []
     seen: dict[str, int] = {}
     for space in spaces:
@@ -288,7 +288,7 @@ def _model(architecture: Space, seed: int) -> bytes:
 
 
 def _packed(sizes: dict[str, int], flash_bytes: float | None) -> list[list[str]]:
-    """Share networks out to few firmwares: the largest first, each to the first that has room."""
+    """Distribute networks to few firmwares: the largest first, each to the first with room."""
     room = math.inf if flash_bytes is None else flash_bytes - FIRMWARE.flash_bytes
     loads: list[list[str]] = []
     left: list[float] = []
@@ -305,7 +305,7 @@ def _packed(sizes: dict[str, int], flash_bytes: float | None) -> list[list[str]]
 
 
 def _stored(size: int) -> int:
-    """Bytes of flash a model takes as an aligned array."""
+    """Return the bytes of flash that a model takes as an aligned array."""
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 

@@ -1,4 +1,4 @@
-"""Print how well each form of latency model fits a board. Imports no torch."""
+"""Report of how well each form of latency model fits a board. Imports no torch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

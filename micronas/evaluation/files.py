@@ -29,24 +29,25 @@ def evaluate(
     batch_size: int = 256,
     index: Tensor | None = None,
 ) -> Scores:
-    """Score a network on a split of classes, or on the test part of any data set (validation
-    without one), as its objective has it.
+    """Score a network by the objective of a data set on its test part (validation without one), or
+    on a split of classes.
 
     Parameters
     ----------
     model
-        A module; or a ``.tflite`` file, of whatever tool, its path or its bytes: int8 in and out,
-        run by integer execution, whose bytes are those of the device. A run folder is its model.
+        A module; or the path or bytes of a ``.tflite`` file of any tool, with int8 input and
+        output, run by integer execution, whose bytes are those of the device; or a run folder, for
+        its ``model.tflite``.
     data
         Batches [n, channels, height, width], as a module takes them; a file's input [1, height,
         width, channels] holds the same numbers.
     index
-        Of the examples to score; all when left out.
+        Indices of the examples to score; all when left out.
 
     Raises
     ------
     DataError
-        If there is no example, the input of a file is of another size, or labels are none of the
+        If there is no example, the input of a file has another size, or labels do not suit the
         objective.
     """
     split = data if not isinstance(data, DataSet) else data.test or data.validation
@@ -71,7 +72,7 @@ def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float6
     given = split.batch(index[:1], None).shape[1:]
     if len(graph.inputs) != 1 or tuple(given[1:]) + tuple(given[:1]) != tuple(shape):
         raise DataError(
-            f"data must be of the network's input {list(shape)} (height, width, channels), but a "
+            f"data must have the network's input {list(shape)} (height, width, channels), but a "
             f"batch has {list(given)} (channels, height, width); give the data it was trained on"
         )
     quantization = graph.tensors[graph.outputs[0]].quantization

@@ -35,11 +35,11 @@ class _Noise:
     """Signal-to-quantisation-noise ratios in dB: 10 log10(sum x^2 / sum (x - int8)^2)."""
 
     sqnr_db: float
-    """Over all values; inf where nothing differs."""
+    """Ratio over all values; inf where nothing differs."""
     median_channel_db: float
     """Ratio of the median channel, which a few channels of large values cannot hide."""
     worst_channel: int | None
-    """Index of the channel with the lowest ratio; None if all are zero."""
+    """Index of the channel with the lowest ratio; None if all channels are zero."""
     worst_channel_db: float
 
 
@@ -50,9 +50,9 @@ class LayerError:
     name: str
     kind: Kind
     cumulative: _Noise
-    """Against the float network run on its own: errors of all layers before add up."""
+    """Noise against the float network run on its own: errors of all layers before add up."""
     local: _Noise
-    """Against the float operator fed with the int8 values this layer reads: its own doing."""
+    """Noise against the float operator fed with the int8 values this layer reads: its own share."""
     saturated: float
     """Share of the float network's values that lie outside what the int8 tensor can hold."""
 
@@ -69,15 +69,15 @@ def compare(
     Parameters
     ----------
     float_graph
-        float32 weights and biases with data, see `dequantized`; operators as in `int8_graph`.
+        Graph with float32 weights and biases, see `dequantized`; operators as in `int8_graph`.
     inputs
-        int8 [N, height, width, channels], or [N, features]; of several inputs a tuple, or a mapping
+        int8 [N, height, width, channels], or [N, features]; a tuple of several inputs, or a mapping
         by name.
 
     Raises
     ------
     ModelError
-        If the two are not the same network, or the float interpreter lacks an operator's form.
+        If the two are not the same network, or the float interpreter cannot run an operator.
     """
     float_graph = requantized(float_graph)
     if _outline(float_graph) != _outline(int8_graph):
@@ -100,15 +100,15 @@ def compare(
             _saturated(int8_graph, op.outputs[0], alone[op.outputs[0]]),
         )
         for op in int8_graph.ops
-        if op.kind != "UNKNOWN"  # none is, since all have run
+        if op.kind != "UNKNOWN"  # never, since all have run
     ]
 
 
 def culprit(errors: Sequence[LayerError]) -> LayerError | None:
-    """Return the layer that adds most noise by itself, in all or in its median channel.
+    """Return the layer that adds most noise by itself, over all values or in its median channel.
 
     The first shows values cut off, the second small channels that one large channel coarsens.
-    Softmax and sigmoid do not count: their scale is fixed. None if no layer adds any.
+    Operators of fixed scale (softmax, sigmoid) do not count. None if no layer adds noise.
     """
     noisy = [
         error
@@ -152,12 +152,12 @@ def _outline(graph: Graph) -> tuple[object, ...]:
 
 
 def _check_float(graph: Graph) -> None:
-    """Refuse what integer execution takes and the float interpreter, made to train, does not."""
+    """Refuse operators that integer execution takes and the float interpreter does not."""
     for op in graph.ops:
         if op.kind == "TABLE" and not op.function:
             raise ModelError(
-                f"layers can be compared where functions are known, but {op.name!r} is a table "
-                "that a file does not name; pass the graph it was exported from"
+                f"layers can be compared where tables name their function, but {op.name!r} has "
+                "none, as read from a file; pass the graph it was exported from"
             )
         if not keeps_examples(graph, op):
             source, output = graph.input_of(op), graph.output_of(op)
@@ -169,7 +169,7 @@ def _check_float(graph: Graph) -> None:
 
 
 def _run(graph: Graph, restored: dict[str, _Floats], replaced: Sequence[str]) -> dict[str, _Floats]:
-    """Every activation of the float network; what follows `replaced` ones reads the int8 values."""
+    """Return all activations of the float network; readers of `replaced` ones get int8 values."""
     seen: dict[str, _Floats] = {}
     weights = {
         op.name: [_constant(graph, op, position) for position in range(1, 1 + len(op.learnt))]
@@ -239,7 +239,7 @@ def _noise(exact: _Floats, restored: _Floats) -> _Noise:
     noise = signal - restored.reshape(signal.shape)
     powers, losses = (signal**2).sum(axis=0), (noise**2).sum(axis=0)
     ratios = np.array([_decibels(*pair) for pair in zip(powers, losses, strict=True)])
-    heard = np.flatnonzero(powers)  # a channel that is off has no ratio
+    heard = np.flatnonzero(powers)  # a channel of zeros has no ratio
     worst = int(heard[ratios[heard].argmin()]) if len(heard) else None
     return _Noise(
         _decibels(powers.sum(), losses.sum()),

@@ -1,4 +1,4 @@
-"""The plain rival of a network: a linear model of simple statistics, on the same examples."""
+"""Plain rival of a network: a linear model of simple statistics, on the same examples."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from micronas.objectives.intervals import mean_interval
 from micronas.train.threads import threads
 
 _DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Weights of the squared coefficients, among which validation chooses."""
+"""Weights of the squared coefficients; validation chooses one."""
 _STEPS = 200
 _FURTHEST = 10.0
 """Deviations from the mean to which statistics are limited."""
@@ -21,14 +21,14 @@ _BATCH = 1024
 def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
     """Fit a linear model of `DataSet.statistics` and compare a network with it.
 
-    It descends the objective's loss on the training part, not augmented; validation chooses how
-    much its coefficients are held back.
+    The model minimises the objective's loss on the training part, without augmentation; validation
+    chooses the weight of its squared coefficients.
 
     Returns
     -------
     dict
-        ``name``; ``score``, the measure that the network is known by; ``ahead``, how much better
-        the int8 network is in it; ``ahead_interval``, between what that lies for examples of other
+        ``name``; ``score``, the model's mean of the objective's first measure; ``ahead``, the int8
+        network's lead in it; ``ahead_interval``, that lead's 95 % interval for examples of other
         groups, or None. None where the data has no statistics.
     """
     if data.statistics is None:
@@ -47,10 +47,10 @@ def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
         models = [_fitted(data, scaled(train), decay) for decay in _DECAYS]
         outputs = [scaled(validation) @ model for model in models]
         losses = [objective.loss(each, data.validation.labels).item() for each in outputs]
-        told = scaled(shown) @ models[losses.index(min(losses))]
+        predicted = scaled(shown) @ models[losses.index(min(losses))]
     measure = next(iter(objective.measures.values()))
     labels = judged.split.labels
-    theirs = measure.values(told, labels)
+    theirs = measure.values(predicted, labels)
     ahead = measure.values(judged.answers.int8, labels) - theirs
     ahead = ahead if measure.larger else -ahead
     interval = mean_interval(ahead.numpy(), judged.split.groups.numpy())
@@ -63,7 +63,7 @@ def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
 
 
 def _features(data: DataSet, split: Split) -> Tensor:
-    assert data.statistics is not None, "the caller has looked"
+    assert data.statistics is not None, "plain_rival has checked"
     every = torch.arange(len(split.labels))
     return torch.cat(
         [data.statistics(split.batch(part, None)) for part in torch.split(every, _BATCH)]
@@ -71,7 +71,7 @@ def _features(data: DataSet, split: Split) -> Tensor:
 
 
 def _fitted(data: DataSet, features: Tensor, decay: float) -> Tensor:
-    """Return coefficients [features, outputs], the last row those of a constant, not held back."""
+    """Return coefficients [features, outputs]; the last row, of a constant, has no decay."""
     model = torch.zeros(features.shape[1], len(data.classes), requires_grad=True)
     optimizer = torch.optim.LBFGS([model], max_iter=_STEPS, line_search_fn="strong_wolfe")
 

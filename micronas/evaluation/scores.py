@@ -22,7 +22,7 @@ _BATCH = 64
 def judge(network: nn.Module, graph: Graph, data: DataSet) -> Judged:
     """Run a network and its int8 graph on the test part, or on validation where there is none.
 
-    What the device decides by is chosen on validation.
+    The device's decision rule is chosen on validation.
     """
     split = data.test or data.validation
     answers = _answers(network, graph, split)
@@ -46,21 +46,21 @@ def judge(network: nn.Module, graph: Graph, data: DataSet) -> Judged:
 
 
 def scores(network: nn.Module, graph: Graph, data: DataSet) -> dict[str, Any]:
-    """Return what `metrics.json` says of how good a network is, as its objective has it."""
+    """Return a network's scores for ``metrics.json``, those of the data set's objective."""
     return data.objective.metrics(judge(network, graph, data))
 
 
 def accuracy(graph: Graph, split: Split) -> tuple[float, list[float]]:
-    """Accuracy of an int8 graph on a split, over all examples and for each class.
+    """Return the accuracy of an int8 graph on a split, over all examples and for each class.
 
-    Computed by integer execution, whose bytes are those of the device.
+    Integer execution computes it; its bytes are those of the device.
     """
     found = CLASSES.scores(torch.from_numpy(codes(graph, split)).float(), split.labels)
     return found.accuracy, [*found.per_class]
 
 
 def codes(graph: Graph, split: Split) -> Codes:
-    """Run an int8 graph on a split; [N, outputs]."""
+    """Run an int8 graph on a split and return its codes [N, outputs]."""
     batches = [
         integer.run(graph, quantize_inputs(graph, split.batch(index, None)))
         for index in torch.split(torch.arange(len(split.labels)), _BATCH)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 def layers_table(
     errors: "Sequence[LayerError]", culprit: "LayerError | None", *, width: int | None = None
 ) -> str:
-    """Signal-to-noise ratios of each layer, at most so wide; the one to look at is marked."""
+    """Return the table of each layer's signal-to-noise ratios, with a mark at `culprit`.
+
+    `width` is the most columns of text that it may take.
+    """
     rows = [
         [
             error.name,

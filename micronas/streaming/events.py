@@ -1,7 +1,7 @@
 """Events from the int8 scores of a network that hears a stream hop by hop.
 
-Integers alone, so that the generated ``detector.h`` finds the same events; it repeats `Detector`
-line by line.
+Computed in integers, so that the generated ``detector.h``, which repeats `Detector` line by line,
+finds the same events.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,45 +15,45 @@ from micronas.errors import ConfigError
 
 Integers = npt.NDArray[np.int64]
 LEAST = -(2**15)
-"""Below every score."""
+"""Number below every score."""
 
 
 class Event(NamedTuple):
-    """A label that begins to be heard."""
+    """Beginning of a label."""
 
     hop: int
     label: int
     score: int
-    """In codes, see `Detector.scores`."""
+    """Score in codes, see `Detector.scores`."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """When labels are believed to be heard, and for how long.
+    """Rules by which the events of labels begin and end.
 
     A hop is one inference. Before it comes the gate: hops whose level stays below `gate` are
-    silent, the network need not run, and what was heard before them is forgotten. Of other hops the
-    codes of each label are averaged over the latest `smoothing` ones. A label is heard once its
-    score has reached its threshold in `confirm` hops in a row; an event begins when it is heard and
-    none lasts. An event is over at the last of `refractory` hops in a row without its label.
+    silent, the network need not run, and earlier scores are forgotten. In other hops the codes of
+    each label are averaged over the latest `smoothing` ones. A label is heard once its score has
+    reached its threshold in `confirm` hops in a row; an event begins when its label is heard and no
+    event lasts. An event is over at the last of `refractory` hops in a row without its label.
 
     Parameters
     ----------
     thresholds
-        Of each label the least score that counts, in codes; None for labels that make no event,
-        such as silence.
+        Least score of each label that counts, in codes; None for labels that make no event, such as
+        silence.
     exclusive
-        Whether one label holds at a time: a score is then the lead over the best other label, and
-        while one event lasts no other begins. Else a score is the label's own code, and labels do
-        not wait for each other.
+        One label holds at a time: a score is then the lead over the best other label, and while one
+        event lasts no other begins. Otherwise a score is the label's own code, and events of
+        different labels overlap.
     smoothing, confirm, refractory
-        Hops, see above.
+        Numbers of hops, see above.
     gate
         Least mean of absolute samples of a hop that opens the gate; 0 leaves it open.
     hold
-        Hops for which the gate stays open, the loud one included: those whose input holds it.
+        Hops for which the gate stays open, the loud one included: those whose input contains it.
     hop
-        Rows of the front end from one inference to the next; 0 for what is usual of it.
+        Rows of the front end from one inference to the next; 0 for the front end's own stride.
 
     Raises
     ------
@@ -94,12 +94,12 @@ class Detector:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Detector":
-        """Return the detector that `plain` wrote down.
+        """Return the detector of what `plain` returned.
 
         Raises
         ------
         ConfigError
-            If it is damaged.
+            If `stored` is damaged.
         """
         try:
             given = {name: stored[name] for name in asdict(cls(())) if name in stored}
@@ -112,11 +112,11 @@ class Detector:
             ) from error
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the detector as JSON values."""
         return {**asdict(self), "thresholds": list(self.thresholds)}
 
     def with_thresholds(self, thresholds: tuple[int | None, ...]) -> "Detector":
-        """Return the same with other thresholds."""
+        """Return the same detector with other thresholds."""
         return replace(self, thresholds=thresholds)
 
     def is_open(self, levels: Integers) -> npt.NDArray[np.bool_]:
@@ -136,14 +136,14 @@ class Detector:
     def scores(
         self, codes: npt.NDArray[np.int8], levels: Integers | None = None
     ) -> tuple[Integers, Integers]:
-        """Return the scores of each hop, and what is compared with thresholds.
+        """Return the scores of each hop, and those that are compared with thresholds.
 
         Parameters
         ----------
         codes
-            Of the network's outputs, [hops, labels]; those of silent hops do not matter.
+            Codes of the network's outputs, [hops, labels]; those of silent hops do not matter.
         levels
-            [hops], see `is_open`; left out where nothing is gated.
+            Levels [hops], see `is_open`; without them the gate is open.
 
         Returns
         -------
@@ -171,14 +171,14 @@ class Detector:
         return scores, least
 
     def events(self, codes: npt.NDArray[np.int8], levels: Integers | None = None) -> list[Event]:
-        """Return the events of a recording in order; parameters are those of `scores`."""
+        """Return the events of a recording in order; the parameters are those of `scores`."""
         scores, least = self.scores(codes, levels)
         return [Event(hop, label, int(scores[hop, label])) for hop, label in self.begun(least)]
 
     def begun(self, least: Integers) -> list[tuple[int, int]]:
-        """Return hop and label of each event, of what `scores` compares with thresholds."""
+        """Return hop and label of each event, given the second result of `scores`."""
         limits = [2**15 if each is None else each for each in self.thresholds]
-        last: dict[int, tuple[int, int]] = {}  # of each group the latest hop of an event's label
+        last: dict[int, tuple[int, int]] = {}  # latest hop of an event's label, for each group
         found = []
         for hop, label in np.argwhere(least >= np.array(limits)).tolist():
             group = 0 if self.exclusive else label

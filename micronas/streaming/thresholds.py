@@ -1,4 +1,4 @@
-"""Judge a detector on recordings whose words are known, and choose its thresholds there."""
+"""Judge a detector on labelled recordings, and choose its thresholds there."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,57 +11,58 @@ from micronas.errors import DataError
 from micronas.streaming.events import Detector, Integers
 
 SHAPES = tuple((smoothing, confirm) for smoothing in (1, 2, 3) for confirm in (1, 2, 3, 4, 5, 6))
-"""Smoothing and confirmation that `choose` tries, in hops."""
+"""Pairs of smoothing and confirmation that `choose` tries, in hops."""
 _NEVER = 256
-"""Above every score of a detector."""
+"""Number above every score of a detector."""
 _PRICES = np.geomspace(1e-3, 1e3, 61)
 """False alarms that one miss is worth."""
 _PARTS = 5
-"""Parts of the recordings that are judged by what the others chose."""
+"""Parts of the recordings, each judged by thresholds chosen on the others."""
 _SHARED = 3.0
-"""Labels' worth of evidence that all labels together give on each: a label of twenty occurrences
-alone would fit its threshold to their chance."""
+"""Weight of the average label in each label's costs; a label alone is 1. From its own twenty
+occurrences a label would fit its threshold to chance."""
 
 
 class Occurrence(NamedTuple):
-    """A label that is there to be heard."""
+    """A label that a recording contains."""
 
     label: int
     first: int
     """First hop at which an event is right."""
     last: int
+    """Last such hop."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What a network made of a recording, and what was there to hear."""
+    """Outputs of a network for a recording, and the labels it contains."""
 
     codes: npt.NDArray[np.int8]
-    """[hops, labels]."""
+    """Codes of the outputs, [hops, labels]."""
     levels: Integers
-    """[hops], see `Detector.is_open`."""
+    """Levels [hops], see `Detector.is_open`."""
     hours: float
     occurrences: tuple[Occurrence, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How right events are."""
+    """Counts of right and wrong events."""
 
     hours: float
     occurrences: int
     misses: int
     false_alarms: int
-    """Events at which nothing of their label was, further ones of one occurrence included."""
+    """Events outside occurrences of their label, and all but the first of one occurrence."""
 
     @property
     def missed(self) -> float:
-        """Share of occurrences."""
+        """Share of occurrences without an event."""
         return self.misses / max(1, self.occurrences)
 
     @property
     def per_hour(self) -> float:
-        """False alarms an hour."""
+        """False alarms per hour."""
         return self.false_alarms / self.hours
 
     def __add__(self, other: "Outcome") -> "Outcome":
@@ -74,31 +75,33 @@ class Outcome:
 
 
 class Point(NamedTuple):
-    """A detector, and how right events are that were found so."""
+    """A detector and the outcome of its price."""
 
     detector: Detector
     outcome: Outcome
-    """Of recordings by what the others chose; of the only one by what it chose itself."""
+    """Each part of the recordings is judged by thresholds chosen on the others at the same price; a
+    single recording by `detector`."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A detector that was chosen on recordings."""
+    """A detector chosen on recordings."""
 
     detector: Detector
     outcome: Outcome
-    """On the recordings that chose it."""
+    """Outcome on the recordings that chose it."""
     curve: tuple[Point, ...]
-    """Other thresholds, of which none is better in both; misses fall, false alarms rise."""
+    """Points of all prices, none better than another in both; misses fall, false alarms rise."""
     held_out: Outcome | None = None
-    """Of each part of the recordings by what the others chose; None of a single recording."""
+    """Outcome of each part of the recordings by thresholds of the others; None for a single
+    recording."""
 
 
 def judge(detector: Detector, recordings: Iterable[Heard]) -> Outcome:
-    """Return how right the events of a detector are.
+    """Count the right and wrong events of a detector.
 
-    An event is right while its label occurs, the first one of each occurrence; occurrences of
-    labels that make no event do not count.
+    The first event of its label in an occurrence is right; occurrences of labels that make no event
+    do not count.
     """
     scored = [(each, detector.scores(each.codes, each.levels)[1]) for each in recordings]
     return _judged(detector, scored)
@@ -114,29 +117,29 @@ def choose(
 ) -> Choice:
     """Choose smoothing, confirmation and a threshold for each label.
 
-    What is wanted has to hold where it was not chosen: each recording, or fifth of them, is judged
-    by thresholds of the others.
+    Limits must hold where thresholds were not chosen: each recording, or each fifth of them, is
+    judged by thresholds of the others.
 
     Each label has the threshold at which its false alarms and, at some price, its misses cost
-    least, together with three times the average of all labels, and in the middle where several do;
+    least, together with three times the average of all labels, and the middle one of several such;
     one price for all labels gives a detector, all prices the curve. A label that never occurs gets
     the highest threshold of the others, or a higher one where it was heard.
 
     Parameters
     ----------
     detector
-        Gives everything else, and which labels make events.
+        Source of all other settings, and of the labels that make events.
     false_alarms
-        An hour, at most: the fewest misses are chosen.
+        Most false alarms per hour; the fewest misses are chosen.
     misses
-        A share of the occurrences, at most: the fewest false alarms are chosen.
+        Largest share of missed occurrences; the fewest false alarms are chosen.
     shapes
         Pairs of `Detector.smoothing` and `Detector.confirm` to try.
 
     Raises
     ------
     DataError
-        If no label occurs that makes events, or if misses cannot be as few.
+        If no label that makes events occurs, or no thresholds keep to the limits.
     """
     most = (np.inf if misses is None else misses, np.inf if false_alarms is None else false_alarms)
     best: tuple[tuple[float, ...], Point, list[Point]] | None = None
@@ -160,7 +163,7 @@ def choose(
         )
         wanted = [text.format(value) for value, text in given if value is not None]
         raise DataError(
-            f"what is wanted must be reachable on the recordings, but no thresholds give "
+            f"limits of a detector must be reachable on the recordings, but no thresholds give "
             f"{' and '.join(wanted)}: the fewest misses are {fewest:.3g} of all; ask for more, or "
             "train a better network"
         )
@@ -192,7 +195,7 @@ def _points(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
 def _thresholds(
     costs: Sequence[Sequence["_Costs"]], labels: Sequence[int], detector: Detector
 ) -> list[Detector]:
-    """Return the detector of each price by what labels cost in some recordings."""
+    """Return the detector of each price, given the costs of labels in some recordings."""
     counts = {
         label: np.sum([recording[place].counts for recording in costs], axis=0)
         for place, label in enumerate(labels)
@@ -223,7 +226,7 @@ def _thresholds(
 
 
 class _Costs(NamedTuple):
-    """What a label costs alone, at each threshold from the least on."""
+    """Costs of one label at each threshold from the least on."""
 
     counts: npt.NDArray[np.float64]
     """False alarms and misses, [thresholds, 2]; nothing reaches the last threshold."""
@@ -235,7 +238,7 @@ def _least(detector: Detector) -> int:
 
 
 def _middle(costs: npt.NDArray[np.float64], detector: Detector, *, first: bool = False) -> int:
-    """Return the threshold in the middle of the first of those that cost least, or that one."""
+    """Return the middle of the first run of thresholds that cost least, or its first."""
     cheapest = np.append(costs <= costs.min() + 1e-9, False)
     begin = int(np.argmax(cheapest))
     length = int(np.argmin(cheapest[begin:]))
@@ -284,7 +287,7 @@ def _judged(detector: Detector, scored: Iterable[tuple[Heard, Integers]]) -> Out
 
 
 def _undominated(points: Iterable[Point]) -> list[Point]:
-    """Return the points than which none is better in both, by rising false alarms."""
+    """Return the points that no other beats in both counts, by rising false alarms."""
     ordered = sorted(points, key=lambda each: (each.outcome.false_alarms, each.outcome.misses))
     kept: list[Point] = []
     for point in ordered:

@@ -1,38 +1,38 @@
-"""Places and defaults of the fields of TFLite's tables, as the generated code has them."""
+"""Places and defaults of the fields of TFLite's tables, taken from the generated code."""
 
 import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-# The schema ships with the TFLM wheel too, but that one exists for Linux on x86-64 only. It costs
-# no more than NumPy and flatbuffers to import; ai_edge_litert's runtime is not loaded.
+# The TFLM wheel has the schema too, but exists for Linux on x86-64 only. The import costs no more
+# than NumPy and flatbuffers; ai_edge_litert's runtime is not loaded.
 import ai_edge_litert.schema_py_generated as schema
 from flatbuffers import number_types
 
 
 class _Field(NamedTuple):
     slot: int
-    """Its place in the table's vtable."""
+    """Place in the table's vtable."""
     packer: struct.Struct
-    """Packer of its number, or of the offset that it is."""
+    """Packer of the number or offset."""
     default: float
-    """The value that is not written."""
+    """Value that is not written."""
 
     @property
     def width(self) -> int:
-        """In bytes."""
+        """Width in bytes."""
         return self.packer.size
 
 
 class _Fields(dict[str, _Field]):
-    """The fields of a table by name, looked up as they are asked for."""
+    """Fields of a table by name, looked up at first use."""
 
     def __init__(self, table: str) -> None:
         self._table = table
 
     def __missing__(self, name: str) -> _Field:
-        """Return what the generated code that adds a field asks of a builder."""
+        """Return the field that the generated code asks a builder to add."""
         asked = _Asked()
         getattr(schema, f"{self._table}Add{name}")(asked, 1)
         self[name] = asked.answer
@@ -45,7 +45,7 @@ def fields_of(table: str) -> _Fields:
 
 
 class _Asked:
-    """Stands in for a builder; a field is added by ``Prepend<type>Slot(slot, value, default)``."""
+    """Stand-in for a builder; a field is added by ``Prepend<type>Slot(slot, value, default)``."""
 
     answer: _Field
 

@@ -1,7 +1,7 @@
-"""Sinks of a TFLite flatbuffer: bytes, or nothing but their number.
+"""Sinks of a TFLite flatbuffer: its bytes, or only their number.
 
-A search asks for the size of thousands of networks. Both targets take the same calls in the same
-order; `Size` keeps the offsets that the format's rules give, and writes nothing.
+A search asks for the size of thousands of networks. Both sinks take the same calls in the same
+order; `Size` computes offsets by the format's rules and writes nothing.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _ALIGNMENT = 16
 _IDENTIFIER = b"TFL3"
 
 _Fields = dict[str, float]
-"""Names as in the schema; values are scalars, or offsets that a target gave."""
+"""Values by the schema's names: scalars, or offsets that a sink returned."""
 
 
 class Bytes:
@@ -59,14 +59,14 @@ class Bytes:
 
 
 class Size:
-    """The size in bytes of the file that the same calls would make of `Bytes`.
+    """Size in bytes of the file that `Bytes` writes after the same calls.
 
-    Offsets count from the end of the file, as the format has it.
+    Offsets count from the end of the file, as in the format.
     """
 
     def __init__(self) -> None:
         self._size = 0
-        self._largest = 1  # alignment, which the whole file gets
+        self._largest = 1  # largest alignment, that of the whole file
         self._strings: dict[str, int] = {}
         self._vtables: set[_Vtable] = set()
 
@@ -77,7 +77,7 @@ class Size:
         self._size += layout.size
         self._largest = max(self._largest, layout.alignment)
         end = self._size
-        if layout.vtable not in self._vtables:  # equal ones are written once, whatever the tables
+        if layout.vtable not in self._vtables:  # equal vtables are written once
             self._vtables.add(layout.vtable)
             self._size += layout.vtable_size
         return end
@@ -110,18 +110,18 @@ class Size:
         return self._size
 
     def _align(self, alignment: int, following: int) -> None:
-        """Leave a gap so that what begins after `following` bytes is aligned."""
+        """Leave a gap so that the place after `following` more bytes is aligned."""
         self._largest = max(self._largest, alignment)
         self._size += -(self._size + following) % alignment
 
 
 _Vtable = tuple[int, frozenset[tuple[int, int]]]
-"""Size of a table, and the slots of its fields with their distances from where it begins."""
+"""Size of a table, and the slots of its fields with their distances from its start."""
 
 
 class _Layout(NamedTuple):
     size: int
-    """With the gap before the first field, and what points to the vtable."""
+    """Size with the gap before the first field and the offset of the vtable."""
     alignment: int
     vtable: _Vtable
     vtable_size: int
@@ -129,7 +129,7 @@ class _Layout(NamedTuple):
 
 @cache
 def _layout(table: str, used: tuple[str, ...], start: int) -> _Layout:
-    """The layout of a table whose fields begin `start` bytes, modulo 8, from the file's end."""
+    """Return the layout of a table whose fields begin `start` bytes, modulo 8, from the end."""
     at, widest, places = start, 4, []
     for name in used:
         field = fields_of(table)[name]

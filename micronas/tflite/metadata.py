@@ -1,7 +1,7 @@
 """Metadata of a model file beside the network: its labels and the meaning of its input.
 
-The description is JSON padded to a size that follows from the numbers of labels and input channels,
-so that the size of a candidate's file is known before there is a data set.
+The description is JSON padded to a size that depends on the numbers of labels and input channels
+alone, so that the size of a candidate's file is known before there is a data set.
 """
 
 import json
@@ -19,7 +19,7 @@ _KEY = "micronas"
 _BYTES = 256
 _BYTES_PER_LABEL = 24
 _BYTES_PER_CHANNEL = 24
-"""Beyond three channels, for which the first bytes have room: a name, a mean and a deviation."""
+"""Bytes of a channel's name, mean and deviation; `_BYTES` has room for three channels."""
 
 
 def describe(
@@ -29,24 +29,24 @@ def describe(
     channels: int = 1,
     outputs: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
-    """Describe a model, as `to_flatbuffer` takes it for ``metadata``.
+    """Return the ``metadata`` of `to_flatbuffer` that describes a model.
 
     Parameters
     ----------
     classes
         Labels in the order of the outputs.
     meaning
-        What the input is, as JSON can hold it: ``{"features": "mfcc", "window_ms": 40}``, or mean
-        and scale of the numbers fed.
+        Meaning of the input in JSON values: ``{"features": "mfcc", "window_ms": 40}``, or mean and
+        scale of the numbers fed.
     channels
-        Of the input.
+        Channels of the input.
     outputs
-        What outputs are, where they are no classes; see `micronas.objectives.base.Objective`.
+        Meaning of outputs other than classes; see `micronas.objectives.base.Objective`.
 
     Raises
     ------
     ExportError
-        If it does not fit in 256 bytes, 24 more a label, and 24 more a channel beyond three.
+        If the description exceeds 256 bytes, 24 more per label and per channel beyond three.
     """
     size = _size(len(classes), channels)
     content = {"version": VERSION, "labels": list(classes), "input": dict(meaning)}
@@ -63,12 +63,12 @@ def describe(
 
 
 def placeholder(classes: int, channels: int = 1) -> dict[str, bytes]:
-    """Return metadata of the size `describe` gives any model of so many labels and channels."""
+    """Return blank metadata of the size that `describe` gives a model of these dimensions."""
     return {_KEY: b" " * _size(classes, channels)}
 
 
 def entries(data: bytes) -> dict[str, bytes]:
-    """Return the entry of micronas in a ``.tflite`` file, as it is stored; {} if there is none.
+    """Return the entry of micronas in a ``.tflite`` file as stored; {} if there is none.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def entries(data: bytes) -> dict[str, bytes]:
 
 
 def read_metadata(data: bytes) -> dict[str, Any]:
-    """Return what `describe` wrote into a ``.tflite`` file: version, labels, input and output.
+    """Return the description in a ``.tflite`` file: version, labels, input and output.
 
     Returns
     -------

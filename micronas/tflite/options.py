@@ -1,4 +1,4 @@
-"""Options of operators in a file: tables that the schema has one of for each kind."""
+"""Options of operators in a file: the schema has a table for each kind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -19,7 +19,7 @@ _PADDINGS: Mapping[int, Padding] = {
     getattr(schema.Padding, name): name for name in get_args(Padding)
 }
 _INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
-"""Options that the shapes of a graph say."""
+"""Options that follow from the shapes of a graph."""
 
 
 _TYPES: Mapping[str, type] = {field.name: type(field.default) for field in fields(Op)}
@@ -28,16 +28,16 @@ _TYPES: Mapping[str, type] = {field.name: type(field.default) for field in field
 def read_options(
     source: Part, kind: Kind, shapes: Sequence[tuple[int, ...]], where: str
 ) -> dict[str, Any]:
-    """Return what a graph keeps of an operator's options, as fields of `Op`.
+    """Return an operator's options as fields of `Op`.
 
     Parameters
     ----------
     source
         The operator's table.
     shapes
-        Of its output and inputs.
+        Shapes of its output and inputs.
     where
-        What errors call it.
+        Its name in errors.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def read_options(
 def _option(
     options: Part, option: Option | Field, shapes: Sequence[tuple[int, ...]], where: str
 ) -> dict[str, Any]:
-    """Fields of `Op` that some fields of the options' table stand for."""
+    """Return the fields of `Op` that one option gives."""
     if isinstance(option, Field):
         return {option.name: _TYPES[option.name](options[option.option])}
     match option:
@@ -77,10 +77,10 @@ def _option(
         case "axis":
             axis, rank = options["Axis"], len(shapes[1]) if shapes[1:] else 0
             return {"axis": axis + rank if axis < 0 else axis}
-        case "multiplier":  # which TFLM believes, whatever the shapes
+        case "multiplier":  # TFLM computes with it, whatever the shapes
             multiplier, (_, source, weights, *_) = options["DepthMultiplier"], shapes
-            told = multiplier * source[-1] == weights[-1]
-            _require(told, "depth multiplier", multiplier, where)
+            agrees = multiplier * source[-1] == weights[-1]
+            _require(agrees, "depth multiplier", multiplier, where)
             return {}
         case "unclamped":
             activation = options["FusedActivationFunction"]

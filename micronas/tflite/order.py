@@ -1,4 +1,4 @@
-"""Inputs of an operator in the order of a file, where a graph has them otherwise."""
+"""Order of an operator's inputs in a file, where it differs from a graph's."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from micronas.graph.ir import Op
 
 
 def in_file(op: Op) -> tuple[str, ...]:
-    """Return an operator's inputs as TFLite lists them, "" where one is left out.
+    """Return an operator's inputs in TFLite's order, "" where one is left out.
 
-    TRANSPOSE_CONV's shape and the codes of a TABLE come first there, and what PADV2 writes around
-    its input last.
+    TRANSPOSE_CONV's shape and the codes of a TABLE come first there, and the value that PADV2
+    writes around its input last.
     """
     if op.kind == "PADV2":
         source, value, amounts = op.inputs
@@ -26,7 +26,7 @@ def in_file(op: Op) -> tuple[str, ...]:
 
 
 def in_graph(kind: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return inputs of a file as an operator of a graph has them; the inverse of `in_file`."""
+    """Return inputs of a file in a graph's order; the inverse of `in_file`."""
     if kind == "PADV2":
         source, amounts, value = names
         return (source, value, amounts)

@@ -1,6 +1,6 @@
-"""Reads the tables of a flatbuffer field by field, as the generated code does but faster.
+"""Read the tables of a flatbuffer field by field, faster than the generated code.
 
-That code looks up a table's layout for every field. Here equal layouts are looked up once a file,
+That code looks up a table's layout for every field. Here equal layouts are looked up once per file,
 and nothing longer than asked for is unpacked, whatever a damaged file claims.
 """
 
@@ -14,10 +14,10 @@ from micronas.graph.ir import Array
 from micronas.tflite.fields import fields_of
 
 _offset = struct.Struct("<I").unpack_from
-"""Also of lengths."""
+"""Unpacks offsets and lengths."""
 _distance = struct.Struct("<i").unpack_from
 _LARGEST_VTABLE = 64
-"""Bytes; no table of the schema has more fields than fit."""
+"""Most bytes of a vtable that are read; the fields of every table of the schema fit."""
 
 
 class Part:
@@ -33,7 +33,7 @@ class Part:
         self._fields, self._layout = fields_of(kind), file.layout(place)
 
     def __getitem__(self, name: str) -> Any:
-        """A number."""
+        """Return a number."""
         slot, packer, default = self._fields[name]
         layout, slot = self._layout, slot + 2
         if slot < len(layout) and layout[slot]:
@@ -41,21 +41,21 @@ class Part:
         return default
 
     def part(self, name: str, kind: str) -> "Part | None":
-        """A table that a field leads to."""
+        """Return the table that a field refers to; None where there is none."""
         start = self._target(name)
         return None if start is None else Part(self._file, kind, start)
 
     def parts(self, name: str, kind: str) -> "Parts":
-        """A vector of tables."""
+        """Return a vector of tables."""
         return Parts(self._file, kind, self._target(name))
 
     def length(self, name: str) -> int:
-        """Entries of a vector, 0 where there is none."""
+        """Return the number of entries of a vector, 0 where there is none."""
         start = self._target(name)
         return 0 if start is None else self._file.offset(start)
 
     def numbers(self, name: str, *, most: int) -> tuple[int, ...]:
-        """A vector of int32; ValueError where it has more than `most`."""
+        """Return a vector of int32; raise ValueError where it has more than `most`."""
         start = self._target(name)
         if start is None:
             return ()
@@ -65,14 +65,14 @@ class Part:
         return struct.unpack_from(f"<{length}i", self._data, start + 4)
 
     def array(self, name: str, dtype: str) -> Array:
-        """A vector of numbers of any length, as a view of the file."""
+        """Return a vector of numbers of any length, as a view of the file."""
         start = self._target(name)
         if start is None:
             return np.empty(0, dtype)
         return np.frombuffer(self._data, dtype, self._file.offset(start), start + 4)
 
     def text(self, name: str, *, spend: Callable[[int], None]) -> str | None:
-        """A string, after `spend` was told how long it is; None where there is none."""
+        """Return a string, None where there is none; `spend` is called with its length before."""
         start = self._target(name)
         if start is None:
             return None
@@ -81,7 +81,7 @@ class Part:
         return self._data[start + 4 : start + 4 + length].decode("utf-8", "replace")
 
     def _target(self, name: str) -> int | None:
-        """Where a field leads to."""
+        """Return the place that a field refers to."""
         layout, slot = self._layout, self._fields[name].slot + 2
         if slot < len(layout) and layout[slot]:
             at = self._place + layout[slot]
@@ -90,7 +90,7 @@ class Part:
 
 
 class Parts:
-    """A vector of tables, each read where it is asked for."""
+    """A vector of tables, each read at use."""
 
     __slots__ = ("_file", "_kind", "_length", "_start")
 
@@ -113,7 +113,7 @@ class Parts:
 
 
 class File:
-    """The bytes of a flatbuffer, and the layouts of tables seen in it."""
+    """Bytes of a flatbuffer, and the layouts of tables seen in it."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -127,7 +127,7 @@ class File:
         return int(_offset(self.data, place)[0])
 
     def layout(self, place: int) -> tuple[int, ...]:
-        """Return where the fields of a table are, from its own place; two numbers come first."""
+        """Return the offsets of a table's fields from its own place, after two other numbers."""
         vtable: int = place - _distance(self.data, place)[0]
         known = self._layouts.get(vtable)
         if known is None:

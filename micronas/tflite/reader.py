@@ -1,4 +1,4 @@
-"""Reads a ``.tflite`` file of one network, ours or another's, back into a graph."""
+"""Read a ``.tflite`` file of one network, of any tool, into a graph."""
 
 import math
 import struct
@@ -50,25 +50,25 @@ _RESHAPES = (schema.BuiltinOperator.SQUEEZE, schema.BuiltinOperator.EXPAND_DIMS)
 """Operators of files that are read as RESHAPE: TFLM copies for all three."""
 _LARGEST_RANK = 8
 _MOST_PARTS = 2**16
-"""Tensors, operators or buffers of a network; no board holds more."""
+"""Most tensors, operators or buffers of a network; no board holds more."""
 _MOST_OPERANDS = 64
 
 
 def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph:
     """Read a network.
 
-    Tensors keep the file's order; names that repeat get a suffix; an operator is named after its
-    output. int4 data is unpacked. A single scale is per tensor, whatever axis the file notes.
+    Tensors keep the file's order; repeated names get a suffix; an operator is named after its
+    output. int4 data is unpacked. A single scale is per tensor, whatever axis the file gives.
 
     Parameters
     ----------
     data
         Contents of the file.
     unknown
-        What becomes of operators whose kind, types or options an int8 `Graph` cannot express.
+        Treatment of operators whose kind, types or options an int8 `Graph` cannot express.
         ``refuse``: they are an error, so that the graph returned can be executed and exported.
-        ``keep``: they become operators of kind UNKNOWN, named as TFLite names them, with their
-        tensors of any type; such a graph can be counted and planned.
+        ``keep``: they become operators of kind UNKNOWN, with TFLite's name and tensors of any type;
+        such a graph can be counted and planned.
 
     Raises
     ------
@@ -159,7 +159,7 @@ class _Reader:
         )
 
     def _within(self, operators: Sequence[Part], tensors: int) -> set[int]:
-        """Tensors of which operators say that they are only theirs, and no operator reads."""
+        """Return the tensors that operators list as intermediates and no operator uses."""
         listed: set[int] = set()
         used: set[int] = set()
         for op in operators:
@@ -169,13 +169,13 @@ class _Reader:
         return (listed - used) & {*range(tensors)}
 
     def _few(self, op: Part, name: str) -> set[int]:
-        """Tensors of one operator, of which there are not many."""
+        """Return an operator's tensors in a field of few."""
         found = op.numbers(name, most=_MOST_OPERANDS)
         self._spend(len(found))
         return {*found}
 
     def _parts(self, whole: Part, name: str, kind: str) -> Parts:
-        """Let no vector claim more entries than the file has room for."""
+        """Return a vector of tables; refuse one of more entries than the file has room for."""
         found = whole.parts(name, kind)
         if len(found) > len(self._data) // 4:
             raise ValueError("vector longer than the file")
@@ -219,7 +219,7 @@ class _Reader:
             )
         if buffer is not None and size and not is_sparse:
             values = self._constant(buffer.array("Data", "u1"), dtype, storage, shape)
-        # What lives on from run to run, or is stored sparsely, takes no place in the head either.
+        # Tensors that live from run to run, or are stored sparsely, take no place in the head.
         is_outside = (self._keeps and is_sparse) or is_variable
         return Tensor(
             name,
@@ -238,7 +238,7 @@ class _Reader:
         return unpack_int4(raw.tobytes(), math.prod(shape))
 
     def _quantization(self, source: Part | None, name: str) -> Quantization | None:
-        # TFLM takes a tensor without zero points for one without quantisation.
+        # To TFLM a tensor without zero points is not quantised.
         if source is None:
             return None
         stored, zero_points = source.array("Scale", "<f4"), source.array("ZeroPoint", "<i8")
@@ -265,7 +265,7 @@ class _Reader:
         results = source.numbers("Outputs", most=_MOST_OPERANDS)
         self._spend(len(operands) + len(results))
         code, name = self._code(source["OpcodeIndex"])
-        while len(operands) and operands[-1] == -1:  # an optional bias left out
+        while len(operands) and operands[-1] == -1:  # no bias
             operands = operands[:-1]
         outputs = _named(results, names)
         if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
@@ -293,7 +293,7 @@ class _Reader:
         return Op("UNKNOWN", name, _named(present, names), outputs)
 
     def _code(self, index: int) -> tuple[int, str]:
-        """Number and name of an operator; a custom one is named by its author."""
+        """Return number and name of an operator; a custom one has its author's name."""
         if index in self._codes:
             return self._codes[index]
         entry = self._operator_codes[index]
@@ -306,7 +306,7 @@ class _Reader:
 
 
 def _kind(kind: Kind, inputs: Sequence[Tensor], output: Tensor) -> Kind:
-    """Tell apart what TFLite has one name for."""
+    """Return a graph's kind of an operator; TFLite has one name for several."""
     if kind == "QUANTIZE" and output.dtype == "int32":
         return "POSITIONS"
     is_table = kind == "GATHER" and len(inputs) == 2 and inputs[0].constant
@@ -314,7 +314,7 @@ def _kind(kind: Kind, inputs: Sequence[Tensor], output: Tensor) -> Kind:
 
 
 def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:
-    """Tell from its maps how far a TRANSPOSE_CONV writes."""
+    """Set the reach of a TRANSPOSE_CONV, which follows from its maps."""
     source, output = tensors[op.inputs[0]].shape[1:3], tensors[op.outputs[0]].shape[1:3]
     sides = zip(source, output, op.stride, strict=True)
     down, across = (out - (size - 1) * step for size, out, step in sides)
@@ -322,14 +322,14 @@ def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:
 
 
 def _named(indices: Sequence[int], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Look tensors up by index."""
+    """Return names of tensors by index."""
     if len(indices) and min(indices) < 0:
         raise IndexError("tensor")
     return tuple(names[index] for index in indices)
 
 
 def unpack_int4(data: bytes, count: int) -> Array:
-    """Unpack `count` values of -8..7, two a byte, the first in the low half."""
+    """Unpack `count` values of -8..7, two per byte, the first in the low half."""
     packed = np.frombuffer(data, np.int8)
     if len(packed) != (count + 1) // 2:
         raise ValueError("int4 data does not fill its shape")

@@ -1,7 +1,7 @@
-"""Writes a graph as a TensorFlow Lite flatbuffer that TFLM and LiteRT run.
+"""Write a graph as a TensorFlow Lite flatbuffer that TFLM and LiteRT run.
 
-Written directly rather than through a converter: scales stay exactly those that were trained,
-buffers are aligned for the device, and the size of a candidate is known before training.
+Without a converter, scales stay exactly those that were trained, buffers are aligned for the
+device, and the size of a candidate is known before training.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _TYPES = {
     "int8": schema.TensorType.INT8,
     "int4": schema.TensorType.INT4,
     "int32": schema.TensorType.INT32,
-    "int16": schema.TensorType.INT16,  # of states alone
+    "int16": schema.TensorType.INT16,  # states only
 }
 _DESCRIPTION = "micronas"
 _SIGNATURE = "serving_default"
@@ -31,14 +31,14 @@ _SIGNATURE = "serving_default"
 def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
     """Write an int8 graph as the bytes of a ``.tflite`` file; the same graph gives the same bytes.
 
-    Tensors keep the order of ``graph.tensors``, which is what TFLM's memory planner goes by.
-    TFLite operators have no names: an operator is known by that of its output tensor. Of several
-    inputs or outputs the file has a signature, ``serving_default``, with the tensors' names.
+    Tensors keep the order of ``graph.tensors``, on which TFLM's memory plan depends. TFLite
+    operators have no names: an operator's name is that of its output tensor. With several inputs or
+    outputs the file has a signature, ``serving_default``, of the tensors' names.
 
     Parameters
     ----------
     graph
-        Every tensor int8 (weights may be int4), quantised; constants with data.
+        Graph whose tensors are all int8 (weights may be int4) and quantised; constants with data.
     metadata
         Named blobs to store beside the network.
 
@@ -47,20 +47,20 @@ def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) 
     ExportError
         If a tensor is not quantised, or a constant has no data.
     """
-    target = Bytes()
-    _Writer(target).write(graph, metadata or {})
-    return target.content()
+    sink = Bytes()
+    _Writer(sink).write(graph, metadata or {})
+    return sink.content()
 
 
 def flatbuffer_bytes(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
-    """Size in bytes of the ``.tflite`` file of a graph, of which the shapes are enough.
+    """Return the size in bytes of the ``.tflite`` file of a graph, which needs no data.
 
-    Tensors without quantisation count as what training makes of them: convolutions with one
-    scale a channel, FULLY_CONNECTED with one scale, int8 (or int4, if so marked), int32 biases.
+    Tensors without quantisation count as training quantises them: convolutions with one scale per
+    channel, FULLY_CONNECTED with one scale, int8 (or int4, if so marked), int32 biases.
     """
-    target = Size()
-    _Writer(target).write(_with_placeholders(graph), metadata or {})
-    return target.content()
+    sink = Size()
+    _Writer(sink).write(_with_placeholders(graph), metadata or {})
+    return sink.content()
 
 
 def _with_placeholders(graph: Graph) -> Graph:
@@ -94,11 +94,11 @@ def _with_placeholders(graph: Graph) -> Graph:
 
 
 class _Writer:
-    """Writes one graph to a target."""
+    """Writer of one graph to a sink."""
 
-    def __init__(self, target: Bytes | Size) -> None:
-        self._to = target
-        self._buffers = [self._table("Buffer")]  # buffer 0 is empty: tensors the arena holds
+    def __init__(self, sink: Bytes | Size) -> None:
+        self._to = sink
+        self._buffers = [self._table("Buffer")]  # buffer 0 is empty: for tensors in the arena
         self._shared_buffers: dict[bytes, int] = {}
         self._zero_points: dict[int, int] = {}
         self._codes: dict[tuple[str, int], int] = {}
@@ -135,7 +135,7 @@ class _Writer:
         self._to.finish(model)
 
     def _signature(self, graph: Graph, index: Mapping[str, int]) -> int:
-        """Write what LiteRT's signature runner knows inputs and outputs by; TFLM skips it."""
+        """Write the names of inputs and outputs for LiteRT's signature runner; TFLM skips them."""
 
         def named(tensors: Sequence[str]) -> int:
             maps = [
@@ -182,8 +182,8 @@ class _Writer:
         if tensor.dtype == "int4":
             return self._buffer(pack_int4(tensor.data))
         data = tensor.data.astype("<i4" if tensor.dtype == "int32" else np.int8).tobytes()
-        # Shape tables repeat, and so do the matrices of unrolled steps. What is not trained yet is
-        # not compared, so that a file's size depends on the architecture alone.
+        # Shape tables repeat, and so do the matrices of unrolled steps. Zeros, of untrained graphs,
+        # are not compared, so that a file's size depends on the architecture alone.
         is_matrix = tensor.dtype == "int8" and len(tensor.shape) == 2 and tensor.data.any()
         if tensor.quantization is not None and not is_matrix:
             return self._buffer(data)
@@ -232,7 +232,7 @@ class _Writer:
         return self._table("Operator", **fields)
 
     def _option(self, graph: Graph, op: Op, option: Option | Field) -> dict[str, float]:
-        """Fields of the options' table; those that are always the schema's default are left out."""
+        """Return fields of the options' table without those that have the schema's default."""
         if isinstance(option, Field):
             return {option.option: getattr(op, option.name)}
         match option:
@@ -251,8 +251,8 @@ class _Writer:
                 kept = len(graph.output_of(op).shape) == len(graph.input_of(op).shape)
                 return {"KeepDims": kept}
             case "new_shape":
-                is_told = len(op.inputs) > 1
-                return {} if is_told else {"NewShape": self._integers(graph.output_of(op).shape)}
+                has_shape = len(op.inputs) > 1
+                return {} if has_shape else {"NewShape": self._integers(graph.output_of(op).shape)}
             case "beta":
                 return {"Beta": 1.0}
             case "axis":
@@ -269,7 +269,7 @@ class _Writer:
                     "FusedActivationFunction": schema.ActivationFunctionType.TANH,
                     "CellClip": op.clip,
                 }
-            case "format":  # rows of features keep their dimensions; a map is flattened
+            case "format":  # rows of features keep their dimensions, a map is flattened
                 return {"KeepNumDims": len(graph.output_of(op).shape) > 2}
             case "unclamped" | "plain_gather":
                 return {}
@@ -282,7 +282,7 @@ class _Writer:
         )
 
     def _table(self, name: str, **fields: float) -> int:
-        """Write a table; `name` and the fields are the schema's, values scalars or offsets."""
+        """Write a table; names are the schema's, values are scalars or offsets."""
         return self._to.table(name, fields)
 
     def _integers(self, values: Sequence[int]) -> int:
@@ -290,8 +290,8 @@ class _Writer:
 
 
 def _version(graph: Graph, op: Op) -> int:
-    """Operator version: LiteRT refuses weights newer than the version; TFLM does not look."""
-    assert op.kind != "UNKNOWN", op  # the writer has refused it
+    """Return an operator's version: LiteRT refuses weights newer than it; TFLM ignores it."""
+    assert op.kind != "UNKNOWN", op  # refused by the writer
     row = OPERATORS[op.kind]
     if row.weights is None:
         return row.version
@@ -304,7 +304,7 @@ def _version(graph: Graph, op: Op) -> int:
 
 
 def pack_int4(values: Array) -> bytes:
-    """Pack values of -8..7 two a byte, the first in the low half."""
+    """Pack values of -8..7, two per byte, the first in the low half."""
     nibbles = values.reshape(-1).astype(np.uint8) & 15
     nibbles = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8))
     return (nibbles[0::2] | nibbles[1::2] << 4).tobytes()
