@@ -66,8 +66,9 @@ class HalvingSettings(StrategySettings):
 
     strategy: str = "halving"
     draws: int | None = Field(None, ge=2)
-    """Networks that are drawn: 8, or, where `epochs` are given, as many as those are enough for.
-    Half as many descendants join with each generation."""
+    """Networks that are drawn: 8, or, where `epochs` are given, as many as those are enough for, by
+    shorter trials where they are not enough for two. Half as many descendants join with each
+    generation."""
     generations: int = Field(1, ge=0)
     """Number of times descendants of the best third join before the worse half is dropped."""
 

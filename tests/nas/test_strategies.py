@@ -145,11 +145,20 @@ def test_draws_are_as_many_as_the_epochs_are_enough_for(generations: int) -> Non
         return Halving(context(PROBLEM, few))
 
     assert strategy(None, None).draws == 8
-    with pytest.raises(ConfigError, match=r"epochs=10, smallest=\d+; give as many"):
-        strategy(None, 10)
     for epochs in (100, 200, 300):
         found = strategy(None, epochs)
+        assert found.recipe.epochs == 10
         assert 0.8 * epochs < found.plan().epochs <= epochs
+
+
+def test_trials_are_shorter_where_epochs_are_few() -> None:
+    few = Halving(context(PROBLEM, settings("halving", draws=None, epochs=12)))
+    assert few.draws >= 2
+    assert 0 < few.recipe.epochs < 10
+    assert few.plan().epochs <= 12
+    assert all(each.epochs <= few.recipe.epochs for each in few.ask(math.inf))
+    with pytest.raises(ConfigError, match=r"epochs=1, smallest=\d+; give as many"):
+        Halving(context(PROBLEM, settings("halving", draws=None, epochs=1)))
 
 
 def test_no_more_is_asked_once_the_epochs_are_spent() -> None:

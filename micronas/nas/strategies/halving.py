@@ -101,6 +101,7 @@ class Halving(_Drawing):
         return self.context.settings.generations
 
     def _affordable(self) -> int:
+        """Return how many draws the epochs are enough for; shorten trials if not for two."""
         epochs = self.context.settings.epochs
         if epochs is None:
             return _DRAWS
@@ -109,14 +110,15 @@ class Halving(_Drawing):
             count = draws + draws // 2 * self._generations + len(self.rivals)
             return planned(self.context, [], count, self.recipe).epochs
 
-        if needed(2) > epochs:
-            raise ConfigError(
-                "search.epochs must be enough for two draws and the textbook or uniform networks "
-                f"beside them: {epochs=}, smallest={needed(2)}; give as many (search.epochs, or "
-                "effort, half of which they are), or fewer search.trial.epochs than "
-                f"{self.recipe.epochs}"
-            )
-        return max(draws for draws in range(2, _MOST) if needed(draws) <= epochs)
+        for longest in range(self.recipe.epochs, 0, -1):
+            self.recipe = self.recipe.model_copy(update={"epochs": longest})
+            if needed(2) <= epochs:
+                return max(draws for draws in range(2, _MOST) if needed(draws) <= epochs)
+        raise ConfigError(
+            "search.epochs must be enough for two draws and the textbook or uniform networks "
+            f"beside them: {epochs=}, smallest={needed(2)}; give as many (search.epochs, or "
+            "effort, half of which they are)"
+        )
 
 
 class Evolution(Halving):
