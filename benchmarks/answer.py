@@ -15,7 +15,7 @@ race 0.2, race 0.35
                pool's epochs
 halving        the search by halving, and 15 epochs from random weights
 shorter        the same of half as many draws, which is the default, and the epochs that are left
-third          a third of the epochs: half for halving by trials of `SHORT` epochs, half for the winner
+third          a third of the epochs, half of it for halving by trials of `SHORT` epochs
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow
 """
