@@ -1,4 +1,4 @@
-"""Networks that fit, and what trainings told of them."""
+"""Networks that fit, and the results of their trial trainings."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ from micronas.space.searchable import Architecture, Searchable
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that fits, and what is known about how good it is."""
+    """A network that fits, and its results so far."""
 
     origin: str
     """``search``, ``uniform`` or ``textbook``."""
     choice: Choice
     space: Searchable
-    """Where the choice is made; of a space of several families, the member."""
+    """Space of the choice; in a space of several families, the member."""
     costs: Costs
     label: str
-    """Tells it apart from all others of a search."""
+    """Name, unique within a search."""
     family: str = ""
-    """Family it is drawn from, in a space of several; see `OpenSpace.member`."""
+    """Family, in a space of several; see `OpenSpace.member`."""
     picks: Picks = ()
-    """Option of each `any` of that family."""
+    """Option chosen at each `any` of that family."""
     supernet_loss: float | None = None
     """Loss with shared weights, as `Objective` ranks."""
     trial_loss: float | None = None
-    """What it is ranked by, on the ranking part after the longest of its trials; less is better."""
+    """Ranking loss on the ranking part after the longest trial; less is better."""
     trial_score: float | None = None
-    """The objective's measure after that trial; in classification the accuracy, 0 to 1."""
+    """Measure of the objective after that trial; in classification the accuracy, 0 to 1."""
     trial_epochs: int = 0
-    """Epochs of that trial; of its trainings together, where it had more than one of each fold."""
+    """Epochs of that trial, summed over its trainings where it had more than one of each fold."""
     comparisons: tuple[Comparison, ...] = ()
-    """Comparisons that it took part in, oldest first."""
+    """Comparisons with other networks, oldest first."""
 
     @cached_property
     def architecture(self) -> Architecture:

@@ -11,17 +11,17 @@ from micronas.objectives.intervals import LEAST_FREEDOM, student
 
 
 class Comparison(NamedTuple):
-    """One comparison that a network took part in."""
+    """Result of a network in one comparison."""
 
     epochs: int
     score: float
     """More is better."""
     values: tuple[str | list[float], ...] = ()
-    """For each fold what the score is a mean of, for each example that ranked: characters ``1``
-    where the network was right, else ``0``; or numbers. None in searches that began before these
+    """Terms of the score's mean for each fold, one for each example that ranked: characters ``1``
+    where the network was right, else ``0``; or numbers. Empty in searches that began before these
     were kept."""
     groups: tuple[tuple[int, ...], ...] = ()
-    """For each fold whom or what each of these examples comes from, as `Split.groups` has it."""
+    """Group of each of these examples for each fold, as in `Split.groups`."""
 
 
 class Lead(NamedTuple):
@@ -56,12 +56,12 @@ def lead_over(own: Sequence[Comparison], rivals: Iterable[Sequence[Comparison]])
 def _half_width(one: Comparison, other: Comparison) -> float | None:
     """Half width of the interval of a mean over folds of paired differences.
 
-    Examples of a group differ alike, so that groups are what is drawn; of shares in each fold half
-    a pair is added to each way to differ, so that few examples do not look certain (Agresti and Min
-    2005, doi 10.1002/sim.1781). A large group pulls the mean after it and so looks closer to it
-    than it is: each square is divided by what is left to the others (MacKinnon and White 1985,
-    HC2), and degrees of freedom are those of as many groups of one size as weigh the same (Kish
-    1965).
+    Examples of a group are correlated, so that the group is the sampling unit. For shares, half a
+    pair is added in each fold to each way to differ, so that few examples do not look certain
+    (Agresti and Min 2005, doi 10.1002/sim.1781). A large group pulls the mean towards itself, which
+    makes its deviation look too small: each square is divided by the share of the other groups
+    (MacKinnon and White 1985, HC2). Degrees of freedom are those of the effective number of groups
+    of equal size (Kish 1965).
     """
     if not one.values or not other.values:
         return None

@@ -1,4 +1,4 @@
-"""Search in a training loop of one's own: a supernet to train, a penalty to add, a choice to make.
+"""Search in a user's own training loop: train a supernet, add a penalty, make a choice.
 
     supernet = micronas.Supernet(space)  # a space, or micronas.convert(module, example_input)
     for inputs, labels in batches:
@@ -31,7 +31,7 @@ from micronas.space.searchable import Searchable
 
 _DEFAULTS = DnasSettings()
 _OBSERVED = 10
-"""Steps between two comparisons of smooth costs with exact ones, which take longer."""
+"""Steps between two comparisons of expected costs with exact ones, which take longer."""
 
 
 class Supernet(nn.Module):
@@ -39,18 +39,18 @@ class Supernet(nn.Module):
 
     In training mode each forward pass is through a network drawn from the gates, which get a
     gradient; in eval mode it is through the network that `choose` would return. Batch norm takes
-    the statistics of the batch at hand (see `nas.supernet.units`): judge it on large batches. In
-    a user's own network batch norms behave as theirs do.
+    the statistics of the batch (see `nas.supernet.units`), so evaluate with large batches. A user's
+    own network keeps its own batch norms.
 
     Parameters
     ----------
     space
-        A search space, or a module that `convert` made one of. Inputs are float32
-        [N, channels, height, width], or [N, features]; outputs logits [N, classes].
+        Search space, or the result of `convert`. Inputs are float32 [N, channels, height, width],
+        or [N, features]; outputs logits [N, classes].
     """
 
     temperature: Tensor
-    """Temperature of the Gumbel-softmax that draws; `SearchBudget.penalty` lowers it."""
+    """Temperature of the Gumbel-softmax; `SearchBudget.penalty` lowers it."""
 
     def __init__(self, space: Searchable) -> None:
         super().__init__()
@@ -59,10 +59,10 @@ class Supernet(nn.Module):
         self.shared = SharedNetwork(space, running=True)
         self.register_buffer("temperature", torch.tensor(_DEFAULTS.temperature[0]))
         self.budget: SearchBudget | None = None
-        """The one that steers the search: whose penalty was asked for last."""
+        """Budget that steers the search: the last one whose penalty was computed."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of inputs."""
+        """Return the logits of inputs."""
         if self.training:
             temperature = float(self.temperature)
             sample = self.gates.sample(temperature, torch.default_generator)
@@ -70,7 +70,7 @@ class Supernet(nn.Module):
         return self.shared.sliced(x, self.choice())
 
     def choice(self) -> Choice:
-        """Return the most likely network; with a budget, moved by as little as it takes to fit."""
+        """Return the most likely network; with a budget, moved as little as possible to fit."""
         return self.gates.most_likely() if self.budget is None else self.budget.fit(self)
 
     def choose(self, budget: "SearchBudget | None" = None) -> Any:
@@ -81,15 +81,15 @@ class Supernet(nn.Module):
         Parameters
         ----------
         budget
-            Left out, the one that steered the search.
+            Limits to keep; by default those that steered the search.
 
         Returns
         -------
         Space or nn.Module
-            Of a search space the network, to be trained; of a user's module the module with the
-            chosen channels alone, in eval mode: the user's class, and the weights of the search.
-            They served networks of all widths, so that it may be at chance until it is trained on,
-            which a `FineTuneWarning` says.
+            For a search space the network, to be trained; for a user's module the same class with
+            only the chosen channels and the weights of the search, in eval mode. These weights
+            served networks of all widths, so that it may be no better than chance until it is
+            trained further; a `FineTuneWarning` says so.
 
         Raises
         ------
@@ -116,18 +116,19 @@ class Supernet(nn.Module):
         return found
 
     def widths(self, choice: Choice | None = None) -> dict[str, Any]:
-        """Return the option each decision takes, by its name; of `choice()` when left out."""
+        """Return the option of each decision, by name; by default those of `choice()`."""
         return self.space.values(choice or self.choice())
 
     def parameter_groups(
         self, *, gate_learning_rate: float = _DEFAULTS.gate_learning_rate
     ) -> list[dict[str, Any]]:
-        """Return parameters for an optimiser: gates move faster than weights, and do not decay.
+        """Return parameter groups for an optimiser: gates move faster than weights, and do not
+        decay.
 
         Parameters
         ----------
         gate_learning_rate
-            For an optimiser of Adam's kind, which moves a logit by about that much in a step.
+            Learning rate for Adam or alike, which moves a logit by about this much per step.
         """
         gates = list(self.gates.parameters())
         known = {id(each) for each in gates}
@@ -171,10 +172,10 @@ class SearchBudget:
         self._fitted: tuple[bytes, Choice] | None = None
 
     def penalty(self, supernet: Supernet) -> Tensor:
-        """Return what to add to the loss; call it once a training step.
+        """Return the term to add to the loss; call once per training step.
 
-        A float32 scalar with a gradient to the gates; 0 where the supernet is in eval mode. Each
-        call in training mode counts a step: it moves the multipliers and the temperature.
+        The term is a float32 scalar with a gradient to the gates; 0 where the supernet is in eval
+        mode. Each call in training mode counts as a step and moves multipliers and temperature.
 
         Raises
         ------
@@ -205,7 +206,7 @@ class SearchBudget:
     def fit(self, supernet: Supernet) -> Choice:
         """Return the most likely choice, moved into the budget (see `nas.supernet.fit_choice`).
 
-        Where moves end beside the budget, it is the smallest network.
+        Where the moves end outside the budget, return the smallest network.
 
         Raises
         ------
@@ -223,12 +224,12 @@ class SearchBudget:
         return self._fitted[1]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that steps change, for a checkpoint beside supernet and optimiser."""
+        """Return the state of steps, for a checkpoint beside supernet and optimiser."""
         steering = None if self._steering is None else self._steering.state()
         return {"step": self.step, "penalty": steering}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Restore a state of `state_dict`."""
         self.step, self._loaded = state["step"], state["penalty"]
         if self._steering is not None and self._loaded is not None:
             self._steering.restore(dict(self._loaded))

@@ -2,7 +2,7 @@
 
 All processes hold the same supernet and gates and draw the same networks. Each computes gradients
 on its own part of every batch, and all take the mean. Batch norm takes the statistics of the part,
-as DDP does without SyncBN. What is not a step of the supernet is done by the first process alone.
+as DDP does without SyncBN. The first process alone does everything but steps of the supernet.
 """
 
 import os
@@ -21,7 +21,7 @@ from micronas.errors import ConfigError, MicronasError
 Value = TypeVar("Value")
 
 _PATIENCE = timedelta(days=30)
-"""The others wait while the first trains; where a process dies, torchrun ends them all."""
+"""Timeout of the others while the first trains; where a process dies, torchrun ends them all."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ class Ranks:
     Parameters
     ----------
     rank
-        Its number, from 0.
+        Number of this process, from 0.
     size
-        How many there are; 1 where a search has but one process, and every method then does
-        nothing.
+        Number of processes; with 1 every method does nothing.
     """
 
     rank: int = 0
@@ -42,7 +41,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that saves, reports and does what is done once."""
+        """Return whether this process saves, reports and does other work that is done once."""
         return self.rank == 0
 
     def check_batch(self, batch_size: int) -> None:
@@ -59,7 +58,7 @@ class Ranks:
         return index[self.rank :: self.size]
 
     def own(self, generator: torch.Generator) -> torch.Generator:
-        """Return random numbers of this process's own; what all have drawn stays in step."""
+        """Return a generator of this process's own; the common one stays in step."""
         if self.size == 1:
             return generator
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -77,7 +76,7 @@ class Ranks:
         if self.size == 1:
             return loss
         gradients = [each.grad for each in module.parameters() if each.grad is not None]
-        # one message: over a network each costs a round trip
+        # one message: each costs a round trip over a network
         flat = torch.cat([loss.view(1).float(), *(each.flatten() for each in gradients)])
         dist.all_reduce(flat)
         flat /= self.size
@@ -87,9 +86,9 @@ class Ranks:
         return mean[0]
 
     def once(self, function: Callable[[], Value]) -> Value:
-        """Call a function in the first process and return what it returned in all.
+        """Call a function in the first process and return its result in all.
 
-        An error that a user can cause is raised in all as well.
+        A `MicronasError` is raised in all, too.
         """
         if self.size == 1:
             return function()
@@ -107,7 +106,7 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """Return this process's place in the initialised process group, or that of a lone process."""
+    """Return this process's rank in the initialised process group, or that of a lone process."""
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
     return Ranks()
@@ -115,7 +114,7 @@ def ranks() -> Ranks:
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the processes that ``torchrun`` started, if it did and nobody has yet."""
+    """Join the processes that ``torchrun`` started, unless already joined."""
     launched = dist.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if not launched or "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
         yield ranks()

@@ -24,8 +24,8 @@ def parts_of(data: DataSet, seed: int) -> list[Subset]:
 def folds_of(data: DataSet, settings: StrategySettings, seed: int) -> list[DataSet]:
     """Return data sets that train and rank the networks of a search.
 
-    One, with a fifth of the training part for ranking; or several where groups are few, each with
-    another share of the groups, so that every group ranks.
+    One data set, with a fifth of the training part for ranking; or several where groups are few,
+    each ranked by another share of the groups, so that every group ranks.
     """
     count = _fold_count(data.train, settings)
     if count == 1:
@@ -39,7 +39,7 @@ def folds_of(data: DataSet, settings: StrategySettings, seed: int) -> list[DataS
 
 
 def finals_of(data: DataSet, settings: StrategySettings, seed: int, *, folds: int) -> list[DataSet]:
-    """Return data sets that the last networks are trained and ranked on beside so many folds."""
+    """Return the further data sets, beyond `folds`, that train and rank the last networks."""
     found = []
     for place in range(folds, settings.final_folds):
         *training, ranking = divide(data.train, PARTS, generator_for(seed, "parts", place))
@@ -48,14 +48,14 @@ def finals_of(data: DataSet, settings: StrategySettings, seed: int, *, folds: in
 
 
 def _fold_count(training: Split, settings: StrategySettings) -> int:
-    """Return how many networks a trial trains, see `StrategySettings.folds`."""
+    """Return the number of networks that a trial trains, see `StrategySettings.folds`."""
     if settings.folds != "auto":
         return settings.folds
     return _FOLDS if _FOLDS <= len(torch.unique(training.groups)) < _FEW_GROUPS else 1
 
 
 def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:
-    """Return a data set of parts of the training set, of which the last judges."""
+    """Return a data set that trains on some parts of the training set and ranks on another."""
     part = Subset(data.train, torch.cat([each.index for each in training]))
     return replace(
         data, train=part, validation=ranking, test=None, final=None, detection=None, sliding=None

@@ -1,4 +1,4 @@
-"""One space on a board within limits: what its networks cost, and which of them fit."""
+"""Costs and fit of the networks of one space on a board within limits."""
 
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from micronas.space.searchable import Searchable
 class Member:
     """A space with one set of decisions, a board and limits.
 
-    Costs are exact, and remembered: choices of the same network are counted once.
+    Costs are exact and cached: choices of the same network are measured once.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Member:
         front_end: FrontEndCosts | None = None,
     ) -> None:
         self.space, self.board = space, board
-        # what any network of the space may need, a PAD between two widths included
+        # operators of any network of the space, a PAD between two widths included
         operators: set[str] = {step.kind for step in space.choices.steps if isinstance(step, Op)}
         for choice in (space.smallest(), space.largest()):
             operators |= operators_of(space.resolve(choice))
@@ -59,15 +59,15 @@ class Member:
         return self.limits.used(self.costs(choice))
 
     def spent(self, choice: Choice) -> dict[str, float]:
-        """Return what a network itself takes of each cost that is limited."""
+        """Return the network's own part of each limited cost."""
         return self.limits.spent(self.costs(choice))
 
     def share(self, choice: Choice) -> float:
-        """Return the share of the limit that binds."""
+        """Return the share used of the limit that binds."""
         return max(self.used(choice).values())
 
     def binding(self, choice: Choice) -> tuple[str, float]:
-        """Return the limit that binds, the one of which a network uses most, and that share."""
+        """Return the limit that binds, which has the largest share used, and that share."""
         return max(self.used(choice).items(), key=lambda each: each[1])
 
     def fits(self, choice: Choice) -> bool:
@@ -75,7 +75,7 @@ class Member:
 
     @property
     def is_roomy(self) -> bool:
-        """Whether even the largest network fits."""
+        """Return whether even the largest network fits."""
         return self.fits(self.space.largest())
 
     def least(self) -> Choice:

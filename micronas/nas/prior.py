@@ -1,9 +1,9 @@
 """Networks within a budget: uniform ones, and draws from a prior of smooth widths.
 
-Random networks whose widths are independent have bottlenecks, which no other layer makes up for
-(benchmarks.rank_correlation has the figures). Here a network is a depth, a kernel, three widths at
-its start, middle and end, between which all others lie, and a factor by which it widens at every
-stride; the uniform networks are the flat ones.
+Random networks with independent widths have bottlenecks, which no other layer makes up for
+(figures: benchmarks.rank_correlation). Here a network has a depth, a kernel, three widths at its
+start, middle and end, between which all others lie, and a factor by which it widens at every
+stride; uniform networks are the flat ones.
 """
 
 import random
@@ -17,35 +17,35 @@ from micronas.space.searchable import Searchable
 USED = 0.9
 """Least share of the binding budget that a proposal uses."""
 PLACES = 6
-"""Numbers that make a `Profile`."""
+"""Number of coordinates of a `Profile`."""
 _MOVES = 400
 """Single-step changes tried to bring one draw inside the budget."""
 _NARROWEST = 1 / 3
 """Narrowest width of a profile, as a share of its widest."""
 _GROWTH = 3
-"""Most by which a network widens where a stride shrinks its maps; the field's take 2."""
+"""Largest factor of widening where a stride shrinks the maps; published networks take 2."""
 _LARGE_KERNELS = 1 / 3
 """Share of the networks whose kernels are the largest instead of the smallest."""
 _SCALES = 64
 """Steps of a factor of 2 ** (1 / 8) in which a profile is widened."""
 _TRIES = 20
-"""Draws for each network wanted, at most."""
+"""Most draws for each network wanted."""
 _PAYS = 1.4
-"""Times as many multiply-accumulates from which weights of 4 bits pay: textbook networks gained 1.2
-to 3.1 points at 1.9 to 2.0 times, and -0.2 and 1.0 at 1.2 (`benchmarks.open_spaces`, `four`)."""
+"""Least ratio of multiply-accumulates at which weights of 4 bits pay: textbook networks gained 1.2
+to 3.1 points at 1.9 to 2.0, and -0.2 and 1.0 at 1.2 (`benchmarks.open_spaces`, `four`)."""
 _REPEATS = 100
-"""Known networks drawn one after another: a small space has no more to give."""
+"""Known networks in a row after which drawing ends: a small space has no more."""
 
 
 def draw(member: Member, *, count: int, source: random.Random, fill: float = USED) -> list[Choice]:
     """Draw up to `count` different networks that fit, and use 90 to 100 % of the budget.
 
-    With a lower `fill` each uses 90 to 100 % of a share of it, which is drawn evenly on a
-    logarithmic scale from those of which that is at least `fill`.
+    With a lower `fill` each uses 90 to 100 % of a share of the budget, drawn evenly on a
+    logarithmic scale such that 90 % of the share is at least `fill`.
 
-    Of a space whose largest network fits, widths of any size are drawn. Networks that use less are
-    given where there are not enough others: a space may be too small, or too coarse. Where nothing
-    but the smallest networks fits, it is given whatever the draws were.
+    Where the largest network of the space fits, widths of any size are drawn. Networks that use
+    less are returned where others are too few: a space may be too small, or too coarse. Where only
+    the smallest network fits, it is returned whatever was drawn.
     """
     space, roomy = member.space, member.is_roomy
     found: dict[Choice, Choice] = {}
@@ -54,7 +54,7 @@ def draw(member: Member, *, count: int, source: random.Random, fill: float = USE
     for _ in range(_TRIES * count):
         if len(found) >= count or repeats == _REPEATS:
             break
-        # no number is drawn where there is nothing to choose: old draws stay as they were
+        # draw no number where there is nothing to choose: old draws stay the same
         room = 1.0 if fill >= USED else (fill / USED) ** source.random()
         choice = _drawn(member, source, roomy=roomy, room=room)
         if choice is None:
@@ -84,12 +84,12 @@ def draw_any(space: Searchable, *, count: int, source: random.Random) -> list[Ch
 
 @dataclass(frozen=True)
 class Profile:
-    """Curve that the widths of a network follow, and its depth and kernels.
+    """Curve of the widths of a network, and its depth and kernels.
 
     Attributes
     ----------
     start, middle, end
-        Shares of the largest width, 1/3 to 1; how wide a network is in all is another matter.
+        Shares of the largest width, 1/3 to 1; `scaled` sets the overall width.
     growth
         Factor at every stride, 1 to 3.
     depth, kernel, bits, kinds
@@ -107,20 +107,20 @@ class Profile:
 
     @classmethod
     def at(cls, space: Searchable, place: Sequence[float], source: random.Random) -> "Profile":
-        """Return the profile at a place in the unit cube, over which the prior is even.
+        """Return the profile at a point of the unit cube, on which the prior is uniform.
 
         Parameters
         ----------
         place
             `PLACES` numbers from 0 to 1.
         source
-            Settles bits and kinds of blocks, which have no order.
+            Source of bits and kinds of blocks, which have no order.
         """
         start, end = (_NARROWEST**share for share in place[:2])
         return cls(
             start=start,
             end=end,
-            # nothing between the ends is narrower than both
+            # no width between the ends is below both
             middle=min(start, end) ** place[2],
             growth=_GROWTH ** place[3],
             depth=place[4],
@@ -134,7 +134,7 @@ class Profile:
         )
 
     def scaled(self, space: Searchable, step: int) -> Choice:
-        """Return the network whose widths are `step` of 64 times 2 ** (1 / 8) wider."""
+        """Return the network at one of 65 scales, each 2 ** (1 / 8) times wider than the last."""
         factor = 2 ** ((step - _SCALES + 8) / 8)
         shares = [min(factor * share, 1.0) for share in (self.start, self.middle, self.end)]
         return space.shaped(
@@ -156,8 +156,7 @@ class Profile:
         return low
 
     def widest(self, member: Member, room: float = 1.0) -> Choice:
-        """Return the widest network that takes no more than a share of the budget; the narrowest
-        if none does."""
+        """Return the widest network within a share of the budget; the narrowest if none is."""
         low, high = 0, _SCALES
         while low < high:
             step = (low + high + 1) // 2
@@ -181,7 +180,7 @@ def _drawn(member: Member, source: random.Random, *, roomy: bool, room: float) -
 
 
 def _wants_four(member: Member, profile: Profile) -> bool:
-    """Whether 4 bits make a network that flash keeps narrow enough wider to pay."""
+    """Return whether flash binds, and 4 bits widen the network enough to pay."""
     if all(each.kind != "bits" for each in member.space.decisions):
         return False
     eight, four = (replace(profile, bits=bits).widest(member) for bits in (8, 4))
@@ -192,7 +191,7 @@ def _wants_four(member: Member, profile: Profile) -> bool:
 def uniform_networks(member: Member) -> list[Choice]:
     """Return the widest uniform network that fits, for each of up to three depths.
 
-    Where 4 bits are a choice, of the full depth also the widest that takes them everywhere.
+    Where 4 bits are an option, also the widest of full depth with 4 bits everywhere.
     """
     space = member.space
     found: dict[Choice, Choice] = {}
@@ -207,8 +206,7 @@ def uniform_networks(member: Member) -> list[Choice]:
 def moved(
     member: Member, choice: Choice, floor: float, source: random.Random, *, most: float = 1.0
 ) -> Choice:
-    """Move single options at random until a network uses `floor` to `most` of the limit that
-    binds."""
+    """Move single options at random until `floor` to `most` of the limit that binds is used."""
     decisions = member.space.decisions
     for _ in range(_MOVES):
         binding, share = member.binding(choice)
@@ -235,9 +233,8 @@ def moved(
 def _towards(decision: Decision, cost: str, direction: int) -> int:
     """Return the step that moves a cost up or down, by the sign of `direction`.
 
-    Of bits, fewer take less flash and more time: more of them are moved to where there is flash
-    left, or too little time, fewer where there is too little flash, and none to fill time. Kinds of
-    blocks have no order, and stay as they are.
+    Fewer bits take less flash and more time: bits go up where flash is left or time is short, down
+    where flash is short, and stay where time is left. Kinds of blocks have no order, and stay.
     """
     if decision.kind == "select":
         return 0

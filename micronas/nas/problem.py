@@ -1,7 +1,7 @@
 """The problem of a search: the networks of a space, on a board, within limits.
 
-A space of one family and a user's own network are spaces of several families with one member.
-Members share no weights, since their maps differ in size.
+A space of one family, or a user's own network, has one member. Members share no weights, since
+their maps differ in size.
 """
 
 import random
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from micronas.data import DataSet
 
 _TRIES = 8
-"""Draws for each network wanted, at most: some members hold none within the budget."""
+"""Most draws for each network wanted: some members have none within the budget."""
 _PARENTS = 1 / 3
-"""Share of the tried networks that others descend from."""
+"""Share of the tried networks that are parents."""
 _REDRAWN = 0.15
-"""Probability that a descendant settles an `any`, a kernel, a depth or a kind of block anew."""
+"""Probability that a descendant draws an `any`, a kernel, a depth or a kind of block anew."""
 _STEPPED = 0.3
-"""Probability that one of its widths takes a step, of up to `_STEP` of its value."""
+"""Probability that a width takes a step, of up to `_STEP` of its value."""
 _STEP = 0.35
 
 
@@ -42,10 +42,10 @@ class Problem:
     Parameters
     ----------
     space
-        Of one family or of several, or a user's network that `convert` made a space of.
+        Space of one family or of several, or the result of `convert`.
     meaning
-        Of the inputs, as `DataSet.meaning` has it: each member is charged for the front end of its
-        own input.
+        Meaning of the inputs, as in `DataSet.meaning`: each member is charged for the front end of
+        its own input.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Problem:
 
     @property
     def limits(self) -> Limits:
-        """The budget on the board, as numbers, as the first member has it."""
+        """Limits of the first member: the budget on the board, as numbers."""
         return next(self._members()).limits
 
     def check_feasible(self) -> None:
@@ -99,7 +99,7 @@ class Problem:
         min(shares, key=lambda member: shares[member]).check_feasible()
 
     def check_data(self, data: "DataSet") -> None:
-        """Raise ConfigError if a member cannot see the data, or gives other outputs."""
+        """Raise ConfigError if a member does not fit the data's inputs or number of classes."""
         for member in self._members():
             space = member.space
             data.view.check(data.input, space.input_shape)
@@ -113,7 +113,7 @@ class Problem:
     def draw(self, count: int, source: random.Random) -> list[Candidate]:
         """Draw up to `count` different networks from the prior, as many of each family.
 
-        Where draws miss the few members that hold any within the budget, their smallest are given.
+        Where draws miss the few members with networks that fit, their smallest are returned.
         """
         families = list(dict.fromkeys(family for family, _ in self.space.ways()))
         source.shuffle(families)
@@ -132,8 +132,7 @@ class Problem:
     def draw_of(
         self, family: str, ways: Sequence[Picks], count: int, source: random.Random
     ) -> list[Candidate]:
-        """Draw up to `count` different networks of a family from the prior, settled in one of
-        `ways`."""
+        """Draw up to `count` different networks of a family, with picks from `ways`."""
         found: dict[str, Candidate] = {}
         for _ in range(_TRIES * count):
             if len(found) >= count:
@@ -147,7 +146,8 @@ class Problem:
     def descendants(
         self, tried: list[Candidate], count: int, source: random.Random
     ) -> list[Candidate]:
-        """Draw up to `count` new networks near the best third of those tried, best first."""
+        """Draw up to `count` new networks near the best third of `tried`, which is sorted best
+        first."""
         known = {each.label for each in tried}
         drawn = [each for each in tried if each.origin == "search"]
         parents = drawn[: max(2, round(_PARENTS * len(drawn)))]
@@ -159,8 +159,9 @@ class Problem:
         return list(found.values())
 
     def rivals(self, data: "DataSet") -> list[Candidate]:
-        """Return networks that anybody has without a search, at the widest that fit: the textbook
-        networks that the space names, and the uniform ones of a space of one member."""
+        """Return the widest rivals that fit and need no search: the textbook networks that the
+        space names, and the uniform ones of a space of one member.
+        """
         named = textbook_networks(
             shipped(self.space.textbook),
             self._board,
@@ -233,7 +234,7 @@ class Problem:
 def _varied(space: Searchable, parent: Searchable, choice: Choice, source: random.Random) -> Choice:
     """Return a choice near a parent's, some of whose options are drawn anew.
 
-    Layers keep their bits, and new ones have those of the others: which pay is up to the budget.
+    Layers keep their bits; new ones take those of the others: the budget decides which pay.
     """
     values, varied = parent.values(choice), []
     bits = min((values[each.name] for each in parent.decisions if each.kind == "bits"), default=8)

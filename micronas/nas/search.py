@@ -1,4 +1,4 @@
-"""The search: a strategy asks for trainings and is told what they gave, until it asks no more."""
+"""The search: run the trainings that a strategy asks for and return their results to it."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -36,29 +36,29 @@ class SearchResult:
     """Result of a search."""
 
     candidates: list[Candidate]
-    """All networks that got a training of their own, the best first."""
+    """All networks with a training of their own, the best first."""
     strategy: str
     reason: str
-    """Why this strategy."""
+    """Reason for this strategy."""
     most_likely: Costs | None = None
-    """Costs of the network with the largest logit in every decision, not the one returned. None
-    where there are no gates."""
+    """Costs of the network with the largest logit in every decision, which may differ from the
+    winner. None where there are no gates."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """One record a round of the supernet: loss and, where there are gates, penalty, expected costs,
+    """One record per round of the supernet: loss and, with gates, penalty, expected costs,
     multipliers."""
     gates: list[dict[str, list[float]]] = field(default_factory=list)
     """Probabilities of each decision's options after every round, by the decision's name."""
     begin: State | None = field(default=None, repr=False, compare=False)
-    """Weights of the winner that its final training begins with; None for random ones."""
+    """Initial weights of the winner's final training; None for random ones."""
     measure: Measure = CLASSES.shown
-    """What `Candidate.trial_score` is."""
+    """Measure that `Candidate.trial_score` holds."""
 
     @property
     def winner(self) -> Candidate:
         return self.candidates[0]
 
     def table(self, *, width: int | None = None) -> str:
-        """Return the networks that had a trial as a table, the best first, at most so wide."""
+        """Return the networks that had a trial as a table, the best first, at most `width` wide."""
         return candidates_text(self.candidates, self.measure, width=width)
 
     def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
@@ -94,22 +94,22 @@ def search(
     budget
         Limits; SRAM and flash default to the board's.
     settings
-        Those of a strategy, such as `DnasSettings`; by default the strategy is chosen.
+        Settings of a strategy, such as `DnasSettings`; by default the strategy is chosen.
     checkpoint
-        Where state is saved every few steps, and from which a killed search continues to the
-        same result.
+        Checkpoint for the state every few steps, from which a killed search continues to the same
+        result.
     shared
-        Where searches of the same space, data, settings and seed share what depends on neither
-        board nor budget (`StrategySettings.shares`): warm-up, or all training of a supernet. One
-        that finds nothing leaves its own there, others go on from it, to the same result as
-        without.
+        Checkpoint for the part that depends on neither board nor budget
+        (`StrategySettings.shares`): warm-up, or all training of a supernet. The first search writes
+        it, and others of the same space, data, settings and seed continue from it, to the same
+        result as without.
     workers
-        Trial trainings at once, on which the result does not depend; by default one for each CPU,
-        and one on an accelerator.
+        Number of trial trainings at once; by default one for each CPU, and one on an accelerator.
+        The result does not depend on it.
     ray
-        Where trial trainings run on Ray instead: ``local``, ``auto`` or ``HOST:PORT``.
+        Ray cluster that runs trial trainings instead: ``local``, ``auto`` or ``HOST:PORT``.
     device
-        Where to train; ``auto`` takes an accelerator if there is one.
+        Device to train on; ``auto`` takes an accelerator if there is one.
     progress
         Called after every round and every trial training.
 
@@ -119,7 +119,7 @@ def search(
         Before any training, if not even the smallest network of the space fits.
     ConfigError
         If the data set has another input shape or number of classes than the space, if batches
-        cannot be divided among the processes, if the device is not here, or if Ray is not.
+        cannot be divided among the processes, or if the device or Ray is missing.
     """
     settings = settings or SearchSettings()
     data = replace(data, objective=data.objective.ranked_by(settings.rank_by))

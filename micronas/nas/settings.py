@@ -1,4 +1,4 @@
-"""Settings of a search: those that every strategy has, and those of each. Imports no torch."""
+"""Settings of a search: common ones, and those of each strategy. Imports no torch."""
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -11,27 +11,25 @@ from micronas.train.recipe import Amp, Recipe
 
 
 class StrategySettings(Settings):
-    """Settings that every strategy has; the defaults suit networks of a few million MACs."""
+    """Settings common to all strategies; the defaults suit networks of a few million MACs."""
 
     strategy: str
-    """Name of a strategy, or where to import one: ``my_package.mine:Tpe``."""
+    """Name of a strategy, or its import path: ``my_package.mine:Tpe``."""
     rank_by: str | None = None
-    """What trials are ranked by: ``loss``, or of classes ``accuracy``, ``balanced_accuracy`` or
-    ``macro_f1``, of labels ``map`` or ``macro_f1``, of values ``mae``, ``rmse`` or ``r2``. None: of
-    classes ``loss``, at the best temperature; of labels ``map``; of values ``mae``."""
+    """Measure that ranks trials: ``loss``, or for classes ``accuracy``, ``balanced_accuracy`` or
+    ``macro_f1``, for labels ``map`` or ``macro_f1``, for values ``mae``, ``rmse`` or ``r2``. None:
+    for classes ``loss``, at the best temperature; for labels ``map``; for values ``mae``."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
-    """The training of a network that a strategy asks for, by which networks are compared."""
+    """Training by which networks are compared."""
     epochs: int | None = Field(None, ge=1)
-    """Epochs of all trials together, after which a strategy is asked no more. None: those that it
-    plans."""
+    """Total epochs of all trials, after which the search ends. None: as the strategy plans."""
     folds: Literal["auto"] | Annotated[int, Field(ge=1, le=10)] = "auto"
     """Trainings of a network for each trial, each ranked by other groups. ``auto``: 3 where the
-    training part has fewer than 12 groups, since one or two people say little of others; else 1,
-    ranked by a fifth of the training part."""
+    training part has 3 to 11 groups, since one or two people represent others badly; else 1, ranked
+    by a fifth of the training part."""
     final_folds: int = Field(2, ge=1, le=10)
     """Trainings of each network that reaches the end of the trials, each ranked by other groups,
-    where `folds` are fewer: between the last few, chance in one training decides as much as they
-    differ."""
+    where `folds` are fewer: the last few differ by no more than chance in one training."""
 
     @model_validator(mode="after")
     def _own(self) -> "StrategySettings":
@@ -44,12 +42,12 @@ class StrategySettings(Settings):
         return self
 
     alone: ClassVar[float] = 0.5
-    """Share of a run's effort in which the winner trains alone, after all that was trained to
-    choose it; see `micronas.runs.settings.RunSettings.effort`."""
+    """Share of a run's effort for the winner's final training; see
+    `micronas.runs.settings.RunSettings.effort`."""
 
     @property
     def shares(self) -> bool:
-        """Whether a supernet has a part in common with searches for other boards and budgets."""
+        """Return whether searches for other boards and budgets can share a part of the supernet."""
         return False
 
 
@@ -58,7 +56,7 @@ class RandomSettings(StrategySettings):
 
     strategy: str = "random"
     draws: int = Field(16, ge=2)
-    """Networks that are drawn."""
+    """Number of networks drawn."""
 
 
 class HalvingSettings(StrategySettings):
@@ -66,9 +64,8 @@ class HalvingSettings(StrategySettings):
 
     strategy: str = "halving"
     draws: int | None = Field(None, ge=2)
-    """Networks that are drawn: 8, or, where `epochs` are given, as many as those are enough for, by
-    shorter trials where they are not enough for two. Half as many descendants join with each
-    generation."""
+    """Number of networks drawn: 8, or, where `epochs` are given, as many as they allow, in shorter
+    trials where they do not allow two. Half as many descendants join with each generation."""
     generations: int = Field(1, ge=0)
     """Number of times descendants of the best third join before the worse half is dropped."""
 
@@ -90,11 +87,10 @@ class SupernetSettings(StrategySettings):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
     amp: Amp = None
-    """``bf16``: convolutions in bfloat16, as `Recipe.amp` has it; trials have a setting of their
-    own."""
+    """``bf16``: convolutions in bfloat16, see `Recipe.amp`; trials have a setting of their own."""
     finalists: int = Field(6, ge=0)
-    """Best proposals that have trials, beside the uniform networks: half of them with small
-    kernels, half with large ones, where there are both."""
+    """Number of best proposals that get trials, beside the uniform networks: half with small
+    kernels and half with large ones, where there are both."""
 
 
 class RankedSettings(SupernetSettings):
@@ -102,11 +98,11 @@ class RankedSettings(SupernetSettings):
 
     strategy: str = "ranked"
     supernet: Literal["budget", "space"] = "budget"
-    """Networks that train the shared weights: within the budget, or of any size. The latter serve
-    every board and budget: a sweep trains them once; `auto` then ranks."""
+    """Networks that train the shared weights: within the budget, or of any size (``space``). The
+    latter serve every board and budget: a sweep trains them once; `auto` then ranks."""
     inherited: float = Field(0.5, ge=0, le=1)
-    """Share of its epochs that a trial has where it begins with the shared weights, and without
-    `final_folds`, whose groups these weights have seen. 0: all begin anew."""
+    """Share of its epochs that a trial takes where it begins with the shared weights; it then has
+    no `final_folds`, whose groups these weights have seen. 0: all begin with random weights."""
 
     @property
     def shares(self) -> bool:
@@ -125,7 +121,7 @@ class DnasSettings(SupernetSettings):
     hard: bool = True
     """One-hot straight-through samples; otherwise soft ones."""
     candidates: int = Field(60, ge=1)
-    """Sampled networks that are ranked with shared weights."""
+    """Number of sampled networks that are ranked with shared weights."""
 
     @property
     def shares(self) -> bool:
@@ -134,22 +130,22 @@ class DnasSettings(SupernetSettings):
 
 class SingleStageSettings(StrategySettings):
     """``single_stage``: a pool of networks with shared weights narrows while it trains, and the
-    winner's final training goes on from them."""
+    winner's final training continues from these weights."""
 
     strategy: str = "single_stage"
     alone: ClassVar[float] = 0.2
     epochs: int = Field(160, ge=1)
     """Epochs of shared training, one network a batch: about what as many of one network take."""
     draws: int = Field(32, ge=2)
-    """Networks that are drawn from all families, and again from the family that wins."""
+    """Number of networks drawn from all families, and again from the family that wins."""
     race: float = Field(0.5, ge=0, lt=1)
-    """Share of the epochs in which all families train, as long each; the best goes on alone.
-    Families that start quickly often end behind others: with less they won."""
+    """Share of the epochs in which all families train, equally long; then the best continues alone.
+    With less, families that start quickly won, and often end behind others."""
 
 
 class SearchSettings(HalvingSettings, RankedSettings):
-    """``auto``: ranking where it trains on at most half of the examples that halving would, else
-    halving; see `micronas.nas.strategies.auto`."""
+    """``auto``: ranking where it trains on at most half of halving's examples, else halving; see
+    `micronas.nas.strategies.auto`."""
 
     strategy: str = "auto"
 
@@ -164,11 +160,11 @@ SHIPPED: Mapping[str, type[StrategySettings]] = {
     "single_stage": SingleStageSettings,
 }
 GROUP = "micronas.strategies"
-"""Entry points under which installed packages register strategies of their own."""
+"""Entry point group of strategies in other installed packages."""
 
 
 class _Kinds(Mapping[str, type[StrategySettings]]):
-    """Settings by a strategy's name, or by where it is imported from."""
+    """Settings by a strategy's name or import path."""
 
     def __getitem__(self, name: str) -> type[StrategySettings]:
         if name in SHIPPED:
@@ -187,10 +183,10 @@ class _Kinds(Mapping[str, type[StrategySettings]]):
 
 
 KINDS = _Kinds()
-"""Settings of any strategy that can be named."""
+"""Settings of all strategies, by name."""
 
 AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: KINDS, default="auto")]
-"""Settings of any strategy; `strategy` says of which."""
+"""Settings of any strategy, picked by `strategy`."""
 
 
 def own_strategy(name: str) -> Any:

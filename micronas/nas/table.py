@@ -17,7 +17,7 @@ _HEADER = ("origin", "network", "MACs", "latency", "arena", "epochs", "loss")
 
 
 def _candidate_rows(candidates: Sequence[Candidate], measure: Measure) -> list[list[str]]:
-    """Return the cells of `_HEADER` and of the measure, a row a network, the best first."""
+    """Return the cells of `_HEADER` and of the measure, one row per network, the best first."""
     return [
         [
             each.origin,
@@ -36,7 +36,7 @@ def _candidate_rows(candidates: Sequence[Candidate], measure: Measure) -> list[l
 def candidates_text(
     candidates: Sequence[Candidate], measure: Measure, *, width: int | None = None
 ) -> str:
-    """Return a table for a terminal, at most so wide, and what it is sorted by."""
+    """Return a table for a terminal, at most `width` wide, and a line on its order."""
     compared = sum(len(each.comparisons) for each in candidates)
     said = (
         f"sorted by epochs reached, then loss, on the ranking part; {len(candidates)} networks, "

@@ -1,6 +1,6 @@
-"""Textbook networks, scaled to a budget: rivals of what a search draws, and its safety net.
+"""Textbook networks, scaled to a budget: rivals of a search's draws.
 
-A search that went astray costs no more than the best network that anybody can copy from a paper.
+They are its safety net: a result is at least as good as the best network copied from a paper.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,20 +33,20 @@ def textbook_networks(
     as_published: bool = False,
     meaning: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """Return each network at the widest that fits; not those none of whose multipliers does.
+    """Return each network at the widest that fits, without networks that fit at no multiplier.
 
     Parameters
     ----------
     networks
-        As published; those of `search_spaces/textbook/` are shipped.
+        Networks as published; `search_spaces/textbook/` has the shipped ones.
     as_published
-        Whether those that could be wider than in their paper compete at its widths, too.
+        Also return the published widths of networks that could be wider.
     kind
-        What boards have latency models for, see `Searchable.kind`.
+        Kind of network that boards have latency models for, see `Searchable.kind`.
     input_shape
         Height, width, channels of the data; a network over time has the last two as channels.
     meaning
-        Of the inputs, as `DataSet.meaning` has it, for the front end's share of the budget.
+        Meaning of the inputs, as in `DataSet.meaning`, for the front end's share of the budget.
     """
     height, width, channels = input_shape
 
@@ -78,7 +78,7 @@ def shipped(names: Iterable[str]) -> list[Space]:
 
 
 def scaled(network: Space, factor: float) -> Space:
-    """Return a network with every width times a factor, to the next multiple of `GRID`."""
+    """Return a network with every width times a factor, rounded to a multiple of `GRID`."""
 
     def part(each: Any) -> Any:
         update = {

@@ -1,4 +1,4 @@
-"""Trials: trainings of candidates side by side, which rank them by data that no weight has seen."""
+"""Trials: train candidates side by side, and rank them on data that trained no weight."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,13 +25,13 @@ from micronas.train.side_by_side import Job, processors, side_by_side
 
 _CPU = torch.device("cpu")
 _SECTION = "trials"
-"""Where the scores of trainings are kept."""
+"""Section of the checkpoint with the scores of trainings."""
 Score = tuple[float, float, str | list[float]]
-"""Of a training: what `micronas.objectives.base.Trial` holds."""
+"""Result of a training, the fields of `micronas.objectives.base.Trial`."""
 
 
 class _Executor(Protocol):
-    """Runs trainings, at once or one after another; see `side_by_side`."""
+    """Runs trainings, in parallel or in turn; see `side_by_side`."""
 
     def __call__(
         self, jobs: Mapping[str, Job[Score]], *, checkpoint: Checkpoint
@@ -39,17 +39,17 @@ class _Executor(Protocol):
 
 
 class Trials:
-    """Trains what a strategy asks for, and looks up what is trained already.
+    """Runs the trainings that a strategy asks for, and looks up finished ones.
 
-    A candidate is trained on each fold, a network of its own each time, in the shape of its own
-    input; scores are means over folds. Before the recipe ends the rate is high, and the mean of
-    recent weights is judged (`micronas.train.average`); at the end, weights. Results depend neither
-    on how many trainings run at once nor on kills.
+    A candidate is trained on each fold from new weights, in the shape of its own input; scores are
+    means over folds. Before the end of the recipe the rate is high, and the mean of recent weights
+    is evaluated (`micronas.train.average`); at the end, the weights themselves. Results depend
+    neither on the number of trainings at once nor on kills.
 
     Parameters
     ----------
     planned
-        Trainings that the strategy plans, for progress.
+        Number of trainings that the strategy plans, for progress.
     """
 
     def __init__(self, context: Context, executor: _Executor, *, planned: int) -> None:
@@ -60,7 +60,7 @@ class Trials:
             for each in (*context.folds, *context.finals)
         }
         self._reached: dict[str, int] = {}
-        """Epochs that each training was asked for, at most."""
+        """Most epochs so far of each training."""
         self._kept: set[str] = set()
         """Trainings whose weights are kept: those of the last ask."""
 
@@ -70,12 +70,12 @@ class Trials:
         Returns
         -------
         candidates
-            In the order asked, with what their trials gave.
+            In the order asked, with the results of their trials.
         epochs
-            How many that took, whether they were looked up or not.
+            Epochs of these trainings, looked up ones included.
         """
         if not self._reached:
-            self._tell()
+            self._report()
         checkpoint = self._context.checkpoint
         sections = {
             section: (each, data)
@@ -84,7 +84,7 @@ class Trials:
             for section, data in self._sections(each).items()
         }
         checkpoint.discard(self._kept - sections.keys())
-        # a finished training is looked up: its weights may have been trained further since
+        # look up a finished training: its weights may have been trained further since
         missing = {
             section: self._job(section, each, data)
             for section, (each, data) in sections.items()
@@ -94,31 +94,31 @@ class Trials:
             self._scores[_key(section, sections[section][0].epochs)] = score
             checkpoint.save_soon(_SECTION, dict(sorted(self._scores.items())))
             shown = f"validation_{self._context.data.objective.shown_key}"
-            self._tell({"loss": score[0], shown: score[1]})
+            self._report({"loss": score[0], shown: score[1]})
         if missing:
             checkpoint.save(_SECTION, dict(sorted(self._scores.items())))
         self._kept = set(sections)
         reached = {section: each.epochs for section, (each, _) in sections.items()}
         spent = sum(max(reached[each] - self._reached.get(each, 0), 0) for each in reached)
         self._reached |= reached
-        return [self._told(each) for each in asked], spent
+        return [self._with_results(each) for each in asked], spent
 
     def end(self) -> None:
-        """Forget the weights of the last trainings."""
+        """Discard the weights of the last trainings."""
         self._context.checkpoint.discard(self._kept)
 
-    def _tell(self, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
+    def _report(self, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
         done = len(self._scores)
         self._context.progress("trials", done, max(done, self._planned), numbers)
 
-    def _judges(self, training: Training) -> list[DataSet]:
+    def _folds_of(self, training: Training) -> list[DataSet]:
         return self._context.folds + (self._context.finals if training.is_final else [])
 
     def _sections(self, training: Training) -> dict[str, DataSet]:
         """Name a candidate's trainings, one for each fold."""
         return {
             f"trial/{training.candidate}" + f"/{place}" * bool(place): fold
-            for place, fold in enumerate(self._judges(training))
+            for place, fold in enumerate(self._folds_of(training))
         }
 
     def _job(self, section: str, training: Training, data: DataSet) -> Job[Score]:
@@ -134,14 +134,14 @@ class Trials:
             self._context.device,
         )
 
-    def _told(self, training: Training) -> Candidate:
-        judges, epochs = self._judges(training), training.epochs
-        # scores of checkpoints from before it was kept end without what was right
+    def _with_results(self, training: Training) -> Candidate:
+        folds, epochs = self._folds_of(training), training.epochs
+        # scores in old checkpoints lack `Trial.values`
         found = [self._scores[_key(each, epochs)] for each in self._sections(training)]
         losses, scores, *rest = zip(*found, strict=False)
         loss, score = (math.fsum(each) / len(found) for each in (losses, scores))
-        epochs = epochs * len(judges) // len(self._context.folds)
-        groups = tuple(self._groups[id(each)] for each in judges)
+        epochs = epochs * len(folds) // len(self._context.folds)
+        groups = tuple(self._groups[id(each)] for each in folds)
         gain = score if self._context.data.objective.shown.larger else -score
         comparison = Comparison(epochs, gain, rest[0] if rest else (), groups)
         return replace(
@@ -196,14 +196,14 @@ def _key(section: str, epochs: int) -> str:
 def executor(
     recipe: Recipe, device: torch.device, *, workers: int | None = None, ray: str | None = None
 ) -> Iterator[_Executor]:
-    """Yield what runs trainings: processes of this machine, or tasks of Ray.
+    """Yield an executor of trainings: processes of this machine, or tasks of Ray.
 
     Parameters
     ----------
     workers
-        Trainings at once, at most; on a cluster that runs already Ray decides.
+        Most trainings at once; on a running cluster Ray decides.
     ray
-        The address of Ray, as `micronas.cluster.connected` takes it.
+        Address of Ray, as for `micronas.cluster.connected`.
     """
     if ray is None:
         yield partial(side_by_side, workers=at_once(workers, recipe, device))
@@ -214,7 +214,7 @@ def executor(
 
 
 def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:
-    """Return how many trainings run at once: one of several threads, or on an accelerator.
+    """Return the number of trainings at once: one where it has several threads or an accelerator.
 
     A forked process has one thread, and no accelerator.
     """

@@ -1,4 +1,4 @@
-"""Which channels of a network must come and go together, and the network without some of them.
+"""Group the channels of a network that must come and go together.
 
 A graph is followed operator by operator. Convolutions and linear layers make new channels; all
 other operators pass on those they read, so that a channel is one thing through batch norm, ReLU,
@@ -40,12 +40,12 @@ def find_channels(
     Parameters
     ----------
     strengths
-        For each operator with weights how much each of its output channels matters; one number a
-        channel, comparable within the operator.
+        Importance of each output channel of each operator with weights; one number per channel,
+        comparable within the operator.
     rigid
-        Operators that need all they read and write, such as grouped convolutions.
+        Operators that need all their input and output channels, such as grouped convolutions.
     kept
-        Operators that keep all channels they write.
+        Operators that keep all their output channels.
     shares, step
         Options are these shares of the largest width, rounded to multiples of `step`, and the
         largest width itself.
@@ -53,7 +53,7 @@ def find_channels(
     Raises
     ------
     ConfigError
-        If the network takes or gives several tensors.
+        If the network has several inputs or outputs.
     """
     check_one_each(graph, "a module whose widths are searched")
     follow = _Follow(graph, rigid, kept)
@@ -90,7 +90,8 @@ def find_channels(
         order: Numbers = ranks[numbers].copy()
         order[mine == ALWAYS] = np.flatnonzero(mine == ALWAYS)
         units = Units(mine, order, widths)
-        channels[name] = known.setdefault(units, units)  # equal ones are one, which costs go by
+        # one object for equal ones, by which costs are cached
+        channels[name] = known.setdefault(units, units)
     return ChoiceGraph(
         graph.tensors, graph.ops, graph.inputs[0], graph.outputs[0], tuple(decisions), channels
     )
@@ -133,7 +134,7 @@ class _Follow:
         source = graph.tensors[graph.inputs[0]]
         self.numbers = {source.name: np.zeros(source.shape[-1], np.int64)}
         for op in graph.ops:
-            for name in op.operands:  # what is left are constants
+            for name in op.operands:  # the rest are constants
                 if name not in self.numbers:
                     self.numbers[name] = np.zeros(graph.tensors[name].shape[-1], np.int64)
             out = self.numbers[op.outputs[0]] = self._written(op)
@@ -144,7 +145,7 @@ class _Follow:
         self._keep(self.numbers[graph.outputs[0]])
 
     def settled(self, name: str) -> Numbers:
-        """Numbers of a tensor's channels after all joins."""
+        """Return the numbers of a tensor's channels after all joins."""
         return np.array([self.channels.find(each) for each in self.numbers[name].tolist()])
 
     def _written(self, op: Op) -> Numbers:

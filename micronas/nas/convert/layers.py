@@ -1,4 +1,4 @@
-"""A user's layers: which operator each becomes, and the same module with fewer channels."""
+"""Map a user's layers to operators, and cut channels from the module."""
 
 import copy
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Layer:
     norm: str | None
     """Path of the batch norm, folded or alone."""
     columns: Numbers | None
-    """The column of a linear layer's weight that reads each element of its stored input."""
+    """Column of a linear layer's weight for each element of its stored input."""
 
     groups: int
     """Groups of a convolution; 1 for others."""
@@ -42,16 +42,16 @@ class Layer:
 
     @property
     def mixes(self) -> bool:
-        """Whether outputs depend on all channels that are read."""
+        """Return whether each output depends on all input channels."""
         return self.path is not None and self.op.kind != "DEPTHWISE_CONV_2D"
 
     @property
     def is_rigid(self) -> bool:
-        """Whether it needs all its channels: a convolution in groups of several."""
+        """Return whether the layer needs all its channels: a grouped convolution that mixes."""
         return self.mixes and self.groups > 1
 
     def inputs(self, choices: ChoiceGraph, choice: Choice) -> Kept:
-        """Whether a choice keeps each input of the layer, in torch's order."""
+        """Return whether a choice keeps each input of the layer, in torch's order."""
         source = self.op.inputs[0]
         kept = choices.channels[source].kept(choice)
         if self.columns is None:
@@ -63,17 +63,18 @@ class Layer:
 
 
 def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[Layer]]:
-    """Trace a module and say which layers its operators come from.
+    """Trace a module and return the layers its operators come from.
 
     Returns
     -------
-    The graph, of which shapes are true and weights are not, and a layer for each operator that
-    has weights, in their order.
+    The graph, with true shapes and marker weights, and a layer for each operator that has weights,
+    in their order.
 
     Raises
     ------
     ExportError
-        If the module cannot be traced, or weights are not those of a layer that is called once.
+        If the module cannot be traced, or an operator's weights are not those of a layer called
+        once.
     """
     probe, norms = _marked(module)
     graph = trace(probe, example_input)
@@ -96,10 +97,11 @@ def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[L
 
 
 def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
-    """L1 norm of each output channel's weights, batch norm folded; ones for a norm alone.
+    """Return the L1 norm of each output channel's weights, batch norm folded; ones for a norm
+    alone.
 
-    Source: Li et al. 2017, arXiv 1608.08710, on filters; with batch norm, a filter's own norm says
-    nothing, and what reaches the next layer is scaled by the norm's weight.
+    Source: Li et al. 2017, arXiv 1608.08710, on filters. Batch norm cancels the scale of a filter,
+    so that the folded weights are measured.
     """
     factor = torch.ones(1)
     if layer.norm is not None:
@@ -120,7 +122,7 @@ def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
 def prune(
     module: nn.Module, choices: ChoiceGraph, layers: Sequence[Layer], choice: Choice
 ) -> nn.Module:
-    """Return a copy of a module that holds only the channels a choice keeps, in their order."""
+    """Return a copy of a module with only the channels that a choice keeps, in their order."""
     pruned = copy.deepcopy(module)
     for layer in layers:
         inputs = torch.from_numpy(layer.inputs(choices, choice))
@@ -137,10 +139,10 @@ def prune(
 
 
 def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
-    """Copy a module with weights that a trace of it can be read by.
+    """Copy a module with weights that identify its layers in a trace.
 
-    Each batch norm adds its own number, which is found in the bias it is folded into, and each
-    linear layer's weights are the numbers of their columns, which tell the order of what it reads.
+    Each batch norm adds its own number, found in the bias it is folded into. Each linear layer's
+    weights are the numbers of their columns, which give the order of its inputs.
     """
     if not isinstance(module, nn.Module):
         raise ExportError(
@@ -166,7 +168,7 @@ def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
 
 
 def _path_of(op: Op, module: nn.Module) -> str:
-    """Path of the layer an operator is named after; of a layer's subclass, it is in front."""
+    """Return the path of the layer that an operator is named after, or is a part of."""
     modules = dict(module.named_modules())
     for path in (op.name, op.name.rpartition(".")[0]):
         if isinstance(modules.get(path), Convolution | nn.Linear | _Norm):
@@ -178,7 +180,7 @@ def _path_of(op: Op, module: nn.Module) -> str:
 
 
 def _check_own(part: nn.Module, path: str | None, op: Op, claimed: set[int]) -> None:
-    """Refuse weights that are computed, and such that another operator uses as well."""
+    """Refuse weights that are computed or that another operator uses too."""
     plain = isinstance(part, _Norm) or _is_plain(part)
     weight = part if isinstance(part, _Norm) else part.weight
     if not plain or id(weight) in claimed:
@@ -210,7 +212,7 @@ def _cut_layer(part: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
 
 
 def _cut(part: nn.Module, name: str, outputs: Tensor, inputs: Tensor | None = None) -> None:
-    """Replace a parameter or buffer by those of its rows, and columns, that are kept."""
+    """Cut a parameter or buffer to the rows, and columns, that are kept."""
     whole = getattr(part, name)
     if whole is None:
         return

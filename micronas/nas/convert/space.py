@@ -1,7 +1,7 @@
-"""A user's own convolutional network as a search space: its channels, and nothing else, are chosen.
+"""A user's own convolutional network as a search space over its channels alone.
 
-The module is traced to a graph; channels that must agree are one decision. From there on it is a
-space like any other: the same supernet, costs, strategies and report.
+The module is traced to a graph; channels that must agree are one decision. Supernet, costs,
+strategies and report are those of any other space.
 """
 
 import copy
@@ -24,7 +24,7 @@ from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, OwnLayers, Searchable
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-"""Widths to choose from for a layer's channels."""
+"""Options of a layer's width, as shares of its channels."""
 
 _ADVICE = "# Weights cut from the module must be fine-tuned at these widths.\n"
 
@@ -37,33 +37,32 @@ def convert(
     step: int = 4,
     keep: Collection[str] = (),
 ) -> "ConvertedSpace":
-    """Make the widths of a network's layers decisions that can be searched.
+    """Make a search space of the widths of a network's layers.
 
     Channels that must agree, at sums and through depthwise convolutions, are one decision. Weights
     and running statistics are kept; a narrower network keeps the channels whose weights, batch norm
-    folded, have the largest L1 norm, and must be fine-tuned: by itself it may be no better than
-    chance. The module given is not changed.
+    folded, have the largest L1 norm, and must be fine-tuned: before that it may be no better than
+    chance. The module is not changed.
 
     Parameters
     ----------
     module
-        Takes and returns one float32 tensor. Convolutions, linear layers and batch norms must be
-        layers that are called once; see `export.from_torch.trace` for what it may do besides.
+        Network with one float32 tensor as input and output. Convolutions, linear layers and batch
+        norms must be layers that are called once; see `export.from_torch.trace` for other
+        operators.
     example_input
         float32 [N, channels, height, width], [N, channels, length] or [N, features]; N is free.
     shares
-        Widths to choose from, as shares of the layer's, in (0, 1]; the layer's own is always among
-        them.
+        Options as shares of the layer's width, in (0, 1]; the full width is always an option.
     step
-        Widths are rounded to multiples of it. Kernels are quickest at multiples of 4 and 16.
+        Multiple that widths are rounded to. Kernels are quickest at multiples of 4 and 16.
     keep
         Names of layers, or patterns such as ``features.0.*``, whose output channels all stay.
 
     Raises
     ------
     ExportError
-        If the module does something that cannot be exported or narrowed; names the operator and
-        the module.
+        If an operator of the module cannot be exported or narrowed; names both.
     ConfigError
         If a setting is not valid, or there is nothing to choose.
     """
@@ -141,9 +140,9 @@ class ConvertedSpace(Searchable):
         return self.narrowed(self.module if module is None else module, choice).eval()
 
     def narrowed(self, module: nn.Module, choice: Choice) -> nn.Module:
-        """Return a copy of a module like the space's with the chosen channels alone.
+        """Return a copy of a module like the space's, with only the chosen channels.
 
-        One that takes sequences also takes them as data sets hold them, as maps of width 1.
+        A network of sequences also takes maps of width 1, the form that data sets hold.
         """
         network = prune(module, self._choices, self._layers, choice)
         if self.example.ndim == 3 and _squeeze not in network._forward_pre_hooks.values():
@@ -170,7 +169,7 @@ class ConvertedSpace(Searchable):
         return drawn
 
     def check(self) -> None:
-        """Run the narrowest network once: code that counts on a width fails now, not at the end."""
+        """Run the narrowest network once, so that code that relies on a width fails now."""
         narrowest = self.narrowed(self.module, self.smallest()).eval()
         try:
             with torch.no_grad():
@@ -204,10 +203,7 @@ class NarrowedNetwork(Architecture):
         return self.space.resolve(self.choice)
 
     def build(self, generator: torch.Generator | None = None) -> nn.Module:
-        """Return the user's module with the chosen channels alone, to be fine-tuned.
-
-        Its weights are those that the module came with.
-        """
+        """Return the user's module, with only the chosen channels and its own weights."""
         return self.space.narrowed(self.space.module, self.choice)
 
     def float_graph(self, module: nn.Module) -> Graph:

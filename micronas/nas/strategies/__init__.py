@@ -1,1 +1,1 @@
-"""Strategies: which networks are trained next, by what earlier trainings told. One file each."""
+"""Strategies: choose the networks to train next from earlier results. One file each."""

@@ -1,4 +1,4 @@
-"""Which strategy suits: trials alone where they are short, shared weights where those save half."""
+"""Choose the strategy: trials alone where they are short, shared weights where those save half."""
 
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.base import Context, Strategy
@@ -6,12 +6,12 @@ from micronas.nas.strategies.halving import Halving
 from micronas.nas.strategies.ranked import Ranked
 
 SHARE = 0.5
-"""Largest share of halving's examples with which ranking is the default: at half
-it was measured to find networks as good."""
+"""Largest share of halving's examples at which ranking is the default: at half, networks were
+measured to be as good."""
 
 
 def chosen(context: Context) -> Strategy:
-    """Return the strategy that suits a search, with the reason."""
+    """Return the strategy that suits a search, with its `reason` set."""
     settings, processes = context.settings, context.everyone.size
     assert isinstance(settings, SearchSettings), "the settings of `auto`"
     if settings.supernet == "space":

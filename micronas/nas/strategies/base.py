@@ -1,7 +1,7 @@
-"""The protocol of a strategy: it is asked for trainings, and told what each of them gave.
+"""The protocol of a strategy: `ask` returns trainings, `tell` takes their results.
 
-A strategy is a function of its context and of what it was told. So a search that was killed goes on
-by asking anew: trainings that are done are looked up, and the strategy is where it was.
+A strategy is a function of its context and of these results. A killed search continues by asking
+again: finished trainings are looked up, until the strategy is where it was.
 """
 
 from abc import ABC, abstractmethod
@@ -26,18 +26,18 @@ from micronas.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Context:
-    """One search, as its strategy sees it."""
+    """Inputs of a strategy in one search."""
 
     problem: Problem
     data: DataSet
     settings: StrategySettings
     seed: int = 0
     everyone: Ranks = field(default_factory=Ranks)
-    """The processes that search together. All ask and are told; one of them trains candidates."""
+    """Processes that search together. All call `ask` and `tell`; one of them trains candidates."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    """Where a strategy keeps what it trains itself."""
+    """Checkpoint for what a strategy trains itself."""
     shared: Checkpoint | None = None
-    """Where searches for other boards and budgets share what depends on neither."""
+    """Checkpoint shared with searches for other boards and budgets."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Progress = lambda phase, done, total, numbers: None
 
@@ -56,37 +56,38 @@ class Context:
 class Training:
     """A training that a strategy asks for.
 
-    A candidate that was in the ask before goes on from there; any other begins.
+    A candidate of the ask before continues from there; any other begins.
     """
 
     candidate: Candidate
     recipe: Recipe
     epochs: int
-    """Epochs from the first one on after which it is judged, of those the recipe has."""
+    """Epochs of the recipe, from the first, after which the network is evaluated."""
     is_final: bool = False
-    """Whether it is trained and judged on `Context.finals`, too."""
+    """Train and evaluate on `Context.finals`, too."""
     begin: State | None = None
-    """Weights to begin with; None for random ones."""
+    """Initial weights; None for random ones."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Estimate of a search, as far as it is known before it begins."""
+    """Estimate of a search before it begins."""
 
     networks: list[Candidate]
-    """Networks like those that will be trained."""
+    """Examples of the networks that will be trained."""
     count: int
     """Number of networks that will be trained."""
     trainings: int
-    """Number of trainings, one that goes on counted again."""
+    """Number of trainings; one that continues counts again."""
     epochs: int
     """Epochs of all trainings."""
 
 
 class Strategy(ABC):
-    """Chooses which networks are trained, and for how long.
+    """Chooses the networks to train, and for how long.
 
-    Class attribute `Settings` is what `search:` holds where this strategy is named.
+    Class attribute `Settings` is the class of `search:` in a configuration that names this
+    strategy.
     """
 
     Settings: ClassVar[type[StrategySettings]] = StrategySettings
@@ -95,13 +96,13 @@ class Strategy(ABC):
         self.context = context
         self.problem, self.seed = context.problem, context.seed
         self.reason = "as search.strategy says"
-        """Why this strategy."""
+        """Reason for this strategy."""
         self.history: list[dict[str, float]] = []
-        """One record a round of a supernet; empty without."""
+        """One record per round of a supernet; empty without."""
         self.gate_history: list[dict[str, list[float]]] = []
         """Probabilities of options after each round, by decision; empty without gates."""
         self.found: list[Candidate] = []
-        """Networks that it ranked without trials, the best first."""
+        """Networks ranked without trials, the best first."""
 
     @property
     def name(self) -> str:
@@ -111,36 +112,36 @@ class Strategy(ABC):
 
     @abstractmethod
     def ask(self, left: float) -> Sequence[Training]:
-        """Return trainings, of at most about `left` epochs together; none ends the search."""
+        """Return trainings of at most about `left` epochs in total; an empty list ends the
+        search."""
 
     @abstractmethod
     def tell(self, tried: Sequence[Candidate]) -> None:
-        """Take in the candidates of the last ask, in its order, with what their trials gave."""
+        """Take the candidates of the last ask, in its order, with the results of their trials."""
 
     @abstractmethod
     def plan(self) -> Plan:
-        """Return what the search will take."""
+        """Return an estimate of the search."""
 
     def rehearse(self) -> float:
-        """Return seconds of CPU of what it computes beside trials, from a few steps of it."""
+        """Return the CPU seconds of computation beside trials, estimated from a few steps."""
         return 0.0
 
     def begin(self, winner: Candidate) -> State | None:
-        """Return weights with which the final training begins; None for random ones."""
+        """Return the initial weights of the final training; None for random ones."""
         return None
 
     def most_likely(self) -> Costs | None:
-        """Return the costs of the network with the largest logit of every decision, where there
-        are gates."""
+        """Return the costs of the network with the largest logits; None without gates."""
         return None
 
 
 Script = Generator[list[Training], Sequence[Candidate], None]
-"""Yields trainings and receives their candidates with what the trials gave."""
+"""Yields trainings and receives their candidates with the results of the trials."""
 
 
 class Scripted(Strategy):
-    """A strategy written down as one generator."""
+    """A strategy written as one generator."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

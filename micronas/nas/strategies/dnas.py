@@ -25,7 +25,7 @@ from micronas.train.network import mixed_precision
 from micronas.train.optimizer import Adam
 
 _CORRECTED = 5
-"""Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
+"""Gate steps between two comparisons of expected costs with exact ones, which take milliseconds."""
 _DRAWS = 40
 """Draws from the gates for each proposal wanted, before draws are adjusted to the budget."""
 
@@ -109,7 +109,7 @@ class Dnas(SharedStrategy):
         self.gate_history = list(state.get("gate_history", []))  # younger than checkpoints
 
     def move_gates(self, split: Split, index: Tensor, generator: torch.Generator) -> Tensor:
-        """One step of the gates: the task's loss on held-out examples, and the penalties."""
+        """Take one step of the gates, on the loss of held-out examples and the penalties."""
         inputs, labels = self.weights.part(split, index, generator)
         step, supernet = self.weights.step, self.weights.supernet
         temperature = self.steering.temperature(step)
@@ -117,7 +117,7 @@ class Dnas(SharedStrategy):
         supernet.requires_grad_(False)
         with mixed_precision(self.settings.amp, inputs.device.type):
             logits = supernet.masked(inputs, sample)
-        # below 1 a temperature enlarges gradients, most while the supernet knows nothing
+        # a temperature below 1 enlarges gradients, most at the start of training
         task = self.data.objective.comparable(logits.float(), labels, sharpest=1.0)
         supernet.requires_grad_(True)
         drawn = Gates.choice_of(sample) if step % _CORRECTED == 0 else None
@@ -150,8 +150,8 @@ class Dnas(SharedStrategy):
 def draws(member: Member, gates: Gates, count: int, generator: torch.Generator) -> list[Choice]:
     """Draw different networks that use 90 to 100 % of the budget.
 
-    Draws that miss are thrown away; if too few hit, further draws are moved by single options,
-    at random, until they do. A space whose largest network fits is drawn from as it is.
+    Other draws are dropped; if too few are left, further draws are moved by single options, at
+    random, until they fit. Where the largest network of the space fits, any draw counts.
     """
     floor = 0.0 if member.is_roomy else USED
     found: dict[Choice, Choice] = {}

@@ -1,4 +1,4 @@
-"""Training of a family's shared weights on the networks that are still in, one a batch."""
+"""Training of a family's shared weights on its remaining networks, one per batch."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,22 +25,22 @@ from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
 
 _RANKED_BY = 2048
-"""Most examples that networks are ranked by: batch norm takes its statistics from them as well."""
+"""Most examples that rank a network and give batch norm its statistics."""
 
 
 class FamilyTraining:
     """A family's weights, their optimizer and their running mean.
 
-    Networks are ranked by the mean of recent weights, and handed it.
+    The mean of recent weights ranks the networks and is handed down to them.
 
     Attributes
     ----------
     candidates
-        Networks that are still in.
+        Remaining networks.
     step
-        Steps so far.
+        Number of steps taken.
     loss
-        Running mean.
+        Running mean of the loss.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class FamilyTraining:
         Parameters
         ----------
         data
-            As its input comes; members see it in the shape of theirs.
+            Data set in its own input shape; each member gets it in the member's shape.
         """
         count = min(ROUND, last - self.step)
         generator = generator_for(self._seed, "family", self.name, self.step)
@@ -100,16 +100,16 @@ class FamilyTraining:
             )
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate of the steps that come."""
+        """Set the learning rate of the next steps."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
     def scores(self, data: DataSet) -> list[tuple[float, float]]:
-        """Return loss and score of each candidate on validation, as trials have them."""
+        """Return each candidate's loss and score on validation, as in `Objective.trial`."""
         return [self._score(each, data.seen_as(each.space.input_shape)) for each in self.candidates]
 
     def hand_down(self, candidate: Candidate, data: DataSet) -> State | None:
-        """Return these weights for a network to go on from; None for a user's own network."""
+        """Return these weights as the initial ones of a network; None for a user's own network."""
         if candidate.space.own_layers() is not None:
             return None
         network = Network(candidate.architecture.graph(), generator=torch.Generator())
@@ -168,7 +168,7 @@ class FamilyTraining:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Use the mean of recent weights meanwhile."""
+        """Use the mean of recent weights within the context."""
         means = list(self._average.module.parameters())
         own = [each.detach().clone() for each in self._parameters]
         _copy(self._parameters, means)

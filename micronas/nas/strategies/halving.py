@@ -19,15 +19,15 @@ from micronas.train.loop import source_for
 from micronas.train.recipe import Recipe
 
 _DRAWS, _MOST = 8, 256
-"""Draws where no epochs are given, and at most where some are. With 8 and the winner trained for
-about as long as all trials, networks were 0.8 points better than with 16 and a short training
-(docs/results/search.md)."""
+"""Number of draws where no epochs are given, and the most where some are. With 8 and the winner
+trained for about as long as all trials, networks were 0.8 points better than with 16 and a short
+training (docs/results/search.md)."""
 _FINISH = 5
-"""Candidates, about, whose trials go to the end, and at most, that have final trainings then."""
+"""Approximate number of candidates whose trials go to the end, and the most final trainings."""
 _TELLING = 150
-"""Fewest steps of a training after which networks are compared: deep and wide ones start slowly,
-and with fewer were dropped early though they ended ahead. What more than 100 gain on average is
-not confirmed (docs/results/search.md)."""
+"""Fewest steps of a training before networks are compared: deep and wide ones start slowly, and
+with fewer steps were dropped though they ended ahead. The average gain from more than 100 is not
+confirmed (docs/results/search.md)."""
 
 
 class _Drawing(Scripted):
@@ -51,12 +51,12 @@ class _Drawing(Scripted):
         return without_twins(drawn + self.rivals)
 
     def _affordable(self) -> int:
-        """Return how many draws the epochs are enough for."""
+        """Return the number of draws that the epochs allow."""
         return _DRAWS
 
 
 class Random(_Drawing):
-    """Draws, each trained to the end."""
+    """Random search: draws, each trained to the end."""
 
     Settings: ClassVar[type[StrategySettings]] = RandomSettings
 
@@ -135,15 +135,17 @@ def halving(
     begins: Mapping[str, State] | None = None,
     again: bool = True,
 ) -> Script:
-    """Train all for the first part of the recipe's epochs, at least for `_TELLING` steps, the
-    better half of them for twice as long, and so on to the end, which about `_FINISH` reach.
+    """Train all for the first part of the recipe's epochs, then the better half for twice as long,
+    and so on; about `_FINISH` reach the end.
+
+    The first part has at least `_TELLING` steps.
 
     Parameters
     ----------
     begins
-        Weights to begin with, by a candidate's label.
+        Initial weights, by a candidate's label.
     again
-        Whether the last have trainings on further folds.
+        Train the last candidates on further folds.
     """
     epochs = _rungs(context, len(entrants), recipe)
     tried = ranked((yield _trainings(entrants, recipe, epochs[0], begins=begins)))
@@ -158,7 +160,7 @@ def _rest(
     *,
     again: bool = True,
 ) -> Script:
-    """Train on after the first rung, whose candidates come best first."""
+    """Train the rungs after the first; `tried` is sorted best first."""
     for rung in epochs[1:]:
         tried = ranked((yield _trainings(tried[: -(-len(tried) // 2)], recipe, rung)))
     if again:
@@ -166,7 +168,7 @@ def _rest(
 
 
 def _finals(context: Context, tried: list[Candidate], recipe: Recipe) -> Script:
-    """Train the best, which reached the end, on further folds."""
+    """Train the best at the end on further folds."""
     if context.finals:
         yield [Training(each, recipe, recipe.epochs, is_final=True) for each in tried[:_FINISH]]
 
@@ -183,17 +185,20 @@ def _trainings(
 
 
 def without_twins(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates of which no two are the same network; the first of them stays."""
+    """Return the candidates without duplicates of a network; the first one stays."""
     return list({each.label: each for each in reversed(candidates)}.values())[::-1]
 
 
 def _rungs(context: Context, count: int, recipe: Recipe) -> list[int]:
-    """Return after how many epochs candidates are compared, and the last epoch."""
+    """Return the epochs after which candidates are compared, the last one included."""
     return rung_epochs(count, recipe.epochs, recipe.steps(len(context.folds[0].train.labels)))
 
 
 def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
-    """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
+    """Return the epochs after which the worse half is dropped, and the last epoch.
+
+    An epoch has `steps` steps.
+    """
     halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
     found = {-(-epochs // 2**power) for power in range(1, halvings + 1)}
     return [*sorted(each for each in found if each < epochs and each * steps >= _TELLING), epochs]
@@ -207,7 +212,7 @@ def planned(
     *,
     again: bool = True,
 ) -> Plan:
-    """Return the plan of a halving of so many networks."""
+    """Return the plan of a halving of `count` networks."""
     trainings, epochs = planned_epochs(
         count,
         recipe,
@@ -221,8 +226,10 @@ def planned(
 def planned_epochs(
     count: int, recipe: Recipe, examples: int, *, folds: int = 1, finals: int = 0
 ) -> tuple[int, int]:
-    """Return how many trainings so many candidates get, one that goes on counted again, and the
-    epochs of all."""
+    """Return the number of trainings of `count` candidates, and their epochs in total.
+
+    A training that continues counts again.
+    """
     reached = rung_epochs(count, recipe.epochs, recipe.steps(examples))
     left = list(_halved(count, len(reached)))
     last = finals * min(left[-1], _FINISH)

@@ -1,4 +1,4 @@
-"""Shared weights trained on smooth networks, by which those within the budget are ranked."""
+"""Shared weights, trained on smooth networks, that rank networks within the budget."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,18 +19,18 @@ from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
 _POOL = 200
-"""Networks on which weights are trained, and those that are ranked."""
+"""Number of networks that train the weights, and of those ranked."""
 _BATCHES = 4
-"""Batches of a step, each of which trains one network; gates take a whole supernet a step."""
+"""Batches of a step, each of which trains one network."""
 
 
 class Ranked(SharedStrategy):
     """Networks of the prior; a round depends on the state and on the seed alone.
 
-    Networks within the budget, drawn as `micronas.nas.prior` describes, and uniform ones train the
-    weights, one a batch, and are ranked by them afterwards. Instead networks of any size may train
-    them (`RankedSettings.supernet`): such weights belong to the space, whatever the board and
-    budget. Trials begin with these weights.
+    Networks within the budget, drawn from `micronas.nas.prior`, and uniform ones train the weights,
+    one per batch, which then rank them. Instead networks of any size may train them
+    (`RankedSettings.supernet`): such weights depend on neither board nor budget. Trials begin with
+    these weights.
     """
 
     Settings: ClassVar[type[StrategySettings]] = RankedSettings
@@ -42,7 +42,7 @@ class Ranked(SharedStrategy):
 
     @cached_property
     def pool(self) -> list[Choice]:
-        """Networks within the budget, which are ranked."""
+        """Networks within the budget, to be ranked."""
         drawn = draw(self.member, count=_POOL, source=source_for(self.seed, "pool"))
         return drawn + [each.choice for each in self.uniform]
 
@@ -59,7 +59,7 @@ class Ranked(SharedStrategy):
 
     @property
     def examples(self) -> int:
-        """Examples that the supernet trains on."""
+        """Number of examples that train the supernet."""
         return _BATCHES * self.settings.steps * self.settings.batch_size
 
     @property

@@ -19,12 +19,12 @@ _STRATEGIES = {
 
 
 def strategy(context: Context) -> Strategy:
-    """Return the strategy that the settings name, ready to be asked.
+    """Return the strategy that the settings name.
 
     Raises
     ------
     ConfigError
-        If a strategy of one's own cannot be imported, or the problem does not suit it.
+        If a user's own strategy cannot be imported, or the problem does not suit the strategy.
     """
     name = context.settings.strategy
     try:

@@ -1,4 +1,4 @@
-"""Strategies with shared weights: a supernet is trained, ranks proposals, and trials follow."""
+"""Strategies with shared weights: train a supernet, rank proposals with it, then run trials."""
 
 import itertools
 import math
@@ -30,13 +30,13 @@ from micronas.train.threads import threads
 from micronas.train.timing import seconds_of
 
 _RANKED_BY = 1024
-"""Most examples that the best are ranked by: trials follow."""
+"""Most examples that rank the best proposals before trials."""
 SIFTED_BY = 256
-"""Most examples that find the best of all proposals: of so few, maps stay in the cache."""
+"""Most examples that sift all proposals: with so few, maps stay in the cache."""
 _SIFTED = 24
-"""Networks, at most, that are ranked by more than `SIFTED_BY` examples."""
+"""Most networks that are ranked by more than `SIFTED_BY` examples."""
 _REHEARSED = 3
-"""Alternations of a supernet that are timed."""
+"""Alternations of a supernet to time."""
 
 _Scored = Mapping[Choice, float]
 """Networks and their losses with shared weights."""
@@ -63,7 +63,7 @@ class SharedStrategy(Scripted):
 
     @cached_property
     def parts(self) -> list[Subset]:
-        """The parts of the training set for weights, for gates and for ranking."""
+        """Parts of the training set for weights, for gates and for ranking."""
         return parts_of(self.data, self.seed)
 
     @cached_property
@@ -78,7 +78,7 @@ class SharedStrategy(Scripted):
     @property
     @abstractmethod
     def rankings(self) -> int:
-        """Networks, about, that are ranked in the end."""
+        """Approximate number of networks ranked at the end."""
 
     @abstractmethod
     def round(self, training: Split, gating: Split) -> None:
@@ -86,7 +86,7 @@ class SharedStrategy(Scripted):
 
     @abstractmethod
     def proposals(self) -> list[Choice]:
-        """Return different networks within the budget, of which the best have trials."""
+        """Return different networks within the budget; the best get trials."""
 
     @abstractmethod
     def state(self) -> State:
@@ -94,30 +94,29 @@ class SharedStrategy(Scripted):
 
     @abstractmethod
     def resume(self, state: State) -> None:
-        """Go on from a state of this search."""
+        """Continue from a state of this search."""
 
     @property
     @abstractmethod
     def in_common(self) -> bool:
-        """Whether all that searches for other boards and budgets have in common is done, and no
-        more."""
+        """Return whether the part common to other boards and budgets is done, and nothing more."""
 
     @abstractmethod
     def start_shared(self, state: State) -> None:
-        """Go on from where a search for another board or budget was then."""
+        """Continue from the common state of a search for another board or budget."""
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of trials."""
+        """Recipe of trials."""
         return self.settings.trial
 
     @property
     def inherits(self) -> bool:
-        """Whether trials begin with shared weights; their folds must be those that trained them."""
+        """Return whether trials begin with shared weights, and so have no further folds."""
         return False
 
     def begins(self, candidates: list[Candidate]) -> Mapping[str, State]:
-        """Return shared weights for trials to begin with, by label, where they do."""
+        """Return the initial weights of trials by label; empty where they do not inherit."""
         return {}
 
     def script(self) -> Script:
@@ -140,7 +139,7 @@ class SharedStrategy(Scripted):
         return planned(self.context, networks, len(networks), self.recipe, again=not self.inherits)
 
     def train(self) -> None:
-        """Train the supernet to the end, from where an earlier call or another search left it."""
+        """Train the supernet to the end, from a checkpoint where there is one."""
         weights, context = self.weights, self.context
         everyone, checkpoint, shared = context.everyone, context.checkpoint, context.shared
         weights.supernet.to(context.device)
@@ -163,7 +162,7 @@ class SharedStrategy(Scripted):
                     context.progress(weights.phase, done, self.settings.steps, last)
 
     def score(self, choices: list[Choice], *, examples: int = _RANKED_BY) -> _Scored:
-        """Return losses with shared weights, by so many examples of the part for ranking."""
+        """Return losses with shared weights on `examples` examples of the part for ranking."""
         supernet = self.weights.supernet
         losses = rank(
             supernet,
@@ -176,7 +175,7 @@ class SharedStrategy(Scripted):
         return dict(zip(choices, losses, strict=True))
 
     def finalists(self, choices: list[Choice]) -> list[Candidate]:
-        """Return the best of networks by shared weights, in two steps by more examples each."""
+        """Return the best networks by shared weights, in two steps, the second on more examples."""
         sifted = self.best(
             self.score(choices, examples=SIFTED_BY), max(_SIFTED, self.settings.finalists)
         )
@@ -188,7 +187,7 @@ class SharedStrategy(Scripted):
         ]
 
     def best(self, losses: _Scored, count: int) -> _Scored:
-        """Return so many networks: in turn the best of small and of large kernels.
+        """Return `count` networks: in turn the best with small and with large kernels.
 
         Shared weights prefer small ones: see docs/results/search.md, "Small and large kernels".
         """
@@ -201,7 +200,7 @@ class SharedStrategy(Scripted):
         return {choice: losses[choice] for choice in chosen[:count]}
 
     def rehearse(self) -> float:
-        """Return seconds of CPU of warm-up and steps of a supernet, and of ranking proposals."""
+        """Return CPU seconds of warm-up, supernet steps and ranking of proposals, estimated."""
         brief = {"steps": _REHEARSED} | ({"warmup": 0} if self.warmup else {})
         short = self.settings.model_copy(update=brief)
         alone = replace(self.context, settings=short, checkpoint=Checkpoint(), shared=None)
@@ -217,7 +216,7 @@ class SharedStrategy(Scripted):
             for examples in (SIFTED_BY, _RANKED_BY)
         )
         chosen = min(self.rankings, _SIFTED)
-        # warm-up trains weights alone, about half of an alternation, and ends early when it may
+        # warm-up trains weights alone, about half of an alternation, and often ends early
         steps = self.settings.steps + self.warmup / 4
         return step * steps + sifting * self.rankings + ranking * chosen
 
@@ -226,7 +225,7 @@ class SharedStrategy(Scripted):
         return replace(candidate, supernet_loss=loss)
 
     def _has_large_kernels(self, choice: Choice) -> bool:
-        """Whether kernels are nearer to the largest than to the smallest, in the mean."""
+        """Return whether kernels are on average nearer to the largest than to the smallest."""
         sizes = [
             index / (len(decision.options) - 1)
             for decision, index in zip(self.member.space.decisions, choice, strict=True)
@@ -244,9 +243,9 @@ def rank(
     objective: Objective = CLASSES,
     examples: int = _RANKED_BY,
 ) -> list[float]:
-    """Loss of each network with shared weights, as the objective compares networks.
+    """Return the loss of each network with shared weights, by `Objective.comparable`.
 
-    By so many examples of the ranking part, on which batch norm is recalibrated as well (see
+    Batch norm takes the statistics of the same `examples` examples (see
     `supernet.units.SharedUnit`).
     """
     order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))[:examples]

@@ -1,8 +1,8 @@
-"""Shared weights as the training: a pool of networks narrows to one, whose weights are shipped.
+"""Shared weights that are shipped: a pool of networks narrows to one while it trains.
 
 Source: J. Yu et al., "BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models",
-arXiv 2003.11142. All families train before the best of them goes on alone, and its pool narrows
-while it trains, so that computation goes to the networks that may win: both are our own.
+arXiv 2003.11142. Two things differ from it: all families train before the best continues alone, and
+its pool narrows while it trains, so that computation goes to the networks that may win.
 """
 
 import copy
@@ -22,15 +22,15 @@ from micronas.train.loop import source_for
 from micronas.train.threads import threads
 
 _LAST = 4
-"""Networks that train to the end of the search."""
+"""Number of networks that train to the end of the search."""
 _SECTION = "search"
 
 
 class SingleStage(Strategy):
     """Trains one set of weights for each family, keeps the best family, then its best networks.
 
-    All of it is one training: its rate rises and falls once, and what the winner learnt is where
-    its final training begins.
+    All of it is one training: its rate rises and falls once, and the winner's final training begins
+    with its weights.
     """
 
     Settings: ClassVar[type[StrategySettings]] = SingleStageSettings
@@ -46,18 +46,18 @@ class SingleStage(Strategy):
         self._steps = self.settings.epochs * self._epoch
         self._dropped: list[Candidate] = []
         self._states: dict[str, State] = {}
-        self._told: dict[str, list[tuple[float, float]]] = {}
-        """Results of the rankings, by their place in the search."""
+        self._results: dict[str, list[tuple[float, float]]] = {}
+        """Losses and scores of the rankings, by their place in the search."""
 
     def ask(self, left: float) -> Sequence[Training]:
-        """Return none: networks are trained here, together."""
+        """Train the networks together here, and return no trainings."""
         if not self.found:
             with threads(self.recipe.threads):
                 self._search()
         return []
 
     def tell(self, tried: Sequence[Candidate]) -> None:
-        """Take nothing in."""
+        """Do nothing: there are no trials."""
 
     def plan(self) -> Plan:
         drawn = self.problem.draw(self.settings.draws, source_for(self.seed, "draw"))
@@ -68,7 +68,7 @@ class SingleStage(Strategy):
 
     def _search(self) -> None:
         saved = self.context.everyone.once(lambda: self.context.checkpoint.load(_SECTION)) or {}
-        self._states, self._told = saved.get("families", {}), saved.get("told", {})
+        self._states, self._results = saved.get("families", {}), saved.get("told", {})
         self.history = saved.get("history", [])
         drawn = self.problem.draw(self.settings.draws, self._source)
         families = self._families(drawn)
@@ -76,7 +76,7 @@ class SingleStage(Strategy):
         share = round(self.settings.race * self._steps / len(families)) if racing else 0
         left = self._steps - share * len(racing)
         self._whole = share + left
-        """Steps of the family that wins, whose rate all have."""
+        """Steps of the winning family, which set the rate of all."""
         for family in racing:
             self._train(family, share, "race")
         self._winning = min(families, key=_best)
@@ -111,7 +111,7 @@ class SingleStage(Strategy):
         return found
 
     def _top_up(self) -> None:
-        """Draw networks of the family that won until there are `draws`."""
+        """Draw networks of the winning family until it has `draws`."""
         family, known = self._winning, {each.label for each in self._winning.candidates}
         missing = self.settings.draws - len(known)
         name = family.candidates[0].family
@@ -119,7 +119,7 @@ class SingleStage(Strategy):
         family.candidates += [each for each in drawn if each.label not in known]
 
     def _narrow(self, begin: int, steps: int) -> None:
-        """Train on, dropping the worse half after each of equal parts but the last."""
+        """Continue training in equal parts; drop the worse half after each but the last."""
         family = self._winning
         parts = max(1, math.ceil(math.log2(len(family.candidates) / _LAST)) + 1)
         for part in range(1, parts + 1):
@@ -131,9 +131,9 @@ class SingleStage(Strategy):
         self.found = ranked([*family.candidates, *self._dropped])
 
     def _train(self, family: FamilyTraining, last: int, place: str) -> None:
-        """Train a family up to a step, and sort its candidates by what they are worth then."""
+        """Train a family up to a step, then sort its candidates by loss."""
         key = f"{place} {family.name}"
-        if key not in self._told:
+        if key not in self._results:
             while family.step < last:
                 before = family.step
                 family.set_rate(self.recipe.learning_rate * self._share(before))
@@ -144,7 +144,7 @@ class SingleStage(Strategy):
                 if self.context.everyone.first:
                     done = round(self.history[-1]["step"])
                     self.context.progress("search", done, self._steps, self.history[-1])
-            self._told[key] = self.context.everyone.once(partial(family.scores, self._fold))
+            self._results[key] = self.context.everyone.once(partial(family.scores, self._fold))
             self._keep(family, soon=False)
         family.candidates = ranked(
             replace(
@@ -154,13 +154,13 @@ class SingleStage(Strategy):
                 trial_score=score,
                 trial_epochs=last // self._epoch,
             )
-            for each, (loss, score) in zip(family.candidates, self._told[key], strict=True)
+            for each, (loss, score) in zip(family.candidates, self._results[key], strict=True)
         )
 
     def _share(self, step: int) -> float:
         """Return the share of the highest rate: a rise, then a cosine down to a fifth.
 
-        Of the rates at which the final training went on, the highest was best (kws40, one network:
+        Of the rates at the start of the final training, the highest was best (kws40, one network:
         96.1, 95.8 and 95.6 % with all, half and a quarter of the recipe's).
         """
         rise: float = min((step + ROUND) / (self.recipe.warmup * self._whole + ROUND), 1.0)
@@ -169,7 +169,7 @@ class SingleStage(Strategy):
     def _keep(self, family: FamilyTraining, *, soon: bool) -> None:
         checkpoint = self.context.checkpoint
         self._states[family.name] = family.state()
-        state = {"families": self._states, "told": self._told, "history": self.history}
+        state = {"families": self._states, "told": self._results, "history": self.history}
         if self.context.everyone.first:
             (checkpoint.save_soon if soon else checkpoint.save)(_SECTION, copy.deepcopy(state))
 

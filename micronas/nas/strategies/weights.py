@@ -1,4 +1,4 @@
-"""The weights of a supernet in training, along one network of the space a step."""
+"""The weights of a supernet in training, one network of the space per step."""
 
 import copy
 import math
@@ -25,26 +25,26 @@ from micronas.train.optimizer import AdamW
 ROUND = 20
 """Steps between two checkpoints."""
 _LEARNT = 0.9
-"""Warm-up ends once the loss is below this share of a network's that has learnt nothing, such as
-ln(classes): before, gates follow noise."""
+"""Share of the loss of chance, such as ln(classes), below which warm-up ends: before, gates follow
+noise."""
 
 
 class SharedWeights:
-    """A supernet, its optimizer, and how far both have come.
+    """A supernet, its optimizer, and their progress.
 
     Attributes
     ----------
     warm_steps, step
-        Steps on random networks in warm-up, and after it.
+        Number of steps on random networks in warm-up, and of steps after it.
     loss
-        Running mean.
+        Running mean of the loss.
     warm
         Whether warm-up is over.
 
     Parameters
     ----------
     warmup
-        Most steps of warm-up; it ends earlier once the loss has left that of chance.
+        Most steps of warm-up; it ends earlier once the loss is below that of chance (`_LEARNT`).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SharedWeights:
         return "search" if self.warm else "warm-up"
 
     def generator(self) -> torch.Generator:
-        """Random numbers of the round that comes."""
+        """Return the generator of the next round."""
         return generator_for(self.seed, "round", self.warm_steps, self.step)
 
     def warm_up(self, training: Split, generator: torch.Generator) -> None:
@@ -97,7 +97,7 @@ class SharedWeights:
     def steps(
         self, splits: tuple[Split, ...], generator: torch.Generator
     ) -> "zip[tuple[Tensor, ...]]":
-        """Batches of each split for the steps of a round after warm-up."""
+        """Return the batches of each split for the steps of a round after warm-up."""
         count = min(ROUND, self.settings.steps - self.step)
         size = self.settings.batch_size
         return zip(
@@ -108,7 +108,7 @@ class SharedWeights:
     def train(
         self, split: Split, index: Tensor, choice: Choice, generator: torch.Generator
     ) -> None:
-        """One step of the weights that a network uses."""
+        """Take one step of the weights that a network uses."""
         inputs, labels = self.part(split, index, generator)
         with mixed_precision(self.settings.amp, inputs.device.type):
             logits = self.supernet.sliced(inputs, choice)
@@ -122,12 +122,12 @@ class SharedWeights:
         self._losses.append(loss)
 
     def settle(self) -> None:
-        """Take the losses of a round into the mean; no step waits for its own.
+        """Add the losses of a round to the mean, so that no step waits for its own.
 
         Raises
         ------
         MicronasError
-            If one is not finite.
+            If a loss is not finite.
         """
         losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses.clear()
@@ -143,7 +143,7 @@ class SharedWeights:
     def part(
         self, split: Split, index: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of this process's part of a batch."""
+        """Return inputs and labels of this process's part of a batch."""
         index = self.ranks.part(index)
         inputs = split.batch(index, self.ranks.own(generator))
         inputs, labels = moved((inputs, split.labels[index]), device_of(self.supernet))
@@ -156,7 +156,7 @@ class SharedWeights:
         )
 
     def state(self) -> State:
-        """Everything a step changes."""
+        """Return everything that a step changes."""
         return {
             "supernet": copied(self.supernet.state_dict()),
             "weight_optimizer": copy.deepcopy(self._optimizer.state_dict()),
@@ -173,7 +173,7 @@ class SharedWeights:
         self.loss, self.warm = state["loss"], state["warm"]
 
     def _rate(self) -> float:
-        """A short rise, then level through warm-up, then a cosine over the search."""
+        """Return the share of the learning rate: a short rise, level in warm-up, then a cosine."""
         rise = min((self.warm_steps + self.step + 1) / ROUND, 1.0)
         return rise * (0.55 + 0.45 * math.cos(math.pi * self.step / self.settings.steps))
 
@@ -181,7 +181,7 @@ class SharedWeights:
 def batches(
     split: Split, size: int, count: int, generator: torch.Generator, objective: Objective
 ) -> list[Tensor]:
-    """Return `count` batches of epochs in the objective's order, one after another."""
+    """Return `count` batches from successive epochs in the objective's order."""
     examples = len(split.labels)
     passes = -(-count * size // examples)
     order = torch.cat([objective.order(split.labels, generator) for _ in range(passes)])

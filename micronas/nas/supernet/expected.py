@@ -1,10 +1,9 @@
 """Expected counts under gates: differentiable, exact when gates are one-hot.
 
 An operator's features depend on the widths it reads and writes, its kernel and its bits. Each
-combination is priced once, as an exported graph is; what is left for a step is how likely each is:
-sum over operators of P(present) x E[features]. Sources: MicroNets (arXiv 2010.11267) equation 2 and
-section 5.1 for counts and working memory; that residuals stay alive is added, the paper's bound
-misses it.
+combination is priced once, as an exported graph is; a step computes the sum over operators of
+P(present) x E[features]. Sources: MicroNets (arXiv 2010.11267) equation 2 and section 5.1 for
+counts and working memory; residuals that stay alive, which the paper's bound misses, are added.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,16 +32,17 @@ from micronas.tflite.metadata import placeholder
 _SOFTNESS = 0.02
 """Softness of the maximum over operators, as a share of it."""
 _COLUMNS = (*FEATURES, "channels", "layers", "scratch")
-"""Columns of an operator; the last three are those with weights, and scratch memory."""
+"""Columns of an operator; the last three: output channels and number of layers with weights, and
+scratch memory in bytes."""
 
 
 @dataclass
 class _Expected:
     """Expected counts of a network drawn from gates (float64 scalars).
 
-    `features` has names of `hardware.features`; `flash` and `sram` are smooth stand-ins
-    for the file size and the arena, in bytes, close up to a factor that `search` measures on
-    samples (the planner that gives the exact arena has no gradient).
+    `features` has the names of `hardware.features`; `flash` and `sram` are smooth approximations of
+    the file size and the arena, in bytes, up to a factor that `search` measures on samples (the
+    exact planner has no gradient).
     """
 
     features: dict[str, Tensor]
@@ -50,7 +50,7 @@ class _Expected:
     sram: Tensor
 
     def by_limit(self, board: Board, kind: str) -> dict[str, Tensor]:
-        """Return costs by the names of limits, in their units."""
+        """Return costs by name of limit, in the units of the limits."""
         return {
             "sram": self.sram,
             "flash": self.flash,
@@ -67,7 +67,7 @@ def expected(space: Searchable, gates: Sample, *, target: Target) -> _Expected:
     gates
         Probabilities, or a (soft or one-hot) sample, of each decision.
     target
-        The board's, whose figures they are.
+        Target of the board, which prices operators.
     """
     return _tables(space.choices, target).expected(gates)
 
@@ -99,7 +99,7 @@ class CostTables:
             self._rest = self._missing(choices.resolve(largest), largest)
 
     def _missing(self, graph: Graph, choice: Choice) -> tuple[float, float]:
-        """Bytes of file and arena that the constants above leave out, at one network."""
+        """Return the bytes of file and arena that the expectation leaves out, for one network."""
         gates = {
             decision.name: torch.eye(len(decision.options))[index]
             for decision, index in zip(self._choices.decisions, choice, strict=True)
@@ -140,12 +140,12 @@ class CostTables:
 
 
 class _Row:
-    """One operator: the independent sizes it depends on, and its table over them.
+    """One operator: its independent sizes, and its table over them.
 
     Parameters
     ----------
     tables
-        Of operators before, by key: layers of one shape share a table.
+        Tables of earlier operators, by key: layers of one shape share a table.
     """
 
     def __init__(
@@ -192,8 +192,8 @@ class _Row:
     ) -> Tensor:
         """Return expected columns [rows, columns] of rows that share this table.
 
-        Each row has distributions of its axes, one after another; where some axes depend on one
-        another, several times, each with its weight.
+        Each row has a list of weighted terms, each with one distribution per axis; rows with
+        dependent axes have several terms.
         """
         found = []
         if all(len(each) == 1 for each in distributions):
@@ -224,7 +224,7 @@ def _contracted(table: Tensor, probabilities: Sequence[Tensor], rows: int) -> Te
 
 
 def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any:
-    """Return a filter's part of a table's key: its size and bits, where they are not widths."""
+    """Return a filter's part of a table's key: its size and bits, without widths."""
     own = [choices.tensors[name] for name in op.inputs[len(op.operands) :]]
     inner = [
         (each.shape[1:-1], each.dtype, each.shape if each.dtype == "int32" else ()) for each in own
@@ -241,7 +241,7 @@ def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any
 
 
 def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
-    """Channels an operator writes that makes none of its own."""
+    """Return the output channels of an operator that makes none of its own."""
     source, out = (choices.tensors[name].shape[-1] for name in (op.operands[0], op.outputs[0]))
     if op.kind == "CONCATENATION" and op.axis == len(choices.tensors[op.outputs[0]].shape) - 1:
         return sum(operands)
@@ -262,12 +262,12 @@ def _price(graph: Graph, target: Target) -> list[float]:
 
 @dataclass(frozen=True)
 class _ZeroPoints:
-    """The lists of zero points that a file has: one for each width that some filter writes."""
+    """The lists of zero points in a file: one for each width that some filter writes."""
 
     conditions: dict[Channels, list[When]]
-    """When each channels' filters are present."""
+    """Conditions under which the filters of each `Channels` are present."""
     widths: Tensor
-    """float64: all there can be, in rising order."""
+    """All possible widths, float64, in rising order."""
 
     @classmethod
     def of(cls, choices: ChoiceGraph, ops: Sequence[Op]) -> "_ZeroPoints":
@@ -281,7 +281,7 @@ class _ZeroPoints:
         return cls(conditions, torch.tensor(widths, dtype=torch.float64))
 
     def count(self, distribution: WidthDistribution) -> Tensor:
-        """Expected zero points, as if widths were independent."""
+        """Return the expected number of zero points, as if widths were independent."""
         missing = torch.ones_like(self.widths)
         for channels, conditions in self.conditions.items():
             present = torch.stack([distribution.probability(each) for each in conditions]).max()
@@ -295,7 +295,7 @@ class _ZeroPoints:
 
 @dataclass(frozen=True)
 class _Held:
-    """Which activations are alive while which operators run, and when."""
+    """Activations that are alive while each operator runs, and their conditions."""
 
     tensors: list[Channels]
     conditions: list[When]
@@ -318,7 +318,7 @@ def _held(choices: ChoiceGraph, ops: Sequence[Op]) -> _Held:
     position = 0
     for step in choices.steps:
         if isinstance(step, Selection):
-            start[step.name] = position  # what it selects lives on under its name
+            start[step.name] = position  # the selected branch lives on under this name
         elif step.outputs[0] in choices.when:
             start[step.outputs[0]] = position
             for name in step.operands:

@@ -1,7 +1,8 @@
 """One set of weights for several spaces: a filter does not depend on the size of its map.
 
-Members of a family differ in strides, in the size of the input, in kernels that are settled before
-shared weights are, and in some of their operators; those with the same names and channels share.
+Members of a family differ in strides, in the size of the input, in kernels that are fixed before
+weights are shared, and in some of their operators; operators with the same name and channels share
+weights.
 """
 
 from collections.abc import Hashable, Mapping
@@ -23,7 +24,7 @@ class Family(nn.Module, Generic[Key]):
     Parameters
     ----------
     spaces
-        Members by key. A user's network, which has weights of its own, stands alone.
+        Members by key. A user's network, which has weights of its own, must be the only one.
     """
 
     def __init__(self, spaces: Mapping[Key, Searchable]) -> None:
@@ -42,9 +43,9 @@ class Family(nn.Module, Generic[Key]):
         }
 
     def sliced(self, x: Tensor, key: Key, choice: Choice) -> Tensor:
-        """Return logits of a network of a member."""
+        """Return the logits of a network of a member."""
         return self._members[key].sliced(x, choice)
 
     def hand_down(self, network: Network, key: Key, choice: Choice) -> None:
-        """Give a network of its own these weights; see `SharedNetwork.hand_down`."""
+        """Copy these weights to a network of its own; see `SharedNetwork.hand_down`."""
         self._members[key].hand_down(network, choice)

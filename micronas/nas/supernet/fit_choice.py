@@ -16,16 +16,16 @@ def fit_choice(
 ) -> Choice:
     """Return a choice that uses 90 to 100 % of the binding limit, if moves lead there.
 
-    Each move brings the binding cost nearer to its limit and gives up least likelihood for what
-    it changes. Where the largest network fits, the most likely one is left as it is.
+    Each move brings the binding cost nearer to its limit and loses the least likelihood per change
+    of cost. Where the largest network fits, the most likely one is returned once it fits.
 
     Parameters
     ----------
     used
-        Exact share of each limit that a choice uses.
+        Function that returns the exact share of each limit that a choice uses.
     slopes
-        ``slopes(choice, name)``: the derivative of a cost by each decision's gates [options]. Costs
-        being linear in each decision's gates, differences are what single moves change.
+        ``slopes(choice, name)``: derivative of a cost by each decision's gates [options]. Costs are
+        linear in the gates of a decision, so that differences are the changes by single moves.
     """
     likelihoods = [logits.detach().log_softmax(0) for logits in gates.logits]
 
@@ -33,7 +33,7 @@ def fit_choice(
         return max(used(choice).values())
 
     def moved(choice: Choice, sign: int, spans: Iterable[tuple[float, float]]) -> Choice | None:
-        """The best move one way that uses from so much to less than so much of its limit."""
+        """Return the best move in one direction that ends in the first possible of the spans."""
         shares = used(choice)
         binding = max(shares, key=lambda name: shares[name])
         moves: list[tuple[float, Choice]] = []
@@ -62,7 +62,7 @@ def fit_choice(
     if share(tuple(len(each) - 1 for each in gates.logits)) <= 1:
         return choice
     while (least := share(choice)) < USED:
-        # just above what is used already, so that each move gains and the loop ends
+        # just above the share used already, so that each move gains and the loop ends
         found = moved(choice, 1, [(least * (1 + 1e-9), 1.0 + 1e-12)])
         if found is None:
             return choice

@@ -1,4 +1,4 @@
-"""Decision nodes: one categorical distribution a decision, sampled by Gumbel-softmax.
+"""Decision nodes: one categorical distribution per decision, sampled by Gumbel-softmax.
 
 Equation 1 of MicroNets (arXiv 2010.11267): y = sum_k z_k f_k(x), with z one-hot. The paper does
 not say how z is relaxed; straight-through Gumbel-softmax is our choice (Jang et al. 2017).
@@ -21,7 +21,7 @@ class Gates(nn.Module):
     Parameters
     ----------
     decisions
-        From `Space.decisions`.
+        Decisions of the space, from `Space.decisions`.
     """
 
     def __init__(self, decisions: tuple[Decision, ...]) -> None:
@@ -46,9 +46,9 @@ class Gates(nn.Module):
         return cls(space.decisions)
 
     def probabilities(self) -> Sample:
-        """Softmax of the logits in float64: differentiable.
+        """Return the softmax of the logits in float64, differentiable.
 
-        What all options of a decision cost alike cancels out in its gradient only so.
+        Only in float64 do costs common to all options of a decision cancel out in its gradient.
         """
         return {
             decision.name: logits.double().softmax(0)
@@ -63,7 +63,7 @@ class Gates(nn.Module):
         Parameters
         ----------
         temperature
-            Of the Gumbel-softmax; low values come close to one-hot.
+            Temperature of the Gumbel-softmax; low values come close to one-hot.
         hard
             One-hot in value, with the gradient of the soft sample (straight-through); otherwise
             the soft sample itself.
@@ -94,17 +94,17 @@ class Gates(nn.Module):
             )
 
     def most_likely(self) -> Choice:
-        """The largest logit of every decision."""
+        """Return the option with the largest logit of every decision."""
         return tuple(int(logits.argmax()) for logits in self.logits)
 
     @staticmethod
     def choice_of(sample: Sample) -> Choice:
-        """The choice a one-hot sample stands for."""
+        """Return the choice that a one-hot sample stands for."""
         return tuple(int(weights.argmax()) for weights in sample.values())
 
 
 def is_one_hot(sample: Sample) -> bool:
-    """Whether one option of each decision weighs 1 and the others exactly 0."""
+    """Return whether one option of each decision weighs 1 and the others exactly 0."""
     return all(
         int(weights.count_nonzero()) == 1 and float(weights.detach().max()) == 1.0
         for weights in sample.values()

@@ -1,13 +1,12 @@
 """One forward pass under gates: everything at its largest, times masks that carry gradients.
 
-It is the pass that gates train on, since every option has a gradient. For gates that are one-hot,
-work that the masks' zeros make needless stays outside of autograd (`one_hot`); output and gradients
-are the same.
+Gates train on this pass, since every option has a gradient. For one-hot gates, work on the masks'
+zeros stays outside of autograd (`one_hot`); output and gradients are the same.
 
-Where the mask stands decides whether gates can grow (measured, with one-hot samples): folded
-into batch norm or put on both sides of a ReLU, wider options get a gradient of zero. So a width
-is masked once, just before its channels are mixed: after the following depthwise convolution's
-ReLU, on a linear projection, or after the pool.
+The place of the mask decides whether gates can grow (measured, with one-hot samples): folded into
+batch norm or put on both sides of a ReLU, wider options get a gradient of zero. So a width is
+masked once, just before its channels are mixed: after the following depthwise convolution's ReLU,
+on a linear projection, or after the pool.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,12 +33,12 @@ class Feature(NamedTuple):
 
     values: Tensor
     mask_pending: bool = False
-    """The mask was not applied yet."""
+    """Mask not applied yet."""
     hidden: Tensor | None = None
-    """The channels behind those of `values`, if they are kept apart: see `one_hot`."""
+    """Channels after those of `values`, if they are kept apart: see `one_hot`."""
 
     def each(self, function: Callable[[Tensor, slice], Tensor]) -> "Feature":
-        """Apply a function that treats channels alike to each part, and its channels' slice."""
+        """Apply a channelwise function to each part, given the slice of its channels."""
         shown = self.values.shape[1]
         values = function(self.values, slice(0, shown))
         if self.hidden is None:
@@ -61,11 +60,11 @@ class MaskedPass:
     Parameters
     ----------
     units
-        By the operator's name.
+        Units by operator name.
     running
         See `SharedUnit.normalise`.
     plain
-        Leave no work out where gates are one-hot.
+        Do all the work even where gates are one-hot.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class MaskedPass:
             self._choice = Gates.choice_of(gates)
         self._values: dict[str, Feature] = {}
         self._shown: set[str] = set()
-        """Tensors that the sample shows, through which gradients pass."""
+        """Tensors present in the sample, through which gradients pass."""
 
     def run(self, x: Tensor) -> Tensor:
         """Return the output [N, classes]."""
@@ -150,11 +149,11 @@ class MaskedPass:
         return unweighted(self._choices.largest, op, sources)
 
     def _mixed(self, name: str) -> Feature:
-        """Return a feature map with its mask applied: what reads it mixes channels."""
+        """Return a feature map with its mask applied, for a reader that mixes channels."""
         feature = self._values[name]
         if feature.mask_pending:
             if self._choices.channels[name].decisions:
-                # others may read it too: what counts is not who asks, but if the sample shows it
+                # other readers may need its gradient: the sample decides, not this reader
                 with torch.set_grad_enabled(name in self._shown):
                     feature = self._masked(feature, name)
             feature = self._values[name] = feature._replace(mask_pending=False)
@@ -178,7 +177,7 @@ class MaskedPass:
             return Feature(
                 weighted_sum(weights, [each.whole().values for each in branches]), mask_pending
             )
-        # the mask that comes lets no gradient pass beyond the chosen one's channels
+        # the later mask stops gradients beyond the chosen branch's channels
         parts = [(each.values, each.hidden) for each in branches]
         size = self._choices.channels[step.name].size
         values, hidden = choose(weights, self._choice[step.decision], parts, size)
@@ -190,7 +189,7 @@ class MaskedPass:
             weight = self._filter(op, unit.largest(), None)
             feature = self._values[op.operands[0]]
             if len(weight) != len(feature.values[0]) + _count(feature.hidden):
-                feature = feature.whole()  # several outputs a channel
+                feature = feature.whole()  # several outputs per channel
                 return Feature(
                     unit.run(op, feature.values, weight, slice(None), running=self._running), True
                 )

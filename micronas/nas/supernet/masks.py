@@ -1,4 +1,4 @@
-"""Masks of gates: which channels and taps exist, as expectations that carry a gradient."""
+"""Masks of gates: expected presence of channels and taps, with a gradient."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from micronas.space.decisions import Size, bounding
 
 
 class Masks:
-    """Masks [channels] of the tensors of a graph under gates, each worked out once.
+    """Masks [channels] of the tensors of a graph under gates, each computed once.
 
     Entry c is the probability that channel c exists.
     """
@@ -31,13 +31,13 @@ class Masks:
         return self._gates[decision]
 
     def kernel(self, decision: int) -> Tensor:
-        """Return the mask [height, width] of a superkernel, whose centre smaller ones are."""
+        """Return the mask [height, width] of a superkernel; smaller kernels are its centre."""
         table = _rectangles(self._choices.decisions[decision].options)
         gates = self._gates[decision]
         return torch.einsum("o,okl->kl", gates, table.to(gates))
 
     def _of(self, channels: Channels) -> Tensor:
-        if channels not in self._known:  # whoever asks first: others need its gradient
+        if channels not in self._known:  # whichever reader is first, others need its gradient
             with torch.set_grad_enabled(self._is_training):
                 self._known[channels] = self._worked_out(channels)
         return self._known[channels]
@@ -62,21 +62,22 @@ class Masks:
 
 
 def _width_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
-    """Expected prefix mask [largest width]: entry c is the probability of more than c channels."""
+    """Return the expected prefix mask [largest width]: probabilities of more than c channels."""
     return gates @ _prefixes(options).to(gates)
 
 
 @lru_cache
 @torch.inference_mode(False)
 def _prefixes(options: tuple[int, ...]) -> Tensor:
-    """Which channels each width has, float64 [options, largest width]."""
+    """Return the channels of each width as 0 or 1, float64 [options, largest width]."""
     return (torch.arange(options[-1]) < torch.tensor(options)[:, None]).double()
 
 
 @lru_cache
 @torch.inference_mode(False)
 def _rectangles(options: tuple[Size, ...]) -> Tensor:
-    """Which taps each kernel has, float64 [options, largest height, largest width]."""
+    """Return the taps of each kernel as 0 or 1, float64 [options, largest height, largest
+    width]."""
     largest = bounding(options)
     sides = []
     for axis in (0, 1):
@@ -87,12 +88,12 @@ def _rectangles(options: tuple[Size, ...]) -> Tensor:
 
 
 def along_channels(mask: Tensor, values: Tensor) -> Tensor:
-    """A mask [C] as a factor of a feature map or of vectors, [N, C, ...]."""
+    """Return a mask [C] shaped as a factor of feature maps or vectors [N, C, ...]."""
     return mask.view(1, -1, *[1] * (values.ndim - 2)).to(values.dtype)
 
 
 def weighted_sum(weights: Tensor, values: list[Tensor]) -> Tensor:
-    """Sum of values, each times its weight; shorter channel axes are padded with zeros."""
+    """Return the weighted sum of values; shorter channel axes are padded with zeros."""
     total = weights[0] * values[0]
     for weight, value in zip(weights[1:], values[1:], strict=True):
         total = add_padded(total, weight * value)
@@ -107,14 +108,14 @@ def add_padded(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _union_mask(left: Tensor, right: Tensor) -> Tensor:
-    """Mask of the larger of two independent widths: 1 - (1 - left)(1 - right)."""
+    """Return the mask of the larger of two independent widths: 1 - (1 - left)(1 - right)."""
     shared = min(len(left), len(right))
     both = left[:shared] * right[:shared]
     return add_padded(left, right) - widened(both, max(len(left), len(right)))
 
 
 def widened(value: Tensor, width: int) -> Tensor:
-    """A feature map or mask with zero channels behind its own, `width` in all."""
+    """Return a feature map or mask padded with zero channels to `width`."""
     axis = 0 if value.ndim == 1 else 1
     missing = width - value.shape[axis]
     if not missing:

@@ -1,14 +1,14 @@
 """The masked pass for one-hot gates, without the work that the masks' zeros make needless.
 
-Behind a zero no gradient passes. Of a layer's channels, those within the sampled width are an
-ordinary feature map; those beyond it are computed, since the gradient of their masks needs their
-values, but outside of autograd, and they add nothing to the next layer. The cut lies at a multiple
-of 16 channels, a vector of the processor: a depthwise convolution of two odd parts would take
-longer than one of the whole. Steps that the sample leaves out are computed outside of autograd as
-well. Output and gradients equal those of the plain masked pass; a test holds both to it.
+No gradient passes through a zero. A layer's channels within the sampled width are an ordinary
+feature map. Channels beyond it are computed outside of autograd, only because the gradient of their
+masks needs their values; they add nothing to the next layer. The cut lies at a multiple of 16
+channels, a vector of the processor: a depthwise convolution of two odd parts would take longer than
+one of the whole. Steps that the sample leaves out are computed outside of autograd, too. Output and
+gradients equal those of the plain masked pass, as a test checks.
 
-A mixed feature map has zeros for `hidden`: one number in memory, expanded. What they are good for
-is the gradient that arrives at them, which is the masks'.
+A mixed feature map has zeros for `hidden`: one number in memory, expanded. They serve to receive
+the gradient of the masks.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ _VECTOR = 16
 
 
 def shown_of(chosen: int, size: int) -> int:
-    """Return how many of a layer's channels a gradient passes, where so many are chosen."""
+    """Return the number of a layer's channels with a gradient, where `chosen` are in use."""
     return min(-(-chosen // _VECTOR) * _VECTOR, size)
 
 
 def mix_shown(
     values: Tensor, hidden: Tensor | None, mask: Tensor, *, kept: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Apply a mask [channels] of so many ones, then zeros, to a feature map in two parts."""
+    """Apply a mask [channels] of `kept` ones, then zeros, to a feature map in two parts."""
     found: tuple[Tensor, Tensor | None] = _Mix.apply(values, hidden, mask, kept)  # type: ignore[no-untyped-call]
     return found
 
@@ -41,9 +41,9 @@ def mix_shown(
 def choose(
     weights: Tensor, chosen: int, parts: Sequence[tuple[Tensor, Tensor | None]], size: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return one of several feature maps in two parts, `size` channels in all.
+    """Return one of several feature maps in two parts, padded to `size` channels.
 
-    The weight of each gets a gradient.
+    The weight of each map gets a gradient.
     """
     values, hidden = parts[chosen]
     shown = values.shape[1]
@@ -55,13 +55,13 @@ def choose(
 
 
 def convolve_shown(values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:
-    """1x1 convolution of a mixed feature map in two parts, weights [out, in, 1, 1]."""
+    """Return the 1x1 convolution of a mixed feature map in two parts, weights [out, in, 1, 1]."""
     result: Tensor = _Convolve.apply(values, zeros, weight)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Mix(Function):
-    """Times a mask of ones and zeros."""
+    """Product with a mask of ones and zeros."""
 
     @staticmethod
     def forward(
@@ -83,7 +83,7 @@ class _Mix(Function):
 
 
 class _Convolve(Function):
-    """A 1x1 convolution whose last inputs are zero; their gradients are not."""
+    """A 1x1 convolution whose last inputs are zero, with gradients that are not."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:
@@ -99,13 +99,13 @@ class _Convolve(Function):
         if values is not None:
             own = torch.einsum("nohw,nihw->oi", gradient, values.to(gradient.dtype))
             to_weight = widened(own, weight.shape[1]).view_as(weight)
-        # two convolutions, as halves of one tensor would be copied by whatever reads them
+        # two convolutions: readers would copy halves of one tensor
         to_values = F.conv2d(gradient, back[: ctx.shown])
         return to_values, F.conv2d(gradient, back[ctx.shown :]), to_weight
 
 
 class _Choose(Function):
-    """One of several feature maps in two parts; each one's weight gets its gradient."""
+    """Choice of one of several feature maps in two parts; each weight gets its gradient."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, chosen: int, *parts: Tensor | None) -> Tensor:
@@ -133,7 +133,7 @@ def _by_channel(gradient: Tensor, values: Tensor) -> Tensor:
 
 
 def _common(gradient: Tensor, values: Tensor | None) -> Tensor:
-    """Inner product over the channels that both have."""
+    """Return the inner product over the channels that both have."""
     if values is None:
         return gradient.new_zeros((), dtype=torch.float32)
     shared = min(gradient.shape[1], values.shape[1])

@@ -2,8 +2,8 @@
 
 For each limited cost the loss grows by multiplier * log(expected / target). Multipliers start at
 zero and climb while the cost is above its target (dual ascent); the target starts at the cost of
-the largest network and falls geometrically to the budget. Started at one instead, the multiplier
-collapses the gates within an epoch, since the task's gradient on gates is tiny at first.
+the largest network and falls geometrically to the budget. A multiplier that starts at one collapses
+the gates within an epoch, since the task's gradient on gates is tiny at first.
 """
 
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from micronas.checkpoint import State
 RATE = 20.0
 """Change of a multiplier over a whole search, per unit of log excess."""
 SLACK = -0.2
-"""The binding cost's multiplier may go this far below zero once the target is the budget: a budget
-left unused is a waste."""
+"""Least multiplier of the binding cost once the target is the budget, so that the budget is
+used."""
 ANNEALED = 0.6
 """Share of the search over which targets fall to the budget."""
 AIM = 0.97
-"""Where the expected cost is steered, as a share of the budget: samples scatter around it."""
+"""Target of the expected cost, as a share of the budget: samples scatter around it."""
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Penalty:
     steps: int
     multipliers: dict[str, float] = field(default_factory=dict)
     corrections: dict[str, float] = field(default_factory=dict)
-    """Measured ratio of exact cost to smooth stand-in, by cost."""
+    """Measured ratio of exact to expected cost, by name."""
 
     def targets(self, progress: float) -> dict[str, float]:
-        """Target of each cost when this share of the search is done."""
+        """Return the target of each cost after this share of the search."""
         share = min(progress / ANNEALED, 1.0)
         return {
             name: max(AIM * limit, self.start[name] ** (1 - share) * (AIM * limit) ** share)
@@ -56,7 +56,8 @@ class Penalty:
         }
 
     def loss(self, expected: dict[str, Tensor], progress: float) -> Tensor:
-        """Penalty term for expected costs (scalars with gradient); moves the multipliers."""
+        """Return the penalty for expected costs (scalars with gradient), and move the
+        multipliers."""
         targets = self.targets(progress)
         total = torch.zeros((), dtype=torch.float64)
         excess = {}
@@ -73,7 +74,7 @@ class Penalty:
         return total
 
     def observe(self, exact: dict[str, float], stand_in: dict[str, Tensor]) -> None:
-        """Update the corrections from one sampled network's exact and smooth costs."""
+        """Update the corrections from one sampled network's exact and expected costs."""
         for name in self.limits:
             ratio = exact[name] / float(stand_in[name])
             self.corrections[name] = 0.9 * self.corrections.get(name, ratio) + 0.1 * ratio

@@ -1,6 +1,6 @@
 """Steering of gates to a budget: penalties on expected costs, corrected by exact ones.
 
-The same for a search and for a training loop of one's own.
+`nas.search` and `nas.custom_loop` share it.
 """
 
 import torch
@@ -23,7 +23,7 @@ class Steering:
     steps
         Gate steps of the whole search.
     temperature
-        Of the Gumbel-softmax, at the start and at the end.
+        Temperature of the Gumbel-softmax at the start and at the end.
     """
 
     def __init__(self, member: Member, steps: int, temperature: tuple[float, float]) -> None:
@@ -35,21 +35,21 @@ class Steering:
                 f"gates must be steered by costs of an inference, but {', '.join(unsteered)} is "
                 "limited; take search.strategy=halving or single_stage, or limit latency"
             )
-        # any layer may end with 4 bits, whose kernels take code
+        # any layer may end up with 4 bits, whose kernels take code
         self._penalty = Penalty(member.limits.left(int4=True), largest, steps)
 
     def temperature(self, step: int) -> float:
-        """Return the Gumbel-softmax's: it falls by equal ratios over the search."""
+        """Return the temperature at a step: it falls by equal ratios over the search."""
         first, last = self._temperature
         return float(first * (last / first) ** min(step / self.steps, 1.0))
 
     def penalty(self, gates: Gates, step: int, *, drawn: Choice | None) -> Tensor:
-        """Return what to add to the loss (float64 scalar), and move the multipliers.
+        """Return the term to add to the loss (float64 scalar), and move the multipliers.
 
         Parameters
         ----------
         drawn
-            A network whose exact costs correct the smooth ones, in a step that takes the time.
+            Network whose exact costs correct the expected ones; None to skip the correction.
         """
         if drawn is not None:
             with torch.no_grad():
@@ -59,7 +59,7 @@ class Steering:
         return self._penalty.loss(costs, min(step / self.steps, 1.0))
 
     def record(self, gates: Gates) -> dict[str, float]:
-        """Return expected costs and multipliers, as a history shows them."""
+        """Return expected costs and multipliers for the history."""
         with torch.no_grad():
             smooth = self._costs(gates.probabilities())
         found = {}

@@ -37,7 +37,7 @@ from micronas.train.network import (
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32768")
 
 _REMEMBERED = 256
-"""Graphs of the networks run last: a network is ranked on several batches."""
+"""Number of recent graphs cached."""
 
 
 class SharedNetwork(nn.Module):
@@ -48,14 +48,14 @@ class SharedNetwork(nn.Module):
     Parameters
     ----------
     space
-        The search space. Weights of a user's own network are its, on a copy, which is `module`;
-        others are drawn by torch's generator.
+        The search space. A user's own network keeps its weights, in a copy (`module`); other
+        weights are drawn by torch's generator.
     running
-        Whether batch norms of a user's network behave as theirs do, in training and in eval mode.
-        By default all take the statistics of the batch at hand, see `units.SharedUnit`.
+        Keep the behaviour of a user's own batch norms, in training and in eval mode. By default all
+        take the statistics of the batch, see `units.SharedUnit`.
     units
-        Of another member of the family, by operator, whose weights these networks share; the
-        kernels of those may be larger. See `micronas.nas.supernet.family`.
+        Units of another member of the family, by operator name, to share; their kernels may be
+        larger. See `micronas.nas.supernet.family`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class SharedNetwork(nn.Module):
         self.module: nn.Module | None = None
         self.units = nn.ModuleDict()
         self.by_name: dict[str, SharedUnit] = {}
-        """The unit of each operator that has weights."""
+        """Unit of each operator with weights."""
         if units is not None:
             self.by_name = dict(units)
         elif own is not None:
@@ -93,7 +93,7 @@ class SharedNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def sliced(self, x: Tensor, choice: Choice) -> Tensor:
-        """Logits of the chosen network, at its own cost."""
+        """Return the logits of the chosen network, computed at its own size."""
         graph: Graph = self._resolved(choice)
 
         def weighted(op: Op, y: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class SharedNetwork(nn.Module):
         return interpret(graph, x, weighted).flatten(1)
 
     def masked(self, x: Tensor, gates: Sample) -> Tensor:
-        """Logits under gates, with a gradient to every option."""
+        """Return the logits under gates, with a gradient to every option."""
         x = x.unsqueeze(-1) if x.ndim == 3 else x
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -110,7 +110,7 @@ class SharedNetwork(nn.Module):
 
     @torch.no_grad()
     def hand_down(self, network: Network, choice: Choice) -> None:
-        """Give a network of its own, that of the choice, these weights to begin with.
+        """Copy these weights to a network of its own, the one of the choice.
 
         Its batch norms get scales and shifts, and no statistics.
         """
@@ -138,7 +138,7 @@ class SharedNetwork(nn.Module):
         return unit.run(op, x, weight, out, running=self.running)
 
     def _part(self, op: Op, choice: Choice, device: torch.device) -> tuple[Tensor, Part]:
-        """The weights of an operator that a choice uses, not rounded, and what they write."""
+        """Return the weights of an operator that a choice uses, not rounded, and their outputs."""
         choices = self._choices
         source, target = (choices.channels[name] for name in (op.inputs[0], op.outputs[0]))
         out = part_of(target, choice, device)
@@ -160,8 +160,7 @@ class SharedNetwork(nn.Module):
 def fresh_units(graphs: Sequence[Graph]) -> list[dict[str, FreshUnit]]:
     """Return units for each graph's operators with weights, by name, drawn by torch's generator.
 
-    Operators of one name and kind that agree in channels share a unit, whose kernel is the largest
-    of theirs.
+    Operators of the same name, kind and channels share a unit with the largest of their kernels.
     """
     keys: list[dict[str, tuple[object, ...]]] = []
     shapes: dict[tuple[object, ...], tuple[int, ...]] = {}

@@ -1,7 +1,7 @@
-"""Weights that all networks of a space share: one unit for each operator that has some.
+"""Weights that all networks of a space share: one unit for each operator with weights.
 
-A unit holds its largest filter; a network uses a part of it: the channels it reads and writes, the
-centre of the kernel, rounded to 4 bits where the choice says so.
+A unit holds its largest filter. A network uses a part of it: the channels it reads and writes and
+the centre of the kernel, rounded to 4 bits where chosen.
 """
 
 import math
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from micronas.nas.convert.layers import Layer
 
 Part = slice | Tensor
-"""Some channels: the first ones, or those at these positions."""
+"""Some channels: the first ones, or those at given positions."""
 _ALL = slice(None)
 
 
 class SharedUnit(ABC):
-    """A filter at its largest, and what is added to or normalises its output."""
+    """A filter at its largest, and its bias or batch norm."""
 
     @abstractmethod
     def largest(self) -> Tensor:
@@ -42,9 +42,9 @@ class SharedUnit(ABC):
     def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
         """Apply batch norm, if there is one, to some output channels.
 
-        By the statistics of the batch at hand: running statistics of one width say nothing about
-        another, so a network is judged on one large batch instead, which is the recalibration that
-        shared weights need. With `running`, as the layer they belong to does it.
+        The statistics are those of the batch: running statistics of one width do not hold for
+        another, so a network is evaluated on one large batch, which is the recalibration that
+        shared weights need. With `running`, the batch norm behaves like the user's own layer.
         """
 
     def run(self, op: Op, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
@@ -60,7 +60,7 @@ class FreshUnit(nn.Module, SharedUnit):
     shape
         [out, in, height, width], or [out, in].
     norm
-        Whether the output is normalised; otherwise it has a bias.
+        Normalise the output; otherwise add a bias.
     """
 
     def __init__(self, shape: Sequence[int], *, norm: bool) -> None:
@@ -93,12 +93,12 @@ class FreshUnit(nn.Module, SharedUnit):
 
 
 class LayerUnit(SharedUnit):
-    """The weights of a user's layer, and of the batch norm behind it, where they are.
+    """The weights of a user's layer, and of the batch norm after it, in place.
 
     Parameters
     ----------
     module
-        That holds the layers; its mode, training or not, is the layers'.
+        Module of the layer, whose training or eval mode applies.
     """
 
     def __init__(self, layer: "Layer", module: nn.Module) -> None:
@@ -144,7 +144,7 @@ class LayerUnit(SharedUnit):
     def run(self, op: Op, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
         if self._groups == 1:
             return super().run(op, x, weight, out, running=running)
-        # in groups no channel is ever taken out
+        # no channel of a grouped convolution is ever cut
         bias, stride = self.bias_of(out), op.stride
         if op.padding == "SAME":
             y = same_conv2d(x, weight, bias, stride=stride, groups=self._groups)
@@ -160,7 +160,7 @@ def cut_kernel(weight: Tensor, kernel: tuple[int, ...]) -> Tensor:
 
 
 def part_of(channels: Channels, choice: Choice, device: torch.device, *, repeats: int = 1) -> Part:
-    """Return where the channels that exist are, in a row of so many maps' channels."""
+    """Return the positions of the existing channels among `repeats` times all channels."""
     if channels.is_prefix and repeats == 1:
         return slice(0, channels.width(choice))
     kept = np.tile(channels.kept(choice), repeats)

@@ -14,12 +14,12 @@ from micronas.space.choice_graph import ChoiceGraph, When
 
 
 class WidthDistribution:
-    """Probabilities (float64) of what gates decide, each worked out once.
+    """Probabilities (float64) under gates, each computed once.
 
     Parameters
     ----------
     gates
-        Probabilities, or a sample, of each decision, in the order of the decisions.
+        Probabilities, or a sample, of each decision by name.
     """
 
     def __init__(self, choices: ChoiceGraph, gates: Sample) -> None:
@@ -28,29 +28,29 @@ class WidthDistribution:
         self._one = torch.ones(1, dtype=torch.float64)
 
     def option(self, decision: int) -> Tensor:
-        """Probability of each option [options]."""
+        """Return the probability of each option [options]."""
         return self._gates[decision]
 
     def probability(self, condition: When) -> Tensor:
-        """Probability that a condition holds (scalar)."""
+        """Return the probability that a condition holds (scalar)."""
         found = self._one[0]
         for decision, options in condition.items():
             found = found * self._gates[decision][sorted(options)].sum()
         return found
 
     def widths(self, channels: Channels) -> Tensor:
-        """Probability of each width in `channels.values`."""
+        """Return the probability of each width in `channels.values`."""
         if channels not in self._known:
             self._known[channels] = self._worked_out(channels)
         return self._known[channels]
 
     def mean(self, channels: Channels) -> Tensor:
-        """Expected width (scalar)."""
+        """Return the expected width (scalar)."""
         mean: Tensor = self.widths(channels) @ numbers(channels.values)
         return mean
 
     def given(self, decision: int, option: int) -> "WidthDistribution":
-        """Return the distribution under which one decision is taken."""
+        """Return the distribution given one option of a decision."""
         certain = copy(self)
         certain._gates, certain._known = list(self._gates), {}
         certain._gates[decision] = torch.zeros_like(self._gates[decision])
@@ -79,7 +79,7 @@ class WidthDistribution:
 
 
 def _added(values: Tensor, widths: Tensor, likely: Tensor) -> Tensor:
-    """Add up probabilities of the same width; `values` are all there are, in rising order."""
+    """Sum the probabilities of equal widths; `values` are all widths, in rising order."""
     place = torch.searchsorted(values, widths.flatten())
     return likely.new_zeros(len(values)).index_add(0, place, likely.flatten())
 
@@ -93,7 +93,8 @@ def joint(
 ) -> list[tuple[Tensor, list[Tensor]]]:
     """Return distributions of several axes, as if independent, with the weight of each case.
 
-    One case where no two axes share a decision; otherwise one for each option of what is shared.
+    There is one case where no two axes share a decision; otherwise one per option of the shared
+    decisions.
     """
     shared = _shared(tuple(axes))
     cases = []
