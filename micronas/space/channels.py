@@ -1,8 +1,8 @@
-"""Channels of a tensor in a graph with choices: which exist, and how likely each width is.
+"""Channels of a tensor in a graph with choices, and their presence under a choice.
 
-Three kinds are enough. `Units` are numbered channels, each owned by a width decision (the first
-ranks stay) or by none; `Either` are those of the tensor that a decision selects; `Union` are those
-of a sum whose narrower side is padded with zero channels.
+There are three kinds. `Units` are numbered channels, each owned by a width decision (the first
+ranks are kept) or by none; `Either` are those of the tensor that a decision selects; `Union` are
+those of a sum whose narrower side is padded with zero channels.
 """
 
 from abc import ABC, abstractmethod
@@ -16,33 +16,33 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.int64]
 Kept = npt.NDArray[np.bool_]
 _Options = Sequence[tuple[int, ...]]
-"""Options of each decision that is a width; () for others."""
+"""Options of each width decision; () for others."""
 
 ALWAYS = -1
-"""Owner of channels that nothing takes away."""
+"""Owner of channels that are always kept."""
 
 
 class Channels(ABC):
-    """The channels that a tensor has, depending on decisions.
+    """The channels of a tensor, depending on decisions.
 
-    Equal channels have equal keys. `values` are the widths that are possible, in rising order.
+    Equal channels have equal keys. `values` are the possible widths, in rising order.
     """
 
     key: tuple[Any, ...]
     size: int
-    """Channels where all are present."""
+    """Number of channels where all are present."""
     decisions: frozenset[int]
-    """Those that the channels depend on."""
+    """Decisions that the channels depend on."""
     values: tuple[int, ...]
     is_prefix: bool
-    """Whether the channels that exist are always the first ones."""
+    """The existing channels are always the first ones."""
 
     @abstractmethod
     def kept(self, choice: Sequence[int]) -> Kept:
-        """Whether each channel [size] exists under a choice."""
+        """Return whether each channel [size] exists under a choice."""
 
     def width(self, choice: Sequence[int]) -> int:
-        """Channels that exist under a choice."""
+        """Return the number of channels under a choice."""
         return int(self.kept(choice).sum())
 
     def __eq__(self, other: object) -> bool:
@@ -102,7 +102,7 @@ class Units(Channels):
 
 
 class Either(Channels):
-    """The channels of one of several tensors, as a decision says."""
+    """The channels of one of several tensors, selected by a decision."""
 
     def __init__(self, decision: int, branches: Sequence[Channels]) -> None:
         self.decision, self.branches = decision, tuple(branches)
@@ -144,7 +144,7 @@ def fixed(size: int) -> Units:
 
 
 def owned(decision: int, options: _Options) -> Units:
-    """Return the channels of one width decision, largest first option last."""
+    """Return the channels of one width decision, whose options rise."""
     largest = options[decision][-1]
     return Units(np.full(largest, decision, np.int64), np.arange(largest), options)
 

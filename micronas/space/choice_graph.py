@@ -1,8 +1,8 @@
-"""A graph at its largest, with the decisions that stand in it: what a search space is.
+"""A graph at its largest, with decisions in it: the form of every search space.
 
-Every operator is there at its largest width and kernel; a `Selection` stands where one of several
-tensors goes on. `resolve` takes a choice and gives the plain graph of one network: branches nobody
-reads are gone, widths are cut, and a sum of two widths gets the PAD it needs.
+Every operator has its largest width and kernel; a `Selection` passes on one of several tensors.
+`resolve` takes a choice and returns the plain graph of one network: unread branches are removed,
+widths are cut, and a sum of two widths gets the PAD it needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _NONE: frozenset[int] = frozenset()
 
 @dataclass(frozen=True)
 class Selection:
-    """One of several tensors goes on under a name of its own."""
+    """A step that passes on one of several tensors under a name of its own."""
 
     name: str
     branches: tuple[str, ...]
@@ -44,18 +44,18 @@ Step = Op | Selection
 
 @dataclass(frozen=True, eq=False)
 class ChoiceGraph:
-    """Operators in execution order, at their largest, and what can be chosen.
+    """Operators in execution order, at their largest, and decisions on them.
 
     Parameters
     ----------
     tensors
-        At their largest; in the order a file lists them.
+        Tensors at their largest, in the order of a file.
     steps
-        Operators and selections, in the order they run.
+        Operators and selections in execution order.
     channels
-        Of each activation and constant operand, by name.
+        Channels of each activation and constant operand, by name.
     acts
-        Of operators whose filters are decided on, by name.
+        Decisions on the filters of operators, by name.
     widening
         Names of ADD operators whose narrower side is padded with zero channels.
     """
@@ -71,7 +71,7 @@ class ChoiceGraph:
 
     @cached_property
     def when(self) -> dict[str, When]:
-        """When each step runs, by the name of the tensor it writes; not those nobody reads."""
+        """Condition of each step that has a reader, by the name of the tensor it writes."""
         found: dict[str, When] = {}
         readers: dict[str, list[When]] = {self.output: [_ALWAYS]}
         for step in (*reversed(self.steps), None):
@@ -97,7 +97,7 @@ class ChoiceGraph:
 
     @cached_property
     def acting(self) -> tuple[When, ...]:
-        """When each decision makes a difference."""
+        """Condition under which each decision makes a difference."""
         found: list[list[When]] = [[] for _ in self.decisions]
         for step in self.steps:
             here = self.when.get(written(step))
@@ -144,7 +144,7 @@ class ChoiceGraph:
 
     @cached_property
     def largest(self) -> Graph:
-        """The graph as it is written down; a network only where nothing is selected."""
+        """The graph of all operators; a network only where nothing is selected."""
         ops = tuple(step for step in self.steps if isinstance(step, Op))
         return Graph(self.tensors, ops, (self.input,), (self.output,))
 
@@ -177,12 +177,12 @@ class ChoiceGraph:
         return Graph(tensors, tuple(ops), inputs, op.outputs)
 
     def _constants(self, step: Step) -> list[str]:
-        """Operands that no step writes; they keep all their channels."""
+        """Return the operands that no step writes; they keep all their channels."""
         operands = step.operands if isinstance(step, Op) else ()
         return [name for name in operands if self.tensors[name].constant]
 
     def _deciding(self, op: Op) -> set[int]:
-        """The decisions that act on an operator itself, or on the channels it writes."""
+        """Return the decisions that act on an operator's filter or on its output channels."""
         acts = self.acts.get(op.name, Acts())
         found = {each for each in (acts.kernel, acts.bits) if each is not None}
         channels = self.channels[op.outputs[0]]
@@ -204,7 +204,7 @@ class ChoiceGraph:
         named: Mapping[str, str],
         tensors: Mapping[str, Tensor],
     ) -> list[tuple[Op, list[Tensor]]]:
-        """Return the operators that run for one, each with the tensors that are new with it."""
+        """Return the operators of a network for one of the graph, each with its new tensors."""
         out = self._cut(op.outputs[0], choice, widths)
         operands = [named[name] for name in op.operands]
         if op.name in self.widening:
@@ -232,7 +232,7 @@ class ChoiceGraph:
         return [(own, [*constants, out])]
 
     def _sliced(self, op: Op, choice: Choice, out: Tensor) -> list[Tensor]:
-        """Return begins and sizes of a SLICE where channels before it may be gone."""
+        """Return begins and sizes of a SLICE, counted in channels that are kept."""
         begin, size = (self.tensors[name] for name in op.inputs[1:])
         assert begin.data is not None, f"{op.name}: a lowering writes its tables"
         places = begin.data.copy()
@@ -260,7 +260,7 @@ class ChoiceGraph:
 
 
 def _reads(step: Step, own: When) -> list[tuple[str, When]]:
-    """Return what a step reads, and when, if it runs on a condition."""
+    """Return the tensors a step reads, with their conditions, if it runs on a condition."""
     if isinstance(step, Op):
         return [(name, own) for name in step.operands]
     return [
@@ -275,7 +275,7 @@ def _either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> 
     Raises
     ------
     ValueError
-        If it is no condition of this form: what runs in branches of two selections at once.
+        If `When` cannot express it: a step in branches of two selections at once.
     """
     left = list(conditions)
     while len(left) > 1:
@@ -295,7 +295,7 @@ def _either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> 
 
 
 def _joined(left: When, right: When) -> When | None:
-    """Return the condition that holds where either of two does, if it is one of this form."""
+    """Return the condition that holds where either of two does; None if not expressible."""
     for one, other in ((left, right), (right, left)):
         if all(other.get(each, _NONE) <= options for each, options in one.items()) and (
             one.keys() <= other.keys()
@@ -308,7 +308,7 @@ def _joined(left: When, right: When) -> When | None:
 
 
 def both(left: When, right: When) -> When | None:
-    """Return the condition that holds where both do, or None where that is never."""
+    """Return the condition that holds where both do; None where they never do."""
     merged = {
         each: left.get(each, right.get(each, _NONE)) & right.get(each, left.get(each, _NONE))
         for each in left.keys() | right.keys()
@@ -317,12 +317,12 @@ def both(left: When, right: When) -> When | None:
 
 
 def holds(condition: When, choice: Sequence[int]) -> bool:
-    """Whether a condition holds under a choice."""
+    """Return whether a condition holds under a choice."""
     return all(choice[decision] in options for decision, options in condition.items())
 
 
 def _simplified(condition: When, decisions: Sequence[Decision]) -> When:
-    """Leave out decisions of which every option will do."""
+    """Leave out decisions with all their options allowed."""
     return {
         each: options
         for each, options in condition.items()

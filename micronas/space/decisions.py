@@ -1,4 +1,4 @@
-"""Decisions: what can be chosen in a graph, and how a YAML file writes the options."""
+"""Decisions on a graph, and their options in YAML."""
 
 import math
 import re
@@ -22,39 +22,38 @@ Choice = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Decision:
-    """One thing to be chosen.
+    """One decision, by kind.
 
-    ``width``: channels that come and go together; options are numbers of them. ``kernel``: sizes
-    (height, width) of a filter. ``bits``: of a filter's weights. ``depth``: how many of some blocks
-    stay, the first ones; 0 or 1 where one is kept or dropped by itself. ``select``: one of several
-    branches, in no order.
+    ``width``: number of channels that come and go together. ``kernel``: size (height, width) of a
+    filter. ``bits``: bits of a filter's weights. ``depth``: number of blocks that are kept, the
+    first ones; 0 or 1 for a single block. ``select``: one of several branches, in no order.
     """
 
     name: str
     kind: DecisionKind
     options: tuple[Any, ...]
     named: tuple[str, ...] = ()
-    """Names of options that say nothing by themselves, such as those of ``select``."""
+    """Names of options that are mere numbers, such as those of ``select``."""
 
     def nearest(self, number: float) -> int:
-        """Return which option of a width, or of bits, is nearest to a number."""
+        """Return the index of the option of a width, or of bits, that is nearest to a number."""
         return min(range(len(self.options)), key=lambda i: abs(self.options[i] - number))
 
     @property
     def labels(self) -> list[str]:
-        """The options as text: ``5``, or ``9x1`` for a kernel that is not square."""
+        """Options as text: ``5``, or ``9x1`` for a kernel that is not square."""
         if self.named:
             return list(self.named)
         return [kernel_text(each) if self.kind == "kernel" else str(each) for each in self.options]
 
 
 def kernel_text(size: Size) -> str:
-    """``5`` for 5 x 5, ``9x1`` for 9 x 1."""
+    """Return ``5`` for 5 x 5, ``9x1`` for 9 x 1."""
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
 def bounding(sizes: Sequence[Size]) -> Size:
-    """Return the smallest kernel that holds all of these."""
+    """Return the smallest kernel that contains all of these."""
     return max(size[0] for size in sizes), max(size[1] for size in sizes)
 
 
@@ -128,7 +127,7 @@ def _depthwise(value: Any) -> Any:
     if any(side % 2 == 0 for option in options for side in option):
         raise ValueError("depthwise kernels must be odd, such as 3 or [3x3, 5x5]")
     height, width = options[0]
-    # in older files it is a choice, though never one of 1x1
+    # older files meant a choice by it, though never one of 1x1
     if isinstance(value, list | tuple) and tuple(value) == options[0] and 1 < height != width > 1:
         raise ValueError(
             f"two numbers must not leave open what they are, but [{height}, {width}] can be one "
@@ -168,12 +167,12 @@ Widths = Annotated[
 Filters = Annotated[
     tuple[Size, ...], BeforeValidator(_kernels), PlainSerializer(_plain_kernels, when_used="json")
 ]
-"""Kernels of a full convolution. One is written 3, 9x1 or [9, 1] (height, width), the choice of
-several as a list of such: [3x3, 5x5], [[5, 1], [9, 1]]."""
+"""Kernels of a full convolution: 3, 9x1 or [9, 1] (height, width), or a list of options: [3x3,
+5x5], [[5, 1], [9, 1]]."""
 Kernels = Annotated[
     tuple[Size, ...], BeforeValidator(_depthwise), PlainSerializer(_plain_kernels, when_used="json")
 ]
-"""Kernels of a depthwise convolution, written like `Filters`, odd."""
+"""Kernels of a depthwise convolution, odd, written like `Filters`."""
 BitsOptions = Annotated[
     tuple[int, ...], BeforeValidator(_bits_options), PlainSerializer(_plain, when_used="json")
 ]

@@ -15,17 +15,17 @@ from micronas.tflite.writer import flatbuffer_bytes
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network, shapes at least."""
+    """A network, with shapes at least."""
 
     graph: Graph
     flash_bytes: int
-    """Size of the file it is, or would become."""
+    """Size of its .tflite file, existing or predicted."""
     metadata: dict[str, Any]
     """Metadata that micronas wrote into the file; empty for others."""
 
 
 def load(path: Path) -> Loaded:
-    """Load a network to count its costs; operators that are not known are kept as such.
+    """Load a network to count its costs; unknown operators are kept as such.
 
     Raises
     ------

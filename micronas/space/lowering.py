@@ -16,7 +16,7 @@ from micronas.space.decisions import Decision, DecisionKind
 
 @dataclass(frozen=True)
 class Chosen:
-    """Options of one decision, or the one option where nothing is left to choose."""
+    """Options of one decision, or the only option."""
 
     options: tuple[Any, ...]
     decision: int | None
@@ -27,16 +27,16 @@ class Chosen:
 
 
 class Lowering:
-    """A graph with choices in the making.
+    """A builder of a graph with choices.
 
     Attributes
     ----------
     input
         Name of the input tensor.
     activation
-        Fused into layers that have one.
+        Activation fused into layers.
     scope
-        Name of the block being lowered, which its decisions and layers begin with.
+        Name of the block being lowered, the prefix of its decisions and layers.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Lowering:
         options: Sequence[Any],
         named: Sequence[str] = (),
     ) -> Chosen:
-        """Add a decision, named after the block and a field of it, if there are two options."""
+        """Add a decision, named after the block and its field, if there are several options."""
         if len(options) == 1:
             return Chosen(tuple(options), None)
         self._decisions.append(
@@ -88,9 +88,9 @@ class Lowering:
         Parameters
         ----------
         width
-            Or the name of a tensor whose channels it has.
+            Width, or the name of a tensor whose channels the output has.
         layer
-            Its name inside the block.
+            Name of the layer inside the block.
         """
         made = self._channels[width] if isinstance(width, str) else self._made(width)
         size = (1, 1) if kernel is None else kernel.largest
@@ -133,7 +133,7 @@ class Lowering:
         return self._append(self._builder.append(op, self._builder.shape(wide)), Union(*sides))
 
     def concatenate(self, sources: Sequence[str], *, layer: str = "concatenation") -> str:
-        """Append a CONCATENATION along channels, whose widths are those of layers."""
+        """Append a CONCATENATION along channels."""
         parts = [self._units(each) for each in sources]
         channels = Units(
             np.concatenate([each.owners for each in parts]),
@@ -150,7 +150,7 @@ class Lowering:
         Raises
         ------
         ConfigError
-            If a width leaves nothing of one of them.
+            If one half is empty at some width.
         """
         middle = self._units(source).size // 2
         first = self._slice(source, slice(0, middle), "first_half")
@@ -208,17 +208,17 @@ class Lowering:
         return self._append(out, self._channels[source])
 
     def select(self, chosen: Chosen, branches: Sequence[Callable[[], str]], name: str) -> str:
-        """Lower branches one after another; the decision says which goes on.
+        """Lower branches in turn, and select one by a decision.
 
         Parameters
         ----------
         chosen
-            Of the kind ``depth`` or ``select``, with an option for each branch; where it is no
-            decision, only the last branch is lowered.
+            Decision of the kind ``depth`` or ``select``, with an option for each branch; with only
+            one option, only the last branch is lowered.
         branches
             Functions that append a branch and return its tensor; shapes are equal but for widths.
         name
-            Of the tensor that goes on.
+            Name of the selected tensor.
         """
         if chosen.decision is None:
             return branches[-1]()

@@ -1,8 +1,8 @@
 """A search space of several families, with choices that one set of weights cannot mix.
 
 Widths, kernels, depths and kinds of blocks are decisions of a `Space`. The layout and resolution of
-the input, strides, and whatever else changes the size of maps are not: a family leaves them open,
-and each way to settle them is a space of its own.
+the input, strides, and all else that changes the size of maps are open in a family, and each way to
+settle them is a space of its own.
 """
 
 import math
@@ -26,47 +26,46 @@ from micronas.text import html_table
 _MOST_WAYS = 1000
 
 Picks = tuple[int, ...]
-"""Which option of each `any` of a family is taken."""
+"""Index of the option taken at each `any` of a family."""
 
 
 @dataclass(frozen=True)
 class _AnyOf:
-    """Stands for one of several values in the description of a family."""
+    """Placeholder for one of several values in the description of a family."""
 
     number: int
     options: tuple[Any, ...]
 
 
 class OpenSpace(Described):
-    """Families of networks, of which a search draws.
+    """Families of networks, from which a search draws.
 
     Each family is a space without `name`, `task` and `classes`, and without `input` where all have
-    the same, in which ``any: [...]`` may stand
-    for any value: one of the options is taken. In a list, an option that is a list itself takes its
-    place item by item, and an empty one leaves it out.
+    the same. ``any: [...]`` may replace any value: one of the options is taken. In a list, an
+    option that is a list itself is inserted item by item; an empty one inserts nothing.
     """
 
     name: str = "open"
     task: str | None = None
     input: tuple[Extent, Extent, Extent] | None = None
-    """Height, width, channels, of families that have none of their own."""
+    """Height, width, channels of families without an input of their own."""
     classes: Extent
     bits: BitsOptions = (8,)
-    """Bits of weights in all blocks that say nothing else, and in the head's convolution. Where 4
-    are a choice, networks are drawn with them if flash is what binds."""
+    """Bits of weights in blocks without `bits`, and in the head's convolution. Where 4 is an
+    option, networks are drawn with it if flash binds."""
     fill: float = Field(0.9, gt=0, le=0.9)
-    """Least share of the budget that networks use. Small data is learnt by small networks: below
-    0.9, sizes are drawn evenly on a logarithmic scale, and textbook networks compete as published,
-    too."""
+    """Least share of the budget that networks use. Below 0.9, for small data that small networks
+    fit better, sizes are drawn evenly on a logarithmic scale, and textbook networks compete as
+    published, too."""
     streaming: bool = False
-    """Whether all families stream, see `Space.streaming`."""
+    """All families stream, see `Space.streaming`."""
     families: dict[str, dict[str, Any]]
     textbook: tuple[str, ...] = ()
     """Networks of `search_spaces/textbook/` that compete in the trials, scaled to the budget."""
 
     @model_validator(mode="after")
     def _sound(self) -> "OpenSpace":
-        """Settle every family at least once with each option of each `any`."""
+        """Check every family at least once with each option of each `any`."""
         if not self.families:
             raise ValueError("families must be at least one")
         if self.streaming and self.textbook:
@@ -78,7 +77,7 @@ class OpenSpace(Described):
         for family, sizes in every.items():
             if any(size < 1 for size in sizes):
                 raise ValueError(f"families.{family}: any must have options, at least one")
-        if self.count() > _MOST_WAYS:  # each is tried where hardly any fits a budget
+        if self.count() > _MOST_WAYS:  # all are tried where hardly any fits a budget
             raise ValueError(
                 f"families must be settled in at most {_MOST_WAYS:,} ways by any, but these are "
                 "more; make lists of widths, kernels and repeats, which networks share weights of"
@@ -106,7 +105,7 @@ class OpenSpace(Described):
         return tuple(dict.fromkeys(member.input for member in self.members()))
 
     def sizes(self, family: str) -> Picks:
-        """Return how many options each `any` of a family has."""
+        """Return the number of options of each `any` of a family."""
         return tuple(len(each.options) for each in self._parsed[family][1])
 
     def member(self, family: str, picks: Picks) -> Space:
@@ -131,7 +130,7 @@ class OpenSpace(Described):
             yield self.member(family, picks)
 
     def layouts(self, family: str) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return where each `any` of a family stands, and its options as they are written."""
+        """Return the path of each `any` of a family, and its options as written."""
         return list(_layouts(self._parsed[family][0], ""))
 
     def draw(self, family: str, source: random.Random) -> Picks:
@@ -139,12 +138,12 @@ class OpenSpace(Described):
         return tuple(source.randrange(size) for size in self.sizes(family))
 
     def label(self, family: str, architecture: Architecture) -> str:
-        """Return what tells a network apart from all others of the space."""
+        """Return a text that is unique to the network within the space."""
         assert isinstance(architecture, Space), "members are"
         return f"{family} {architecture.in_full}"
 
     def count(self) -> int:
-        """Number of members, without the choices that each of them has."""
+        """Return the number of members, without the choices within each."""
         return sum(math.prod(self.sizes(family)) for family in self.families)
 
     def _repr_html_(self) -> str:
@@ -201,7 +200,7 @@ def load_space(source: str | Path) -> OpenSpace | Space:
 
 
 def _parse(node: Any, found: list[_AnyOf]) -> Any:
-    """Copy a description with an `_AnyOf` for each `any`, all of which are listed in `found`."""
+    """Copy a description with an `_AnyOf` for each `any`, and append these to `found`."""
     if isinstance(node, Mapping):
         if node.keys() == {"any"} and isinstance(node["any"], list):
             number = len(found)
@@ -226,7 +225,7 @@ def _layouts(node: Any, at: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def _unparsed(node: Any) -> Any:
-    """A description as it is written."""
+    """Return a description as written in the file."""
     if isinstance(node, _AnyOf):
         return {"any": [_unparsed(each) for each in node.options]}
     if isinstance(node, Mapping):
@@ -250,7 +249,7 @@ def _settle(node: Any, picks: Picks) -> Any:
 
 
 def _with_bits(family: Mapping[str, Any], bits: Sequence[int]) -> dict[str, Any]:
-    """Copy a settled description with `bits` in the parts that can have them and say nothing."""
+    """Copy a settled description with `bits` in the parts that allow but do not give them."""
 
     def part(each: Any) -> Any:
         if not isinstance(each, Mapping) or each.get("type") == "pool":
@@ -260,7 +259,7 @@ def _with_bits(family: Mapping[str, Any], bits: Sequence[int]) -> dict[str, Any]
         return {"bits": list(bits), **each}
 
     described, head = dict(family), family.get("head")
-    for name in ("blocks", "stages"):  # an older name of the same
+    for name in ("blocks", "stages"):  # `stages`: the older name
         if isinstance(family.get(name), list):
             described[name] = list(map(part, family[name]))
     if isinstance(head, Mapping) and head.get("width") is not None:
@@ -269,6 +268,6 @@ def _with_bits(family: Mapping[str, Any], bits: Sequence[int]) -> dict[str, Any]
 
 
 def _each_once(sizes: Sequence[int]) -> Iterator[Picks]:
-    """Yield picks in which every option comes at least once."""
+    """Yield picks that together take every option at least once."""
     for turn in range(max(sizes, default=1)):
         yield tuple(min(turn, size - 1) for size in sizes)

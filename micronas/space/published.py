@@ -1,7 +1,7 @@
 """Figures of the MicroNets paper for the networks whose architectures ship with micronas.
 
-Source: arXiv 2010.11267, Table 4 (``search_spaces/published/paper.csv``). Its operations take
-feature maps as if strides divided them: a keyword network's blocks have 49 x 10 / 4 positions
+Source: arXiv 2010.11267, Table 4 (``search_spaces/published/paper.csv``). It counts operations as
+if strides divided feature maps exactly: a keyword network's blocks have 49 x 10 / 4 positions
 instead of 25 x 5. KB are 1000 bytes; a ``*`` marks the paper's own estimates.
 """
 
@@ -33,7 +33,7 @@ def paper_figures(source: Path, board: str) -> Row | None:
 
 
 def paper_ops(graph: Graph) -> float:
-    """Operations of a network if strides divided its maps without rounding up."""
+    """Return the operations of a network if strides divided its maps without rounding up."""
     positions = {name: float(math.prod(graph.tensors[name].shape[1:3])) for name in graph.inputs}
     total = 0.0
     for op, counted in zip(graph.ops, per_op(graph), strict=True):

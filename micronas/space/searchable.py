@@ -1,4 +1,4 @@
-"""A graph with choices as strategies see it: decisions, and networks by choice."""
+"""The protocol of a search space: decisions, and networks by choice."""
 
 import math
 import random
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Architecture(ABC):
-    """One network of a space: nothing is left to choose.
+    """One network of a space, with nothing left to choose.
 
-    ``str(architecture)`` tells networks of a space apart.
+    ``str(architecture)`` is unique within a space.
     """
 
     @property
     def outputs(self) -> int:
-        """Elements of the output: classes of a classifier."""
+        """Number of elements of the output, such as the classes of a classifier."""
         graph = self.graph()
         return graph.tensors[graph.outputs[0]].elements
 
@@ -38,7 +38,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def graph(self) -> Graph:
-        """Return its graph: shapes, without weights."""
+        """Return the graph with shapes, without weights."""
 
     @abstractmethod
     def build(self, generator: "torch.Generator | None" = None) -> "nn.Module":
@@ -50,12 +50,12 @@ class Architecture(ABC):
 
     @abstractmethod
     def text(self) -> str:
-        """Return the YAML that describes it."""
+        """Return the YAML description."""
 
 
 @dataclass(frozen=True)
 class OwnLayers:
-    """A user's module, and which of its layers each operator with weights is."""
+    """A user's module, and the layer of each operator with weights."""
 
     module: "nn.Module"
     layers: Sequence[Any]
@@ -77,7 +77,7 @@ class Searchable(ABC):
         yield "", ()
 
     def sizes(self, family: str) -> tuple[int, ...]:
-        """Return how many options each `any` has: there is none."""
+        """Return the number of options of each `any`: there is none."""
         return ()
 
     def member(self, family: str, picks: tuple[int, ...]) -> "Searchable":
@@ -89,13 +89,13 @@ class Searchable(ABC):
         return ()
 
     def label(self, family: str, architecture: Architecture) -> str:
-        """Return what tells a network apart from all others of the space."""
+        """Return a text that is unique to the network within the space."""
         return str(architecture)
 
     @property
     @abstractmethod
     def choices(self) -> ChoiceGraph:
-        """The graph at its largest and its decisions."""
+        """Graph at its largest with its decisions."""
 
     @property
     @abstractmethod
@@ -115,7 +115,7 @@ class Searchable(ABC):
 
     @property
     def outputs(self) -> int:
-        """Elements of the output: classes of a classifier."""
+        """Number of elements of the output, such as the classes of a classifier."""
         return self.choices.tensors[self.choices.output].elements
 
     @abstractmethod
@@ -124,23 +124,23 @@ class Searchable(ABC):
 
     @abstractmethod
     def drawing(self, choice: Choice) -> list[dict[str, Any]]:
-        """Describe a network block by block beside the largest, as reports draw it.
+        """Describe a network block by block beside the largest, for drawings in reports.
 
-        Each has ``name``, ``type``, ``width`` (0 where it was left out), ``largest``, ``layers``
-        (the names of its operators), and what else is known of its shape.
+        Each block has ``name``, ``type``, ``width`` (0 where it was left out), ``largest``,
+        ``layers`` (the names of its operators), and further sizes of its type.
         """
 
     def own_layers(self) -> OwnLayers | None:
-        """Return a copy of a user's module, whose weights a supernet starts from; None without."""
+        """Return a copy of a user's module, the start of a supernet; None without a module."""
         return None
 
     def chosen(self, choice: Choice, module: "nn.Module | None") -> Any:
-        """Return what a search in a loop of one's own ends with: the network of a choice.
+        """Return the result of a search in a user's own loop: the network of a choice.
 
         Parameters
         ----------
         module
-            A user's module as the search has trained it, if the space is one.
+            A user's module as trained by the search; None for other spaces.
         """
         return self.architecture(choice)
 
@@ -155,33 +155,35 @@ class Searchable(ABC):
 
     @property
     def has_one_size(self) -> bool:
-        """Whether maps have one size whatever is chosen, so that masks can mix networks."""
+        """Return whether maps have the same size at every choice, so that masks can mix
+        networks."""
         return True
 
     def canonical(self, choice: Choice) -> Choice:
-        """Return the choice that stands for all of the same network."""
+        """Return the one choice that represents all choices of the same network."""
         return self.choices.canonical(choice)
 
     def values(self, choice: Choice) -> dict[str, Any]:
-        """Return the option each decision takes, by the decision's name."""
+        """Return the option of each decision, by name."""
         return {
             decision.name: decision.options[index]
             for decision, index in zip(self.decisions, choice, strict=True)
         }
 
     def largest(self) -> Choice:
-        """Return the last option of every decision: the supernet's own weights."""
+        """Return the last option of every decision, the size of the supernet."""
         return tuple(len(decision.options) - 1 for decision in self.decisions)
 
     def smallest(self) -> Choice:
-        """Return the first option of every decision: least in every cost.
+        """Return the first option of every decision: least in every cost but one.
 
-        Except for latency where 4 bits are an option, whose kernels are slower; see `quickest`.
+        Where 4 bits are an option, `quickest` has the least latency, since their kernels are
+        slower.
         """
         return tuple(0 for _ in self.decisions)
 
     def quickest(self) -> Choice:
-        """Return the smallest network with the most bits it may have: least in latency."""
+        """Return the smallest network with the most bits allowed: least in latency."""
         return tuple(
             len(decision.options) - 1 if decision.kind == "bits" else 0
             for decision in self.decisions
@@ -192,7 +194,7 @@ class Searchable(ABC):
         return tuple(generator.randrange(len(decision.options)) for decision in self.decisions)
 
     def count(self) -> int:
-        """Number of choices."""
+        """Return the number of choices."""
         return math.prod(len(decision.options) for decision in self.decisions)
 
     def uniform(self, fraction: float, depth: float = 1.0, bits: int = 8) -> Choice:
@@ -209,7 +211,7 @@ class Searchable(ABC):
         bits: int = 8,
         kinds: Mapping[int, int] | None = None,
     ) -> Choice:
-        """Return widths that follow a profile from the first layer to the last one that is kept.
+        """Return a choice whose widths follow a profile from the first layer to the last one kept.
 
         Parameters
         ----------
@@ -221,9 +223,9 @@ class Searchable(ABC):
         depth
             Share of the optional blocks that are kept, 0 to 1, first ones first.
         kernel
-            Which of the kernels, from the smallest, 0, to the largest, 1.
+            Place of the kernel among the options, from the smallest, 0, to the largest, 1.
         bits
-            Of weights, wherever they are a choice.
+            Bits of weights, wherever they are a choice.
         kinds
             Options of decisions of the kind ``select``, by their number; the first if left out.
         """
@@ -252,7 +254,7 @@ class Searchable(ABC):
         return tuple(index(number, each) for number, each in enumerate(self.decisions))
 
     def _selected(self, depth: float) -> list[int]:
-        """Return a choice that keeps a share of what is optional, and first branches."""
+        """Return the choice that keeps a share of the optional blocks, and the first branches."""
         chosen = list(self.smallest())
         depths = [n for n, each in enumerate(self.decisions) if each.kind == "depth"]
         single = [n for n in depths if len(self.decisions[n].options) == 2]
@@ -264,7 +266,7 @@ class Searchable(ABC):
 
     @cached_property
     def _width_places(self) -> dict[int, tuple[When, int]]:
-        """When each decision on a width acts, and the strides up to its channels, by its number."""
+        """Condition of each width decision, and the strides up to its channels, by its number."""
         graph, strides = self.choices, {self.choices.input: 0}
         passed: dict[int, int] = {}
         for step in graph.steps:
@@ -278,12 +280,12 @@ class Searchable(ABC):
             for number in graph.channels[out].decisions:
                 if self.decisions[number].kind == "width":
                     passed.setdefault(number, strides[out])
-        # a block's strides count for all of it, the layers before its strided one included
+        # a block's strides count for all its layers, those before the strided one included
         blocks: dict[str, int] = {}
         for number, count in passed.items():
             block = self.decisions[number].name.rpartition(".")[0]
             blocks[block] = max(blocks.get(block, 0), count)
-        least = min(blocks.values(), default=0)  # what the stem takes is no growth
+        least = min(blocks.values(), default=0)  # strides of the stem are no growth
         return {
             number: (
                 graph.acting[number],
@@ -294,7 +296,7 @@ class Searchable(ABC):
 
 
 def _along(profile: Sequence[float], count: int) -> list[float]:
-    """Values of a profile at `count` points from its start to its end."""
+    """Return values of a profile at `count` points from its start to its end."""
     shares = []
     for number in range(count):
         place = number * (len(profile) - 1) / max(count - 1, 1)

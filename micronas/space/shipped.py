@@ -1,4 +1,4 @@
-"""Describe the shipped search spaces: what is chosen, and what their networks cost."""
+"""Describe the shipped search spaces: their decisions and the costs of their networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from micronas.text import table
 
 
 def describe_spaces() -> list[dict[str, Any]]:
-    """Return input, decisions and the span of multiply-accumulates of each, as JSON values.
+    """Return input, decisions and the range of multiply-accumulates of each, as JSON values.
 
-    Of a space of several families: the first input, the most decisions of any family, the networks
-    of all.
+    A space of several families has the first input, the most decisions of any family, and the
+    networks of all.
     """
     return [_described(name) for name in names("search_spaces")]
 

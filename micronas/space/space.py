@@ -1,4 +1,4 @@
-"""A search space as a YAML file describes it: stem, blocks and head, with options for each size.
+"""A search space from a YAML file: stem, blocks and head, with options for each size.
 
 A network is a space with nothing left to choose: ``width: 84`` in place of ``width: [28, 56, 84]``.
 """
@@ -41,12 +41,12 @@ Copied = TypeVar("Copied", bound="Described")
 
 
 class Described(Settings):
-    """Settings from which other things are worked out, once."""
+    """Settings with cached properties."""
 
     def model_copy(
         self: Copied, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> Copied:
-        """Copy with other values; what was worked out from the old ones stays behind."""
+        """Copy with other values, without the cached properties."""
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
@@ -62,7 +62,7 @@ class Stem(Weighted):
 
 
 class Head(Weighted):
-    """From the last feature map to the logits: an optional 1x1 convolution, pool, classifier.
+    """The layers after the last block: an optional 1x1 convolution, pool, classifier.
 
     `bits` are those of that convolution; the classifier's weights have 8.
     """
@@ -86,14 +86,14 @@ class Space(Described, Searchable, Architecture):
 
     name: str = "network"
     task: str | None = None
-    """The task whose data the space was made for, and whose latency models apply."""
+    """Task of the space, whose latency models apply."""
     input: tuple[Extent, Extent, Extent]
     """Height, width, channels."""
     classes: Extent
     activation: Literal["relu", "relu6"] = "relu"
     streaming: bool = False
-    """Whether networks are computed frame by frame: without padding over the input's height, which
-    is time, so that rows of a map are those of a whole recording."""
+    """Compute networks frame by frame: without padding over the input's height, which is time, so
+    that rows of a map equal those of a whole recording."""
     stem: Stem
     blocks: tuple[Block, ...] = Field(validation_alias=AliasChoices("blocks", "stages"))
     head: Head = Head()
@@ -123,9 +123,10 @@ class Space(Described, Searchable, Architecture):
         return self
 
     def _longest(self) -> Choice:
-        """Return the choice that reads the most frames: the largest, of the kinds that read most.
+        """Return the choice that reads the most frames: the largest one, with the kinds that read
+        most.
 
-        What a block adds does not depend on the others.
+        Each block adds frames independently of the others.
         """
         choice = self.largest()
         for place, decision in enumerate(self.decisions):
@@ -139,7 +140,7 @@ class Space(Described, Searchable, Architecture):
 
     @model_serializer(mode="wrap")
     def _without_task(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is seldom given."""
+        """Leave out fields that are seldom given."""
         values: dict[str, Any] = dump(self)
         for name, usual in (("task", None), ("streaming", False)):
             if values.get(name) == usual:
@@ -151,8 +152,8 @@ class Space(Described, Searchable, Architecture):
         """Read a shipped space (``kws``), a network (``published/kws_m``, ``textbook/ds_cnn``), or
         a file.
 
-        A user's own file wins over a shipped one of the same path. ConfigError names the line
-        that is wrong, or the shipped file that is nearest.
+        A user's own file takes precedence over a shipped one of the same path. ConfigError names
+        the wrong line, or the nearest shipped file.
         """
         path = space_file(source)
         values, lines = read_mapping(path)
@@ -177,16 +178,16 @@ class Space(Described, Searchable, Architecture):
 
     @property
     def inputs(self) -> tuple[tuple[int, int, int], ...]:
-        """The one `input`, as `OpenSpace.inputs` has it."""
+        """The one `input`, like `OpenSpace.inputs`."""
         return (self.input,)
 
     @property
     def is_network(self) -> bool:
-        """Whether nothing is left to choose."""
+        """Return whether nothing is left to choose."""
         return not self.decisions
 
     def architecture(self, choice: Choice) -> "Space":
-        """Return the network of a choice, by which every block keeps its name."""
+        """Return the network of a choice, in which every block keeps its name."""
         options, blocks = self.values(choice), list[Any]()
         for entry, names in self.places():
             blocks += entry.filled(names, len(blocks), options)
@@ -212,7 +213,7 @@ class Space(Described, Searchable, Architecture):
         Raises
         ------
         ConfigError
-            If there is something left to choose.
+            If something is left to choose.
         """
         choices = self.choices if parameters is None else self._lowered(parameters)
         if choices.decisions:
@@ -300,16 +301,16 @@ class Space(Described, Searchable, Architecture):
 
     @property
     def in_full(self) -> str:
-        """The text of a network, with the input and the stem's kernel and stride."""
+        """Text of a network with the input and the stem's kernel and stride."""
         height, width, channels = self.input
         stem = f"{kernel_text(self.stem.kernel[0])}{stride_mark(self.stem.stride)}"
         marks = f"{stem} streaming" if self.streaming else stem
         return f"{height}x{width}x{channels} {marks}: {self}"
 
     def __str__(self) -> str:
-        """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.
+        """Return widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.
 
-        ``140b4`` has weights of 4 bits. What is left to choose is counted.
+        ``140b4`` has weights of 4 bits. A space with open decisions gives their number instead.
         """
         if self.decisions:
             return f"{self.name}, {len(self.decisions)} decisions"
@@ -339,7 +340,7 @@ def _drawn(
 ) -> dict[str, Any]:
     """Describe a stem, block or head, which has no layers where it was left out.
 
-    A block without a width has that of the one before.
+    A block without a width has the width of the one before.
     """
     own = getattr(part, "width", None)
     largest = before["largest"] if own is None else own[-1]

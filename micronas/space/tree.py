@@ -14,7 +14,7 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 
 _LISTED = 6
-"""Options that are written out; of more the first, the last and their number."""
+"""Most options that are written out; of more only the first two, the last and the number."""
 
 
 def describe_tree(space: Space | OpenSpace) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def describe_tree(space: Space | OpenSpace) -> dict[str, Any]:
         ``name``, ``task``, ``classes``, and ``families``. Each family has ``name``, ``input``,
         ``layouts`` (``at`` and ``options`` of each ``any``), ``networks`` (over all layouts),
         and ``parts`` of its first layout: stem, blocks and head with ``name``, ``type``, ``repeat``
-        and ``decisions`` (``name``, ``kind``, ``options``); of a choice of kinds ``options`` are
-        parts themselves.
+        and ``decisions`` (``name``, ``kind``, ``options``). A part of type ``select`` has
+        ``options``, which are parts.
     """
     if isinstance(space, Space):
         families = [_family(space.name, space, (), space.count())]
@@ -50,7 +50,7 @@ def describe_tree(space: Space | OpenSpace) -> dict[str, Any]:
 
 
 def tree_rows(described: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the decisions of `describe_tree`, one a row."""
+    """Return the decisions of `describe_tree`, one per row."""
     return [
         {"family": family["name"], "part": part["name"], "type": part["type"], **decision}
         for family in described["families"]
@@ -66,7 +66,7 @@ def tree_text(described: Mapping[str, Any], *, width: int | None = None) -> str:
     Parameters
     ----------
     width
-        Characters after which a line is cut; never when left out.
+        Longest line in characters; by default lines are not cut.
     """
     families = described["families"]
     task = f", task {described['task']}" if described["task"] else ""
@@ -115,7 +115,7 @@ def _part(name: str, kind: str, decided: Mapping[str, Decision]) -> dict[str, An
 
 
 def _own(scope: str, decided: Mapping[str, Decision], only: str | None = None) -> list[Any]:
-    """The decisions at a place; those of a row of blocks stand under the row's name."""
+    """Return the decisions at a place; those of a row of blocks are under the row's name."""
     found = []
     for name, each in decided.items():
         place, _, field = name.rpartition(".")
@@ -152,7 +152,7 @@ def _line(decision: Mapping[str, Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value of a description in one line of YAML."""
+    """Return a value of a description in one line of YAML."""
     text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
     return "nothing" if value in ([], None) else text.removesuffix("...\n").strip()
 

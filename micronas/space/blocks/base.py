@@ -1,4 +1,4 @@
-"""The part that all block types share: repetition, skipping, and names."""
+"""The part common to all block types: repetition, skipping, and names."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,8 @@ class Weighted(Settings):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is seldom set, so that files stay short, and equal to older ones."""
+        """Leave out fields that are seldom set, so that files stay short, and equal to older
+        ones."""
         values: dict[str, Any] = dump(self)
         for field in _SELDOM & values.keys():
             if getattr(self, field) == type(self).model_fields[field].default:
@@ -34,16 +35,15 @@ _SELDOM = {"bits", "fused", "hidden", "name", "repeat", "skip", "squeeze"}
 class BlockBase(Weighted):
     """`repeat` blocks in a row; with `skip` the search may leave some of them out.
 
-    Where a residual carries the signal past a block, each one is kept or dropped by itself. In a
-    chain without residuals the first ones are kept, as many as the decision says: a block in the
-    middle can never vanish from between two others, which shared weights do not survive.
+    Blocks with a residual are kept or dropped one by one. Of a chain without residuals a decision
+    keeps the first blocks: shared weights do not survive the loss of a block between two others.
     """
 
     stride: Pair = (1, 1)
     repeat: Extent = 1
-    """Blocks in a row, each with decisions of its own."""
+    """Number of blocks in a row, each with decisions of its own."""
     skip: bool = False
-    """Whether the search may leave some of them out; needs stride 1."""
+    """Let the search leave out some of them; needs stride 1."""
     name: str | None = None
     """Name of the (first) block; by default its number among all blocks."""
 
@@ -59,9 +59,9 @@ class BlockBase(Weighted):
 
     @property
     def has_residual(self) -> bool:
-        """Whether the input is added to the output, whatever the block computes.
+        """Return whether the input is added to the output, at every choice.
 
-        So it is in a block without a `width`, which keeps that of its input.
+        It is in a block without a `width`, which keeps the width of its input.
         """
         return False
 
@@ -71,10 +71,10 @@ class BlockBase(Weighted):
 
     @abstractmethod
     def summary(self) -> str:
-        """Sizes of a block with nothing to choose, such as ``140k5@2``."""
+        """Return the sizes of a block with nothing to choose, such as ``140k5@2``."""
 
     def named(self, number: int) -> list[str]:
-        """Return names of the blocks, of which the first is this number among all."""
+        """Return the names of the blocks; `number` is the first one's among all blocks."""
         return [self.name or f"block{number + each}" for each in range(self.repeat)]
 
     def lower_all(self, at: Lowering, source: str, names: list[str]) -> str:
@@ -109,16 +109,16 @@ class BlockBase(Weighted):
     def filled(
         self, names: list[str], number: int, options: Mapping[str, Any]
     ) -> Iterator["BlockBase"]:
-        """Yield the blocks that stay, one entry each, with their decisions made.
+        """Yield the blocks that are kept, one entry each, with their decisions made.
 
         Parameters
         ----------
         names
-            Of the blocks of this entry.
+            Names of the blocks of this entry.
         number
-            How many blocks stay before them.
+            Number of blocks kept before them.
         options
-            By the name of the decision.
+            Options by the name of the decision.
         """
         depth = options.get(f"{stage_of(names)}.depth", len(names))
         for name in names[:depth]:
@@ -131,12 +131,12 @@ class BlockBase(Weighted):
             yield block.model_copy(update=update)
 
     def chosen(self, name: str, options: Mapping[str, Any]) -> "tuple[BlockBase, str]":
-        """Return the block that stands under a name, and its name, where kinds are a choice."""
+        """Return the block of a name, and its own name: another one where its kind was a choice."""
         return self, name
 
 
 def chosen_fields(part: Settings, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a part that were decided on, with the one option each has then."""
+    """Return the decided fields of a part, each with its one option."""
     return {
         field: (options[f"{name}.{field}"],)
         for field in type(part).model_fields
@@ -150,37 +150,37 @@ def stage_of(names: list[str]) -> str:
 
 
 def _kernel_mark(kernel: Size) -> str:
-    """``k5`` for a kernel, nothing for the usual 3 x 3."""
+    """Return ``k5`` for a kernel of 5 x 5, and nothing for the usual 3 x 3."""
     return "" if kernel == (3, 3) else f"k{kernel_text(kernel)}"
 
 
 def stride_mark(stride: Pair) -> str:
-    """``@2`` for a stride."""
+    """Return ``@2`` for a stride of 2."""
     return f"@{max(stride)}" if max(stride) > 1 else ""
 
 
 def width_text(width: Sequence[int] | None) -> str:
-    """The one width a block has, ``=`` where it is that of its input."""
+    """Return the one width of a block, or ``=`` where it is that of its input."""
     return "=" if width is None else str(width[0])
 
 
 def gated(at: Lowering, source: str, squeeze: Widths | None) -> str:
-    """Append a squeeze-and-excite gate where a block has one."""
+    """Append a squeeze-and-excite gate if a block has one."""
     if squeeze is None:
         return source
     return at.excite(source, at.decide("squeeze", "width", squeeze))
 
 
 def squeeze_mark(squeeze: Sequence[int] | None) -> str:
-    """``s8`` for a squeeze-and-excite gate with 8 channels inside."""
+    """Return ``s8`` for a squeeze-and-excite gate with 8 channels inside."""
     return "" if squeeze is None else f"s{squeeze[0]}"
 
 
 def marks_of(block: Any) -> str:
-    """Return the marks of bits, kernel and stride where they are not the usual ones."""
+    """Return the marks of unusual bits, kernel and stride."""
     return bits_mark(block.bits) + _kernel_mark(block.kernel[0]) + stride_mark(block.stride)
 
 
 def bits_mark(bits: BitsOptions) -> str:
-    """``b4`` for weights of 4 bits."""
+    """Return ``b4`` for weights of 4 bits."""
     return "" if bits[0] == 8 else f"b{bits[0]}"

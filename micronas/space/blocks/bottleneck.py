@@ -10,23 +10,23 @@ from micronas.space.lowering import Lowering
 class Bottleneck(BlockBase):
     """1x1 expansion, depthwise convolution, linear 1x1 projection.
 
-    `fused` takes one full convolution in place of the first two, which a Cortex-M computes faster
-    for each multiply-accumulate (EfficientNetV2, arXiv 2104.00298). With `residual`, or without a
-    `width`, the input is added; where the two widths differ, the narrower side is padded with zero
-    channels. `bits` are those of the full convolutions' weights.
+    `fused` replaces the first two by one full convolution, which a Cortex-M computes faster per
+    multiply-accumulate (EfficientNetV2, arXiv 2104.00298). With `residual`, or without a `width`,
+    the input is added; where the two widths differ, the narrower side is padded with zero channels.
+    `bits` are those of the weights of full convolutions.
     """
 
     type: Literal["bottleneck"] = "bottleneck"
     expansion: Widths
-    """Channels inside."""
+    """Channels between expansion and projection."""
     width: Widths | None = None
     kernel: Kernels = ((3, 3),)
     residual: bool = False
-    """Whether the input is added; needs stride 1."""
+    """Add the input; needs stride 1."""
     fused: bool = False
     squeeze: Widths | None = None
-    """Channels inside a squeeze-and-excite gate on the map inside (EfficientNet, arXiv 1905.11946);
-    no gate without them."""
+    """Channels inside a squeeze-and-excite gate on the expanded map (EfficientNet, arXiv
+    1905.11946); None for no gate."""
 
     @property
     def has_residual(self) -> bool:

@@ -11,8 +11,8 @@ class Residual(BlockBase):
     """CONV_2D twice, and the sum with a shortcut before the last activation.
 
     With a `width` the first convolution takes the stride, and the shortcut is a 1x1 convolution
-    with activation, as TC-ResNet has it; without one the input itself is added. `hidden` channels
-    lie between the two convolutions, by default as many as come out.
+    with activation, as in TC-ResNet; without one the input itself is added. `hidden` channels lie
+    between the two convolutions, by default as many as the output has.
 
     Source: arXiv 1512.03385; kernels 9 x 1 over time: arXiv 1904.03814.
     """
@@ -22,8 +22,8 @@ class Residual(BlockBase):
     hidden: Widths | None = None
     kernel: Filters = ((3, 3),)
     squeeze: Widths | None = None
-    """Channels inside a squeeze-and-excite gate before the sum (arXiv 1709.01507); no gate without
-    them."""
+    """Channels inside a squeeze-and-excite gate before the sum (arXiv 1709.01507); None for no
+    gate."""
 
     @property
     def has_residual(self) -> bool:

@@ -19,9 +19,9 @@ Plain = Annotated[
 
 
 class Select(BlockBase):
-    """One of several blocks. Each has weights and sizes of its own, and all leave maps of one size.
+    """One of several blocks, each with weights and sizes of its own, whose outputs have one size.
 
-    The block that is chosen is called as this one, with a letter behind: ``block3b``.
+    The chosen block has this block's name with a letter appended: ``block3b``.
     """
 
     type: Literal["select"] = "select"
@@ -50,7 +50,7 @@ class Select(BlockBase):
         return at.select(kind, branches, f"{name}/selected")
 
     def _names(self) -> list[str]:
-        """Types of the options; of several of one type the letters that tell their blocks apart."""
+        """Return the types of the options, with a letter where several have one type."""
         types = [option.type for option in self.options]
         return [
             each if types.count(each) == 1 else branch_name(f"{each} ", number)
@@ -66,5 +66,5 @@ class Select(BlockBase):
 
 
 def branch_name(name: str, number: int) -> str:
-    """``block3b`` for the second block to select from."""
+    """Return ``block3b`` for the second block to select from."""
     return f"{name}{chr(ord('a') + number)}"

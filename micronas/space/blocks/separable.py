@@ -11,7 +11,7 @@ class Separable(BlockBase):
     """Depthwise then 1x1 convolution, each with activation.
 
     Without a `width` the input is added before the last activation, as in MatchboxNet. `bits` are
-    those of the 1x1 convolution's weights: the depthwise ones are few, and slow at 4.
+    those of the 1x1 convolution's weights: depthwise weights are few, and slow at 4 bits.
     """
 
     type: Literal["separable"] = "separable"

@@ -1,4 +1,4 @@
-"""Half of the channels go past, the other half through two 1x1 convolutions: as in ShuffleNetV2."""
+"""Shuffle block of ShuffleNetV2: convolutions on one half of the channels."""
 
 from typing import Literal
 
@@ -10,10 +10,10 @@ from micronas.space.lowering import Chosen, Lowering
 class Shuffle(BlockBase):
     """A 1x1, a depthwise and a 1x1 convolution on one half of the channels, joined to the other.
 
-    With a `width` both halves are made of the whole input, each `width` channels, and take the
-    stride: twice as many come out. Without one the second half goes past, and comes out as the
-    first, so that the next block takes it: halves change places where ShuffleNetV2 shuffles
-    channels, which would be a GATHER.
+    With a `width` each half has `width` channels, computed from the whole input with the stride, so
+    that the output has twice as many. Without one the second half is passed on and becomes the
+    output's first half, which the next block convolves: halves are swapped where ShuffleNetV2
+    shuffles channels, which would be a GATHER.
 
     Source: arXiv 1807.11164.
     """
