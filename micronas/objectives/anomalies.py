@@ -1,5 +1,4 @@
-"""Find anomalies by a network that tells classes of what is normal apart: the less certain, the
-more anomalous."""
+"""Find anomalies by a classifier of normal classes: the less certain, the more anomalous."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from micronas.splits import Detection
 
 @dataclass(frozen=True)
 class Anomalies(Classes):
-    """Cross-entropy of a pretext; AUC and pAUC of clips where there are some to find."""
+    """Cross-entropy of a pretext; AUC and pAUC of clips where the data has anomalies."""
 
     name: ClassVar[str] = "anomalies"
 
@@ -56,8 +55,7 @@ class Anomalies(Classes):
         }
 
     def figures(self, judged: Judged) -> dict[str, Any]:
-        """Return ``confusion``, and ``machines``, the ROC curve of each and the scores of its
-        clips."""
+        """Return ``confusion``, and ``machines``: the ROC curve and clip scores of each."""
         if judged.detection is None or judged.windows is None:
             return super().figures(judged)
         detection = judged.detection

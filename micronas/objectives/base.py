@@ -1,4 +1,4 @@
-"""What every objective has: a loss, measures, a ranking of trials, and a decision on the device."""
+"""The protocol of objectives: loss, measures, ranking of trials, and decision on the device."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,24 +16,23 @@ from micronas.objectives.intervals import mean_interval
 from micronas.splits import Detection, Sliding, Split
 
 Decides = Literal["best", "each", "value"]
-"""What a device tells of its outputs: the label that leads, each label over its threshold, or a
-value."""
+"""Answer of the device: the leading label, each label over its threshold, or a value."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of how good outputs are."""
+    """A measure of outputs."""
 
     name: str
-    """As tables have it."""
+    """Name in tables."""
     values: Callable[[Tensor, Tensor], Tensor]
-    """Of outputs [N, outputs] and targets: float64 [N], whose mean is the measure. How they scatter
-    says what chance does to it: they are its influences (infinitesimal jackknife) where the measure
-    is no plain mean."""
+    """Function of outputs [N, outputs] and targets that returns float64 [N], whose mean is the
+    measure and whose scatter gives its error. Where the measure is no plain mean, they are its
+    influences (infinitesimal jackknife)."""
     unit: str = "share"
-    """``share`` is shown as per cent; empty for a plain number; else the unit of a value."""
+    """``share``, shown in per cent; empty for a plain number; else the unit of a value."""
     larger: bool = True
-    """Whether more is better; the most is then 1."""
+    """More is better; the maximum is then 1."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         return self.values(outputs, targets).mean().item()
@@ -41,23 +40,23 @@ class Measure:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial training gave."""
+    """Result of a trial training."""
 
     loss: float
-    """What trials are ranked by; less is better."""
+    """Number that ranks trials; less is better."""
     score: float
-    """The measure that is shown beside it."""
+    """Measure shown beside it."""
     values: str | list[float]
-    """Of each example what its score is a mean of, more is better; ``1`` and ``0`` as a text."""
+    """Terms of the score's mean, one per example, more is better; ``1`` and ``0`` as a text."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How good outputs are."""
+    """Loss and measures of outputs."""
 
     loss: float
     measures: Mapping[str, float]
-    """By their keys, as `Objective.measures` has them; each is an attribute too."""
+    """Measures by the keys of `Objective.measures`; each is an attribute, too."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "measures" or name not in self.measures:
@@ -66,49 +65,50 @@ class Scores:
 
 
 class Score(TypedDict, total=False):
-    """A measure of a finished network, as metrics.json says it to tables and reports."""
+    """A measure of a finished network in metrics.json, for tables and reports."""
 
     name: str
     unit: str
     larger: bool
     float: float | None
-    """Of the float network; None where it was not measured."""
+    """Value of the float network; None where it was not measured."""
     int8: float
     interval: list[float] | None
-    """Of the int8 network's, 95 %."""
+    """95 % interval of the int8 network's value."""
     on: str
-    """What it was measured on."""
+    """Data it was measured on, in words."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Outputs of the float network, and of the int8 network as the device computes them."""
+    """Outputs of the float network, and those of the int8 network on the device."""
 
     real: Tensor
     """float32 [N, outputs]."""
     codes: npt.NDArray[np.int8]
-    """[N, outputs]."""
+    """int8 [N, outputs]."""
     scale: float = 1.0
     zero_point: int = 0
 
     @property
     def int8(self) -> Tensor:
-        """What codes stand for, float64 [N, outputs]."""
+        """Values of the codes, float64 [N, outputs]."""
         return torch.from_numpy(self.scale * (self.codes.astype(np.float64) - self.zero_point))
 
     @property
     def logits(self) -> Floats:
-        """The same but for a constant: a softmax does not see the zero point."""
+        """Values of the codes up to the zero point, which a softmax cancels, float64 [N,
+        outputs]."""
         return self.codes.astype(np.float64) * self.scale
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Examples that judge a network, and what it answers."""
+    """Examples that evaluate a network, and its answers."""
 
     split: Split
     names: tuple[str, ...]
-    """Of the outputs."""
+    """Names of the outputs."""
     part: str
     """``test``, or ``validation`` where there is no test part."""
     answers: Answers
@@ -119,11 +119,11 @@ class Judged:
     seconds: float | None = None
     detection: Detection | None = None
     windows: Answers | None = None
-    """To `detection.split`."""
+    """Answers to `detection.split`."""
 
     @property
     def on(self) -> str:
-        """What was judged, in words."""
+        """Evaluated examples, in words."""
         count = f"{len(self.split.labels):,}"
         many = f"all {count} sliding windows" if self.sliding else count
         return f"{many} of {self.part}" + (
@@ -132,86 +132,86 @@ class Judged:
 
 
 class Objective(ABC):
-    """What the outputs of a network stand for, and how good they are.
+    """Meaning and quality of a network's outputs.
 
-    A frozen dataclass whose fields JSON can hold, so that a run on arrays is repeated from its
-    folder; `micronas.objectives.registry` names them all.
+    An objective is a frozen dataclass with fields that JSON can hold, so that a run on arrays can
+    be repeated from its folder; `micronas.objectives.registry` lists them all.
     """
 
     name: ClassVar[str]
     decides: ClassVar[Decides]
     rank_by: str
-    """What trials are ranked by: ``loss``, or the key of a measure."""
+    """Ranking of trials: ``loss``, or the key of a measure."""
 
     @property
     @abstractmethod
     def measures(self) -> Mapping[str, Measure]:
-        """Measures by their key in metrics.json (``float_KEY`` and ``int8_KEY``), first the one
-        that networks are known by."""
+        """Measures by their key in metrics.json (``float_KEY`` and ``int8_KEY``), the main one
+        first."""
 
     @abstractmethod
     def check(self, targets: Tensor, outputs: int | None = None) -> Tensor:
-        """Return targets as the loss takes them, or raise DataError.
+        """Return targets in the form that `loss` takes, or raise DataError.
 
         Parameters
         ----------
         outputs
-            How many a network has, or the data set's names are.
+            Number of outputs of the network, or of names of the data set.
         """
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-        """Return the mean loss of a batch, which training descends.
+        """Return the mean loss of a batch, which training minimises.
 
         Parameters
         ----------
         smoothing
-            The recipe's ``label_smoothing``, for objectives that have labels to smooth.
+            ``label_smoothing`` of the recipe, for objectives with labels.
         """
 
     @abstractmethod
     def chance(self, outputs: int) -> float:
-        """Return the loss of a network of so many outputs that has learnt nothing yet."""
+        """Return the loss of an untrained network with `outputs` outputs."""
 
     @abstractmethod
     def decision(
         self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object
     ) -> dict[str, Any]:
-        """Choose on validation data what the device decides by, as metrics.json keeps it.
+        """Choose the device's decision rule on validation data, as stored in metrics.json.
 
         Parameters
         ----------
         codes
             Outputs of the int8 network [N, outputs].
         features
-            What the input is, as the model file says it.
+            Kind of the input, as stored in the model file.
         """
 
     def fitted(self, targets: Tensor, names: Sequence[str]) -> "Objective":
-        """Return the objective with what it takes from training targets, where that is open.
+        """Return the objective with open fields filled in from training targets.
 
         Raises
         ------
         DataError
-            If they cannot teach what outputs of these names are to tell.
+            If the targets cannot train outputs of these names.
         """
         return self
 
     def comparable(self, outputs: Tensor, targets: Tensor, *, sharpest: float = 0.25) -> Tensor:
-        """Return a loss by which networks that were trained differently long are compared."""
+        """Return a loss that is comparable between networks trained for different times."""
         return self.loss(outputs, targets)
 
     def order(self, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the examples of an epoch, in the order in which training sees them, int64 [N]."""
+        """Return the examples of an epoch in training order, int64 [N]."""
         return torch.randperm(len(targets), generator=generator)
 
     def ranked_by(self, rank_by: str | None) -> "Objective":
-        """Return the objective with another ranking of trials; None for its own.
+        """Return the objective with another ranking of trials; None keeps its own.
 
         Raises
         ------
         ConfigError
-            If it has no such measure.
+            If there is no such measure.
         """
         if rank_by is None or rank_by == self.rank_by:
             return self
@@ -224,11 +224,11 @@ class Objective(ABC):
         return replace(self, rank_by=rank_by)  # type: ignore[type-var]
 
     def counted(self, targets: Tensor, names: Sequence[str]) -> dict[str, int]:
-        """Return how many examples there are, by what tells them apart."""
+        """Return the number of examples by class, label or other distinction."""
         return {"examples": len(targets)}
 
     def balanced(self, balance: str) -> "Objective":
-        """Return the objective with classes that count alike; ConfigError where it has none."""
+        """Return the objective with balanced classes; ConfigError where it has no classes."""
         raise ConfigError(
             f"classes alone can be balanced, but the data's objective is {self.name}; leave out "
             f"data.balance={balance}"
@@ -236,7 +236,8 @@ class Objective(ABC):
 
     @property
     def shown_key(self) -> str:
-        """Key of the measure of trials, which ranks them where the loss does not."""
+        """Key of the measure shown for trials: the ranking one, or the first where the loss
+        ranks."""
         return next(iter(self.measures)) if self.rank_by == "loss" else self.rank_by
 
     @property
@@ -244,19 +245,19 @@ class Objective(ABC):
         return self.measures[self.shown_key]
 
     def scores(self, outputs: Tensor, targets: Tensor) -> Scores:
-        """Judge outputs float [N, outputs].
+        """Evaluate outputs float [N, outputs].
 
         Raises
         ------
         DataError
-            If targets are none of this objective.
+            If targets do not suit this objective.
         """
         targets = self.check(targets, outputs.shape[1])
         measures = {key: measure(outputs, targets) for key, measure in self.measures.items()}
         return Scores(self.loss(outputs, targets).item(), measures)
 
     def trial(self, outputs: Tensor, targets: Tensor) -> Trial:
-        """Judge a trial training on examples that it has not seen."""
+        """Evaluate a trial training on examples that it was not trained on."""
         measure = self.shown
         values = measure.values(outputs, targets)
         score = values.mean().item()
@@ -268,7 +269,7 @@ class Objective(ABC):
         return Trial(loss, score, "".join(str(int(each)) for each in kept) if is_share else kept)
 
     def described(self) -> dict[str, Any]:
-        """Return what a model file must say of its outputs, beside their names; {} for nothing."""
+        """Return the model file's metadata on outputs, beside their names; {} for none."""
         return {}
 
     def metrics(self, judged: Judged) -> dict[str, Any]:
@@ -287,7 +288,7 @@ class Objective(ABC):
         return {**found, "scores": scores}
 
     def scored(self, measure: Measure, judged: Judged) -> Score:
-        """Measure both networks; the interval is for examples of other groups."""
+        """Measure both networks; the interval holds for examples of other groups."""
         targets = judged.split.labels
         values = measure.values(judged.answers.int8, targets).numpy()
         interval = mean_interval(values, judged.split.groups.numpy())
@@ -302,5 +303,5 @@ class Objective(ABC):
         }
 
     def figures(self, judged: Judged) -> dict[str, Any]:
-        """Return what a report draws of the answers."""
+        """Return data on the answers for a report to draw."""
         return {}

@@ -1,4 +1,4 @@
-"""Tell classes apart: one of several holds for each example."""
+"""Classification: one of several classes holds for each example."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,16 @@ from micronas.objectives.mistakes import mistakes, thresholds
 
 Balance = Literal["none", "weights", "sampling"]
 _UNEVEN = 2.0
-"""How many times as frequent as the rarest class the most frequent may be before accuracy alone
-says little."""
+"""Largest ratio of the most frequent class to the rarest at which accuracy alone is reported."""
 _TEMPERATURES = torch.tensor([2 ** (step / 8) for step in range(-16, 17)])
 
 
 @dataclass(frozen=True)
 class ClassScores(Scores):
-    """How well a network classifies."""
+    """Loss and measures of a classifier."""
 
     per_class: tuple[float, ...]
-    """Accuracy on the examples of each class; nan for a class without any."""
+    """Accuracy on the examples of each class; nan for a class without examples."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,8 @@ class Classes(Objective):
     Parameters
     ----------
     balance
-        ``weights`` counts an example of a class the more the rarer the class is among those in
-        training, so that all classes count alike; ``sampling`` shows examples of rare classes more
-        often instead; ``none`` takes them as they come.
+        ``weights``: weigh the loss of an example by the inverse frequency of its class in training;
+        ``sampling``: draw examples of rare classes more often instead; ``none``: neither.
     counts
         Training examples of each class, for ``weights``; `DataSet` fills them in.
     """
@@ -63,7 +61,7 @@ class Classes(Objective):
 
     @property
     def accuracy_name(self) -> str:
-        """What the share of classes that are told right is called."""
+        """Name of the share of right answers."""
         return "accuracy"
 
     def check(self, targets: Tensor, outputs: int | None = None) -> Tensor:
@@ -122,7 +120,7 @@ class Classes(Objective):
         interval = [*wilson(float(right.mean()), apart)]
         accuracy, *others = found["scores"]
         accuracy["interval"] = interval
-        # where classes are even, these say the same
+        # for even classes the other measures say the same
         counts = torch.bincount(labels, minlength=len(judged.names))
         scores = [accuracy, *(others if counts.max() > _UNEVEN * counts[counts > 0].min() else [])]
         found |= {
@@ -154,8 +152,8 @@ class Classes(Objective):
         return {**found, "scores": scores}
 
     def figures(self, judged: Judged) -> dict[str, Any]:
-        """Return ``confusion``, number of examples by their class (row) and the answer (column);
-        ``mistakes`` and ``thresholds``, see `micronas.objectives.mistakes`."""
+        """Return ``confusion``, number of examples by class (row) and answer (column); ``mistakes``
+        and ``thresholds``, see `micronas.objectives.mistakes`."""
         return confusion(judged) | {
             "mistakes": mistakes(judged.split, softmax(judged.answers.logits)),
             "thresholds": thresholds(
@@ -172,7 +170,7 @@ CLASSES = Classes()
 
 
 def class_numbers(labels: Tensor, *, classes: int | None = None) -> Tensor:
-    """Return labels as int64 [N], or refuse what does not number classes.
+    """Return labels as int64 [N], or refuse labels that are no class numbers.
 
     Parameters
     ----------
@@ -215,11 +213,11 @@ def class_numbers(labels: Tensor, *, classes: int | None = None) -> Tensor:
 def temperature_scaled_loss(
     logits: Tensor, labels: Tensor, *, sharpest: float = 0.25
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy at the best temperature, `sharpest` to 4, and that temperature.
+    """Return the cross-entropy at the best temperature, `sharpest` to 4, and that temperature.
 
     Networks differ in the size of their logits, most after few epochs and with smoothed labels, and
-    raw cross-entropy prefers a wide last layer whatever its accuracy. Gradients take the
-    temperature as given.
+    raw cross-entropy prefers a wide last layer whatever its accuracy. Gradients treat the
+    temperature as a constant.
     """
     fixed = logits.detach()
     temperatures = _TEMPERATURES[_TEMPERATURES.ge(sharpest)].to(logits.device)
@@ -236,7 +234,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def confusion(judged: Judged) -> dict[str, Any]:
-    """Return ``confusion``, number of examples by their class (row) and the answer (column)."""
+    """Return ``confusion``, number of examples by class (row) and answer (column)."""
     labels, count = judged.split.labels.numpy(), len(judged.names)
     pairs = labels * count + judged.answers.codes.argmax(1)
     return {"confusion": np.bincount(pairs, minlength=count**2).reshape(count, count).tolist()}
@@ -252,7 +250,7 @@ def _recall(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 def _balanced(logits: Tensor, labels: Tensor) -> Tensor:
-    """Influences of the mean over classes of their recall: of those that have an example."""
+    """Return the influences of the mean recall over the classes that have an example."""
     counts = torch.bincount(labels, minlength=logits.shape[1])
     right, present = _right(logits, labels), int((counts > 0).sum())
     recall = torch.tensor(_recall(logits, labels), dtype=torch.float64)
@@ -261,17 +259,19 @@ def _balanced(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _f1(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return F1 of each class, and of each example and class what it adds to twice the true
-    positives, and to those with all false answers."""
-    told = F.one_hot(logits.argmax(1), logits.shape[1]).double()
+    """Return F1 of each class, and its numerator's and denominator's terms [N, classes].
+
+    The numerator is twice the true positives; the denominator adds all wrong answers to it.
+    """
+    given = F.one_hot(logits.argmax(1), logits.shape[1]).double()
     true = F.one_hot(labels, logits.shape[1]).double()
-    hits, all_ = 2 * told * true, told + true
+    hits, all_ = 2 * given * true, given + true
     total = all_.sum(0)
     return torch.where(total > 0, hits.sum(0) / total.clamp(min=1), 0.0), hits, all_
 
 
 def _macro_f1(logits: Tensor, labels: Tensor) -> Tensor:
-    """Influences of the mean over classes of F1: of those that have an example or an answer."""
+    """Return the influences of the mean F1 over the classes that have an example or an answer."""
     f1, hits, all_ = _f1(logits, labels)
     total = all_.sum(0)
     some = total > 0

@@ -1,4 +1,4 @@
-"""Anomaly scores of clips, and how well they separate the anomalous ones."""
+"""Anomaly scores of clips, and their separation of anomalous ones (AUC)."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _HALVINGS = 50
 
 
 class _MachineScores(TypedDict):
-    """Area under the curve of one machine's clips, 0 to 1; chance is 0.5."""
+    """Areas under the ROC curve of one machine's clips, 0 to 1; chance is 0.5."""
 
     auc: float
     auc_interval: tuple[float, float]
@@ -27,19 +27,19 @@ class _MachineScores(TypedDict):
 
 
 class _DetectionScores(_MachineScores):
-    """The same, averaged over machines, and for each."""
+    """Means over machines, and the scores of each."""
 
     per_machine: dict[str, _MachineScores]
 
 
 def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -> Floats:
-    """Anomaly score of each clip: minus the softmax of its own machine, averaged over its windows.
+    """Return each clip's anomaly score: minus its own machine's softmax, averaged over windows.
 
     Parameters
     ----------
     probabilities
-        [windows, classes], the softmax of the outputs. Pass float64: where float32 rounds to one,
-        clips cannot be told apart.
+        [windows, classes], the softmax of the outputs. Pass float64: float32 rounds to one, which
+        makes clips equal.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -
 
 
 def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _DetectionScores:
-    """Area under the ROC curve of each machine's clips, and the means over the machines.
+    """Return the area under the ROC curve of each machine's clips, and the means over machines.
 
-    Scores of different machines are never compared, since each has a threshold of its own.
+    Scores of different machines are not compared, since each has a threshold of its own.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _
 
 
 def roc(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """False and true positive rates at each threshold, from (0, 0) to (1, 1).
+    """Return false and true positive rates at each threshold, from (0, 0) to (1, 1).
 
     Equal scores share a threshold, so that their order does not matter.
 
@@ -116,16 +116,16 @@ def roc(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Float
 
 
 def area(false: Floats, true: Floats) -> float:
-    """Area under the curve: the chance that an anomalous clip scores above a normal one."""
+    """Return the area under the curve: the chance that an anomalous clip scores above a normal."""
     return float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
 
 
 def auc_interval(auc: float, anomalous: int, normal: int) -> tuple[float, float]:
-    """Return the 95 % interval of an AUC of so many anomalous and normal clips.
+    """Return the 95 % interval of an AUC, by the numbers of anomalous and normal clips.
 
     Hanley and McNeil's variance with both numbers of clips at their mean, taken at the end of the
-    interval and not at the AUC, so that a perfect one has an interval too. Clips of one recording
-    or day are alike, so that the true interval is wider.
+    interval and not at the AUC, so that a perfect AUC has an interval, too. Clips of one recording
+    or day are correlated, so that the true interval is wider.
 
     References
     ----------
@@ -150,7 +150,7 @@ def auc_interval(auc: float, anomalous: int, normal: int) -> tuple[float, float]
 
 
 def _mean_interval(machines: Sequence[_MachineScores]) -> tuple[float, float]:
-    """Interval of the mean over machines, whose errors are independent (MOVER).
+    """Return the interval of the mean over machines with independent errors (MOVER).
 
     Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures",
     Statistics in Medicine, 2008.
@@ -164,10 +164,10 @@ def _mean_interval(machines: Sequence[_MachineScores]) -> tuple[float, float]:
 
 
 def partial_area(false: Floats, true: Floats, *, limit: float = _MAX_FALSE_POSITIVE_RATE) -> float:
-    """Area left of a false positive rate, scaled so that chance is 0.5 and perfection 1.
+    """Return the area below a false positive rate, scaled so that chance is 0.5 and perfection 1.
 
-    That is ``(1 + (area - limit^2 / 2) / (limit - limit^2 / 2)) / 2`` (McClish 1989), which is
-    what scikit-learn's ``roc_auc_score(max_fpr=limit)`` returns and DCASE reports as pAUC.
+    It is ``(1 + (area - limit^2 / 2) / (limit - limit^2 / 2)) / 2`` (McClish 1989), the value of
+    scikit-learn's ``roc_auc_score(max_fpr=limit)``, which DCASE reports as pAUC.
     """
     inside = int(np.searchsorted(false, limit, side="right"))
     height = np.interp(limit, false, true)

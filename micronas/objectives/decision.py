@@ -1,4 +1,4 @@
-"""Choose by validation data when a device believes a label."""
+"""Choose on validation data the margin at which a device accepts a label."""
 
 from typing import Any
 
@@ -6,35 +6,36 @@ import numpy as np
 import numpy.typing as npt
 
 _RIGHT = 0.95
-"""Share of believed labels that should be right."""
+"""Wanted share of right ones among accepted labels."""
 _SMOOTHED = ("mfcc", "log-mel")
-"""Inputs that come as streams of overlapping windows."""
+"""Kinds of input that are streams of overlapping windows."""
 _SMOOTHING = 3
-"""Inferences that are averaged there: over six tenths of a second of speech."""
+"""Number of inferences averaged in streams: over six tenths of a second of speech."""
 
 
 def decision(
     codes: npt.NDArray[np.int8], labels: npt.NDArray[np.int64], *, features: object
 ) -> dict[str, Any]:
-    """Return how far the best label has to be ahead of the next to be believed.
+    """Return the lead over the second best at which the best label is accepted.
 
-    That margin is the smallest by which 95 % of the believed labels are right; where there is none,
-    the one by which most are. It is the threshold of every label.
+    It is the smallest margin at which 95 % of the accepted labels are right, or else the margin
+    with the largest share. All labels have it as their threshold.
 
     Parameters
     ----------
     codes
-        Outputs of the network on the validation part, [N, classes].
+        Outputs of the network on the validation part [N, classes].
     labels
-        [N].
+        Class numbers [N].
     features
-        What the input is, as the model file says it.
+        Kind of the input, as stored in the model file.
 
     Returns
     -------
     dict
-        ``thresholds`` and ``smoothing`` of `micronas.streaming.events.Detector`, and of the
-        validation part the shares that are ``believed`` and, of these, ``right``.
+        ``thresholds`` and ``smoothing`` of `micronas.streaming.events.Detector`; ``believed``, the
+        share of the validation part that is accepted, and ``right``, the share of right ones among
+        these.
     """
     smoothing = _SMOOTHING if features in _SMOOTHED else 1
     ordered = np.sort(codes.astype(np.int64), axis=1)[:, -2:]
@@ -46,7 +47,7 @@ def decision(
     shares = [float(right[ahead >= margin].mean()) for margin in margins]
     enough = [index for index, share in enumerate(shares) if share >= _RIGHT]
     chosen = enough[0] if enough else int(np.argmax(shares))
-    # nothing is gained by a margin below the first that anything reaches
+    # the first margin accepts the same examples as 1
     margin = 1 if chosen == 0 else int(margins[chosen])
     return {
         "thresholds": [margin] * codes.shape[1],

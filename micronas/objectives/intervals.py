@@ -7,17 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 NORMAL = 1.959964
-"""Half width of a 95 % interval in standard errors that are known."""
+"""Half width of a 95 % interval in known standard errors."""
 LEAST_FREEDOM = 2 - 1e-9
-"""Degrees of freedom below which no interval is given: the two of three groups of one size, less
-what rounding may take."""
+"""Least degrees of freedom for an interval: two, those of three groups of one size, less
+rounding."""
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a share of `count` independent examples.
 
     Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
-    1927. Examples of one speaker or device are alike, so the true interval is wider.
+    1927. Examples of one speaker or device are correlated, so the true interval is wider.
     """
     scale = 1 + NORMAL**2 / count
     middle = (share + NORMAL**2 / (2 * count)) / scale
@@ -30,20 +30,22 @@ def mean_interval(
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of a mean, for examples of other groups (machines, recordings).
 
-    Examples of a group are alike, so that groups are what is drawn. A large group pulls the mean
-    after it: each square is divided by what is left to the others (MacKinnon and White 1985, HC2),
-    and degrees of freedom are those of as many groups of one size as weigh the same (Kish 1965).
+    Examples of a group are correlated, so that the group is the sampling unit. A large group pulls
+    the mean towards itself: each square is divided by the share of the other groups (MacKinnon and
+    White 1985, HC2). Degrees of freedom are those of the effective number of groups of equal size
+    (Kish 1965).
 
     Parameters
     ----------
     values
-        [N].
+        Values [N].
     groups
-        [N].
+        Group of each value [N].
 
     Returns
     -------
-    None where the groups weigh less than three of one size.
+    tuple or None
+        Ends of the interval; None below an effective number of three groups.
     """
     mean = float(values.mean())
     off: dict[int, float] = defaultdict(float)
@@ -60,9 +62,10 @@ def mean_interval(
 
 
 def student(freedom: float) -> float:
-    """Half width of a 95 % interval in standard errors that are estimated (Student's t).
+    """Return the half width of a 95 % interval in estimated standard errors (Student's t).
 
-    Right within 3 % from 2 degrees of freedom, within 1 % from 3 (Abramowitz and Stegun, 26.7.5).
+    The error is below 3 % from 2 degrees of freedom, below 1 % from 3 (Abramowitz and Stegun,
+    26.7.5).
     """
     z = NORMAL
     terms = (

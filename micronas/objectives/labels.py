@@ -1,4 +1,4 @@
-"""Tell which of several labels hold, any number of them at once."""
+"""Multi-label classification: any number of labels hold at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from micronas.objectives.intervals import mean_interval
 class Labels(Objective):
     """Binary cross-entropy of each label; mean average precision and F1.
 
-    Trials are ranked by mean average precision: it needs no thresholds, which are chosen when
-    training is over, and F1 at any others would judge how well outputs are calibrated.
+    Mean average precision ranks trials: it needs no thresholds, which are chosen after training; F1
+    at other thresholds would measure calibration.
     """
 
     name: ClassVar[str] = "labels"
@@ -73,7 +73,7 @@ class Labels(Objective):
     def decision(
         self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object
     ) -> dict[str, Any]:
-        """Return ``thresholds``: of each label the least code that tells it, by the best F1."""
+        """Return ``thresholds``: the least code of each label that accepts it, by the best F1."""
         held = targets.numpy() > 0
         columns = zip(codes.T.astype(np.int64), held.T, strict=True)
         return {"kind": self.decides, "thresholds": [_threshold(*each) for each in columns]}
@@ -84,13 +84,13 @@ class Labels(Objective):
     def metrics(self, judged: Judged) -> dict[str, Any]:
         found = super().metrics(judged)
         targets, names = judged.split.labels, judged.names
-        told = self._told(judged)
-        # the float network is judged at the same thresholds, as real numbers
+        accepted = self._accepted(judged)
+        # the same thresholds as real numbers for the float network
         edges = torch.tensor(judged.decision["thresholds"], dtype=torch.float64) - 0.5
         real = judged.answers.real.double() > judged.answers.scale * (
             edges - judged.answers.zero_point
         )
-        values = macro_f1(told, targets).numpy()
+        values = macro_f1(accepted, targets).numpy()
         interval = mean_interval(values, judged.split.groups.numpy())
         f1: Score = {
             "name": "macro F1",
@@ -110,49 +110,49 @@ class Labels(Objective):
             "int8_macro_f1": f1["int8"],
             "int8_macro_f1_interval": f1["interval"],
             "int8_average_precision_per_label": per_label,
-            "int8_f1_per_label": dict(zip(names, _f1(told, targets)[0].tolist(), strict=True)),
+            "int8_f1_per_label": dict(zip(names, _f1(accepted, targets)[0].tolist(), strict=True)),
             "scores": [found["scores"][0], f1],
         }
 
     def figures(self, judged: Judged) -> dict[str, Any]:
-        """Return ``labels``: of each its ``name``, how many examples have it, and of these answers
-        how many are right, missed and false."""
-        told, held = self._told(judged), judged.split.labels > 0
+        """Return ``labels``: ``name``, number of ``examples``, and of answers ``right``, ``missed``
+        and ``false``, of each."""
+        accepted, held = self._accepted(judged), judged.split.labels > 0
         return {
             "labels": [
                 {
                     "name": name,
                     "examples": int(held[:, place].sum()),
-                    "right": int((told & held)[:, place].sum()),
-                    "missed": int((~told & held)[:, place].sum()),
-                    "false": int((told & ~held)[:, place].sum()),
+                    "right": int((accepted & held)[:, place].sum()),
+                    "missed": int((~accepted & held)[:, place].sum()),
+                    "false": int((accepted & ~held)[:, place].sum()),
                 }
                 for place, name in enumerate(judged.names)
             ]
         }
 
-    def _told(self, judged: Judged) -> Tensor:
+    def _accepted(self, judged: Judged) -> Tensor:
         thresholds = np.array(judged.decision["thresholds"])
         return torch.from_numpy(judged.answers.codes.astype(np.int64) >= thresholds)
 
 
 def average_precision(scores: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-    """Return the average precision of one label, and what each example adds to it.
+    """Return the average precision of one label, and the influence of each example.
 
     Precision is averaged over the examples that have the label, at the score of each; equal scores
-    share a threshold. As in scikit-learn's ``average_precision_score``.
+    share a threshold, as in scikit-learn's ``average_precision_score``.
 
     Parameters
     ----------
     scores
-        [N], more is surer.
+        Scores [N], more is surer.
     targets
-        0 or 1 [N].
+        Targets, 0 or 1 [N].
 
     Returns
     -------
     float and Tensor
-        nan without an example that has the label; influences float64 [N], of which the mean is 0.
+        nan without an example that has the label; influences float64 [N] with mean 0.
     """
     scores, held = scores.double(), targets.double()
     total = held.sum()
@@ -163,20 +163,20 @@ def average_precision(scores: Tensor, targets: Tensor) -> tuple[float, Tensor]:
         torch.zeros(len(levels), dtype=torch.float64).index_add_(0, place, each)
         for each in (torch.ones_like(held), held)
     )
-    # from the highest score down: told so far, and right so far
-    told, right = (each.flip(0).cumsum(0).flip(0) for each in (at, right_at))
-    precision = right / told
+    # from the highest score down: accepted so far, and right so far
+    accepted, right = (each.flip(0).cumsum(0).flip(0) for each in (at, right_at))
+    precision = right / accepted
     average = (right_at * precision).sum() / total
-    # an example moves the precision at its own score and at each below
-    gained = (right_at / told).cumsum(0)
-    lost = (right_at * precision / told).cumsum(0)
+    # an example moves the precision at its own score and at each lower one
+    gained = (right_at / accepted).cumsum(0)
+    lost = (right_at * precision / accepted).cumsum(0)
     own = held * (precision[place] - average)
     return float(average), len(scores) * (own + held * gained[place] - lost[place]) / total
 
 
-def macro_f1(told: Tensor, targets: Tensor) -> Tensor:
-    """Influences [N] of the mean over labels of F1: of those that hold or are told once."""
-    f1, hits, all_ = _f1(told, targets)
+def macro_f1(accepted: Tensor, targets: Tensor) -> Tensor:
+    """Return the influences [N] of the mean F1 over the labels that hold or are accepted once."""
+    f1, hits, all_ = _f1(accepted, targets)
     total = all_.sum(0)
     some = total > 0
     off = (hits - f1 * all_)[:, some] / total[some]
@@ -184,21 +184,23 @@ def macro_f1(told: Tensor, targets: Tensor) -> Tensor:
 
 
 def _likely_f1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """F1 where labels are told that are likelier than not."""
+    """Return the influences of macro F1 with labels accepted above a probability of 0.5."""
     return macro_f1(outputs > 0, targets)
 
 
-def _f1(told: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return F1 of each label, and of each example and label what it adds to twice the right
-    answers, and to labels held and told."""
-    given, held = told.double(), targets.double()
+def _f1(accepted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return F1 of each label, and its numerator's and denominator's terms [N, labels].
+
+    The numerator is twice the right answers; the denominator counts labels held and accepted.
+    """
+    given, held = accepted.double(), targets.double()
     hits, all_ = 2 * given * held, given + held
     total = all_.sum(0)
     return torch.where(total > 0, hits.sum(0) / total.clamp(min=1), 0.0), hits, all_
 
 
 def _mean_average_precision(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Influences of the mean over labels that an example has."""
+    """Return the influences of the mean average precision over the labels that have an example."""
     found = [average_precision(*each) for each in zip(outputs.T, targets.T, strict=True)]
     known = [(value, influence) for value, influence in found if value == value]
     if not known:
@@ -208,10 +210,10 @@ def _mean_average_precision(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _threshold(codes: npt.NDArray[np.int64], held: npt.NDArray[np.bool_]) -> int:
-    """Return the code from which on a label is told, by the best F1; the middle of such codes."""
+    """Return the least code that accepts a label, by the best F1; the middle of equally good."""
     levels = np.arange(-128, 129)
     right = (held.sum() - np.searchsorted(np.sort(codes[held]), levels)).astype(float)
-    told = len(codes) - np.searchsorted(np.sort(codes), levels)
-    f1 = 2 * right / np.maximum(told + held.sum(), 1)
+    accepted = len(codes) - np.searchsorted(np.sort(codes), levels)
+    f1 = 2 * right / np.maximum(accepted + held.sum(), 1)
     best = np.flatnonzero(f1 == f1.max())
     return int(levels[best[len(best) // 2]])

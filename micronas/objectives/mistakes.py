@@ -13,7 +13,7 @@ from micronas.splits import Split
 
 _SHOWN = 12
 _LONGEST = 256
-"""Samples of a series that are drawn, and sides of a picture."""
+"""Most samples of a drawn series, and longest side of a picture."""
 _CHANNELS = 6
 _HEARD_HZ = 8_000
 _MU = 255
@@ -32,10 +32,9 @@ def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``label`` and ``answer``, as places of classes; ``certainty``; ``kind``: ``series`` with
-        ``values`` [channels][samples], or ``picture`` with ``rows`` [height][width] of 0 to 255, or
-        of three such where it has colours; ``sound``, where the split has waveforms: G.711 mu-law
-        of 8 kHz in base64.
+        ``label`` and ``answer``, class numbers; ``certainty``; ``kind``: ``series`` with ``values``
+        [channels][samples], or ``picture`` with ``rows`` [1 or 3 colours][height][width] of 0 to
+        255; ``sound``, where the split has waveforms: mu-law at 8 kHz, in base64, see `mu_law`.
     """
     labels = split.labels.numpy()
     given = answers.argmax(1)
@@ -66,9 +65,9 @@ def thresholds(
     ignored: Collection[str],
     seconds: float | None = None,
 ) -> dict[str, Any] | None:
-    """Return misses against false accepts as the threshold of acceptance moves.
+    """Return misses and false accepts over the threshold of acceptance.
 
-    An example is accepted where the largest probability of a class that counts reaches the
+    An example is accepted where the largest probability of a class not in `ignored` reaches the
     threshold. A miss is an example of such a class that is not accepted as its own.
 
     Returns
@@ -76,7 +75,7 @@ def thresholds(
     dict or None
         ``ignored``, names of classes that must not be accepted; ``seconds`` of an example, or None;
         ``points`` of ``threshold``, ``misses`` and ``false_accepts``, shares of 0 to 1. None where
-        every class counts.
+        all examples, or none, are of ignored classes.
     """
     outside_of = [place for place, name in enumerate(names) if name in ignored]
     labels = split.labels.numpy()
@@ -102,7 +101,7 @@ def thresholds(
 
 
 def _drawn(values: npt.NDArray[np.float32]) -> Mapping[str, Any]:
-    """Describe an input [channels, height, width]: a series where it is one sample wide."""
+    """Describe an input [channels, height, width]: a series where its width is 1."""
     if values.shape[2] == 1:
         step = -(-values.shape[1] // _LONGEST)
         kept = values[:_CHANNELS, ::step, 0]
@@ -116,7 +115,7 @@ def _drawn(values: npt.NDArray[np.float32]) -> Mapping[str, Any]:
 
 
 def _sounds(split: Split, index: npt.NDArray[np.int64]) -> list[str]:
-    """Return what was heard, where the split knows it."""
+    """Return the examples' sounds; [] where the split has no waveforms."""
     hear = getattr(split, "waveforms", None)
     if hear is None:
         return []
@@ -125,7 +124,7 @@ def _sounds(split: Split, index: npt.NDArray[np.int64]) -> list[str]:
 
 
 def mu_law(waveform: npt.NDArray[np.floating]) -> str:
-    """Return a waveform of 16 kHz in [-1, 1] as a page plays it: mu-law of 8 kHz in base64."""
+    """Return a waveform at 16 kHz in [-1, 1] as mu-law at 8 kHz, in base64, for a page to play."""
     heard = waveform[: len(waveform) // 2 * 2].reshape(-1, _RATE // _HEARD_HZ).mean(1)
     codes = np.sign(heard) * np.log1p(_MU * np.abs(heard)) / np.log1p(_MU)
     return base64.b64encode(np.round(127.5 + 127.5 * codes).astype(np.uint8).tobytes()).decode()

@@ -1,4 +1,4 @@
-"""The objectives there are, by name."""
+"""Objectives by name."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,17 +17,17 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def to_plain(objective: Objective) -> dict[str, Any]:
-    """Return an objective as JSON can hold it."""
+    """Return an objective as JSON values."""
     return {"name": objective.name, **asdict(objective)}  # type: ignore[call-overload]
 
 
 def from_plain(values: Mapping[str, Any]) -> Objective:
-    """Return the objective that `to_plain` wrote down.
+    """Return the objective of `to_plain`'s values.
 
     Raises
     ------
     DataError
-        If there is none of that name.
+        If no objective has that name.
     """
     name = values["name"]
     if name not in OBJECTIVES:

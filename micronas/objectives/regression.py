@@ -1,4 +1,4 @@
-"""Tell a value in its unit."""
+"""Regression: predict a value in its unit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from micronas.objectives.base import Decides, Judged, Measure, Objective
 
 _DIGITS = 4
 _SHOWN = 2000
-"""Examples that a report draws."""
+"""Number of examples that a report draws."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,15 @@ class Regression(Objective):
     """Huber's loss on standardised targets; MAE, RMSE and R2 in the data's unit.
 
     A network has one output, in standard deviations from the mean, so that training and its eight
-    bits need not know the unit; the model file says mean and deviation, and firmware undoes them.
+    bits do not depend on the unit; the model file stores mean and deviation, and firmware undoes
+    them.
 
     Parameters
     ----------
     unit
-        Of the targets.
+        Unit of the targets.
     mean, deviation
-        Of the targets in training; `DataSet` fills them in.
+        Mean and standard deviation of the targets in training; `DataSet` fills them in.
     """
 
     name: ClassVar[str] = "regression"
@@ -80,7 +81,7 @@ class Regression(Objective):
         return F.huber_loss(outputs[:, 0], (targets.float() - mean) / deviation)
 
     def chance(self, outputs: int) -> float:
-        return 0.42  # Huber's loss of telling the mean of normal targets
+        return 0.42  # Huber's loss of a constant mean for normal targets
 
     def decision(
         self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object
@@ -93,10 +94,10 @@ class Regression(Objective):
         return {"is": self.decides, "mean": mean, "deviation": deviation, **unit}
 
     def figures(self, judged: Judged) -> dict[str, Any]:
-        """Return ``values``: ``name``, ``unit``, and pairs ``true`` and ``told`` of examples from
-        all over the part."""
+        """Return ``values``: ``name``, ``unit``, and lists ``true`` and ``told`` (predicted), at
+        examples spread over the part."""
         every = torch.unique(torch.linspace(0, len(judged.split.labels) - 1, _SHOWN).long())
-        told = self._told(judged.answers.int8)[every]
+        told = self._predicted(judged.answers.int8)[every]
         return {
             "values": {
                 "name": judged.names[0],
@@ -115,12 +116,12 @@ class Regression(Objective):
             )
         return self.mean, self.deviation
 
-    def _told(self, outputs: Tensor) -> Tensor:
+    def _predicted(self, outputs: Tensor) -> Tensor:
         mean, deviation = self._scale
         return mean + deviation * outputs[:, 0].double()
 
     def _off(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self._told(outputs) - targets.double()
+        return self._predicted(outputs) - targets.double()
 
     def _absolute(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self._off(outputs, targets).abs()
@@ -131,7 +132,7 @@ class Regression(Objective):
         return root + (squares - root**2) / (2 * root) if root > 0 else squares
 
     def _explained(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Influences of 1 - (squares left / squares about the mean)."""
+        """Return the influences of 1 - (residual squares / squares about the mean)."""
         squares = self._off(outputs, targets) ** 2
         about = (targets.double() - targets.double().mean()) ** 2
         if not about.any():
