@@ -15,9 +15,10 @@ from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
-from micronas.graph.operators.row import Measure, Operator
+from micronas.graph.operators.row import Operator
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
+from micronas.train.clamps import hidden, unseen
 from micronas.train.codes import codes_of
 from micronas.train.fake_quantize import (
     HIGHEST,
@@ -28,6 +29,7 @@ from micronas.train.fake_quantize import (
     span_of,
 )
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
+from micronas.train.finest import finest_read, finest_written
 from micronas.train.functions import HIT, PLACE, ROWS
 from micronas.train.inputs import Calibration, calibration_batches
 from micronas.train.layer_bits import LayerBits as LayerBits
@@ -47,22 +49,6 @@ Ranges = Literal["gradient", "average"]
 Run = Callable[[Op, Tensor], Tensor]
 """Runs an operator with weights, without its activation."""
 
-_AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
-_FARTHEST = 2.0**-29
-"""Smallest scale of an operand of those, in scales of the other."""
-_FINEST_READ = {"SOFTMAX": 1.001 * 2.0**-26, "LOG_SOFTMAX": 1.001 * 2.0**-25}
-"""Finest steps that TFLM's kernels read."""
-_FINEST_CLAMPED = 6 * 2.0**-30
-"""Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
-_MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
-    "step": lambda steps: steps.max(),
-    "product": lambda steps: steps.prod(),
-    "square": lambda steps: steps.max() ** 2,
-    "slope": lambda steps: steps[0] * steps[1].clamp(min=1),
-    "inverse_root": lambda steps: steps[0].rsqrt(),
-}
-HIDES = -1e3
-"""Below it a constant of MINIMUM hides values from a softmax, as minus infinity does in float."""
 _BELOW = 8.0
 """Distance of hidden values below all that is seen: exp(-8) is less than a step of a softmax."""
 _MOMENTUM = 0.01
@@ -129,8 +115,8 @@ class QuantizedNetwork(nn.Module):
             unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
             self.units[self._unit_names[op.name]] = unit_of_gates
         self._owners = owners(graph)
-        self._hiding = {self._owners[name] for op in graph.ops for name in _hidden(graph, op)}
-        self._seen = self._owners.keys() - _unseen(graph)
+        self._hiding = {self._owners[name] for op in graph.ops for name in hidden(graph, op)}
+        self._seen = self._owners.keys() - unseen(graph)
         self._sources = Counter(self._owners[name] for name in self._seen)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
@@ -279,12 +265,9 @@ class QuantizedNetwork(nn.Module):
     def _coarsen(
         self, op: Op, spans: Mapping[str, Tensor], finest: MutableMapping[str, Tensor]
     ) -> None:
-        """Give an operand steps that TFLM's kernel reads; those of sums have to be near others'."""
-        if op.kind in _FINEST_READ:
-            step = torch.tensor(_FINEST_READ[op.kind])
-        elif op.kind in _AT_COMMON_SCALE:
-            step = torch.stack([self._range(name).scale for name in op.operands]).max() * _FARTHEST
-        else:
+        """Give an operand steps that TFLM's kernel reads."""
+        step = finest_read(op, self._scales(op))
+        if step is None:
             return
         for operand in op.operands:
             found, name = self._range(operand), self._owners[operand]
@@ -376,14 +359,15 @@ class QuantizedNetwork(nn.Module):
         target = self._range(owner)
         target.cover(torch.lerp(target.span, span, _MOMENTUM))
 
+    def _scales(self, op: Op) -> Tensor:
+        """Scales of an operator's operands."""
+        return torch.stack([self._range(name).scale for name in op.operands])
+
     def _finest_step(self, op: Op) -> Tensor:
-        """The finest useful scale of an output; a finer one could overflow TFLM's multiplier."""
-        sources = torch.stack([self._range(name).scale for name in op.operands])
+        weights = None
         if op.kind in WEIGHTED:
-            step = sources[0] * self.unit(op).scale(self._range(op.inputs[0])).max()
-        else:
-            step = _MEASURES[_row(op).measure](sources) / _row(op).finest
-        return step if op.activation in ("NONE", "RELU") else step.clamp(min=_FINEST_CLAMPED)
+            weights = self.unit(op).scale(self._range(op.inputs[0]))
+        return finest_written(op, self._scales(op), weights)
 
     def unit(self, op: Op) -> QuantizedUnit:
         """Weights and bias of an operator that has some."""
@@ -410,34 +394,6 @@ class QuantizedNetwork(nn.Module):
 def float_outputs(network: QuantizedNetwork, x: Given[Tensor]) -> dict[str, Tensor]:
     """Compute the outputs of a network's float32 graph by name; nothing is rounded."""
     return interpret_outputs(network.float_graph, x, network.exact)
-
-
-def _hidden(graph: Graph, op: Op) -> list[str]:
-    """Constants of an operator that hide values from a softmax."""
-    if op.kind != "MINIMUM":
-        return []
-    held = [(name, graph.tensors[name].data) for name in op.operands]
-    return [name for name, data in held if data is not None and float(data.min()) <= HIDES]
-
-
-def _unseen(graph: Graph) -> set[str]:
-    """Tensors that say nothing of the range they share.
-
-    Of what a constant bounds its range must hold the result alone: whatever lies beyond saturates.
-    """
-    found = {op.outputs[0] for op in graph.ops if shares(op)}
-    bounding, read_elsewhere = [], {*graph.outputs}
-    for op in graph.ops:
-        constants = [name for name in op.operands if graph.tensors[name].constant]
-        if op.kind in ("MAXIMUM", "MINIMUM") and constants:
-            found.update(constants)
-            if not _hidden(graph, op):
-                bounding.append(op)
-                continue
-        read_elsewhere.update(op.inputs)
-    found.difference_update(op.outputs[0] for op in bounding)
-    bounded = {name for op in bounding for name in op.operands}
-    return found | (bounded - read_elsewhere)
 
 
 def _wider(span: Tensor | None, other: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from micronas.export.from_torch.operations.affine import (
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.train.clamps import HIDES
 from micronas.train.functions import ROWS
-from micronas.train.quantize import HIDES
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses and kind != "TRANSPOSE_CONV")
 """CMSIS-NN leaves the activation of a transposed convolution away."""

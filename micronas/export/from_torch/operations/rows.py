@@ -11,7 +11,7 @@ from micronas.export.from_torch.operations.elementwise import combined
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
-from micronas.train.quantize import HIDES
+from micronas.train.clamps import HIDES
 
 _MOST = 4
 """Dimensions of BATCH_MATMUL."""

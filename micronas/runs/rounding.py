@@ -1,0 +1,76 @@
+"""Choose between rounding a trained network and training it on with rounding."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from micronas.data import DataSet
+from micronas.graph.ir import Graph
+from micronas.objectives.intervals import mean_interval
+from micronas.runs.history import evenly, watched
+from micronas.train.loop import predict
+from micronas.train.post_training import calibrated
+from micronas.train.quantize import QuantizedNetwork
+
+_CALIBRATION = 512
+"""Training examples that set the ranges of rounding alone."""
+
+
+def better_rounding(
+    trained: QuantizedNetwork, graph: Graph, data: DataSet
+) -> tuple[QuantizedNetwork, dict[str, Any]]:
+    """Return the better of two int8 networks of one float network on validation.
+
+    Training with rounding is expected to be the better one, but a learning rate that is too high
+    for the data can undo what float training learnt. Where validation also judges the network,
+    rounding alone has to lead by more than a 95 % interval, so that no figure is chosen by the
+    examples that it is measured on.
+
+    Parameters
+    ----------
+    trained
+        The network that was trained with rounding.
+    graph
+        The float32 graph that both come from.
+
+    Returns
+    -------
+    The network, and what metrics.json says of the choice under ``rounding``.
+    """
+    split = data.final or data.train
+    examples = split.batch(evenly(split, _CALIBRATION), None)
+    rounded = calibrated(graph, [examples], method="mse").eval()
+    shown, measure = watched(data), data.objective.shown
+    with_training, alone = (
+        measure.values(predict(network, shown), shown.labels) for network in (trained, rounded)
+    )
+    ahead = alone - with_training if measure.larger else with_training - alone
+    is_better = leads(ahead, shown.groups, beyond_noise=data.test is None)
+    return rounded if is_better else trained, {
+        "kept": "rounding" if is_better else "training",
+        "measure": measure.name,
+        "unit": measure.unit,
+        "training": with_training.mean().item(),
+        "rounding": alone.mean().item(),
+        "examples": len(shown.labels),
+    }
+
+
+def leads(ahead: Tensor, groups: Tensor, *, beyond_noise: bool) -> bool:
+    """Say whether the mean of differences [N] is above zero.
+
+    Parameters
+    ----------
+    groups
+        Of the examples [N].
+    beyond_noise
+        Whether its 95 % interval must be, too: for examples of other groups, or for other examples
+        where the groups are too few.
+    """
+    mean = ahead.mean().item()
+    if mean <= 0 or not beyond_noise:
+        return mean > 0
+    interval = mean_interval(ahead.numpy(), groups.numpy())
+    interval = interval or mean_interval(ahead.numpy(), np.arange(len(ahead)))
+    return interval is not None and interval[0] > 0

@@ -1,0 +1,35 @@
+"""Constants of MAXIMUM and MINIMUM: what they say of the range that they share."""
+
+from micronas.graph.ir import Graph, Op
+from micronas.graph.requantize import shares
+
+HIDES = -1e3
+"""Below it a constant of MINIMUM hides values from a softmax, as minus infinity does in float."""
+
+
+def hidden(graph: Graph, op: Op) -> list[str]:
+    """Return the constants of an operator that hide values from a softmax."""
+    if op.kind != "MINIMUM":
+        return []
+    held = [(name, graph.tensors[name].data) for name in op.operands]
+    return [name for name, data in held if data is not None and float(data.min()) <= HIDES]
+
+
+def unseen(graph: Graph) -> set[str]:
+    """Return the tensors that say nothing of the range they share.
+
+    Where a constant bounds a tensor, the range must hold the result alone: the rest saturates.
+    """
+    found = {op.outputs[0] for op in graph.ops if shares(op)}
+    bounding, read_elsewhere = [], {*graph.outputs}
+    for op in graph.ops:
+        constants = [name for name in op.operands if graph.tensors[name].constant]
+        if op.kind in ("MAXIMUM", "MINIMUM") and constants:
+            found.update(constants)
+            if not hidden(graph, op):
+                bounding.append(op)
+                continue
+        read_elsewhere.update(op.inputs)
+    found.difference_update(op.outputs[0] for op in bounding)
+    bounded = {name for op in bounding for name in op.operands}
+    return found | (bounded - read_elsewhere)

@@ -1,0 +1,52 @@
+"""Finest steps of a tensor's codes that TFLM's kernels read and write."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from micronas.graph.ir import Op
+from micronas.graph.operators import OPERATORS
+from micronas.graph.operators.row import Measure
+
+_AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
+_FARTHEST = 2.0**-29
+"""Smallest scale of an operand of those, in scales of the other."""
+_READ = {"SOFTMAX": 1.001 * 2.0**-26, "LOG_SOFTMAX": 1.001 * 2.0**-25}
+_CLAMPED = 6 * 2.0**-30
+"""Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
+_MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
+    "step": lambda steps: steps.max(),
+    "product": lambda steps: steps.prod(),
+    "square": lambda steps: steps.max() ** 2,
+    "slope": lambda steps: steps[0] * steps[1].clamp(min=1),
+    "inverse_root": lambda steps: steps[0].rsqrt(),
+}
+
+
+def finest_read(op: Op, scales: Tensor) -> Tensor | None:
+    """Return the finest step of an operand, where operands have scales [operands]; None for any.
+
+    Operands of sums have to be near each other.
+    """
+    if op.kind in _READ:
+        return torch.tensor(_READ[op.kind])
+    return scales.max() * _FARTHEST if op.kind in _AT_COMMON_SCALE else None
+
+
+def finest_written(op: Op, scales: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the finest useful step of an output; a finer one could overflow TFLM's multiplier.
+
+    Parameters
+    ----------
+    scales
+        Of the operands [operands].
+    weights
+        Scales of the weights, of an operator that has some.
+    """
+    if weights is not None:
+        step = scales[0] * weights.max()
+    else:
+        row = OPERATORS[op.kind]  # type: ignore[index]
+        step = _MEASURES[row.measure](scales) / row.finest
+    return step if op.activation in ("NONE", "RELU") else step.clamp(min=_CLAMPED)
