@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from micronas.data import DataSet
+from micronas.graph.interface import by_name
 from micronas.graph.ir import Graph
 from micronas.objectives.intervals import mean_interval
 from micronas.runs.history import evenly, watched
@@ -39,7 +40,7 @@ def better_rounding(
     The network, and what metrics.json says of the choice under ``rounding``.
     """
     split = data.final or data.train
-    examples = split.batch(evenly(split, _CALIBRATION), None)
+    examples = by_name(graph, split.batch(evenly(split, _CALIBRATION), None))
     rounded = calibrated(graph, [examples], method="mse").eval()
     shown, measure = watched(data), data.objective.shown
     with_training, alone = (

@@ -38,6 +38,21 @@ def _recall(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _rounding(metrics: Mapping[str, Any]) -> str:
+    """Which of two ways of rounding gave the network, and what each reaches on validation."""
+    found = metrics.get("rounding")
+    if found is None:
+        return ""
+    kept, unit = found["kept"], found["unit"]
+    ways = {"training": "trained with rounding", "rounding": "rounding alone"}
+    other = next(way for way in ways if way != kept)
+    text = (
+        f"{ways[kept]}: {found['measure']} {quantity(found[kept], unit)} on validation, "
+        f"{ways[other]} {quantity(found[other], unit)}"
+    )
+    return f"{text}; lower quantize.learning_rate" if kept == "rounding" else text
+
+
 def _plain(metrics: Mapping[str, Any]) -> str:
     """What a plain model gives on the same examples, and whether the network beats it."""
     rival = metrics.get("plain")
@@ -99,6 +114,7 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
     )
     notes = {
         "recall": listed(_recall(metrics)),
+        "rounding": _rounding(metrics),
         "plain": _plain(metrics),
         "arena": "; ".join(_arena_notes(metrics)),
         "beside": "; ".join(_device_notes(metrics.get("device"))),

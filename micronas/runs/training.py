@@ -29,6 +29,7 @@ from micronas.runs.history import (
     training_history,
     watched,
 )
+from micronas.runs.rounding import better_rounding
 from micronas.runs.settings import TrainSettings
 from micronas.runs.trained import trained_network
 from micronas.space.searchable import Architecture
@@ -114,7 +115,7 @@ def train_and_check(
     )
     float_graph = architecture.float_graph(network)
     progress("quantization", 0, settings.quantize.epochs, {})
-    quantized = finetune(
+    trained = finetune(
         float_graph,
         split,
         settings.quantize,
@@ -127,6 +128,7 @@ def train_and_check(
         device=device,
     )
     progress("checks", 0, _CHECKS, {})
+    quantized, rounding = better_rounding(trained, float_graph, data)
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
     real = _examples(graph, data.test or data.validation)
@@ -167,6 +169,7 @@ def train_and_check(
         "latency_form": board.latency_model(kind).form,
         "energy_mj": costs.energy_mj,
         **objective.metrics(judged),
+        "rounding": rounding,
         **({} if rival is None else {"plain": rival}),
         "tflm_mismatches": checked.mismatches,
         "tflm_bytes_compared": checked.bytes_compared,
