@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from micronas.tasks.task import Finding
-from micronas.text import table
+from micronas.text import listed, table
 
 if TYPE_CHECKING:
     from micronas.data import DataSet
+
+_APART = 3
+"""Findings of one text that have a line each."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Checked:
         return read
 
     def __str__(self) -> str:
-        findings, read = map(self.described().get, ("findings", "read"))
+        findings, read = _together(self.findings), self._read()
         lines = []
         if read is not None:
             examples = read["examples"]
@@ -68,3 +71,17 @@ class Checked:
                 lines.append(f"to find anomalies in: {normal} normal, {anomalous} anomalous")
         well = "all is well: nothing found that is missing, damaged or shared between parts"
         return "\n".join([*lines, *(findings or [well])]).lstrip("\n")
+
+
+def _together(findings: list[Finding]) -> list[str]:
+    """Return findings as lines, one where many files have the same."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for each in findings:
+        alike.setdefault((each.kind, each.text), []).append(each)
+    lines = []
+    for (kind, text), group in alike.items():
+        if len(group) > _APART:
+            lines.append(f"{kind}: {text}: {listed((each.name for each in group), _APART)}")
+        else:
+            lines += map(str, group)
+    return lines

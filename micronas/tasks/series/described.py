@@ -61,9 +61,11 @@ def summarise(
     seconds = [len(each.values) for each in recordings]
     rates = sorted(each.rate_hz for each in recordings if each.rate_hz)
     rate = f" at {median(rates):.4g} Hz" if rates else ""
-    sizes = f"{min(seconds)} to {max(seconds)} samples{rate}"
+    least, most = f"{min(seconds):,}", f"{max(seconds):,}"
+    sizes = f"{least if least == most else f'{least} to {most}'} samples{rate}"
+    many = "1 recording" if len(recordings) == 1 else f"{len(recordings):,} recordings"
     said = [
-        f"{len(recordings)} recordings in {found.root} ({found.layout}), {sizes}; "
+        f"{many} in {found.root} ({found.layout}), {sizes}; "
         f"{len(found.columns)} channels: {listed(found.columns, _COLUMNS)}.",
         f"Divided {division.how}. "
         + "; ".join(

@@ -25,14 +25,11 @@ from micronas.tasks.series.grid import on_grid
 from micronas.tasks.series.labels import as_classes
 from micronas.tasks.series.recording import MEASURED, Floats, Recording, Recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.times import counted_times, dated, jumps, rate_of
+from micronas.tasks.series.times import counted_times, dated, is_time, jumps, rate_of
 from micronas.text import listed
 
 _LABELS = ("label", "class", "activity", "target")
 _GROUPS = ("group", "subject", "user", "device", "session")
-_TIMES = tuple(
-    f"{name}{unit}" for name in ("time", "timestamp", "t") for unit in ("", "_s", "_ms", "_us")
-)
 _PARTS: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "training"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
@@ -155,7 +152,7 @@ def _columns(
     if settings.columns == "auto":
         special = {
             _special(header, settings.label, _LABELS),
-            _special(header, settings.time, _TIMES),
+            _time(header, settings),
             _special(header, settings.group, _GROUPS),
         }
         special |= {*settings.targets}
@@ -201,6 +198,12 @@ def _special(header: Header, wanted: str, usual: Sequence[str]) -> str | None:
     return next((name for name in header.names if name.lower() in usual), None)
 
 
+def _time(header: Header, settings: SeriesSettings) -> str | None:
+    if settings.time != "auto":
+        return settings.time
+    return next(filter(is_time, header.names), None)
+
+
 def _read_csv(
     source: _Source, settings: SeriesSettings, columns: tuple[str, ...]
 ) -> list[Recording]:
@@ -217,7 +220,7 @@ def _read_csv(
             "data.label=COLUMN or sort files into folders"
         )
     group = _special(header, settings.group, _GROUPS)
-    time = _special(header, settings.time, _TIMES)
+    time = _time(header, settings)
     counted = time is not None and time in header.numeric()
     values, texts = read_table(
         header,

@@ -43,8 +43,9 @@ class SeriesSettings(TaskSettings):
     file's name before the first ``_`` or ``-``, or ``file``. ``auto`` without such a column is
     ``file``."""
     time: str = "auto"
-    """Column of time. ``auto``: ``time``, ``timestamp`` or ``t``, also with ``_s``, ``_ms`` or
-    ``_us``. A jump of more than ten steps ends a recording, or of more than `fill`."""
+    """Column of time. ``auto``: ``time``, ``timestamp``, ``t`` or ``datetime``, also with a unit,
+    as in ``time_ms`` or ``Time [s]``. A jump of more than ten steps ends a recording, or of more
+    than `fill`."""
     rate: float | None = Field(None, gt=0)
     """Samples a second to which every recording is brought by its times: a lower rate is the mean
     of the samples around each new one, a higher one lies on straight lines between them."""

@@ -1,6 +1,7 @@
 """Times of samples: in seconds, whatever a file counts them in; their rate, and where they jump."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -10,14 +11,25 @@ from micronas.errors import DataError
 from micronas.tasks.series.csv_table import Header, Texts
 
 _Times = npt.NDArray[np.floating]
-_UNITS = {"_s": 1.0, "_ms": 1e-3, "_us": 1e-6}
+_UNITS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_NAMED = re.compile(
+    r"(?P<name>.*?)(?:[\s_.]+|\s*[(\[]\s*)(?P<unit>" + "|".join(_UNITS) + r")\s*[)\]]?",
+    re.IGNORECASE,
+)
+"""A column's name with a unit behind it: ``time_ms``, ``time (ms)``, ``Time [s]``."""
+_TIMES = ("time", "timestamp", "t", "datetime", "date_time")
 _JUMP = 10
 """Median steps of time beyond which a recording ends."""
 
 
+def is_time(column: str) -> bool:
+    """Say whether a column is one of time, by its name alone."""
+    return _parted(column)[0].lower() in _TIMES
+
+
 def counted_times(column: str, times: _Times) -> _Times:
     """Return numbers of a column of time in seconds."""
-    unit = next((_UNITS[end] for end in _UNITS if column.lower().endswith(end)), None)
+    _, unit = _parted(column)
     step = _step(times)
     # without a unit in the name: no sensor takes a second or more between two samples
     return times * (unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6))
@@ -69,3 +81,9 @@ def _step(times: _Times) -> float:
         steps = np.diff(times)
     steps = steps[np.isfinite(steps)]
     return float(np.median(steps)) if len(steps) else 0.0
+
+
+def _parted(column: str) -> tuple[str, float | None]:
+    """Return a column's name without its unit, and that unit in seconds."""
+    found = _NAMED.fullmatch(column.strip())
+    return (found["name"], _UNITS[found["unit"].lower()]) if found else (column.strip(), None)

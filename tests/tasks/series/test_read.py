@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, DataError
+from micronas.tasks.checked import Checked
 from micronas.tasks.series.check import check
 from micronas.tasks.series.csv_table import read_header, read_table
 from micronas.tasks.series.load import load
@@ -165,6 +166,39 @@ def test_a_quoted_column_does_not_move_values(tmp_path: Path) -> None:
     values, (labels,) = read_table(read_header(path), ["x"], ["label"])
     assert values.tolist() == [[1.0], [2.0], [3.0]]
     assert [labels.names[code] for code in labels.codes] == ["u", "u", "v"]
+
+
+@pytest.mark.parametrize(
+    ("column", "step"),
+    [
+        ("time (ms)", 20),
+        ("Time [s]", 0.02),
+        ("timestamp", 20_000),  # nobody says the unit: 20 ms rather than 20,000 s
+        ("Timestamp.ns", 2e7),
+        ("t_us", 2e4),
+    ],
+)
+def test_a_column_of_time_is_no_channel_whatever_its_unit(
+    tmp_path: Path, column: str, step: float
+) -> None:
+    since = 1_700_000_000_000  # a date in ms, of which float32 keeps two minutes
+    rows = [f"{since + i * step:.3f},{i % 7},{i % 5}" for i in range(40)]
+    write(tmp_path / "on/a.csv", f"{column},temperature [C],totals", *rows)
+    found = read_recordings(settings(tmp_path))
+    assert found.columns == ("temperature [C]", "totals")
+    assert [round(each.rate_hz or 0) for each in found.recordings] == [50]
+
+
+def test_check_says_once_what_many_files_have(tmp_path: Path) -> None:
+    for number in range(5):
+        rows = [f"{number + i % 3},0" for i in range(40)]
+        write(tmp_path / f"on/{number}.csv", "x,y", *rows)
+    write(tmp_path / "on/5.csv", "x,y", *("1,1" for _ in range(40)))
+    findings = [each for each in check(settings(tmp_path, window=32)) if each.kind == "constant"]
+    assert str(Checked(findings, None)).splitlines() == [
+        "constant: y never changes: 0.csv, 1.csv, 2.csv, ... (5 in all)",
+        "constant: 5.csv: x, y never changes",
+    ]
 
 
 def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
