@@ -153,8 +153,9 @@ def quality(
 
 
 def overlaps(lower: Floats, upper: Floats) -> NDArray[np.bool_]:
-    """Return which of the intervals [n] overlap [n, n]; touching ends do not."""
-    return np.asarray((lower[:, None] < upper[None, :]) & (lower[None, :] < upper[:, None]))
+    """Return which of the intervals [n] overlap [n, n]; touching ends do not, equal points do."""
+    inside = (lower[:, None] < upper[None, :]) & (lower[None, :] < upper[:, None])
+    return np.asarray(inside | ((lower[:, None] == upper) & (lower == upper[:, None])))
 
 
 def separability(lower: Floats, upper: Floats) -> Share:

@@ -84,8 +84,8 @@ def _category(row: dict[str, Any], source: Source, known: set[str], place: str) 
         return source.category_names.get(value, "")
     if value and value not in known:
         raise DataError(
-            f"{place}: unknown category {value!r}; {nearest(value, known)} "
-            "Or translate it with category_names"
+            f"{place}: unknown category {value!r}; {nearest(value, known)} (category_names leads "
+            "names to categories, and all others to none)"
         )
     return value
 

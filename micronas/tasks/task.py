@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
+from pydantic import ConfigDict
+
 from micronas.settings import Settings
 from micronas.tasks.download import Archive
 
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class TaskSettings(Settings):
-    """Settings of reading a task's data; a task's own settings derive from these."""
+    """Settings of reading a task's data; a task's own settings derive from these.
+
+    Names of classes and columns may be numbers: ``data.normal=0`` is the class ``0``.
+    """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     task: str
     """Name of the task; every task's settings give it a literal type and a default."""

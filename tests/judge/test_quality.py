@@ -46,6 +46,11 @@ def test_touching_intervals_do_not_overlap() -> None:
     assert (share.points, share.pairs) == (4, 6)
 
 
+def test_models_that_are_level_are_not_told_apart_without_an_interval() -> None:
+    level = np.array([0.5, 0.5, 0.7])
+    assert separability(level, level) == Share(2, 3)
+
+
 def test_models_with_equal_intervals_are_two_models() -> None:
     # counted by the values of intervals, as is common, the two overlaps would be one
     share = separability(np.array([0.0, 0.0, 0.5]), np.array([1.0, 1.0, 2.0]))

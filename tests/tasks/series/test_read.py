@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, DataError
+from micronas.runs.settings import load_run
 from micronas.tasks.checked import Checked
 from micronas.tasks.series.check import check
 from micronas.tasks.series.csv_table import read_header, read_table
@@ -187,6 +188,13 @@ def test_a_column_of_time_is_no_channel_whatever_its_unit(
     found = read_recordings(settings(tmp_path))
     assert found.columns == ("temperature [C]", "totals")
     assert [round(each.rate_hz or 0) for each in found.recordings] == [50]
+
+
+def test_names_of_data_may_be_numbers() -> None:
+    given = ["board=stm32f446re", "data.path=x", "data.goal=anomalies", "data.normal=0"]
+    found = load_run("series", [*given, "data.columns=[1, 2]"]).data
+    assert isinstance(found, SeriesSettings)
+    assert (found.normal, found.columns) == ("0", ("1", "2"))
 
 
 def test_check_says_once_what_many_files_have(tmp_path: Path) -> None:
