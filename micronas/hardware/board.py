@@ -25,7 +25,7 @@ Status = Literal[
     "validated", "prior, not validated", "estimate, not measured", "timed on a host, not the board"
 ]
 VALIDATED_FROM = 5
-"""Networks; with fewer, three points or less judge the fit."""
+"""Least number of networks; with fewer, at most three points judge the fit."""
 
 
 def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
@@ -43,7 +43,7 @@ def _check_engine(name: str | None) -> str | None:
 
 _HEADER = """\
 # A board. Coefficients are milliseconds per unit of a feature, so 1.0e-05 is 10 ms per million;
-# "constant" is in ms. `form` says which of the latency models is believed.
+# "constant" is in ms. `form` names the latency model to use.
 """
 
 
@@ -55,29 +55,29 @@ class Percent(Settings):
 
 
 class LatencyModel(Settings):
-    """A linear latency model, how well it fits and where it comes from."""
+    """A linear latency model, its errors and its source."""
 
     form: Form | Literal["cycles"]
-    """``cycles`` are an engine's, of which no board's file holds a model."""
+    """Form of the model; ``cycles`` is an engine's, which no board's file holds."""
     spaces: tuple[str, ...] = ()
-    """Search spaces it is for; none if it is for any network."""
+    """Search spaces it is for; empty if it is for any network."""
     coefficients: Annotated[dict[str, float], Field(min_length=1), AfterValidator(_check_terms)]
     """Milliseconds per unit of each feature; ``constant`` is an intercept in ms."""
     networks: PositiveInt
     """Number of measured networks it was fitted to."""
     in_sample_percent: Percent | None = None
     leave_one_out_percent: Percent | None = None
-    """Each network predicted without itself; None where there are too few."""
+    """Errors of networks left out of the fit; None where there are too few."""
     r2: float | None = None
     status: Status = "prior, not validated"
     within: tuple[float, float] | None = None
-    """Between how many times an estimate measured boards lay; None where this was measured."""
+    """Range of measured boards over such estimates, as factors; None where this was measured."""
     source: str
-    """Measurements, and who published them."""
+    """Measurements, and their publisher."""
 
     @property
     def ms_per_instruction(self) -> float | None:
-        """Cost of an instruction of an operator outside the counts; None if never fitted."""
+        """Milliseconds per instruction of an operator without a count; None if never fitted."""
         for term in (INSTRUCTIONS, OTHER_INSTRUCTIONS):
             if term in self.coefficients:
                 return self.coefficients[term]
@@ -85,7 +85,7 @@ class LatencyModel(Settings):
 
     @property
     def prices_all(self) -> bool:
-        """Whether operators cost something that no count stands for."""
+        """Whether operators without a count cost something."""
         return not self.coefficients.keys().isdisjoint((INSTRUCTIONS, OTHER_INSTRUCTIONS, CYCLES))
 
 
@@ -109,29 +109,29 @@ class Board(Settings):
     title: str
     core: str
     like: str | None = None
-    """A measured board in place of `latency`, whose models are scaled by clock and core: see
-    `hardware.estimates`. Everything else of it is taken where this file says nothing."""
+    """Measured board in place of `latency`, whose models are scaled by clock and core: see
+    `hardware.estimates`. Other keys that this file lacks are taken from it."""
     sram_bytes: PositiveInt
-    """All of it; as ``sram`` with a unit, like ``264 KB``."""
+    """Whole SRAM; as ``sram`` with a unit, like ``264 KB``."""
     flash_bytes: PositiveInt
-    """All of it; as ``flash`` with a unit."""
+    """Whole flash; as ``flash`` with a unit."""
     clock_hz: PositiveInt
     """Clock of the core; as ``clock`` with a unit, like ``133 MHz``."""
     measured_hz: PositiveInt | None = None
-    """The clock `latency` was measured at: another `clock_hz` makes an estimate of it."""
+    """Clock at which `latency` was measured; another `clock_hz` makes it an estimate."""
     reserved: Reserved
     power_mw: PositiveFloat | None = None
-    """While it computes; None where it was not measured."""
+    """Power while it computes; None where it was not measured."""
     source: str
-    """Where sizes, clock and power come from."""
+    """Source of sizes, clock and power."""
     kernels: str
-    """The library that ran the measured networks; `targets.choose` says what is planned for it."""
+    """Library that ran the measured networks; `targets.choose` finds its target."""
     engine: Annotated[str | None, AfterValidator(_check_engine)] = None
-    """``micronas`` runs the network as C of its own, without an interpreter; ``tflm`` is the rest's
-    default."""
+    """``micronas`` runs the network as generated C, without an interpreter; ``tflm``, the default,
+    runs it by `kernels`."""
     compiler: str | None = None
     form: Form
-    """The latency model to use unless another is asked for."""
+    """Form of the latency model to use by default."""
     latency: Annotated[tuple[LatencyModel, ...], Field(min_length=1)]
 
     @model_validator(mode="before")
@@ -162,12 +162,13 @@ class Board(Settings):
         Raises
         ------
         ConfigError
-            If there is no such board, or the file is not valid; names line, key and nearest name.
+            If there is no such board, or the file is not valid; the error names line, key and
+            nearest name.
         """
         return read_settings(board_file(name), cls)
 
     def save(self, path: str | Path) -> None:
-        """Write the YAML file that `load` reads; ConfigError where that is not possible."""
+        """Write the YAML file that `load` reads; raise ConfigError where that is not possible."""
         text = _HEADER + yaml.safe_dump(
             self.model_dump(mode="json", exclude_none=True), sort_keys=False, width=98
         )
@@ -190,17 +191,17 @@ class Board(Settings):
 
     @property
     def arena(self) -> Choice:
-        """Target of the board's engine, or of its kernels and core, and its limits."""
+        """Target of the board's engine, or of its kernels and core, and its assumptions."""
         return choose(self.engine or self.kernels, self.core)
 
     @property
     def target(self) -> Target:
-        """Memory plan of a network on the board."""
+        """Target of the board."""
         return self.arena.target
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """The forms of latency model there are for this board."""
+        """Forms of the board's latency models."""
         return tuple(form for form in FORMS if any(m.form == form for m in self.latency))
 
     def using(self, form: Form | None, *, engine: str | None = None) -> "Board":
@@ -209,7 +210,7 @@ class Board(Settings):
         Parameters
         ----------
         engine
-            A registered target's name; ``tflm`` is what kernels and core say.
+            Name of a registered target; ``tflm`` for that of kernels and core.
 
         Raises
         ------
@@ -229,9 +230,9 @@ class Board(Settings):
         return self.model_copy(update={"form": form})
 
     def latency_model(self, space: str | None = None) -> LatencyModel:
-        """Return that of the board's form for a space or any network, or its engine's own.
+        """Return the model of the board's form for a space or any network, or its engine's own.
 
-        Times of a board that was measured with its engine are what that engine takes.
+        A board that was measured with its engine needs no model of the engine.
         """
         found = self.measured_model(space)
         if self.kernels == self.target.name:
@@ -249,7 +250,7 @@ class Board(Settings):
         )
 
     def measured_model(self, space: str | None = None) -> LatencyModel:
-        """Return the model of TFLM's kernels, of the board's form for a space or any network."""
+        """Return the model fitted to measurements, of the board's form for a space or any."""
         models = [model for model in self.latency if model.form == self.form]
         own = [model for model in models if space in model.spaces]
         return next(iter(own), None) or next(model for model in models if not model.spaces)
@@ -263,7 +264,7 @@ class Board(Settings):
             Features by name (`hardware.features`): numbers, or tensors, which keep their
             gradient.
         space
-            Name of the search space the network is from, such as ``kws``.
+            Name of the network's search space, such as ``kws``.
         """
         return LinearLatency(self.latency_model(space).coefficients).predict(features)
 
@@ -313,7 +314,7 @@ def available() -> list[str]:
 
 
 def is_board(path: Path) -> bool:
-    """Whether this is a shipped board's name, or YAML that describes a board, well or not."""
+    """Return whether a path is a shipped board's name, or YAML of a board, valid or not."""
     if not path.is_file():
         return is_name(str(path))
     if path.suffix not in (".yaml", ".yml"):

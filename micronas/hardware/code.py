@@ -1,4 +1,4 @@
-"""Bytes of code that a set of operators takes in firmware, as measured. Imports no torch."""
+"""Measured bytes of code of a set of operators in firmware. Imports no torch."""
 
 import csv
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from micronas.graph.ir import Graph
 from micronas.resources import folder
 
 FULL = "/all"
-"""Ends the name of an operator whose kernel is that for all types: with weights of 4 bits."""
+"""Suffix of an operator with weights of 4 bits, whose kernel is that for all types."""
 _TABLE = "cmsis_nn_code.csv"
 
 
 def operators_of(graph: Graph) -> frozenset[str]:
-    """Return the operators that firmware registers for a graph, those with int4 weights marked."""
+    """Return the operators that firmware registers for a graph; `FULL` marks int4 weights."""
     return frozenset(
         op.kind
         + FULL * any(graph.tensors[n].dtype == "int4" for n in op.inputs if n in graph.tensors)
@@ -28,18 +28,18 @@ _COLUMNS: dict[Level, str] = {"-O2": "bytes", "-Os": "bytes_at_os"}
 
 
 def code_bytes(operators: Iterable[str], *, kernels: Level = "-O2") -> int:
-    """Return the flash that start-up, interpreter, libraries and kernels take.
+    """Return the flash of start-up, interpreter, libraries and kernels in bytes.
 
     Measured on a Cortex-M4 with CMSIS-NN, the interpreter at -Os, unused sections left out; see
-    ``benchmarks/code_size.py``. Never below what is linked, and at most 1 % above in nine networks'
-    firmware: a section is counted as if it began at an address of four bytes. An operator that was
-    not measured adds as much as the largest that was.
+    ``benchmarks/code_size.py``. The result is never below the linked size, and at most 1 % above in
+    nine networks' firmware: sections are counted as aligned to four bytes. An unmeasured operator
+    adds as much as the largest measured one.
 
     Parameters
     ----------
     kernels
-        Optimisation of the kernels. ``-O2`` is TFLM's default, and what instructions are priced
-        for; at ``-Os`` they were 13 to 30 % more.
+        Optimisation of the kernels. ``-O2`` is TFLM's default, for which instructions are priced;
+        at ``-Os`` they were 13 to 30 % more.
     """
     rows, wanted = _rows(kernels), frozenset(operators)
     largest: dict[str, int] = {}

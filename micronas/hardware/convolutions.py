@@ -1,6 +1,6 @@
 """Work of CMSIS-NN's kernels that move a window over a map.
 
-1x1 convolutions multiply two positions by two channels at a time, sixteen or four inputs a step;
+1x1 convolutions multiply two positions by two channels at a time, sixteen or four inputs per step;
 larger kernels first copy each patch (im2col) and widen it.
 """
 
@@ -22,7 +22,7 @@ _Seen = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Sweep:
-    """A window moved over a map of `source` to give one of `out`."""
+    """Move of a window over a map of size `source` that gives one of size `out`."""
 
     source: _Area
     out: _Area
@@ -74,14 +74,14 @@ def _taps_seen(
     pad = same_padding(size, reach, stride)[0] if padding == "SAME" else 0
     seen = []
     for start in range(-pad, out * stride - pad, stride):
-        first = min(kernel, max(0, -(start // apart)))  # taps left of the map come before
+        first = min(kernel, max(0, -(start // apart)))  # taps before the map
         end = max(first, min(kernel, -((start - size) // apart)))
         seen.append((first, end - first, kernel - end))
     return tuple(seen)
 
 
 def convolution(sweep: Sweep, source: int, out: int, *, bits: int = 8) -> Work:
-    """CONV_2D; `bits` of a weight choose between kernels. A dilated one copies other pixels."""
+    """Return the work of CONV_2D; its kernel depends on the `bits` of a weight."""
     if sweep.kernel != (1, 1) or sweep.dilation != (1, 1):
         work = Work("convolution", {**_patches(sweep, source, out), "calls": 1})
     elif sweep.stride == (1, 1):
@@ -94,19 +94,22 @@ def convolution(sweep: Sweep, source: int, out: int, *, bits: int = 8) -> Work:
 
 
 def convolution_grouped(sweep: Sweep, source: int, out: int, groups: int) -> Work:
-    """CONV_2D in groups, one after another; widths are those of a group."""
+    """Return the work of CONV_2D in groups, one after another; widths are those of a group."""
     terms = {name: groups * amount for name, amount in _patches(sweep, source, out, groups).items()}
     return Work("convolution_grouped", {**terms, "groups": groups, "calls": 1})
 
 
 def dense_as_convolution(rows: int, source: int, out: int, *, is_spread: bool = True) -> Work:
-    """FULLY_CONNECTED that runs as a 1x1 convolution; one scale is spread to all channels."""
+    """Return the work of FULLY_CONNECTED that runs as a 1x1 convolution.
+
+    `is_spread`: one scale is copied for all channels.
+    """
     pointwise = _pointwise(rows, source, out, bits=8)
     return Work("pointwise", {**pointwise.terms, "spread_scales": out * is_spread})
 
 
 def depthwise(sweep: Sweep, channels: int, *, bits: int = 8) -> Work:
-    """DEPTHWISE_CONV_2D of multiplier 1; int4 weights have no kernel for 3x3 of their own."""
+    """Return the work of DEPTHWISE_CONV_2D of multiplier 1; int4 has no special 3x3 kernel."""
     if sweep.dilation != (1, 1):
         return _depthwise_plain("depthwise_dilated", sweep, channels, channels, bits)
     rest = channels % 4
@@ -147,7 +150,7 @@ def depthwise(sweep: Sweep, channels: int, *, bits: int = 8) -> Work:
 
 
 def _rows_cleared(sweep: Sweep, channels: int) -> float:
-    """Instructions for the kernel rows outside the map, which are cleared as runs of int16."""
+    """Return the instructions to clear kernel rows outside the map, as runs of int16."""
     row = 2 * sweep.kernel[1] * channels
     runs = (
         filled(row * rows, 0)
@@ -161,7 +164,10 @@ def _rows_cleared(sweep: Sweep, channels: int) -> float:
 def depthwise_multiplied(
     sweep: Sweep, source: int, out: int, multiplier: int, *, bits: int = 8
 ) -> Work:
-    """DEPTHWISE_CONV_2D with several outputs a channel; other than 4, 8, ... it is plain C."""
+    """Return the work of DEPTHWISE_CONV_2D with several outputs per channel.
+
+    Its kernel is plain C unless the multiplier is 4, 8, ...
+    """
     if sweep.dilation != (1, 1):
         return _depthwise_plain("depthwise_dilated", sweep, source, out, bits)
     kernel = "depthwise_fours" if multiplier % 4 == 0 else "depthwise_plain"
@@ -182,7 +188,7 @@ def _depthwise_plain(kernel: str, sweep: Sweep, source: int, out: int, bits: int
 
 
 def pool(sweep: Sweep, channels: int, *, maximum: bool = False) -> Work:
-    """AVERAGE_POOL_2D or MAX_POOL_2D."""
+    """Return the work of AVERAGE_POOL_2D or MAX_POOL_2D."""
     return Work(
         "max_pool" if maximum else "average_pool",
         {
@@ -206,10 +212,10 @@ def transposed(
     *,
     biased: bool,
 ) -> Work:
-    """TRANSPOSE_CONV that adds rows of the input to a buffer, four pixels at a time, then two.
+    """Return the work of TRANSPOSE_CONV that adds rows of the input to a buffer.
 
-    `reached` is the size of the map it writes. The buffer is cleared pixel by pixel with the bias,
-    or else as a whole.
+    It takes four pixels at a time, then two. `reached` is the size of the written map. The buffer
+    is cleared pixel by pixel with the bias, or without one as a whole.
     """
     rows, columns = source
     visited = _rows_visited(rows, reached[0], kernel[0], stride[0])
@@ -240,7 +246,7 @@ def transposed(
 
 
 def _rows_visited(rows: int, reached: int, taps: int, stride: int) -> int:
-    """Rows of filters in the map that a transposed convolution writes, summed over its input's."""
+    """Return the filter rows inside the map written, summed over the input's rows."""
     gone = before(taps, reached - (rows - 1) * stride)
     return sum(
         taps - max(0, gone - start) - max(0, start + taps - gone - reached - 1)
@@ -251,10 +257,10 @@ def _rows_visited(rows: int, reached: int, taps: int, stride: int) -> int:
 def transposed_turned(
     source: _Area, reached: _Area, kernel: _Area, stride: _Area, depth: int, out: int
 ) -> Work:
-    """TRANSPOSE_CONV as a convolution over an enlarged map, filters turned around.
+    """Return the work of TRANSPOSE_CONV as a convolution over an enlarged map, filters reversed.
 
-    Where the map is enlarged a patch is filled, and the pixels that it meets are copied. With
-    stride 1 it stays flat, and patches are a convolution's.
+    In an enlarged map a patch is filled, and the pixels inside it are copied. With stride 1 the map
+    keeps its size, and patches are a convolution's.
     """
     large = source[0] * stride[0], source[1] * stride[1]
     sweep = Sweep(large, reached, kernel)
@@ -273,7 +279,7 @@ def transposed_turned(
 
 
 def _met(size: int, reached: int, taps: int, stride: int) -> int:
-    """Taps of filters in the map that is written, summed over the rows (or columns) read."""
+    """Return the filter taps inside the map written, summed over the rows (or columns) read."""
     gone = before(taps, reached - (size - 1) * stride)
     places = range(-gone, size * stride - gone, stride)
     return sum(max(0, min(reached, place + taps) - max(0, place)) for place in places)
@@ -284,10 +290,10 @@ def _pointwise(positions: int, source: int, out: int, bits: int) -> Work:
 
 
 def _products(turns: int, positions: int, source: int, out: int, bits: int) -> dict[str, float]:
-    """`turns` of as many positions by weights, two positions by two outputs at a time.
+    """Return terms of `turns` products of `positions` by weights, two by two outputs at a time.
 
-    Weights of int8 are summed first, in each turn. Outputs that are left over, odd ones or with
-    int4 those beyond a multiple of four, go value by value.
+    In each turn int8 weights are summed first. Left-over outputs (odd ones, with int4 those beyond
+    a multiple of four) are computed value by value.
     """
     single = turns * (positions % 2)
     paired = turns * positions - single
@@ -312,7 +318,7 @@ def _products(turns: int, positions: int, source: int, out: int, bits: int) -> d
 
 
 def _patches(sweep: Sweep, source: int, out: int, groups: int = 1) -> dict[str, float]:
-    """Products of one group with patches of the map, which are copied tap by tap."""
+    """Return terms of one group's products with patches of the map, copied tap by tap."""
     positions, taps, valid = sweep.positions, sweep.taps, sweep.valid_taps
     pairs, single = positions - positions % 2, positions % 2
     patch = taps * source
@@ -341,7 +347,7 @@ def _patches(sweep: Sweep, source: int, out: int, groups: int = 1) -> dict[str, 
 
 @lru_cache(maxsize=4096)
 def _tap_runs(source: int, taps: int, groups: int) -> tuple[float, float]:
-    """Instructions to copy a tap of two patches that lie side by side, and to fill it instead."""
+    """Return the mean instructions to copy, and to fill, a tap of two patches side by side."""
     places = [tap * source % 4 for tap in range(2 * taps)]
     turns = product(range(4), range(min(groups, 4)))
     starts = [(pixel * groups + group) * source % 4 for pixel, group in turns]

@@ -1,6 +1,6 @@
 """Work of CMSIS-NN's data-movement kernels.
 
-Most of them call `memcpy` and `memset` for runs of bytes (memory.py).
+Most of them call `memcpy` and `memset` for runs of bytes (`micronas.engine.newlib`).
 """
 
 import math
@@ -14,12 +14,12 @@ Pairs = Sequence[Sequence[int]]
 
 
 def reshape(size: int) -> Work:
-    """RESHAPE of an int8 tensor that is not in its place already."""
+    """Return the work of RESHAPE of an int8 tensor that is not yet in its place."""
     return Work("reshape", {"copying": copied(size, 0, 0), "calls": 1})
 
 
 def concatenation(outer: int, parts: Sequence[int]) -> Work:
-    """CONCATENATION of runs of `parts` bytes, `outer` times."""
+    """Return the work of CONCATENATION of runs of `parts` bytes, `outer` times."""
     places = [Runs(sum(parts[:place]), sum(parts)) for place in range(len(parts))]
     terms = {
         "copying": outer
@@ -33,7 +33,7 @@ def concatenation(outer: int, parts: Sequence[int]) -> Work:
 
 
 def gather(outer: int, places: int, inner: int) -> Work:
-    """GATHER of `places` runs of `inner` bytes, `outer` times."""
+    """Return the work of GATHER of `places` runs of `inner` bytes, `outer` times."""
     copies, side_by_side = outer * places, Runs(0, inner)
     terms = {
         "copying": copies * copying(inner, side_by_side, side_by_side),
@@ -45,12 +45,12 @@ def gather(outer: int, places: int, inner: int) -> Work:
 
 
 def cut(shape: Shape) -> Work:
-    """SLICE of this shape, one value after another."""
+    """Return the work of SLICE to a shape, one value after another."""
     return Work("slice", _loops(shape))
 
 
 def strided(shape: Shape, row: Runs, step: int) -> Work:
-    """STRIDED_SLICE of this shape; runs of the last axis are copied where its `step` is 1."""
+    """Return the work of STRIDED_SLICE to a shape; with `step` 1 the last axis is copied whole."""
     if step != 1:
         return Work("strided_slice_elements", _loops(shape))
     terms = _loops(shape)
@@ -61,12 +61,12 @@ def strided(shape: Shape, row: Runs, step: int) -> Work:
 
 
 def transposition(shape: Shape) -> Work:
-    """TRANSPOSE of a tensor of this shape, one value after another in the order they are read."""
+    """Return the work of TRANSPOSE of a tensor, one value after another in reading order."""
     return Work("transpose" if len(shape) > 3 else "transpose_3d", _loops(shape))
 
 
 def repetition(source: Shape, target: Shape) -> Work:
-    """BROADCAST_TO: the last axis it repeats, and then each before it as a whole."""
+    """Return the work of BROADCAST_TO, which repeats the last axis, then whole axes before it."""
     source = (1,) * (len(target) - len(source)) + source
     repeated = [axis for axis, size in enumerate(target) if source[axis] != size]
     if not repeated:
@@ -84,7 +84,7 @@ def repetition(source: Shape, target: Shape) -> Work:
 
 
 def blocks(kernel: str, deep: Shape, block: int) -> Work:
-    """SPACE_TO_DEPTH or DEPTH_TO_SPACE, by the map that has the channels."""
+    """Return the work of SPACE_TO_DEPTH or DEPTH_TO_SPACE; `deep` is the map of more channels."""
     _, height, width, _ = deep
     terms = {
         "elements": math.prod(deep),
@@ -96,10 +96,10 @@ def blocks(kernel: str, deep: Shape, block: int) -> Work:
 
 
 def resize_nearest(source: Shape, out: Shape, *, corners: bool, half_pixel: bool) -> Work:
-    """RESIZE_NEAREST_NEIGHBOR to a map, each pixel of which is a run of its channels.
+    """Return the work of RESIZE_NEAREST_NEIGHBOR, which copies each pixel as a run of channels.
 
-    Places are numbers of a row, and then of a pixel in it; rounding takes longer where they lie
-    between two.
+    Places are computed for each row, then for each pixel in it; rounding takes longer between two
+    whole numbers.
     """
     _, height, width, channels = out
     down, across = (
@@ -120,16 +120,16 @@ def resize_nearest(source: Shape, out: Shape, *, corners: bool, half_pixel: bool
 
 
 def _places_between(size: int, out: int, *, corners: bool, half_pixel: bool) -> int:
-    """Return the number of places of a resized side that are no whole numbers."""
+    """Return the number of places of a resized side that are not whole numbers."""
     over, under = (size - 1, out - 1) if corners and out > 1 else (size, out)
     twice = ((2 * place + half_pixel) * over for place in range(out))
     return sum(place % (2 * under) != 0 for place in twice)
 
 
 def pad(shape: Shape, amounts: Pairs, *, value: bool = False) -> Work:
-    """PAD of an int8 tensor; where channels are added each position is a run of its own.
+    """Return the work of PAD of an int8 tensor, or of PADV2 with its `value`.
 
-    PADV2 looks the `value` up.
+    Where channels are added, each position is a run of its own.
     """
     shape = (1,) * (4 - len(shape)) + shape
     _, down, across, deep = [(0, 0)] * (4 - len(amounts)) + [tuple(pair) for pair in amounts]
@@ -161,7 +161,7 @@ def pad(shape: Shape, amounts: Pairs, *, value: bool = False) -> Work:
 
 
 def _loops(shape: Shape) -> dict[str, float]:
-    """Turns of the innermost three loops."""
+    """Return the numbers of passes through the innermost three loops."""
     return {
         "elements": math.prod(shape),
         "rows": math.prod(shape[:-1]),

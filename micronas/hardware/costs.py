@@ -1,6 +1,6 @@
-"""Budgets, and the exact costs of a network on a board.
+"""Budgets, and exact costs of a network on a board.
 
-Imports no torch: a budget that cannot be met is refused before anything heavy is loaded.
+Imports no torch, so that an impossible budget is refused before anything heavy is loaded.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder
 
 _IN_INTEGERS = 4.8
-"""Instructions of a front end in integers, over those in float32."""
+"""Ratio of a front end's instructions in integers to those in float32."""
 
 
 def _quantity(dimension: str) -> BeforeValidator:
@@ -39,11 +39,12 @@ def _quantity(dimension: str) -> BeforeValidator:
 
 @dataclass(frozen=True)
 class Listening:
-    """How a device listens."""
+    """Rhythm in which a device calls its network."""
 
     frames: int
-    """Frames of a call."""
+    """Frames per call."""
     frame_ms: float
+    """Time per frame."""
 
     @property
     def hop_ms(self) -> float:
@@ -54,9 +55,9 @@ class Listening:
 class Budget(Settings):
     """Upper limits in the units of the board; None leaves a cost unlimited.
 
-    Limits are the device's: what the front end and the runtime's code take counts too, unless
-    `counts` says otherwise. `sram` and `flash` that are not given are the board's own; of SRAM
-    less what stack and interpreter need (`Board.reserved`).
+    Limits are the device's: front end and runtime code count too, unless `counts` is ``network``.
+    `sram` and `flash` default to the board's own, SRAM less what stack and interpreter need
+    (`Board.reserved`).
     """
 
     sram: Annotated[float | None, _quantity("bytes")] = None
@@ -64,13 +65,14 @@ class Budget(Settings):
     flash: Annotated[float | None, _quantity("bytes")] = None
     """Model file, runtime code and front end, e.g. ``256 KB``."""
     latency: Annotated[float | None, _quantity("milliseconds")] = None
-    """From the last sample to the scores: one step of the front end and one inference, e.g.
+    """Time from last sample to scores: one step of the front end and one inference, e.g.
     ``100 ms``."""
     macs: Annotated[float | None, _quantity("operations")] = None
     """Multiply-accumulates of one inference, e.g. ``3 MMACs``."""
     hop: Annotated[float | None, _quantity("milliseconds")] = None
-    """Of what listens all the time, from one call to the next, e.g. ``100 ms``. Networks that
-    stream compute only what is new on ``engine=micronas``; all else computes its window again."""
+    """Time from one call to the next of a network that listens all the time, e.g. ``100 ms``.
+    Networks that stream compute only new rows on ``engine=micronas``; all others compute their
+    window again."""
     load: Annotated[float | None, _quantity("share")] = None
     """Share of the processor's time while it listens, front end included, e.g. ``5%``; needs
     `hop`."""
@@ -78,8 +80,8 @@ class Budget(Settings):
     """Energy of an hour of listening while the processor computes, e.g. ``20 J``; needs `hop`, and
     a board whose power is known."""
     counts: Literal["device", "network"] = "device"
-    """``network`` limits arena, model file and inference alone; flash that is not given is then
-    the board's less a reserve for code."""
+    """``network`` limits arena, model file and inference alone; flash then defaults to the board's
+    less a reserve for code."""
 
     @model_validator(mode="after")
     def _listens(self) -> "Budget":
@@ -88,12 +90,12 @@ class Budget(Settings):
         return self
 
     def listening(self, front_end: FrontEndCosts | None) -> Listening | None:
-        """Return how a device listens, or None where it does not.
+        """Return the frames of a call, or None without a `hop`.
 
         Raises
         ------
         ConfigError
-            If `hop` is no whole number of frames, or nobody knows what a frame takes.
+            If `hop` is no whole number of frames, or the time of a frame is not known.
         """
         if self.hop is None:
             return None
@@ -120,16 +122,21 @@ class Budget(Settings):
         for_int4: Collection[str] = (),
         front_end: FrontEndCosts | None = None,
     ) -> "Limits":
-        """Fill in what the board limits and return the numbers.
+        """Return the limits as numbers, those left out from the board.
 
         Parameters
         ----------
         operators
-            Whose code the runtime holds: those of the network, or all of a space.
+            Operators whose code the runtime holds: those of the network, or all of a space.
         for_int4
-            Further ones, of networks with weights of 4 bits alone.
+            Further ones, only of networks with weights of 4 bits.
         front_end
-            What runs in front of the network; None where it is not known.
+            Front end of the network; None where it is not known.
+
+        Raises
+        ------
+        ConfigError
+            If `energy` is limited and the board's power is not known.
         """
         if self.energy is not None and board.power_mw is None:
             raise ConfigError(
@@ -163,19 +170,19 @@ class Beside:
     flash: int = 0
     """Code of the runtime and the front end, bytes."""
     latency: float = 0.0
-    """One step of the front end, ms."""
+    """Time of one step of the front end, ms."""
     shared: int = 0
-    """What the front end works in between inferences, where that lies in the arena, bytes."""
+    """Work memory of the front end between inferences, where it lies in the arena, bytes."""
     load: float = 0.0
     """Share of the time that the front end takes."""
     energy: float = 0.0
-    """Energy of that in an hour, J."""
+    """Energy of the front end per hour, J."""
 
     @classmethod
     def on(
         cls, board: Board, operators: Collection[str], front_end: FrontEndCosts | None
     ) -> "Beside":
-        """Count it on a board."""
+        """Count the costs on a board."""
         code = board.target.code_bytes(operators)
         if front_end is None:
             return cls(flash=code)
@@ -192,23 +199,23 @@ class Beside:
         )
 
     def arena(self, arena: float, tail: int) -> float:
-        """Return the bytes of an arena for a network and what the front end works in.
+        """Return the bytes of an arena for a network and the front end's work memory.
 
         Parameters
         ----------
         arena
             Bytes that the network takes alone.
         tail
-            Those among them that it keeps from one inference to the next.
+            Bytes among them that it keeps from one inference to the next.
         """
         return max(arena, self.shared + tail)
 
 
 def front_end_ms(board: Board, instructions: int) -> float:
-    """Return how long a board takes for instructions of a front end, as it takes for a network's.
+    """Return the time in ms of a front end's instructions, at the board's rate for a network's.
 
     Where that was never fitted, an instruction is a cycle. Cores without a floating-point unit
-    take the integer form, of 4.8 times as many instructions (measured of spectra on a Cortex-M0).
+    run the integer form, of 4.8 times as many instructions (measured for spectra on a Cortex-M0).
     """
     rate = board.measured_model().ms_per_instruction or 1e3 / board.clock_hz
     return instructions * rate * (_IN_INTEGERS if board.core in WITHOUT_FPU else 1.0)
@@ -220,27 +227,27 @@ class Costs:
 
     macs: int
     flash_bytes: int
-    """Size of the .tflite file, or of the constants and kernels an engine makes of it."""
+    """Size of the .tflite file, or of an engine's constants and kernels."""
     arena_bytes: int
-    """Tensor arena on the board: of TFLM, 32-bit structures and the kernels' scratch memory."""
+    """Tensor arena on the board, with TFLM's 32-bit structures and the kernels' scratch memory."""
     arena_head_bytes: int
     arena_required_bytes: int
     """Bytes the interpreter needs to start on the board, for some networks more than it uses."""
     host_arena_bytes: int
-    """Arena on a 64-bit host: of TFLM, what the `tflite_micro` package reports."""
+    """Arena on a 64-bit host, for TFLM as the `tflite_micro` package reports it."""
     host_arena_head_bytes: int
     latency_ms: float
     energy_mj: float | None
     has_int4: bool = False
-    """Weights of some layers have 4 bits."""
+    """Whether weights of some layers have 4 bits."""
     load: float | None = None
     """Share of the time that calls take, where the network listens."""
     energy_j_per_hour: float | None = None
-    """Energy of the same in an hour, where the board's power is known."""
+    """Energy of these calls per hour, where the board's power is known."""
 
     @property
     def ops(self) -> int:
-        """The paper's unit: two for each multiply-accumulate."""
+        """Operations, the paper's unit: two per multiply-accumulate."""
         return 2 * self.macs
 
 
@@ -258,16 +265,16 @@ class Limits:
     load: float | None = None
     energy: float | None = None
     beside: Beside = Beside()
-    """Part of it that the network cannot have."""
+    """Part of the limits that the network cannot have."""
     unpacking: int = 0
-    """Flash, in bytes, that the runtime takes on top for networks with weights of 4 bits."""
+    """Further flash of the runtime for networks with weights of 4 bits, bytes."""
 
     def spent(self, costs: Costs) -> dict[str, float]:
-        """Return what the network alone takes of each limited cost, in the limits' units.
+        """Return the limited costs of the network alone, in the limits' units.
 
-        SRAM is judged by what the board's interpreter needs to start, or by TFLM's arena on a
-        64-bit host where that is more: what is promised can then be checked on a desk. With
-        weights of 4 bits the host says nothing: only its kernels unpack whole filters.
+        SRAM is what the board's interpreter needs to start, or TFLM's arena on a 64-bit host where
+        that is more, so that the promise can be checked on a computer. With weights of 4 bits the
+        host does not count: only its kernels unpack whole filters.
         """
         host = 0 if costs.has_int4 else costs.host_arena_bytes
         spent = {
@@ -281,7 +288,7 @@ class Limits:
         return {name: spent[name] for name in self.given()}
 
     def used(self, costs: Costs) -> dict[str, float]:
-        """Share of each limit a network and what runs beside it use; 1 is all of it."""
+        """Return the share of each limit that a network and what runs beside it use."""
         limits, beside, spent = self.given(), self._beside(costs.has_int4), self.spent(costs)
         tail = costs.arena_bytes - costs.arena_head_bytes
         spent["sram"] = self.beside.arena(spent["sram"], tail)
@@ -293,12 +300,12 @@ class Limits:
         return max(self.used(costs).values()) <= 1.0
 
     def given(self) -> dict[str, float]:
-        """The limits that are set."""
+        """Return the limits that are set."""
         limits = {name: getattr(self, name) for name in _LIMITED}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def left(self, *, int4: bool = False) -> dict[str, float]:
-        """Return what the limits leave to a network, of 8 bits or with int4 weights."""
+        """Return what the limits leave to a network, with `int4` weights or without."""
         beside = self._beside(int4)
         return {name: limit - beside.get(name, 0) for name, limit in self.given().items()}
 
@@ -307,14 +314,14 @@ class Limits:
 
 
 def estimates(board: Board, limits: Limits, *, kind: str | None = None) -> list[str]:
-    """Return the limits, of those that are set, that are judged by an estimate on a board.
+    """Return the names of the set limits that are judged by an estimate on a board.
 
-    What is said of these may be wrong: nobody measured the board's own arena, code or time.
+    Their verdicts may be wrong: the board's own arena, code or time was not measured.
 
     Parameters
     ----------
     kind
-        Of network, for the board's latency model.
+        Kind of network, for the board's latency model.
     """
     doubtful = {
         "sram": board.arena.assumes is not None,
@@ -334,17 +341,17 @@ def measure(
     outputs: int,
     listening: Listening | None = None,
 ) -> Costs:
-    """Count the exact costs of a network, of which the shapes are enough.
+    """Count the exact costs of a network; its shapes are enough.
 
     Parameters
     ----------
     kind
-        Of network, such as ``kws``: boards have latency models for some.
+        Kind of network, such as ``kws``: boards have latency models for some.
     outputs
-        Elements of the output, of which the file describes each.
+        Elements of the output, each described in the file.
     listening
-        How a device listens, of which load and energy follow. Where a call computes only what is
-        new, arena, flash and latency are those of the call that takes longest.
+        Frames of a call, from which load and energy follow. Where a call computes only new rows,
+        arena, flash and latency are those of the longest call.
     """
     channels = graph.tensors[graph.inputs[0]].shape[-1]
     target = board.target
@@ -375,7 +382,7 @@ def measure(
 
 
 def hopped_on(graph: Graph, board: Board, frames: int) -> Hopped | None:
-    """Return what a network takes that is called with so many frames and computes what is new.
+    """Return the costs of a network that computes only new rows, `frames` per call.
 
     None where it does not stream, or the board's kernels compute the window again.
     """
@@ -387,13 +394,13 @@ def hopped_on(graph: Graph, board: Board, frames: int) -> Hopped | None:
 
 
 def call_ms(board: Board, call: Price) -> float:
-    """Return how long a call takes."""
+    """Return the time of a call in ms."""
     priced = {INSTRUCTIONS: call.instructions, CYCLES: call.cycles}
     return float(board.latency_ms({**dict.fromkeys(FEATURES, 0.0), **priced}))
 
 
 def joules_per_hour(board: Board, load: float) -> float | None:
-    """Return the energy of an hour in which a board computes for a share of the time."""
+    """Return the energy in J of an hour in which a board computes for a share of the time."""
     return None if board.power_mw is None else 3.6 * board.power_mw * load
 
 
@@ -407,15 +414,15 @@ def on_device(
     tail_bytes: int,
     latency_ms: float,
 ) -> dict[str, Any]:
-    """Return what a device needs in all, each part apart, as `metrics.json` has it.
+    """Return the needs of a device, in all and by part, for ``metrics.json``.
 
     Parameters
     ----------
     operators
-        Of the network.
+        Operators of the network.
     flash_bytes, arena_bytes, tail_bytes, latency_ms
-        Of the network alone: its file, what the interpreter needs to start, what of that is kept
-        between inferences, one inference.
+        Costs of the network alone: its file, the arena the interpreter needs to start, the part of
+        it kept between inferences, one inference.
     """
     beside = Beside.on(board, operators, front_end)
     found: dict[str, Any] = {

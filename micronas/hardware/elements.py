@@ -1,4 +1,4 @@
-"""Work of CMSIS-NN's kernels that compute value by value, or row by row."""
+"""Work of CMSIS-NN's kernels that compute value by value or row by row."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from micronas.hardware.kernels import Work, elementwise
 
 
 def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
-    """An operator on two tensors; where one is spread over the other it runs loop in loop.
+    """Return the work of an operator on two tensors; one broadcast to the other takes loops.
 
-    TFLM's loops join axes that go together, so that the innermost is as long as can be, but go
-    value by value where there is one channel.
+    TFLM's loops join axes that are broadcast alike, so that the innermost is as long as can be, but
+    go value by value where there is one channel.
     """
     wide, other = ((1,) * (len(out) - len(shape)) + shape for shape in (left, right))
     if wide == other:
@@ -26,7 +26,7 @@ def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
 
 
 def larger_of_two(left: Shape, right: Shape, out: Shape) -> Work:
-    """MAXIMUM or MINIMUM: runs of the longest that need no repetition, or repeat one number."""
+    """Return the work of MAXIMUM or MINIMUM: longest runs without broadcast, or of one number."""
     wide, other, whole = ((1,) * (4 - len(shape)) + shape for shape in (left, right, out))
     axis = next(
         axis
@@ -46,13 +46,16 @@ def larger_of_two(left: Shape, right: Shape, out: Shape) -> Work:
 
 
 def by_row(kernel: str, shape: Shape) -> Work:
-    """An operator on rows of the last axis."""
+    """Return the work of an operator on rows of the last axis."""
     terms = {"elements": math.prod(shape), "rows": math.prod(shape[:-1]), "calls": 1}
     return Work(kernel, terms)
 
 
 def reduction(kernel: str, shape: Shape, axes: Sequence[int], outputs: int) -> Work:
-    """MEAN, SUM or REDUCE_MAX: an index of all axes is counted up, and looked up, a value."""
+    """Return the work of MEAN, SUM or REDUCE_MAX.
+
+    For each value an index of all axes is counted up and compared with `axes`.
+    """
     rank, elements = len(shape), math.prod(shape)
     order = list(dict.fromkeys(axis % rank for axis in axes))
     looked_at = [order.index(axis) + 1 if axis in order else len(order) for axis in range(rank)]
@@ -69,7 +72,7 @@ def reduction(kernel: str, shape: Shape, axes: Sequence[int], outputs: int) -> W
 
 
 def resize_bilinear(out: Shape) -> Work:
-    """RESIZE_BILINEAR to a map: weights a row and a pixel, four products a value."""
+    """Return the work of RESIZE_BILINEAR: weights per row and pixel, four products per value."""
     _, height, width, _ = out
     terms = {
         "elements": math.prod(out),
@@ -81,7 +84,10 @@ def resize_bilinear(out: Shape) -> Work:
 
 
 def _joined(left: Shape, right: Shape, out: Shape) -> list[tuple[tuple[bool, bool], int]]:
-    """Axes of the output longer than 1; neighbours join where the same operands have them."""
+    """Return axes of the output longer than 1, neighbours joined where the same operands have them.
+
+    Each is a pair: whether either operand has it, and its size.
+    """
     groups: list[tuple[tuple[bool, bool], int]] = []
     for first, second, size in zip(left, right, out, strict=True):
         has = first == size, second == size

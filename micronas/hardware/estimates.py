@@ -1,8 +1,8 @@
-"""Describe a board nobody measured by one that was, its clock and its core.
+"""Describe an unmeasured board by a measured one, its clock and its core.
 
-A board's file may say ``like: nucleo_g0b1re`` in place of latency models. Those of that board are
-then scaled: by the clocks, and by how many cycles the measured boards of either core take for an
-instruction as `hardware.instructions` counts it. Nothing here becomes validated.
+A board's file may have ``like: nucleo_g0b1re`` in place of latency models. The models of that board
+are then scaled by the ratio of clocks, and by that of the cycles which measured boards of either
+core take per instruction of `hardware.instructions`. No estimate becomes validated.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,27 +19,27 @@ from micronas.settings import read_mapping
 
 ESTIMATED = "estimate, not measured"
 _SIZES = {"sram": "sram_bytes", "flash": "flash_bytes", "clock": "clock_hz"}
-"""Keys a person may write with a unit, and those they stand for."""
+"""Keys whose values have a unit, and the keys they stand for."""
 _DIMENSIONS = {"sram_bytes": "bytes", "flash_bytes": "bytes", "clock_hz": "hertz"}
 _ACCELERATED = ("Silicon Labs MVP",)
-"""Kernels that leave the core's work to other hardware say nothing of it."""
+"""Kernels that run on an accelerator: their times do not measure the core."""
 _FEWEST = 4
-"""Networks behind a board that says anything of its core."""
+"""Least number of networks behind a model that measures a core."""
 _Values = dict[str, Any]
 
 
 def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -> _Values:
-    """Return what a board's file says with units read, ``like`` followed, and clocks respected.
+    """Return the values of a board's file with units read, ``like`` followed and clocks applied.
 
     Parameters
     ----------
     described
-        Reads and checks the file of another board.
+        Function that reads and checks the file of another board.
 
     Raises
     ------
     ConfigError
-        If the board it is like is none, or an estimate itself.
+        If the board it is like does not exist, or is an estimate itself.
     """
     found = {_SIZES.get(key, key): value for key, value in values.items()}
     for key, dimension in _DIMENSIONS.items():
@@ -49,7 +49,7 @@ def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -
         return _like(found, described)
     measured, clock = found.get("measured_hz"), found.get("clock_hz")
     if not _are_models(found.get("latency")):
-        return found  # which the board's own rules refuse
+        return found  # refused by the board's own rules
     if isinstance(measured, int) and isinstance(clock, int) and 0 < clock != measured > 0:
         note = f"measured at {measured / 1e6:g} MHz, scaled to {clock / 1e6:g} MHz"
         found["latency"] = _scaled(found["latency"], measured / clock, note, None)
@@ -58,10 +58,10 @@ def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -
 
 
 def spread(core: str) -> tuple[float, float]:
-    """Return between which factors a measured board lies, predicted from another by its clock.
+    """Return the least and largest ratio of a measured board to its prediction from another.
 
-    Of boards with the same core as each other: this one where two or more were measured, else all
-    cores. The libraries that ran the networks differ as well, and are most of the difference.
+    Boards of one core predict each other by clock: those of `core` where two or more were measured,
+    else those of all cores. Most of the spread is due to the libraries that ran the networks.
     """
     cycles = _cycles()
     cores = [core] if len(cycles.get(core, [])) > 1 else list(cycles)
@@ -116,7 +116,7 @@ def _are_models(models: Any) -> bool:
 
 
 def _factor(core: str, base: str) -> tuple[float, str]:
-    """Return cycles of a core over those of another, and how that is known."""
+    """Return cycles of a core over those of another, and a note on their source."""
     cycles = _cycles()
     if core == base:
         return 1.0, ""
@@ -148,12 +148,12 @@ def _scaled(
 
 
 _FITS = ("in_sample_percent", "leave_one_out_percent", "r2")
-"""The error of the measured board's fit says nothing of another."""
+"""Errors of the measured board's fit, which do not hold for another board."""
 
 
 @cache
 def _cycles() -> dict[str, list[float]]:
-    """Return cycles of an instruction on every board that was measured, by core."""
+    """Return cycles per instruction of every measured board, by core."""
     found: dict[str, list[float]] = {}
     for values in _measured():
         for model in values["latency"]:

@@ -1,4 +1,4 @@
-"""The counts of a network that latency models may be linear in."""
+"""Counts of a network in which latency models may be linear."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,13 +13,13 @@ INSTRUCTIONS: Final = "instructions"
 OTHER_INSTRUCTIONS: Final = "other_instructions"
 CYCLES: Final = "cycles"
 COVERED = tuple(kind for kind, row in OPERATORS.items() if row.counted)
-"""Kinds whose cost the counts of `graph.counts` carry."""
+"""Kinds whose cost the counts of `graph.counts` cover."""
 FEATURES = (*COUNTS, INSTRUCTIONS, OTHER_INSTRUCTIONS, CYCLES)
 """Names of all features.
 
-``instructions`` are those of the whole network as the board's target counts them, on a Cortex-M4;
-``other_instructions`` are those of operators that no count stands for, so that a model of counts
-alone does not take them to be free; ``cycles`` are 0 where the target models none.
+``instructions`` are those of the whole network on a Cortex-M4, as counted by the board's target;
+``other_instructions`` are those of operators without a count, which would be free in a model of
+counts alone; ``cycles`` are 0 where the target models none.
 """
 
 
@@ -28,14 +28,14 @@ def features(
 ) -> dict[str, float]:
     """Return the features of a network, or of some of its operators, by name.
 
-    `priced` is what a target says of each (`Target.prices`); those of unknown cost are left out.
+    `priced` are their `Target.prices`; operators of unknown cost are left out.
     """
     ops = graph.ops if ops is None else ops
     return {**count(graph, ops).features, **of_instructions(ops, priced)}
 
 
 def of_instructions(ops: Sequence[Op], priced: Sequence[Price | None]) -> dict[str, float]:
-    """Return those features that are prices and no counts."""
+    """Return the features that are prices, not counts."""
     known = [
         (op.kind in COVERED, each) for op, each in zip(ops, priced, strict=True) if each is not None
     ]

@@ -1,9 +1,9 @@
-"""The forms a latency model may have, and the choice between them.
+"""Forms of a latency model, and the choice between them.
 
 ``ops`` is the MicroNets paper's (arXiv 2010.11267, section 4): a slope and an intercept, for the
-networks of one search space. ``terms`` prices convolutions, depthwise convolutions and the
-elements they write apart, without an intercept, and carries over from one space to another.
-``instructions`` is a count for every operator and kernel (`hardware.instructions`) times one
+networks of one search space. ``terms`` prices convolutions, depthwise convolutions and their
+outputs separately, without an intercept, and carries over from one space to another.
+``instructions`` is the number of instructions of all operators (`hardware.instructions`) times one
 factor; it is made for Cortex-M with CMSIS-NN and needs the fewest measurements.
 """
 
@@ -19,8 +19,8 @@ from micronas.settings import nearest
 Form = Literal["ops", "terms", "instructions"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
-# Ratios are instructions (TFLM with CMSIS-NN, Cortex-M4, census): with few networks a fit cannot
-# tell them, since within one family of networks all these counts grow together.
+# Ratios are instructions (TFLM with CMSIS-NN, Cortex-M4): a fit to few networks cannot find them,
+# since all these counts grow together within one family of networks.
 _CONVOLUTION = {"conv_macs": 1.457, "im2col_bytes": 4.3, OTHER_INSTRUCTIONS: 1.0}
 _DEPTHWISE = {"depthwise_macs": 8.88}
 _DENSE = {"fc_macs": 1.88}
@@ -50,11 +50,11 @@ _TERMS: Mapping[Form, Sequence[Terms]] = {
     "terms": (TWO_TERMS, THREE_TERMS, FIVE_TERMS),
     "instructions": ({INSTRUCTIONS: {INSTRUCTIONS: 1.0}},),
 }
-"""For each form the sets of coefficients to choose from."""
+"""Sets of coefficients to choose from, by form."""
 
 
 def check_form(name: str | None) -> Form | None:
-    """Return the form of a name; ConfigError if there is none."""
+    """Return the form of a name, None for None; raise ConfigError for an unknown name."""
     for form in FORMS:
         if name == form:
             return form
@@ -69,7 +69,7 @@ def check_form(name: str | None) -> Form | None:
 def fit_form(
     form: Form, features: Sequence[Mapping[str, float]], latencies: Sequence[float]
 ) -> Fit | None:
-    """Fit a form; of its sets of coefficients the one that predicts left-out networks best.
+    """Fit a form with the one of its sets of coefficients that predicts left-out networks best.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def fit_form(
     Returns
     -------
     Fit or None
-        None with fewer networks than the form's fewest coefficients. What no network does is
-        not fitted alone, or it would be free.
+        None with fewer networks than the form's fewest coefficients. A coefficient whose first
+        feature no network has is not fitted separately: it would be free.
     """
     fits = [
         fit(features, latencies, terms=terms)
@@ -98,5 +98,5 @@ def fit_form(
 
 
 def left_out_percent(fitted: Fit) -> float:
-    """Return the mean error of networks predicted without themselves; infinite where unknown."""
+    """Return the mean error of left-out networks in percent; infinite where unknown."""
     return mean_worst_percent(fitted.left_out)[0] if fitted.left_out else math.inf

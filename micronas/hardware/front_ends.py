@@ -14,51 +14,56 @@ from micronas.errors import ModelError
 
 @dataclass(frozen=True)
 class FrontEndCosts:
-    """Front end on a device: from samples to a network's input."""
+    """Costs of a front end on a device, which turns samples into a network's input."""
 
     kind: str
     buffer_bytes: int
-    """SRAM of its state and of what it works in."""
+    """SRAM of its state and work memory."""
     flash_bytes: int
-    """Code and tables."""
+    """Flash of code and tables."""
     step_instructions: int
-    """Instructions left when the last sample of an input comes: a frame, a picture, a
+    """Instructions left after the last sample of an input: those of a frame, picture or
     reading."""
     input_instructions: int
     """Instructions of a whole input."""
     work_bytes: int = 0
-    """SRAM among its buffers that holds nothing from one step to the next."""
+    """Part of its SRAM that keeps nothing from one step to the next."""
     frame_ms: float | None = None
     """Time from one row of the input to the next, where rows are time."""
 
 
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
-"""The camera that is assumed, by channels of the network's input: width, height, pixels."""
+"""Assumed camera, by channels of the network's input: width, height, pixels."""
 _MFCC = {40: (640, 1024, 257, 91_160), 30: (480, 512, 129, 46_800)}
-"""By window in ms: samples, points of the transform, bins, instructions of a frame."""
+"""Samples, points of the transform, bins and instructions of a frame, by window in ms."""
 _MFCC_MS, _MFCC_FRAMES = 20.0, 49
-"""From frame to frame, and frames of a window, of which networks may see every nth."""
+"""Time from frame to frame, and frames of a window, of which networks may see every nth."""
 _CONVERT = {("gray", 1): 4.1, ("rgb", 1): 12.3, ("rgb", 3): 10.6}
 _CONVERT |= {("rgb565", 1): 18.3, ("rgb565", 3): 18.3}
-"""Instructions of a camera's pixel, by its format and the network's channels."""
+"""Instructions per pixel of a camera, by its format and the network's channels."""
 _ACROSS = {1: (18.2, 4.97), 3: (35.5, 9.84)}
-"""Instructions of a scaled pixel, and of each pixel it covers, by channels."""
+"""Instructions per scaled pixel, and per pixel it covers, by channels."""
 _DOWN, _OF_TWO = (12.5, 7.25), 18.3
-"""Instructions of a code, and of each row it covers; of a code in all where those are two at most,
-a loop that the compiler unrolls."""
+"""Instructions per code, and per row it covers; per code in all for at most two rows, a loop that
+the compiler unrolls."""
 
 
 def front_end_costs(
     meaning: Mapping[str, Any], shape: tuple[int, int, int]
 ) -> FrontEndCosts | None:
-    """Return the costs of the front end of an input, or None if nothing is known of it.
+    """Return the costs of the front end of an input, or None if none is known.
 
     Parameters
     ----------
     meaning
-        As a data set and a model file have it.
+        Meaning of the input, as stored in a data set and a model file.
     shape
         Height, width and channels of the input.
+
+    Raises
+    ------
+    ModelError
+        If the meaning lacks a key, or has a wrong value.
     """
     try:
         return _counted(meaning, shape)
@@ -70,7 +75,7 @@ def front_end_costs(
 
 
 def has_times(meaning: Mapping[str, Any]) -> bool:
-    """Whether what is known of an input says how long one of its rows is."""
+    """Return whether the meaning of an input gives the time of one of its rows."""
     return meaning.get("features") in ("mfcc", "log-mel") or "rate_hz" in meaning
 
 
@@ -81,7 +86,7 @@ def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEn
     if features == "log-mel":
         return _log_mel()
     if features == "pixels":
-        if "read" in meaning:  # seen smaller than it was read: no front end is generated
+        if "read" in meaning:  # smaller than the images read: no front end is generated
             return None
         width, height, pixels = CAMERA[shape[2]]
         fit = str(meaning["fit"])
@@ -95,7 +100,7 @@ def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEn
 def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
     """Return the costs of `micronas.tasks.keywords.front_end.mfcc`.
 
-    A frame of fewer coefficients than ten is charged as one of ten, and one of magnitudes as one of
+    A frame of fewer than ten coefficients is charged as one of ten, and one of magnitudes as one of
     powers, which takes up to 0.5 % fewer instructions.
     """
     window, fft, bins, frame = _MFCC[window_ms]
@@ -129,10 +134,10 @@ def _log_mel() -> FrontEndCosts:
 def _image(
     width: int, height: int, pixels: str, *, size: int, channels: int, fit: str = "stretch"
 ) -> FrontEndCosts:
-    """Return the costs of a camera's picture, scaled to ``size x size``, a row at a time.
+    """Return the costs of a camera's picture, scaled to ``size x size`` row by row.
 
-    Instructions are a least-squares fit to 84 cameras and inputs: off by 1 % in the mean, by 4 % at
-    worst with the camera that is assumed, by 6 % with others.
+    Instructions are a least-squares fit to 84 cameras and inputs: off by 1 % in the mean, at worst
+    by 4 % with the assumed camera and by 6 % with others.
 
     Parameters
     ----------
@@ -158,7 +163,7 @@ def _image(
 
 
 def _series(window: int, channels: int) -> FrontEndCosts:
-    """Return the costs of windows of sensor readings, standardised as they come."""
+    """Return the costs of windows of sensor readings, standardised one by one."""
     reading = 30 + 66 * channels
     return FrontEndCosts(
         kind="series",

@@ -1,9 +1,8 @@
 """Instructions of kernels' work on a Cortex-M4 with TFLM and CMSIS-NN.
 
 The coefficients of ``latency_models/kernels/cmsis_nn.yaml`` are fitted to exact counts on a
-simulated core (``benchmarks/fit_instructions.py``). Operators that were not measured are priced
-high and said to be extrapolated. Instructions are not cycles: a board's latency model says what a
-million of them takes there.
+simulated core (``benchmarks/fit_instructions.py``). Unmeasured operators are priced high and marked
+as extrapolated. Instructions are not cycles: a board's latency model has the time of each.
 """
 
 from dataclasses import dataclass
@@ -22,24 +21,25 @@ _ASSUMED: dict[str, dict[str, float]] = {
     # no measured kernel that works element by element took more than 461 instructions for each
     "unmeasured": {"elements": 500.0, "calls": 5000.0},
 }
-"""Kernels nobody counted, priced from above."""
+"""Upper bounds for kernels that were not counted."""
 _INT4_FACTOR = 2.5
-"""No int4 kernel took more, compared with int8; for those that were not measured."""
+"""Largest measured ratio of int4 to int8, for int4 kernels that were not measured."""
 
 
 class Kernel(Settings):
-    """Instructions of one kernel for each thing it does, and how well that fits."""
+    """Instructions of one kernel by term, and the fit's errors."""
 
     operators: int
-    """Number of measured ones it was fitted to."""
+    """Number of measured operators it was fitted to."""
     mean_percent: float
     worst_percent: float
-    """In sample, of single operators."""
+    """Largest error of single operators, in sample."""
     instructions: Annotated[dict[str, NonNegativeFloat], Field(min_length=1)]
+    """Instructions per unit of each term of `Work`."""
 
 
 class Kernels(Settings):
-    """A library of kernels, as a YAML file describes it."""
+    """Library of kernels described by a YAML file."""
 
     source: str
     kernels: dict[str, Kernel]
@@ -52,19 +52,19 @@ class Price:
     kernel: str
     instructions: float
     extrapolated: bool
-    """No operator of this kind was counted: a guess from above."""
+    """Whether no operator of this kind was counted: an upper bound."""
     cycles: float = 0.0
-    """Cycles of the same core, with memory that never waits, where they are modelled."""
+    """Cycles of the same core with memory that never waits, where they are modelled."""
 
 
 def instructions(work: Work) -> Any:
-    """Return the instructions of work: a number, or a tensor of expectations."""
+    """Return the instructions of work: a number, or a tensor where its terms are tensors."""
     coefficients = _coefficients(work.kernel)
     return sum(coefficients.get(term, 0.0) * amount for term, amount in work.terms.items())
 
 
 def priced(work: Work) -> Price:
-    """Return the price of work that is known in numbers."""
+    """Return the price of work whose terms are numbers."""
     return Price(work.kernel, float(instructions(work)), work.kernel not in _measured())
 
 

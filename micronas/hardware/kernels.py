@@ -1,9 +1,9 @@
-"""Work of CMSIS-NN's kernels: counts that their instructions are linear in.
+"""Work of CMSIS-NN's kernels: counts in which their instructions are linear.
 
-Each function describes one operator as a `Work`: which kernel runs it and how often that kernel
-does each thing. Read from CMSIS-NN for cores with the DSP extension, as GCC compiles it. Operators
-with a window are in convolutions.py, those that move values in copies.py, and those that go value
-by value or row by row in elements.py.
+Each function returns the `Work` of one operator: its kernel, and how often that kernel does each
+thing. The counts follow CMSIS-NN's code for cores with the DSP extension, as GCC compiles it.
+Operators with a window are in convolutions.py, those that move values in copies.py, and those that
+compute value by value or row by row in elements.py.
 """
 
 import math
@@ -15,18 +15,18 @@ from micronas.arrays import Shape
 
 @dataclass(frozen=True)
 class Work:
-    """The kernel that runs an operator, and how often it does what."""
+    """Kernel that runs an operator, and the amount of each thing that it does."""
 
     kernel: str
     terms: Mapping[str, float]
 
     def of_bits(self, bits: int) -> "Work":
-        """Return the same with weights of so many bits, which have kernels of their own."""
+        """Return the work of the kernel for weights of `bits` bits."""
         return self if bits == 8 else Work(f"{self.kernel}_int{bits}", self.terms)
 
 
 def dense(rows: int, source: int, out: int, *, per_channel: bool = False, bits: int = 8) -> Work:
-    """FULLY_CONNECTED on `rows` vectors."""
+    """Return the work of FULLY_CONNECTED on `rows` vectors."""
     terms = {
         "macs": rows * source * out,
         "outputs": rows * out,
@@ -40,9 +40,10 @@ def dense(rows: int, source: int, out: int, *, per_channel: bool = False, bits: 
 
 
 def matrix_product(outer: int, rows: int, depth: int, out: int, turned: Sequence[Shape]) -> Work:
-    """BATCH_MATMUL of `outer` matrices, two outputs at a time and four values a step.
+    """Return the work of BATCH_MATMUL of `outer` matrices.
 
-    Operands of the shapes `turned` are transposed first, so that rows meet rows.
+    Kernels compute two outputs at a time, with four values per step. Operands of the shapes
+    `turned` are transposed first, so that rows meet rows.
     """
     vectors, paired, rest = outer * rows, out - out % 2, depth % 4
     terms = {
@@ -65,7 +66,7 @@ def matrix_product(outer: int, rows: int, depth: int, out: int, turned: Sequence
 
 
 def lstm(steps: int, source: int, units: int) -> Work:
-    """UNIDIRECTIONAL_SEQUENCE_LSTM: four gates of what comes in, and of the last step's output."""
+    """Return the work of UNIDIRECTIONAL_SEQUENCE_LSTM: four gates of input and last output."""
     gates, later = 4 * steps * units, 4 * (steps - 1) * units
     terms = {
         "input_macs": gates * source,
@@ -81,5 +82,5 @@ def lstm(steps: int, source: int, units: int) -> Work:
 
 
 def elementwise(kernel: str, elements: int, outputs: int = 0) -> Work:
-    """An operator whose work is in proportion to what it reads."""
+    """Return the work of an operator that is proportional to its elements."""
     return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})

@@ -1,7 +1,7 @@
 """Latency as a linear function of counts, and its fit to measurements.
 
-MicroNets (arXiv 2010.11267, section 4) models latency as linear in the operation count, which
-holds within one backbone only. `hardware.forms` lists what carries over from one to another.
+MicroNets (arXiv 2010.11267, section 4) models latency as linear in the operation count, which holds
+within one backbone only. `hardware.forms` has forms that carry over from one to another.
 """
 
 import math
@@ -15,10 +15,10 @@ from micronas.arrays import Floats
 from micronas.errors import ConfigError
 
 CONSTANT = "constant"
-"""The term that is an intercept, in ms."""
+"""Name of the intercept, in ms."""
 
 Terms = Mapping[str, Mapping[str, float]]
-"""Terms of a fit: for each coefficient the features it prices, and in what ratio."""
+"""Terms of a fit: the features that each coefficient prices, with their ratios."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Fit:
 
     model: LinearLatency
     errors: tuple[float, ...]
-    """Signed, on the networks fitted to."""
+    """Signed errors of the networks fitted to."""
     left_out: tuple[float, ...] | None
-    """Signed, each network predicted without itself; None with too few networks for that, or where
-    nobody asked."""
+    """Signed errors of each network left out of the fit; None with too few networks, or without
+    `leave_one_out`."""
     r2: float
 
 
@@ -86,7 +86,7 @@ def fit(
         Names of the features to use, and ``constant`` for an intercept; or groups of features
         that share a coefficient, each times its ratio.
     leave_one_out
-        Whether each network is also predicted without itself, by a fit of its own.
+        Predict each network also by a fit to the others.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _amount(row: Mapping[str, float], group: Mapping[str, float]) -> float:
 
 
 def _solve(matrix: Floats, measured: Floats) -> Floats:
-    """Non-negative least squares on relative errors; columns are brought to one scale first."""
+    """Solve non-negative least squares on relative errors, with columns of one scale."""
     relative = matrix / measured[:, None]
     scale = np.linalg.norm(relative, axis=0)
     scale[scale == 0] = 1
@@ -152,10 +152,10 @@ def _solve(matrix: Floats, measured: Floats) -> Floats:
 
 
 def _nnls(matrix: Floats, target: Floats) -> Floats:
-    """Lawson and Hanson's active set method (Solving Least Squares Problems, chapter 23)."""
+    """Solve by Lawson and Hanson's active sets (Solving Least Squares Problems, chapter 23)."""
     solution = np.zeros(matrix.shape[1])
     free = np.zeros(matrix.shape[1], dtype=bool)
-    for _ in range(10 * len(solution)):  # a bound the method does not reach short of rounding
+    for _ in range(10 * len(solution)):  # a bound that only rounding errors could reach
         gradient = matrix.T @ (target - matrix @ solution)
         gradient[free] = -np.inf
         best = int(np.argmax(gradient))

@@ -1,4 +1,4 @@
-"""Boards by the names that people use, and the chips on them."""
+"""Boards by their common names and the chips on them."""
 
 import csv
 import difflib
@@ -11,18 +11,18 @@ from micronas import resources
 from micronas.errors import ConfigError
 
 _LONGEST = 60
-"""Characters of a name that is compared with others, which takes the square of it."""
+"""Most characters of a name that are compared with others, in time of their square."""
 
 
 @dataclass(frozen=True)
 class _Named:
-    """The board that a name stands for."""
+    """A name of a board."""
 
     name: str
     board: str
-    """The shipped board of that chip."""
+    """Shipped board of that name."""
     chip: str
-    """Empty where the name is the board's own."""
+    """Chip of that name, empty where the name is the board's own."""
 
     def __str__(self) -> str:
         return f"{self.name!r} ({self.chip}, board {self.board})" if self.chip else repr(self.name)
@@ -39,7 +39,7 @@ def all_names() -> list[str]:
 
 
 def is_name(word: str) -> bool:
-    """Whether a shipped board is called so."""
+    """Return whether a shipped board has this name."""
     return _plain(word) in _named()
 
 
@@ -51,7 +51,7 @@ def board_file(wanted: str | Path) -> Path:
     Raises
     ------
     ConfigError
-        If there is none; says which boards or chips are nearest.
+        If there is none; the error names the nearest board or chip.
     """
     key = _plain(str(wanted).removesuffix(".yaml"))
     try:
@@ -77,7 +77,7 @@ def _plain(name: str) -> str:
 
 @cache
 def _named() -> dict[str, _Named]:
-    """Boards by plain names."""
+    """Return names of boards by their plain form."""
     folder = resources.folder("latency_models")
     boards = [_Named(name, name, "") for name in resources.names("latency_models")]
     with (folder / "board_names.csv").open(newline="", encoding="utf-8") as file:

@@ -42,7 +42,7 @@ from micronas.text import html_table, percent
 
 
 class Profile(dict[str, Any]):
-    """Costs by their names, which a notebook shows layer by layer."""
+    """Costs by name; a notebook shows them layer by layer."""
 
     def _repr_html_(self) -> str:
         rows = [
@@ -74,24 +74,24 @@ def profile(
     """Count a network's costs; keys are those of `metrics.json`.
 
     UNKNOWN operators of unknown cost are listed, never guessed: they are left out of MACs and
-    latency. A known operator the board's latency model was not fitted to is priced from above
+    latency. A known operator to which the board's latency model was not fitted is priced from above
     and flagged as extrapolated. Arenas are those of `Board.arena`: `arena_is_upper_bound` and
-    `arena_assumes` say where that is not exactly the board. `fits_estimates` names what `fits`
-    rests on and nobody measured for the board.
+    `arena_assumes` mark those of another target than the board. `fits_estimates` names the limits
+    that `fits` judges by estimates.
 
     Parameters
     ----------
     graph
-        Shapes are enough.
+        Network; its shapes are enough.
     kind
-        Search space or task the network belongs to, for the board's latency model of that kind.
+        Search space or task of the network, for the board's latency model of that kind.
     flash_bytes
         Size of the model file, where one exists; otherwise that of the file it would become. An
-        engine without an interpreter makes its own of it.
+        engine without an interpreter ignores it.
     meaning
-        Of the input, as the model file has it: what runs in front of the network is counted by it.
+        Meaning of the input, as stored in the model file, by which the front end is counted.
     budget
-        What has to fit; the board's own limits when left out.
+        Limits to fit; the board's own when left out.
     """
     counts, target = count(graph), board.target
     size = flash_bytes
@@ -176,7 +176,7 @@ def on_boards(
     flash_bytes: int | None = None,
     meaning: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return what differs between boards: whether the network fits, its latency and its energy."""
+    """Return the costs that differ between boards: fit, latency and energy of the network."""
     described = [
         profile(graph, board, kind=kind, flash_bytes=flash_bytes, meaning=meaning)
         for board in boards
@@ -197,7 +197,7 @@ def on_boards(
 
 
 def _front_end(graph: Graph, meaning: Mapping[str, Any] | None) -> FrontEndCosts | None:
-    """Return the front end, where the input's shape is that of one."""
+    """Return the costs of the front end, where the input's shape is that of one."""
     shape = graph.tensors[graph.inputs[0]].shape
     if meaning and len(shape) == 4:
         return front_end_costs(meaning, (shape[1], shape[2], shape[3]))
@@ -212,14 +212,14 @@ def listening(
     given: Listening | None,
     latency_ms: float,
 ) -> dict[str, Any] | None:
-    """Return what a network takes that listens all the time; None of one that is not said to.
+    """Return the costs of a network that listens all the time; None for one that does not.
 
     Parameters
     ----------
     given
-        How the device listens; left out, a network that streams is called for each of its scores.
+        Frames of a call; left out, a network that streams is called for each of its scores.
     latency_ms
-        One inference of a whole window.
+        Time of one inference of a whole window.
     """
     frames, frame_ms = (given.frames, given.frame_ms) if given else (None, None)
     try:
@@ -257,9 +257,9 @@ def listening(
 
 
 def _within(described: Mapping[str, Any], limits: Limits, *, is_called: bool) -> dict[str, Any]:
-    """Return what is used of each limit, and whether all fit.
+    """Return the limits, the used share of each, and whether the network fits.
 
-    None where lower bounds fit and the truth is not known.
+    ``fits`` is None where only lower bounds are known and fit.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def _within(described: Mapping[str, Any], limits: Limits, *, is_called: bool) ->
 
 
 def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyModel) -> list[float]:
-    """Return what each operator adds to the latency; an intercept belongs to none."""
+    """Return each operator's part of the latency in ms; an intercept belongs to none."""
     linear = LinearLatency(
         {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
     )
@@ -306,12 +306,12 @@ def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyMo
 
 
 def _is_left_out(op: Op, cost: Price | None, model: LatencyModel) -> bool:
-    """Whether the latency says nothing of an operator."""
+    """Return whether the latency leaves an operator out."""
     return cost is None or (op.kind not in COVERED and not model.prices_all)
 
 
 def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
-    """Whether nothing like the operator was among what the latency model was fitted to."""
+    """Return whether the latency model was fitted to no operator of this kind."""
     if cost is None:
         return False
     return cost.extrapolated or (
@@ -322,7 +322,7 @@ def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
 def _pooling(graph: Graph, target: Target, model: LatencyModel) -> list[dict[str, Any]]:
     """Return what AVERAGE_POOL_2D saves against MEAN over a whole map, or would save before it.
 
-    Of a MEAN only where the exporter would pool: over few values it is worth what it takes.
+    A MEAN is compared only where the exporter would pool: over few values pooling saves nothing.
     """
     compared = []
     pooled = {op.outputs[0] for op in graph.ops if op.kind == "AVERAGE_POOL_2D"}
@@ -370,7 +370,7 @@ def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict
         kernel = weights.shape[1:3]
     elif op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         kernel = op.window
-    # graphs of shapes alone are float32 and become int8
+    # graphs without data are float32 and become int8
     dtype = None if weights is None else "int4" if weights.dtype == "int4" else "int8"
     is_int4 = dtype == "int4"
     flags = {"unknown": is_unknown, "int4": is_int4, "peak": live == peak}

@@ -1,4 +1,4 @@
-"""Tables of boards and of what a network costs on them. Imports no torch."""
+"""Tables of boards and of a network's costs on them. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from micronas.text import pairs, percent, table
 
 
 def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> str:
-    """One line a layer, then the totals, then what they leave out.
+    """Return a table of one line per layer, then the totals, then what they leave out.
 
     Parameters
     ----------
     width
-        Characters of a line; no limit when left out.
+        Most characters of a line; no limit when left out.
     """
     rows = [
         [
@@ -81,7 +81,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
 
 
 def listening_text(heard: Mapping[str, Any]) -> str:
-    """Say what a call takes of a network that listens."""
+    """Return a line about the calls of a network that listens."""
     frames, stride = heard["hop_frames"], heard["stride_frames"]
     parts = [f"{frames} frame{'s' * (frames > 1)} a call computes {heard['computes']}"]
     if stride is not None:
@@ -98,7 +98,7 @@ def listening_text(heard: Mapping[str, Any]) -> str:
 
 
 def boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
-    """Whether a network fits each board, and what one inference costs there."""
+    """Return a table of boards: whether a network fits, and the costs of one inference."""
     rows = [
         [
             each["board"],
@@ -115,7 +115,7 @@ def boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = Non
 
 
 def known_boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
-    """Limits of boards, and how well their latency is known."""
+    """Return a table of boards' limits and of the errors of their latency."""
     rows = []
     for board in boards:
         latency = board["latency"]
@@ -143,7 +143,7 @@ def known_boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None
 
 
 def board_notes(board: Mapping[str, Any], *, width: int | None = None) -> str:
-    """Where what is known of a board comes from."""
+    """Return the names and sources of a board."""
     latency = board["latency"]
     said = {"sizes": board["source"], "latency": latency["source"], "status": latency["status"]}
     like = {"like": board["like"]} if board["like"] else {}
@@ -154,7 +154,7 @@ def board_notes(board: Mapping[str, Any], *, width: int | None = None) -> str:
 def _error(
     mean: float | None, worst: float | None, status: str, within: Sequence[float] | None
 ) -> str:
-    """Mean and worst error of networks that were left out, and what is no more than that."""
+    """Return mean and worst error of left-out networks, with the status unless validated."""
     if mean is None or within is not None:
         return _known(status, within)
     doubt = "" if status == "validated" else f", {_known(status, within)}"
@@ -162,13 +162,13 @@ def _error(
 
 
 def _known(status: str, within: Sequence[float] | None) -> str:
-    """The first word of a status; of an estimate, between how many times it measured boards lay."""
+    """Return a status without its remark, and the factors of an estimate."""
     factors = f" x {within[0]:.1f}-{within[1]:.1f}" if within else ""
     return f"{status.partition(',')[0]}{factors}"
 
 
 def _device(device: Mapping[str, Any], least: str) -> str:
-    """Return the shares of the network and of everything beside it."""
+    """Return a line about the whole device's costs."""
     front = device["front_end"]
     with_it = "no front end known"
     if front is not None:
@@ -184,7 +184,7 @@ def _device(device: Mapping[str, Any], least: str) -> str:
 
 
 def _used(described: Mapping[str, Any]) -> str:
-    """Each limit and its used share."""
+    """Return each limit and its used share."""
     used, estimated = described["used"], described["fits_estimates"]
     return ", ".join(
         f"{name} {100 * used[name]:.0f} % of {format_cost(name, limit)}"
@@ -194,13 +194,13 @@ def _used(described: Mapping[str, Any]) -> str:
 
 
 def _arena_of(board: Mapping[str, Any]) -> str:
-    """Return how exact the prediction of a board's arena is."""
+    """Return what a board's arena assumes, or how exact it is."""
     exact = "upper bound" if board["arena_is_upper_bound"] else "exact"
     return board["arena_assumes"] or exact
 
 
 def _doubt(described: Mapping[str, Any]) -> str:
-    """Why a latency may be wrong, and by how much an estimate may."""
+    """Return the status of a latency that is not validated, with an estimate's factors."""
     status, within = described["latency_status"], described["latency_within"]
     factors = f", boards lay at {within[0]:.1f} to {within[1]:.1f} times such" if within else ""
     return "" if status == "validated" else f" ({status}{factors})"
@@ -239,6 +239,6 @@ def _size(sizes: Sequence[int] | None) -> str:
 
 
 def verdict(fits: bool | None, estimates: Sequence[str] = ()) -> str:
-    """Whether a network fits, and which of the limits nobody measured on its board."""
+    """Return whether a network fits, and the limits judged by estimates."""
     said = "not known" if fits is None else str(fits).lower()
     return f"{said} ({', '.join(estimates)} estimated)" if estimates else said

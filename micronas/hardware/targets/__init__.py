@@ -1,4 +1,4 @@
-"""Targets, one a file, and which of them stands for a board."""
+"""Targets, one per file, and the choice of a board's."""
 
 from collections.abc import Collection
 
@@ -15,21 +15,21 @@ from micronas.hardware.targets.target import Target as Target
 from micronas.settings import nearest
 
 DEFAULT: Target = CMSIS_NN
-"""Where no board says another: what firmware that micronas writes runs with."""
+"""Target without a board: that of the firmware that micronas writes."""
 TFLM = "tflm"
-"""The engine that kernels and core decide on."""
+"""Engine whose target depends on kernels and core."""
 _NAMED: dict[str, Target] = {MICRONAS.name: MICRONAS}
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
 WITHOUT_FPU = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
 """Cores on which a front end runs in integers."""
-_PLAIN = WITHOUT_FPU  # none of them has the DSP extension either
+_PLAIN = WITHOUT_FPU  # they lack the DSP extension, too
 _LINKED = ("Cortex-M4",)
-"""Cores for which code was linked and measured: another compiles to another size."""
+"""Cores for which code was linked and measured; others compile to another size."""
 _HELIUM = ("Cortex-M52", "Cortex-M55", "Cortex-M85")
 
 
 def register(target: Target) -> Target:
-    """Make a target known by its name, which boards give as their `kernels` or `engine`."""
+    """Register a target by its name, which boards give as their `kernels` or `engine`."""
     _NAMED[target.name] = target
     return target
 
@@ -45,7 +45,7 @@ def named(name: str) -> Target:
     Raises
     ------
     ConfigError
-        If there is none of that name.
+        If no target has that name.
     """
     if name not in _NAMED:
         raise ConfigError(f"unknown engine {name!r}; {nearest(name, (TFLM, *_NAMED))}")
@@ -55,20 +55,20 @@ def named(name: str) -> Target:
 def choose(kernels: str, core: str) -> Choice:
     """Choose the target of a board's kernels and core: one registered by that name, or TFLM.
 
-    Firmware that micronas writes runs TFLM with CMSIS-NN on any Cortex-M, so that is what is
-    planned for all of them. It is exact on cores with the DSP extension, and with Helium, a target
-    of its own. Without either CMSIS-NN's kernels ask for the same scratch memory or none: an upper
-    bound. Where the networks were measured with another library, or
-    the core is no Cortex-M, nothing is known of what that library needs: `assumes` says so, and
-    every output repeats it. `code_assumes` says the same of code, which was linked for a Cortex-M4.
+    Firmware that micronas writes runs TFLM with CMSIS-NN on any Cortex-M, so all of them are
+    planned for that. The plan is exact on cores with the DSP extension, and on those with Helium, a
+    target of its own. On other Cortex-M cores CMSIS-NN's kernels ask for the same scratch memory or
+    none: an upper bound. Where the networks were measured with another library, or the core is no
+    Cortex-M, the needs of that library are unknown: `assumes` says so, and every output repeats it.
+    `code_assumes` does the same for code, which was linked for a Cortex-M4.
 
     Parameters
     ----------
     kernels
-        As in a board's YAML, such as ``TFLM + CMSIS-NN``; any other text is a library that is not
-        described.
+        Kernels as in a board's YAML, such as ``TFLM + CMSIS-NN``; any other text is a library that
+        is not described.
     core
-        Such as ``Cortex-M4``.
+        Core, such as ``Cortex-M4``.
     """
     if kernels in _NAMED:
         return _NAMED[kernels].chosen(core)

@@ -1,4 +1,4 @@
-"""TFLM's Arduino library, whose kernels are older than those that are predicted elsewhere.
+"""TFLM's Arduino library, whose kernels are older than those of the other targets.
 
 Measured with tensorflow/tflite-micro-arduino-examples 7948b85 (2023), built for a Cortex-M4.
 """
@@ -11,7 +11,7 @@ from micronas.hardware.targets.cmsis_nn import CMSIS_NN
 
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """A patch as int16 for depthwise filters of any size: 3x3 is no exception there yet."""
+    """Return scratch sizes: a patch as int16 for depthwise filters of any size, 3x3 included."""
     if op.kind != "DEPTHWISE_CONV_2D":
         return CMSIS_NN.scratch(graph, op)
     channels, weights = graph.input_of(op).shape[3], graph.constant_of(op)
@@ -26,4 +26,5 @@ ARDUINO = replace(
     title="TFLM's Arduino library on a Cortex-M with the DSP extension",
     scratch=_scratch,
 )
-"""To which 11 to 16 bytes an operator come: its structures are those of full TensorFlow Lite."""
+"""Prediction to which 11 to 16 bytes per operator come: the library has TensorFlow Lite's full
+structures."""

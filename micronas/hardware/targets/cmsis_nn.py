@@ -35,7 +35,7 @@ _SIZES = Sizes(
 
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Patches as int16 (two rows for a convolution, one for a depthwise one), and sums."""
+    """Return scratch sizes: patches as int16 (two for CONV_2D, one for a depthwise one), sums."""
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
@@ -49,7 +49,7 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     weights = graph.constant_of(op)
     is_int4 = weights.dtype == "int4"
     patch = math.prod(weights.shape[1:3]) * graph.input_of(op).shape[3]
-    if op.kind == "CONV_2D":  # a patch of a group is smaller, but that much is asked for
+    if op.kind == "CONV_2D":  # for groups too, though their patches are smaller
         asked = 4 * (patch if is_int4 else -(-patch // 4) * 4)
         return () if is_pointwise(graph, op) else (asked,)
     is_plain = weights.shape[3] != graph.input_of(op).shape[3] or op.dilation != (1, 1)
@@ -59,19 +59,20 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
 
 
 def _spread_scales(graph: Graph, op: Op) -> tuple[int, ...]:
-    """A multiplier and a shift a channel, where one scale of vectors runs as a convolution."""
+    """Return the size of a multiplier and shift per channel, where a dense layer of one scale runs
+    as a convolution."""
     weights = graph.constant_of(op)
     is_spread = runs_as_convolution(graph, op) and not weights.per_channel
     return (8 * weights.shape[0],) if is_spread else ()
 
 
 def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Patches and filters turned around; or sums of the rows that a row of the input reaches."""
+    """Return sizes of patches and reversed filters, or of the sums that an input row reaches."""
     source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     _, height, width, depth = filters.shape
     if is_turned(op.stride, depth):
         return 4 * (-(-height * width * depth // 4) * 4), filters.elements
-    # the width of a row is as CMSIS-NN asks for it, by the stride downwards
+    # CMSIS-NN computes a row's width with the vertical stride
     row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
     return 4 * row * max(height, op.stride[0]), 0
 
@@ -82,7 +83,7 @@ def price(graph: Graph, op: Op) -> Price | None:
     Parameters
     ----------
     graph
-        Shapes are enough.
+        Network; its shapes are enough.
     op
         One of its operators; QUANTIZE, DEQUANTIZE and convolutions may be UNKNOWN.
     """

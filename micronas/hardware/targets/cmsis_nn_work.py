@@ -1,4 +1,4 @@
-"""Which kernel of TFLM with CMSIS-NN runs an operator, and how often it does what there."""
+"""Work of operators in the kernels of TFLM with CMSIS-NN."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _Rule = Callable[[Graph, Op], Work]
 
 
 def work(graph: Graph, op: Op) -> Work | None:
-    """Return the work of an operator; None for those of unknown kind that no kernel is known for.
+    """Return the work of an operator; None for those of unknown kind without a known kernel.
 
     Shapes are enough, and the data of tables such as axes and paddings.
     """
@@ -26,14 +26,14 @@ def work(graph: Graph, op: Op) -> Work | None:
 
 
 def runs_as_convolution(graph: Graph, op: Op) -> bool:
-    """Whether the vectors of a FULLY_CONNECTED are the positions of a 1x1 convolution."""
+    """Return whether the vectors of a FULLY_CONNECTED run as positions of a 1x1 convolution."""
     weights = graph.constant_of(op)
     rank = len(graph.output_of(op).shape)
     return rank > 2 and weights.shape[1] % 4 == 0 and weights.dtype != "int4"
 
 
 def _foreign(graph: Graph, op: Op) -> Work | None:
-    """Price what a graph cannot express but a file may hold."""
+    """Return the work of operators that a graph cannot express but a file may hold."""
     tensors = [graph.tensors[name] for name in (*op.inputs, *op.outputs)]
     if op.name in _SCALED and len(tensors) == 2:
         from_float = op.name == "QUANTIZE" and tensors[0].dtype == "float32"
@@ -107,7 +107,7 @@ def _larger(graph: Graph, op: Op) -> Work:
 
 
 def _each(kernel: str) -> _Rule:
-    """Work in proportion to the elements written."""
+    """Return a rule of work proportional to the elements written."""
     return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
 
 
@@ -116,7 +116,7 @@ def _by_row(kernel: str) -> _Rule:
 
 
 def _product_of_matrices(graph: Graph, op: Op) -> Work:
-    """Dot products of rows; operands that lie otherwise are copied in each run, or once."""
+    """Return the work of dot products of rows; operands in another order are copied."""
     left, right = (graph.tensors[name] for name in op.operands)
     turned = [left.shape] if op.transposed[0] else []
     if not (op.transposed[1] or right.constant):
@@ -152,7 +152,7 @@ def _cut(graph: Graph, op: Op) -> Work:
 
 
 def _strided(graph: Graph, op: Op) -> Work:
-    """The axes that are dropped count too."""
+    """Return the work of STRIDED_SLICE; dropped axes count too."""
     taken = moves.pieces(graph, op) or ()
     row = Runs(taken[-1].start, graph.input_of(op).shape[-1])
     return copies.strided(tuple(len(piece) for piece in taken), row, taken[-1].step)
@@ -167,7 +167,7 @@ def _repeated(graph: Graph, op: Op) -> Work:
 
 
 def _padded(graph: Graph, op: Op) -> Work:
-    """Amounts are those by which sides grow, at the end, where a graph holds no table."""
+    """Return the work of PAD; without data of its table all padding is taken to be at the end."""
     source, table = graph.input_of(op).shape, graph.tensors[op.inputs[-1]].data
     grown = [(0, more - size) for size, more in zip(source, _out(graph, op), strict=True)]
     amounts = grown if table is None else table.tolist()
@@ -184,7 +184,7 @@ def _resized(graph: Graph, op: Op) -> Work:
 
 
 def _blocks(graph: Graph, op: Op) -> Work:
-    """Both go by the map of fewer pixels."""
+    """Return the work of SPACE_TO_DEPTH or DEPTH_TO_SPACE, by the map of fewer pixels."""
     source, out = graph.input_of(op).shape, _out(graph, op)
     deep = out if op.kind == "SPACE_TO_DEPTH" else source
     return copies.blocks(op.kind.lower(), deep, op.block)
@@ -238,7 +238,7 @@ _WORK: Mapping[Kind, _Rule] = {
     "LOG_SOFTMAX": _by_row("log_softmax"),
     "L2_NORMALIZATION": _by_row("l2_normalization"),
 }
-"""Work of the kinds that were measured."""
+"""Rules of the measured kinds."""
 
 
 def _unmeasured(graph: Graph, op: Op) -> Work:

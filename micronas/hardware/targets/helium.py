@@ -1,6 +1,6 @@
 """TFLM with CMSIS-NN on Cortex-M cores with Helium (M52, M55, M85), whose kernels use other memory.
 
-Structures are those of any 32-bit Cortex-M. Source of what kernels ask for: CMSIS-NN's
+Structures are those of any 32-bit Cortex-M. Sources of scratch sizes: CMSIS-NN's
 ``*_get_buffer_size_mve`` and the Prepare functions of TFLM's kernels.
 """
 
@@ -32,14 +32,14 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     source, weights = graph.input_of(op), graph.constant_of(op)
     taps = math.prod(weights.shape[1:3])
     if source.shape[3] == 1 and weights.shape[3] > 1 and weights.dtype != "int4":
-        # run as a convolution, with the filters turned around
+        # runs as a convolution, with reversed filters
         return (_convolution(graph, op)[0] + weights.elements,)
     is_plain = weights.shape[3] != source.shape[3] or op.dilation != (1, 1)
     return () if is_plain else (4 * _CHANNELS * taps,)
 
 
 def _convolution(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Four patches; or, of a map of one row, a row of one patch with its padding."""
+    """Return the size of four patches, or for a map of one row of one patch with its padding."""
     source, weights = graph.input_of(op).shape, graph.constant_of(op)
     _, height, width, _ = weights.shape
     depth, stride = source[3], op.stride[1]
@@ -52,12 +52,12 @@ def _convolution(graph: Graph, op: Op) -> tuple[int, ...]:
 
 
 def _patches(elements: int) -> int:
-    """Four patches of int8 in whole vectors of 16."""
+    """Return the bytes of four patches of int8 in whole vectors of 16."""
     return 64 * -(-elements // 16)
 
 
 def _row(size: int, out: int, kernel: int, stride: int, depth: int, op: Op) -> int | None:
-    """Bytes of arm_convolve_1_x_n_s8, or None where it hands over to the general kernel."""
+    """Return the bytes of arm_convolve_1_x_n_s8, or None where it calls the general kernel."""
     before = same_padding(size, kernel, stride)[0] if op.padding == "SAME" else 0
     uneven = ((out - 1) * stride + kernel - size) % 2
     right = max(1, (before + uneven + stride - 1) // stride) if before + uneven else 0
@@ -70,7 +70,7 @@ def _row(size: int, out: int, kernel: int, stride: int, depth: int, op: Op) -> i
 
 
 def _prepared(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Sums of the filters of a dense layer, beside what any core keeps."""
+    """Return sizes kept for good: sums of a dense layer's filters, else those of any core."""
     if op.kind == "FULLY_CONNECTED" and not runs_as_convolution(graph, op):
         weights = graph.constant_of(op)
         return () if weights.dtype == "int4" else (4 * weights.shape[0],)
@@ -84,4 +84,4 @@ HELIUM = replace(
     sizes=replace(CMSIS_NN.sizes, prepared=_prepared),
     scratch=_scratch,
 )
-"""Instructions are a Cortex-M4's: vectors take fewer."""
+"""Target whose instructions are a Cortex-M4's; vectors take fewer."""

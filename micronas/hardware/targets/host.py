@@ -27,7 +27,7 @@ _SIZES = Sizes(
 
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Sums of means and maps; whole filters where int4 weights are unpacked."""
+    """Return scratch sizes: sums of means and maps, and whole filters of unpacked int4 weights."""
     if op.kind == "TRANSPOSE_CONV":
         return (4 * graph.output_of(op).elements,)
     if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":

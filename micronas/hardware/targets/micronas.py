@@ -1,8 +1,8 @@
 """The engine: C without an interpreter (`micronas.engine`), on a Cortex-M with the DSP extension.
 
 Its arena is the generator's own plan. Instructions and cycles are amounts of work
-(`engine.work`) times what a Cortex-M4 takes for each, in ``latency_models/kernels/micronas.yaml``;
-cycles of other cores are modelled over those, kernel by kernel, in ``micronas_cores.yaml`` there.
+(`engine.work`) times a Cortex-M4's costs in ``latency_models/kernels/micronas.yaml``; cycles of
+other cores are modelled as multiples of those, kernel by kernel, in ``micronas_cores.yaml`` there.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,54 +30,54 @@ from micronas.hardware.targets.target import Choice, Growth, Hopped, Target
 from micronas.settings import Settings, read_settings
 
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
-"""Cores whose instructions are those that were counted."""
+"""Cores with the counted instructions."""
 INVOKE = "invoke"
-"""Stands for the function that calls all others."""
+"""Name for the function that calls all others."""
 HOP = "hop"
-"""Stands for that of a network that streams."""
+"""Name for that function of a network that streams."""
 ANY_WINDOW = "depthwise"
-"""Stands for depthwise kernels of windows that were not measured."""
+"""Name for depthwise kernels of unmeasured windows."""
 
 
 class Function(Settings):
-    """Cost of one function of generated C on a Cortex-M4, for each thing it does."""
+    """Costs of one function of generated C on a Cortex-M4, per unit of each term of its work."""
 
     code: dict[str, float] = Field(default_factory=dict)
-    """Bytes; ``bytes`` or, of any window, by what its text holds."""
+    """Bytes of code: a constant ``bytes``, and further terms where the text is generated."""
     instructions: dict[str, float] = Field(default_factory=dict)
     cycles: dict[str, float] = Field(default_factory=dict)
-    """With memory that never waits."""
+    """Cycles with memory that never waits."""
     networks: int = 0
-    """Number of measured ones it was fitted to."""
+    """Number of measured networks it was fitted to."""
 
 
 class Engine(Settings):
-    """Costs of generated C, as a YAML file describes them."""
+    """Costs of generated C described by a YAML file."""
 
     source: str
     start_bytes: int
-    """Flash of start-up and of the C library's part."""
+    """Flash of start-up and the used part of the C library."""
     structures: dict[str, int]
     functions: dict[str, Function]
 
 
 class Streaming(Settings):
-    """Costs of what only networks that stream have, as a YAML file describes them."""
+    """Costs of functions of streaming networks alone, described by a YAML file."""
 
     source: str
     functions: dict[str, Function]
 
 
 class Core(Settings):
-    """Cycles of a core by a model of it, beside those of a Cortex-M4."""
+    """Modelled cycles of a core against those of a Cortex-M4."""
 
     cycles_per_instruction: float
-    """Of CMSIS-NN, for each instruction that it takes on a Cortex-M4, mean over networks."""
+    """Cycles of CMSIS-NN per instruction that it takes on a Cortex-M4, mean over networks."""
     kernels: dict[str, float]
-    """Times a Cortex-M4's cycles; the mean of them where a kernel is missing."""
+    """Ratios to a Cortex-M4's cycles by kernel; their mean where a kernel is missing."""
 
     def times(self, function: str) -> float:
-        """Return by how much the cycles of a call are more than on a Cortex-M4."""
+        """Return the ratio of a call's cycles to those on a Cortex-M4."""
         mean = fmean(self.kernels.values())
         return self.kernels.get(kernel_of(function), mean)
 
@@ -93,13 +93,13 @@ def _cores() -> dict[str, Core]:
 
 
 def kernel_of(function: str) -> str:
-    """Return the kernel a function of generated C belongs to: all windows are one."""
+    """Return the kernel of a function of generated C: all windows are one."""
     return ANY_WINDOW if function.startswith(ANY_WINDOW) else function
 
 
 @lru_cache
 def _engine() -> Engine:
-    """Read what was measured of the engine."""
+    """Read the measured costs of the engine."""
     folder = resources.folder("latency_models") / "kernels"
     found = read_settings(folder / "micronas.yaml", Engine)
     streaming = read_settings(folder / "micronas_hops.yaml", Streaming).functions
@@ -107,7 +107,7 @@ def _engine() -> Engine:
 
 
 class _Micronas(Target):
-    """Generated C, with whole maps in memory."""
+    """Target of generated C with whole maps in memory."""
 
     name = "micronas"
     title = "C without an interpreter, on a Cortex-M with the DSP extension"
@@ -131,7 +131,7 @@ class _Micronas(Target):
         return Choice(_on(_ALIKE.get(core, core)), code_assumes=assumes)
 
     def plan(self, graph: Graph) -> ArenaPlan:
-        """Return where the generated code has its buffers; the tail is what states take."""
+        """Return the plan of the generated code's buffers; its tail holds the states."""
         layout = self._layout(graph)
         placed, states = layout.plan, layout.state_bytes
         buffers = tuple(
@@ -144,7 +144,7 @@ class _Micronas(Target):
         return self.prices(graph, (op,))[0]
 
     def prices(self, graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
-        """Return what each operator takes; one that was folded into the next takes nothing."""
+        """Return the price of each operator; one folded into the next takes nothing."""
         _check(graph)
         known = described(graph)
         steps = {step.op.name: step for step in folded(known)}
@@ -161,7 +161,7 @@ class _Micronas(Target):
         return found
 
     def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
-        """Return what start-up takes: kernels are counted with each network, which has its own."""
+        """Return the flash of start-up; kernels are counted with each network."""
         return _engine().start_bytes
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
@@ -191,13 +191,13 @@ class _Micronas(Target):
         return Hopped(found.stride, plan, (*turns,), _flash(found) + _tables_bytes(found))
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
-        """Return ms per modelled cycle: the board waits for its memory as often as with TFLM."""
+        """Return ms per modelled cycle; the board waits for its memory as often as with TFLM."""
         usual = _cores()[self._core].cycles_per_instruction
         waits = 1.0 if rate is None else rate * clock_hz / 1e3 / usual
         return {CYCLES: 1e3 * waits / clock_hz}
 
     def _left_to_copy(self, graph: Graph) -> Mapping[str, list[Call]]:
-        """Return the calls of concatenations, some of whose operands lie where they should."""
+        """Return the calls of concatenations, some of whose operands are already in place."""
         if all(op.kind != "CONCATENATION" for op in graph.ops):
             return {}
         made = self._layout(graph).made
@@ -216,7 +216,7 @@ _ALIKE = {"Cortex-M35P": "Cortex-M33", "Cortex-M0": "Cortex-M0+"}
 
 @lru_cache
 def _on(core: str) -> _Micronas:
-    """Return the target of a core; of one that is not modelled, a Cortex-M4."""
+    """Return the target of a core, a Cortex-M4's where it is not modelled."""
     return _Micronas(core) if core in _cores() and core != "Cortex-M4" else MICRONAS
 
 
@@ -224,7 +224,7 @@ def _check(graph: Graph) -> None:
     unknown = sorted({op.name for op in graph.ops if op.kind == "UNKNOWN"})
     if unknown:
         raise ModelError(
-            "the engine must know every operator of a network, but does not know "
+            "the engine must have a kernel for every operator of a network, but has none for "
             f"{', '.join(unknown)}; leave out engine=micronas"
         )
 
@@ -251,7 +251,7 @@ def _flash(layout: Layout | Hops) -> int:
 
 
 def _tables_bytes(hops: Hops) -> int:
-    """Return the flash of what a streaming network has beside kernels: shifts, repeated calls."""
+    """Return the flash of a streaming network beside kernels: shifts and repeated calls."""
     runs = [run for turn in hops.turns for run in turn]
     entry = 8 + -(-3 * hops.place_bytes // 4) * 4
     repeated = len(runs) - sum(map(len, hops.calls))
@@ -261,7 +261,7 @@ def _tables_bytes(hops: Hops) -> int:
 
 
 def _cost(name: str, work: Sequence[Done], core: Core) -> Price:
-    """Return what a kernel and what it calls take."""
+    """Return the price of a kernel with the functions it calls."""
     functions, extrapolated = _engine().functions, False
     instructions = cycles = 0.0
     for done in work:

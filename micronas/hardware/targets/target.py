@@ -1,4 +1,4 @@
-"""Targets: the operators there are on a kind of processor, and what they take."""
+"""Targets: operators on a kind of processor, and their costs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -14,28 +14,28 @@ from micronas.hardware.instructions import Price
 
 @dataclass(frozen=True)
 class Choice:
-    """A target that stands for a board, and how well it does."""
+    """Target chosen for a board, with its assumptions."""
 
     target: "Target"
     is_upper_bound: bool = False
-    """Kernels on this core ask for no more than the target says, perhaps for less."""
+    """Whether kernels on this core may ask for less memory than the target's."""
     assumes: str | None = None
-    """Kernels or core that stand in for the board's own; None where it is those."""
+    """Kernels or core planned for in place of the board's own; None where they are the same."""
     code_assumes: str | None = None
-    """Whose code was measured in place of the board's own; None where it is that."""
+    """Kernels or core whose code was measured in place of the board's own, or None likewise."""
 
 
 @dataclass(frozen=True)
 class Growth:
     """Bytes that a layer with weights adds beside its weights and activations.
 
-    What gates cost is steered by these where exact figures have no gradient; sampled networks
-    correct them.
+    They give the costs of gates a gradient where exact figures have none; sampled networks correct
+    them.
     """
 
     flash_per_channel: float
     flash_per_width: float
-    """For each channel of each width that filters write, once."""
+    """Bytes per channel of each distinct width of filters."""
     flash_per_layer: float
     sram_per_channel: float
     sram_per_layer: float
@@ -43,20 +43,20 @@ class Growth:
 
 @dataclass(frozen=True)
 class Hopped:
-    """What a streaming network takes that hears some frames a call."""
+    """Costs of a streaming network that is called every few frames."""
 
     stride: int
     """Frames from scores to scores."""
     plan: ArenaPlan
-    """The tail is what calls leave to the next."""
+    """Arena; its tail is the state that a call leaves to the next."""
     turns: tuple[Price, ...]
-    """Of each kind of call, in the order they come."""
+    """Price of each call, in order; then they repeat."""
     flash_bytes: int
-    """Constants and kernels."""
+    """Flash of constants and kernels."""
 
     @property
     def mean(self) -> Price:
-        """A call in the mean."""
+        """Mean price of a call."""
         count = len(self.turns)
         instructions = sum(each.instructions for each in self.turns) / count
         cycles = sum(each.cycles for each in self.turns) / count
@@ -64,26 +64,26 @@ class Hopped:
 
     @property
     def worst(self) -> Price:
-        """The call that takes longest."""
+        """Price of the longest call."""
         return max(self.turns, key=lambda each: each.cycles)
 
 
 class Target(ABC):
     """Kernels on a kind of processor.
 
-    Whatever counts costs asks the board for its target (`Board.target`); `targets.register` makes
-    one known under its name, which a board gives as its `kernels` or `engine`.
+    All costs come from the board's target (`Board.target`); `targets.register` adds one by its
+    name, which a board gives as its `kernels` or `engine`.
     """
 
     name: str
     title: str
     growth: Growth
     kinds: Collection[Kind] = tuple(OPERATORS)
-    """Operators that there are kernels for."""
+    """Operators with kernels."""
     reads_file: bool = True
     """Whether an interpreter reads the .tflite file, so that TFLM on a computer shows its arena."""
     lends_arena: bool = False
-    """Whether firmware lets the front end work in the arena between inferences."""
+    """Whether the front end works in the arena between inferences."""
 
     @abstractmethod
     def plan(self, graph: Graph) -> ArenaPlan:
@@ -91,55 +91,55 @@ class Target(ABC):
 
     @abstractmethod
     def price(self, graph: Graph, op: Op) -> Price | None:
-        """Return what an operator of a network takes, or None where that is not known."""
+        """Return the price of an operator of a network, or None where it is not known."""
 
     @abstractmethod
     def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
-        """Return the flash of what is not the network's: start-up, libraries, kernels.
+        """Return the flash beside the network's own: start-up, libraries, kernels.
 
         Parameters
         ----------
         operators
-            As `hardware.code.operators_of` returns them.
+            Operators as returned by `hardware.code.operators_of`.
         """
 
     def chosen(self, core: str) -> Choice:
-        """Return how well the target does on a core of a board that names it."""
+        """Return the choice of this target, with its assumptions on a core."""
         return Choice(self)
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float] | None:
-        """Return coefficients of a latency model of its own; None for the board's.
+        """Return coefficients of the target's own latency model; None for the board's.
 
         Parameters
         ----------
         rate
-            ms of an instruction of TFLM's kernels on the board; None if that was never fitted.
+            Milliseconds per instruction of TFLM's kernels on the board; None if never fitted.
         """
         return None
 
     @property
     def on_host(self) -> "Target":
-        """The target of the same network on a 64-bit computer, where its arena can be checked."""
+        """Target of the same network on a 64-bit computer, where its arena can be checked."""
         return self
 
     def hops(self, graph: Graph, hop: int) -> Hopped | None:
-        """Return the costs of a streaming network, `hop` frames a call.
+        """Return the costs of a streaming network, `hop` frames per call.
 
-        None where the kernels keep nothing from call to call: the window is computed again.
+        None where the kernels keep no state between calls and compute the window again.
         """
         return None
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
         """Return the flash of the network itself: its file, where an interpreter reads it."""
-        # arenas and prices need no package of the format
+        # imported here, as arenas and prices do not need the format's packages
         from micronas.tflite.writer import flatbuffer_bytes
 
         return flatbuffer_bytes(graph, metadata=metadata)
 
     def prices(self, graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
-        """Return what each operator takes, in the order they run; None where unknown."""
+        """Return the price of each operator, in the order they run; None where unknown."""
         return [self.price(graph, op) for op in (graph.ops if ops is None else ops)]
 
     def features(self, graph: Graph) -> dict[str, float]:
-        """Return the features of a network by name; those of unknown cost are left out."""
+        """Return the features of a network by name, without operators of unknown cost."""
         return features(graph, self.prices(graph))

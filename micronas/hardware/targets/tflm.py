@@ -22,7 +22,7 @@ class Tflm(Target):
     sizes: Sizes
     scratch: Scratch
     counted: Callable[[Graph, Op], Price | None] | None = None
-    """Instructions of an operator; None where nobody counts them."""
+    """Function to the price of an operator; None where instructions are not counted."""
     host: Target | None = None
     growth = Growth(
         flash_per_channel=8,  # scales of filter and bias; the bias counts as weights
@@ -48,20 +48,20 @@ class Tflm(Target):
 
 
 def reference_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Scratch memory of TFLM's reference kernel."""
+    """Return sizes of the scratch memory of TFLM's reference kernel."""
     rule = None if op.kind == "UNKNOWN" else RULES[op.kind].scratch
     return rule(graph, op) if rule else ()
 
 
 def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
-    """Return what kernels allocate for good in Prepare.
+    """Return a function to the sizes that a kernel allocates for good in Prepare.
 
     Parameters
     ----------
     eval_tensor
         Size of the structure that describes a tensor to a running kernel.
     lstm_sums
-        How many sums of weights an LSTM keeps for each unit.
+        Number of weight sums that an LSTM keeps per unit.
     """
 
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -76,14 +76,14 @@ def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], t
 
 
 def _dimensions(tensor: Tensor) -> int:
-    """A copy of a tensor's rank and sizes, which a kernel may write."""
+    """Return the size of a copy of a tensor's rank and sizes, which a kernel may write."""
     return 4 * (1 + len(tensor.shape))
 
 
 def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
-    """Multipliers, sizes of the output, and whole copies of operands that lie the other way.
+    """Return sizes of multipliers, the output's dimensions, and copies of transposed operands.
 
-    The kernels want a row of the first operand beside a row of the second one's transpose.
+    The kernels multiply a row of the first operand by a row of the second one's transpose.
     """
     copied = zip(op.operands, (op.transposed[0], not op.transposed[1]), strict=True)
     asked = [28, _dimensions(graph.output_of(op))]
@@ -93,5 +93,5 @@ def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
 
 
 def lstm_scratch(graph: Graph, op: Op, buffers: int) -> tuple[int, ...]:
-    """Scratch memory of an LSTM: so many vectors of gates or cells in 16 bits."""
+    """Return sizes of an LSTM's scratch memory: `buffers` vectors of gates or cells in 16 bits."""
     return (2 * graph.output_of(op).shape[2],) * buffers
