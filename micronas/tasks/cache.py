@@ -20,7 +20,7 @@ _CHUNK = 1 << 24
 Notes = dict[str, Any]
 """Metadata of an array; JSON."""
 Build = Callable[[Notes], Iterator[NDArray[Any]]]
-"""Yields the array in pieces along its first axis, and leaves notes in the dictionary."""
+"""Function that yields the array in pieces along its first axis, and fills in the notes."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class Cached:
 def cached(
     path: Path, key: str, *, tail: tuple[int, ...], dtype: DTypeLike, build: Build
 ) -> Cached:
-    """Map the array that `path` holds, or build it and write it first.
+    """Map the array in `path`, or build and write it first.
 
-    The file is the array's bytes, a line of JSON (key, shape, notes, CRC-32) and its length. It is
-    read whole before it is trusted, which takes about a second for 2 GB: a file that is cut,
-    changed or of another key is built again. A file is written aside under a name of its own and
-    renamed when complete, so that two processes may build the same array at the same time, and one
-    that was mapped before stays as it was.
+    The file is the array's bytes, a line of JSON (key, shape, notes, CRC-32) and its length. The
+    file is checked whole, which takes about a second for 2 GB: one that is cut, changed or of
+    another key is built again. A file is written under a temporary name and renamed when complete,
+    so that two processes may build the same array at the same time, and mapped arrays do not
+    change.
 
     Parameters
     ----------
     path
-        The file; its folder is made.
+        Path of the file; its folder is made.
     key
-        Everything the array depends on, hashed.
+        Hash of everything that the array depends on.
     tail
         Shape without the first axis.
     dtype
         Type of the elements.
     build
-        Called where there is no such file; pieces are written as they come, so that the array
+        Function called where there is no such file; pieces are written at once, so that the array
         need not fit into memory.
 
     Raises
@@ -90,7 +90,7 @@ def _write(
 
 
 def _read(path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any]) -> Cached | None:
-    """Return what the file holds, or None where it is not exactly what was written under `key`."""
+    """Return the contents of the file, or None where they differ from those written under `key`."""
     try:
         with regular(path).open("rb") as file:
             end = file.seek(0, os.SEEK_END) - len(_MAGIC) - 8
@@ -106,7 +106,7 @@ def _read(path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any]) -> 
             size = math.prod(shape) * dtype.itemsize
             if head["key"] != key or head["shape"] != list(shape) or head["dtype"] != dtype.str:
                 return None
-            # compared as written: JSON says one thing in many ways, and damage may find another
+            # compare the bytes: damaged JSON may still parse to the same values
             if size != end - length or trailer != _trailer(head, _checksum(file, size)):
                 return None
             if size == 0:

@@ -15,18 +15,18 @@ _APART = 3
 
 @dataclass(frozen=True)
 class Checked:
-    """A data set as a search would read it, and findings."""
+    """A data set as read by a search, and findings."""
 
     findings: list[Finding]
     data: "DataSet | None"
-    """None where a search refuses it, which is a finding."""
+    """None where a search refuses the data, which is a finding."""
 
     def described(self) -> dict[str, Any]:
-        """Return ``findings``, a text each, and ``read``; None where the data is refused.
+        """Return ``findings``, as texts, and ``read``, which is None where the data is refused.
 
-        ``read`` has ``summary``, ``input`` (height, width, channels), ``classes`` in their order,
-        ``examples`` by part and, as the objective counts them, by class or label and, where
-        anomalies are looked for, ``clips`` that are normal and anomalous.
+        ``read`` has ``summary``, ``input`` (height, width, channels), ``classes`` in order,
+        ``examples`` by part and by class or label (`Objective.counted`) and, with anomaly
+        detection, ``clips``: numbers of normal and anomalous ones.
         """
         return {"findings": [str(each) for each in self.findings], "read": self._read()}
 

@@ -1,4 +1,4 @@
-"""Write a generated corpus into a folder atomically; a finished one is left alone."""
+"""Write a generated corpus into a folder atomically; keep a finished one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +8,16 @@ from micronas.files import aside
 
 
 def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], None]) -> Path:
-    """Write a corpus aside and rename it when complete, unless the folder holds it already.
+    """Write a corpus under a temporary name and rename it, unless the folder holds it already.
 
     Parameters
     ----------
     folder
-        Where the corpus goes; must not exist, be empty, or hold the same corpus.
+        Folder of the corpus; must not exist, be empty, or hold the same corpus.
     marker
-        Name and contents of a file that says which corpus the folder holds.
+        Name and contents of a file that identifies the corpus.
     write
-        Writes everything but the marker into a folder, which it makes.
+        Function that makes a folder and writes everything but the marker into it.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], 
 
 
 def _holds(folder: Path, marker: tuple[str, str]) -> bool:
-    """Tell whether the folder holds this very corpus; it may also be free."""
+    """Return whether the folder holds this corpus, or False if it is free; else raise."""
     found = folder / marker[0]
     if found.is_file() and found.read_text(encoding="utf-8", errors="replace") == marker[1]:
         return True

@@ -1,4 +1,4 @@
-"""The front end of each task on a device, by what the model file says its input is."""
+"""The front end of each task on a device, by the input's meaning in the model file."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,27 +12,28 @@ from micronas.hardware.front_ends import CAMERA
 def front_end(
     meaning: Mapping[str, Any], shape: Shape, *, camera: Camera | None = None
 ) -> FrontEnd | None:
-    """Return what turns samples into a network's input on a device, as training did.
+    """Return the front end that turns samples into a network's input on a device, as in training.
 
     Parameters
     ----------
     meaning
-        Of the input, as the model file has it (`micronas.tflite.metadata.read_metadata`).
+        Meaning of the input, as stored in the model file
+        (`micronas.tflite.metadata.read_metadata`).
     shape
-        Of the input.
+        Shape of the input.
     camera
-        For images; 160x120 when left out.
+        Camera for images; by default that of `CAMERA` for the channels.
 
     Returns
     -------
-    None if nothing is known of the input, or if no front end in C does what training saw: pictures
-    in a form that is computed from larger ones (`micronas.views.Pixels`), and clips that are
-    divided by their largest sample.
+    FrontEnd or None
+        None if the file says nothing of the input, or no front end in C computes it: pictures
+    computed from larger ones (`micronas.views.Pixels`), and clips divided by their largest sample.
 
     Raises
     ------
     ModelError
-        If the file says something of its input that cannot be.
+        If the file's description of its input is invalid.
     """
     make = _MAKERS.get(str(meaning.get("features")))
     if make is None:
@@ -103,4 +104,4 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any], Shape, Camera | None], FrontEnd 
     "pixels": _pixels,
     "series": _series,
 }
-"""By ``features`` of the input's meaning."""
+"""Makers of front ends by ``features`` of the input's meaning."""

@@ -44,9 +44,9 @@ class Archive:
     checksum: str
     """``sha256:`` or ``md5:`` and the digest in hexadecimal."""
     folder: str
-    """Name of the folder that it becomes."""
+    """Name of the folder that it is unpacked to."""
     unpacked: int
-    """Bytes that its files take, rounded up; no more are unpacked."""
+    """Bytes of its files, rounded up; no more are unpacked."""
 
     @property
     def name(self) -> str:
@@ -61,17 +61,17 @@ def fetch(
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Fetch one archive and unpack it; leave it alone where it is there already.
+    """Fetch one archive and unpack it, unless its folder exists already.
 
-    What was received is kept in ``.download`` until it is complete, and continued by a Range
-    request; a server without them sends everything again. A failed transfer is tried again after
-    1, 2, 4 ... 30 s, until six attempts in a row have brought nothing. The file is unpacked
-    aside after its checksum has been verified, and renamed.
+    Received bytes are kept in ``.download`` until complete, and continued by a Range request; a
+    server without them sends everything again. A failed transfer is tried again after 1, 2, 4 ...
+    30 s, until six attempts in a row have received nothing. The checksum is verified, then the file
+    is unpacked under a temporary name and renamed.
 
     Parameters
     ----------
     sleep
-        Called with the seconds to wait before another attempt.
+        Function called with the seconds to wait before another attempt.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def _receive(
 
 
 def _transfer(archive: Archive, file: Path, progress: Progress | None) -> None:
-    """Make one request and append what comes of it."""
+    """Make one request and append the answer to the file."""
     start = file.stat().st_size if file.exists() else 0
     headers = {"User-Agent": "micronas", "Accept-Encoding": "identity"}
     if start:
@@ -188,7 +188,7 @@ def _transfer(archive: Archive, file: Path, progress: Progress | None) -> None:
 
 
 def _start_of(answer: http.client.HTTPResponse, asked: int) -> int:
-    """Return where the answer begins: a server without ranges sends everything (200)."""
+    """Return the byte where the answer begins: a server without ranges sends everything (200)."""
     if answer.status != 206:
         return 0
     given = answer.headers.get("Content-Range", "")
@@ -207,7 +207,8 @@ def _digest(file: Path, archive: Archive) -> str:
 
 
 def _unpack(file: Path, target: Path, most: int) -> None:
-    """Unpack at most so many bytes aside and rename; a single folder is the target itself."""
+    """Unpack at most `most` bytes under a temporary name and rename; a single folder is the
+    target."""
     with tempfile.TemporaryDirectory(prefix=f"{file.name}.", dir=file.parent) as scratch:
         partial = Path(scratch) / "content"
         partial.mkdir()
@@ -216,7 +217,7 @@ def _unpack(file: Path, target: Path, most: int) -> None:
                 _unpack_zip(file, partial, most)
             else:
                 with tarfile.open(file) as archive:
-                    # Refuses what would be written elsewhere, links out of it and devices.
+                    # the filter refuses paths and links out of the folder, and devices
                     archive.extractall(partial, _bounded(archive, most), filter="data")
         except _DAMAGE as error:
             raise DataError(
@@ -225,12 +226,12 @@ def _unpack(file: Path, target: Path, most: int) -> None:
             ) from error
         content = list(partial.iterdir())
         single = len(content) == 1 and content[0].name == target.name and content[0].is_dir()
-        os.sync()  # once for all: there may be a hundred thousand
+        os.sync()  # once for all of up to a hundred thousand files
         os.replace(content[0] if single else partial, target)
 
 
 def _bounded(archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
-    """Yield members as they are read: an archive's list of them is as long as the archive."""
+    """Yield members as they are read: listing them first would read the whole archive."""
     total = 0
     for member in archive:
         total += member.size

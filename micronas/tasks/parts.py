@@ -1,4 +1,4 @@
-"""Names of the parts a data set is divided into."""
+"""Names of the parts of a data set."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Read recorded inputs twice: as a device gets them, and as training turned them into features."""
+"""Read recorded inputs twice: as samples of a device, and as features of training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,27 +30,27 @@ class Recorded:
 
     path: Path
     samples: Array
-    """Examples as the device gets them."""
+    """Samples as on the device."""
     features: Array
-    """float32, the shape of the network's input without its leading 1: what training made of it."""
+    """Features of training, float32, in the shape of the network's input without its leading 1."""
 
 
 def recordings(
     folder: Path, meaning: Mapping[str, Any], front_end: FrontEnd, *, count: int
 ) -> list[Recorded]:
-    """Read up to so many files of a folder and of those below it, evenly chosen by name.
+    """Read up to `count` files of a folder and its subfolders, evenly chosen by name.
 
     Files that are no recordings of the kind, or too short, are left out.
 
     Parameters
     ----------
     meaning
-        Of the input, as the model file has it.
+        Meaning of the input, as stored in the model file.
 
     Raises
     ------
     DataError
-        If there is none.
+        If no file can be read.
     """
     kind = str(meaning.get("features"))
     paths = files([folder], meaning)
@@ -71,12 +71,12 @@ def recordings(
 
 
 def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
-    """Return files as they are, and of folders those that could be recordings of the kind.
+    """Return the given files, and from folders those with a suffix of the kind.
 
     Parameters
     ----------
     meaning
-        Of the input, as the model file has it.
+        Meaning of the input, as stored in the model file.
     """
     suffixes = _SUFFIXES[str(meaning.get("features"))]
     found = []
@@ -87,7 +87,7 @@ def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
 
 
 def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
-    """Read a whole recording of sound or of sensors as a device gets it.
+    """Read a whole recording of sound or sensors as samples of the device.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
     Raises
     ------
     DataError
-        If it cannot be read, or lacks columns or values.
+        If the file cannot be read, or lacks columns or values.
     """
     if not isinstance(front_end, Series):
         from micronas.tasks.waveform import read_samples
@@ -127,7 +127,7 @@ def _speech(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Reco
     assert isinstance(front_end, Mfcc)
     clip = one_second(read_samples(path))
     settings = MfccSettings.of(meaning)
-    # the frames and coefficients that a search chose, see `micronas.views.Frames`
+    # frames and coefficients chosen by a search, see `micronas.views.Frames`
     frames = mfcc(_waveform(clip), settings).numpy()[0, :: int(meaning.get("every", 1))]
     return Recorded(path, clip, frames[:, : front_end.columns, None])
 

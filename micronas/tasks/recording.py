@@ -1,4 +1,4 @@
-"""Read sound files of any common kind as 16 kHz mono; refuse what is not sound."""
+"""Read sound files of any common kind as 16 kHz mono; refuse others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from micronas.tasks.waveform import RATE, Samples, read_samples
 
 _RATES = (4_000, 192_000)
 _RATE_STEP = 25
-"""All common rates are multiples; others would need huge resampling filters."""
+"""Divisor of all common rates; other rates would need huge resampling filters."""
 _MOST_CHANNELS = 8
 
 
@@ -25,11 +25,11 @@ class Recording:
 
 
 def read_recording(path: Path, *, longest_s: int) -> Recording:
-    """Read a sound file, whatever it holds.
+    """Read a sound file of any format.
 
     Channels (up to 8) are averaged. Rates from 4 to 192 kHz that are multiples of 25 Hz are
-    resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Anything else is refused, because a
-    damaged header claims any rate, and so is a file longer than `longest_s` seconds.
+    resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Other rates, which damaged headers
+    may have, and files longer than `longest_s` seconds are refused.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The tasks there are, by name. Imports no torch.
+"""Tasks by name. Imports no torch.
 
-To add one to the package, write its folder and its line in `_PLACES`; to add one from outside,
-call `register`. Everything that depends on a task (settings, the command line, completion) asks
+To add one to the package, write its folder and its line in `_PLACES`; from outside, call
+`register`. All code that depends on a task (settings, the command line, completion) looks it up
 here.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from micronas.data import DataSet
 
 DEFAULT = "kws"
-"""The task of settings that name none, where their space names none either."""
+"""Task of settings without one, where their space names none either."""
 _PLACES = {
     "kws": "keywords.task:TASK",
     "images": "images.task:TASK",
@@ -53,12 +53,12 @@ def find(name: str) -> Task[Any]:
 
 
 def register(task: Task[Any]) -> Callable[[], None]:
-    """Add a task for the rest of the process; call what is returned to take it out again.
+    """Add a task for the rest of the process; return a function that removes it.
 
     Raises
     ------
     ConfigError
-        If there is a task of that name.
+        If a task has that name already.
     """
     if task.name in names():
         raise ConfigError(
@@ -79,16 +79,16 @@ def _kinds() -> dict[str, type[TaskSettings]]:
 
 
 DataSettings = Annotated[TaskSettings, OneOf("task", _kinds)]
-"""Settings of any task; `task` says of which."""
+"""Settings of any task, picked by `task`."""
 
 
 def load(settings: TaskSettings) -> "DataSet":
-    """Read the data set that settings describe.
+    """Read the data set of the settings.
 
     Raises
     ------
     ConfigError
-        If `balance` is set where data has no classes.
+        If `balance` is set for data without classes.
     """
     data = find(settings.task).load(settings)
     if settings.balance == "none":
@@ -97,31 +97,31 @@ def load(settings: TaskSettings) -> "DataSet":
 
 
 def known_of(settings: TaskSettings) -> Mapping[str, object]:
-    """Return what is known of an input's meaning before the data is read."""
+    """Return the known part of an input's meaning before the data is read."""
     return find(settings.task).known_of(settings)
 
 
 def input_of(
     settings: TaskSettings, inputs: Sequence[tuple[int, int, int]]
 ) -> tuple[int, int, int] | None:
-    """Return the shape of inputs where the data says it, and not a space of these inputs."""
+    """Return the shape of inputs where the data decides it, else None; see `Task.input`."""
     return find(settings.task).input(settings, inputs)
 
 
 def reading_of(task: str, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
-    """Return settings by which a task's data is read as finely as inputs of these shapes ask."""
+    """Return settings that read a task's data as finely as inputs of these shapes need."""
     return find(task).reading(inputs)
 
 
 def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:
-    """Report what is missing, damaged or shared between the parts of a folder, and what it holds.
+    """Report the contents of a folder, and what is missing, damaged or shared between parts.
 
-    The data is read as a search would: what it refuses is a finding as well.
+    The data is read as by a search; a refusal is a finding, too.
 
     Parameters
     ----------
     overrides
-        ``key=value`` settings of the data, as a search has them, with or without ``data.``.
+        Settings of the data as ``key=value``, as for a search, with or without ``data.``.
     """
     kind = find(task)
     values = with_overrides({}, [text.removeprefix("data.") for text in overrides])
@@ -143,12 +143,12 @@ def sample(
     goal: str | None = None,
     minutes: float | None = None,
 ) -> str:
-    """Write a corpus to try the tool with, offline; return what it is.
+    """Write a corpus to try the tool with, offline; return its description.
 
     Raises
     ------
     ConfigError
-        If the task knows no such goal, or makes no long recordings.
+        If the task has no such goal, or makes no long recordings.
     """
     if minutes is not None:
         if task != "kws":
@@ -173,23 +173,23 @@ def sample(
 def download(task: str, folder: Path, *, progress: Progress | None = None) -> None:
     """Fetch and unpack the public data set of a task.
 
-    Every archive becomes one folder in `folder`; those that are there already are left alone, so
-    that an interrupted download is continued by the same call.
+    Every archive becomes one folder in `folder`; existing ones are kept, so that the same call
+    continues an interrupted download.
 
     Parameters
     ----------
     folder
-        Where the data goes; made where it does not exist.
+        Folder of the data; made where it does not exist.
     progress
-        Told the bytes of each file as they come.
+        Called with the bytes received of each file.
 
     Raises
     ------
     ConfigError
         If there is no such task.
     DataError
-        If it has no public data set, there is not enough space, a server refuses or does not
-        answer, or a file is not the one that is expected.
+        If the task has no public data set, space is short, a server refuses or does not answer, or
+        a file is not the expected one.
     """
     archives = find(task).archives
     if not archives:

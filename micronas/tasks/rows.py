@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _KEPT = 8 * 2**20
-"""Bytes that are read before; the system maps pages around each row, up to eight times as much."""
+"""Bytes read before pages are released; the system maps up to eight times as much around rows."""
 
 
 class Rows:
-    """Rows of an array by tensors of indices; of one that is mapped from a file little stays.
+    """Rows of an array by tensors of indices, with little of a mapped file in memory.
 
-    The system keeps what was read as long as nothing else needs the room, but counts all of it as
-    this process's. So the pages are given back to it after every `_KEPT` bytes.
+    The system keeps read pages as long as memory is free, but counts them as this process's. So
+    pages are released after every `_KEPT` bytes.
 
     Parameters
     ----------
     array
-        [M, ...]; a mapped one must be mapped privately and never written to.
+        Array [M, ...]; a mapped one must be mapped privately and never written to.
     """
 
     def __init__(self, array: NDArray[Any]) -> None:
@@ -37,4 +37,4 @@ class Rows:
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Rows, (self._rows.numpy(),)  # elsewhere there may be no such file
+        return Rows, (self._rows.numpy(),)  # another machine may have no such file

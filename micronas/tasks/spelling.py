@@ -1,10 +1,10 @@
-"""Find classes that a person spelt in two ways."""
+"""Find classes spelt in two ways."""
 
 from collections.abc import Iterable
 
 
 def same_but_for_case(labels: Iterable[str]) -> list[str]:
-    """Return a sentence about labels that differ in case or spaces alone, if there are such."""
+    """Return a list with one sentence on labels that differ in case or spaces alone, or []."""
     spelt: dict[str, list[str]] = {}
     for label in sorted(labels):
         spelt.setdefault("".join(label.lower().split()), []).append(label)

@@ -1,8 +1,8 @@
-"""The parts every task has. Imports no torch.
+"""The protocol of tasks. Imports no torch.
 
 A task is a folder of `micronas.tasks` with the same modules in each: ``settings``, ``load``,
-``check``, ``synth``, ``front_end`` (what turns raw data into the network's input) and ``task``,
-which ties them together. `micronas.tasks.registry` names the folders.
+``check``, ``synth``, ``front_end`` (raw data to the network's input) and ``task``, which ties them
+together. `micronas.tasks.registry` lists the folders.
 """
 
 from abc import ABC, abstractmethod
@@ -29,11 +29,11 @@ class TaskSettings(Settings):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     task: str
-    """Name of the task; every task's settings give it a literal type and a default."""
+    """Name of the task, of a literal type with a default in each task's settings."""
     path: Path
     balance: Literal["none", "weights", "sampling"] = "none"
-    """Of classes that are not equally frequent: ``weights`` counts examples of rare ones more in
-    training, ``sampling`` shows them more often, so that all classes count alike. Of classes
+    """Balance of classes of unequal frequency: ``weights`` counts examples of rare ones more in
+    training, ``sampling`` shows them more often, so that all classes count alike. For classes
     alone."""
 
 
@@ -47,7 +47,7 @@ class Finding:
     kind: str
     """One word: ``missing``, ``unreadable``, ``duplicate``..."""
     name: str
-    """The file, class or speaker it is about."""
+    """File, class or speaker that the finding is about."""
     text: str
 
     def __str__(self) -> str:
@@ -55,16 +55,15 @@ class Finding:
 
 
 class Task(ABC, Generic[Kind]):
-    """One kind of data: how it is read, checked, made up and fetched.
+    """One kind of data: functions that read, check, synthesise and fetch it.
 
-    Methods import what they need when they are called, so that names and settings are known
-    without torch.
+    Methods import what they need when called, so that names and settings need no torch.
     """
 
     settings: type[Kind]
-    """Keys under ``data`` of a configuration."""
+    """Settings under ``data`` of a configuration."""
     archives: ClassVar[tuple[Archive, ...]] = ()
-    """The public data set; empty where there is none."""
+    """Archives of the public data set; empty where there is none."""
 
     @property
     def name(self) -> str:
@@ -73,38 +72,37 @@ class Task(ABC, Generic[Kind]):
 
     @abstractmethod
     def load(self, settings: Kind) -> "DataSet":
-        """Read the data set that settings describe."""
+        """Read the data set of the settings."""
 
     def input(
         self, settings: Kind, inputs: Sequence[tuple[int, int, int]]
     ) -> tuple[int, int, int] | None:
-        """Return height, width and channels of an input where the data says them, not the space.
+        """Return height, width and channels of the input where the data decides them, else None.
 
-        Reads no more than it has to; a space of the task is searched for inputs of that shape.
+        Reads as little as possible; a space of the task is then searched for inputs of that shape.
 
         Parameters
         ----------
         inputs
-            Those of the space.
+            Input shapes of the space.
         """
         return None
 
     def reading(self, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
-        """Return settings by which data is read as finely as networks of these inputs ask.
+        """Return settings that read data as finely as networks of these inputs need.
 
-        They stand where a run's own settings say nothing; empty where the data has one form.
+        They are defaults for a run's own settings; empty where the data has one form.
 
         Parameters
         ----------
         inputs
-            Height, width and channels, of which a search may choose.
+            Height, width and channels of inputs that a search may choose.
         """
         return {}
 
     def known_of(self, settings: Kind) -> Mapping[str, object]:
-        """Return what is known of an input's meaning before the data is read.
-
-        A budget counts the front end by it; empty where nothing is known.
+        """Return the known part of an input's meaning before the data is read, for the front end's
+        costs.
         """
         return {}
 
@@ -114,7 +112,7 @@ class Task(ABC, Generic[Kind]):
 
     @abstractmethod
     def sample(self, folder: Path, *, seed: int = 0) -> str:
-        """Write a corpus to try the tool with, offline; return what it is.
+        """Write a corpus to try the tool with, offline; return its description.
 
-        A task whose settings have a ``goal`` takes that too.
+        Tasks whose settings have a ``goal`` take that, too.
         """

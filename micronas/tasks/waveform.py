@@ -16,18 +16,18 @@ Samples = NDArray[np.int16]
 Signal = NDArray[np.float64]
 
 RATE = 16_000
-"""Samples a second; a clip is one second."""
+"""Samples per second; a clip is one second."""
 _ZERO_CROSSINGS = 24
 _ROLL_OFF = 0.95
 _KAISER_BETA = 9.0
 _SLICE = 2**16
-"""Samples that are resampled at once: each is a product of some hundred numbers."""
+"""Samples resampled at once: each is a product of some hundred numbers."""
 
 
 def read_samples(path: Path) -> Samples:
     """Read a sound file as 16 kHz mono.
 
-    Channels are averaged and other rates resampled; the length stays.
+    Channels are averaged, other rates resampled, and the duration kept.
 
     Returns
     -------
@@ -37,10 +37,10 @@ def read_samples(path: Path) -> Samples:
     Raises
     ------
     DataError
-        If the file cannot be decoded, holds no samples or samples that are not numbers.
+        If the file cannot be decoded, is empty, or holds NaN or infinity.
     """
     try:
-        # Read as float whatever the file holds: libsndfile does not scale float files to int16.
+        # read as float: libsndfile does not scale float files to int16
         sound, rate = soundfile.read(regular(path), dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:
         raise DataError(
@@ -55,14 +55,14 @@ def read_samples(path: Path) -> Samples:
 
 
 def to_int16(signal: Signal) -> Samples:
-    """Round [-1, 1) to int16, limiting what lies outside."""
+    """Round [-1, 1) to int16, limiting values outside."""
     return np.clip(np.rint(signal * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def write_samples(path: Path, samples: Samples) -> None:
     """Write a WAV file of 16 kHz mono.
 
-    libsndfile writes to memory: of what a disk refuses when it closes a file it says nothing.
+    libsndfile writes to memory, since it does not report errors of closing a file on disk.
     """
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, subtype="PCM_16", format="WAV")
@@ -70,10 +70,7 @@ def write_samples(path: Path, samples: Samples) -> None:
 
 
 def one_second(samples: Samples) -> Samples:
-    """Pad with zeros at the end, or take the middle second.
-
-    Padding at the end is what the Speech Commands recipe does with its short clips.
-    """
+    """Pad with zeros at the end, as in the Speech Commands recipe, or take the middle second."""
     extra = len(samples) - RATE
     if extra >= 0:
         return samples[extra // 2 : extra // 2 + RATE]

@@ -1,4 +1,4 @@
-"""Data sets of torch's datasets and loaders, held in memory."""
+"""Data sets from torch's datasets and loaders, held in memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,22 +15,22 @@ _KEPT_OUT = 0.2
 
 
 def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
-    """Return a data set of what may stand for one.
+    """Return the `DataSet` of a torch data set or of several parts.
 
     Parameters
     ----------
     given
         A `DataSet`, which is returned; a torch `Dataset` or `DataLoader` of (input, label); or two
         or three of them, for training, validation and test. Inputs are float [channels, height,
-        width], labels whole numbers from 0. One alone is cut at random, a fifth for validation.
-        All of it is read once, so that what a transform draws at random is drawn once.
+        width], labels whole numbers from 0. A single one is divided at random, a fifth for
+        validation. All is read once, so that random transforms are drawn once.
     seed
-        Of the random cut.
+        Seed of the random division.
 
     Raises
     ------
     DataError
-        If it is none of these, or its inputs or labels have another form.
+        If `given` is none of these, or its inputs or labels have another form.
     """
     if isinstance(given, DataSet):
         return given
@@ -91,7 +91,7 @@ def _read(part: Any) -> TensorSplit:
 
 
 def _classes(part: Any, labels: Iterable[Tensor]) -> tuple[str, ...]:
-    """Names that the data set says, as those of torchvision do; else numbers."""
+    """Return the data set's `classes`, as in torchvision; else numbers as names."""
     named = getattr(getattr(part, "dataset", part), "classes", None)
     count = 1 + max(int(each.max()) for each in labels)
     return tuple(map(str, named if named is not None else range(count)))

@@ -1,4 +1,4 @@
-"""Settings of data sets that were given as arrays. Imports no torch."""
+"""Settings of data sets given as arrays. Imports no torch."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from micronas.tasks.task import TaskSettings
 
 FILE = "data.npz"
-"""Name in the run folder."""
+"""Name of the file in the run folder."""
 
 
 class ArraySettings(TaskSettings):
@@ -14,6 +14,6 @@ class ArraySettings(TaskSettings):
 
     task: Literal["arrays"] = "arrays"
     path: Path = Path(FILE)
-    """Where the arrays are; a run that is given some writes them into its folder."""
+    """File of the arrays, which a run on arrays writes into its folder."""
     sha256: str | None = None
-    """Hash of the contents, whatever the file's; written by the run."""
+    """Hash of the arrays, not of the file; written by the run."""

@@ -26,20 +26,20 @@ _Arrays = dict[str, NDArray[Any]]
 
 
 def digest(data: DataSet) -> str:
-    """Return the SHA-256 of what `save` writes; raises as that does."""
+    """Return the SHA-256 of the arrays that `save` writes; raises as that does."""
     return _digest(_packed(data))
 
 
 def save(data: DataSet, path: Path) -> None:
     """Write a data set's arrays, unless the file holds them already.
 
-    Augmentation is kept by the name of its function.
+    Augmentation is stored by the name of its function.
 
     Raises
     ------
     ConfigError
-        If a part cannot be written down: it detects anomalies, has a final training part of its
-        own, or is augmented by what no module has under its name.
+        If the data set cannot be stored: it has `detection` or `final`, or an augmentation that is
+        no function of a module.
     """
     arrays = _packed(data)
     if not path.is_file() or _digest(_read(path)) != _digest(arrays):
@@ -73,12 +73,12 @@ def _packed(data: DataSet) -> _Arrays:
 
 
 def load(settings: ArraySettings) -> DataSet:
-    """Read what `save` wrote.
+    """Read a file of `save`.
 
     Raises
     ------
     DataError
-        If there is no such file, or it holds other arrays than the run was started with.
+        If there is no such file, or it holds other arrays than at the start of the run.
     """
     arrays = _read(settings.path)
     if settings.sha256 is not None and _digest(arrays) != settings.sha256:
@@ -102,7 +102,7 @@ def load(settings: ArraySettings) -> DataSet:
             tuple(said["input"]),
             said["meaning"],
             said["summary"],
-            # older files have classes
+            # older files, without an objective, have classes
             objective=from_plain(said.get("objective", {"name": "classes"})),
         )
     except (LookupError, ValueError, TypeError) as error:
@@ -123,7 +123,7 @@ def _split(name: str, arrays: _Arrays, said: dict[str, Any]) -> TensorSplit:
 
 
 def _function(split: Split) -> str | None:
-    """Return ``module:name`` of what augments a part; None where nothing does."""
+    """Return the ``module:name`` of a part's augmentation; None where there is none."""
     if isinstance(split, Subset):
         raise _unnamed("a Subset")
     if not isinstance(split, TensorSplit):

@@ -20,7 +20,7 @@ class _Arrays(Task[ArraySettings]):
         return load(settings)
 
     def check(self, settings: ArraySettings) -> list[Finding]:
-        return []  # loading finds all there is to find
+        return []  # loading finds all faults
 
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         raise DataError(

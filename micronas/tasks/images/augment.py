@@ -13,19 +13,19 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(pixels: Tensor, generator: torch.Generator, settings: PictureSettings) -> Tensor:
-    """Crop, mirror and change the colours of images at random, as `settings.augment` says.
+    """Crop, mirror and change the colours of images at random, by `settings.augment`.
 
     A crop has `smallest_crop` to 1 of the area, an aspect ratio of 3:4 to 4:3 (less where it would
     not fit), and a place, all uniform, the ratio on a logarithmic scale; it is scaled up
-    bilinearly. Brightness is a factor, contrast one on the distance from the image's mean luma,
-    saturation one on each pixel's distance from its own.
+    bilinearly. Brightness is a factor on pixels, contrast on their distance from the image's mean
+    luma, saturation on their distance from their own luma.
 
     Parameters
     ----------
     pixels
         float32 [n, 1 or 3, size, size], 0 to 255.
     generator
-        All randomness; the same number of draws whatever the settings.
+        Source of all randomness; the number of draws does not depend on the settings.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def resample(
     left, top, width, height
         float32 [n]: the boxes, as fractions of the image's sides.
     mirrored
-        bool [n].
+        bool [n]: images to mirror.
     """
     transform = torch.zeros(len(pixels), 2, 3)
     transform[:, 0, 0] = torch.where(mirrored, -width, width)

@@ -1,4 +1,4 @@
-"""Check a folder of images for what makes a data set lie or fail."""
+"""Check a folder of images for faults."""
 
 import hashlib
 from collections import Counter
@@ -10,11 +10,11 @@ from micronas.tasks.parts import Part
 from micronas.tasks.task import Finding
 
 _IMBALANCE = 10
-"""Times as many images as another class has, beyond which `check` complains."""
+"""Ratio of the images of two classes above which `check` reports an imbalance."""
 
 
 def check(listing: ImageListing) -> list[Finding]:
-    """Look for what makes a set of images lie or fail; decodes every file.
+    """Find faults of a set of images; decodes every file.
 
     Kinds: ``unreadable`` (cannot be decoded), ``short`` (under 16 pixels on a side),
     ``mislabelled`` (the same file under two classes), ``duplicate`` (the same file in two parts),

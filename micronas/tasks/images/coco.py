@@ -18,13 +18,13 @@ from micronas.tasks.parts import Part
 def open_boxes(settings: ImageSettings) -> ImageListing:
     """List the boxes of COCO annotation files, each an example of its category; opens no image.
 
-    Crowds are left out. Classes are `categories`, in that order, or all that have a box, sorted.
-    Images are found and divided as by `open_wake`; boxes of one image are never divided.
+    Crowds are left out. Classes are `categories`, in that order, or all with a box, sorted.
+    Images are found and divided as in `open_wake`; boxes of one image stay together.
 
     Raises
     ------
     DataError
-        As `open_wake`, or if fewer than two categories have a box.
+        As for `open_wake`, or if fewer than two categories have a box.
     """
     found: list[LabelledImage] = []
     seen: set[object] = set()
@@ -73,22 +73,21 @@ def open_wake(settings: VisualSettings) -> ImageListing:
     """List the images of COCO annotation files, with and without a person; opens no image.
 
     An image shows the category if one of its annotations of it (crowds too) covers more than
-    `smallest` of the image. As in pyvww and in TensorFlow's script, it is the annotation's ``area``
-    that counts, which in COCO is that of the outline and not of the box; the box stands in where
-    there is no ``area``. All other images, those with smaller persons too, do not show it: none is
-    left out.
+    `smallest` of the image. As in pyvww and in TensorFlow's script, the annotation's ``area``
+    counts, in COCO that of the outline; without ``area``, that of the box. All other images, those
+    with smaller persons included, do not show it: none is left out.
 
-    Images are looked for in `path`, and in its subfolder named like the end of the annotation file
-    (``train2014`` for ``instances_train2014.json``). A file with ``val`` or ``test`` in its name is
-    that part, others are for training. With `minival` the listed images are for validation and all
-    others for training. Parts that this leaves out are cut by a hash of the files' contents:
-    validation, and test too where there is a single kind of file.
+    Images are searched in `path`, and in its subfolder named like the end of the annotation file
+    (``train2014`` for ``instances_train2014.json``). An annotation file with ``val`` or ``test`` in
+    its name is for that part, others are for training. With `minival` the listed images are for
+    validation and all others for training. A missing validation part, and a test part where neither
+    is given, are cut by a hash of the files' contents.
 
     Raises
     ------
     DataError
-        If a file cannot be read, is laid out in another way, lacks the category, or all are for
-        validation or test.
+        If a file cannot be read, has another layout, lacks the category, or all are for validation
+        or test.
 
     References
     ----------
@@ -126,7 +125,7 @@ def _check_categories(wanted: Sequence[str], known: Collection[str], file: Path)
 
 @contextmanager
 def _as_coco(file: Path) -> Iterator[Any]:
-    """Yield the contents of an annotation file; DataError where what is read of them differs."""
+    """Yield the contents of an annotation file; DataError where reading finds another layout."""
     content = _read_json(file)
     try:
         yield content
@@ -138,7 +137,7 @@ def _as_coco(file: Path) -> Iterator[Any]:
 
 
 def _read_labels(file: Path, settings: VisualSettings) -> dict[int, tuple[str, bool]]:
-    """Return file name, and whether the category is shown, for each image's id."""
+    """Return the file name of each image by its id, and whether it shows the category."""
     with _as_coco(file) as content:
         categories = {each["name"]: each["id"] for each in content["categories"]}
         images = {int(each["id"]): each for each in content["images"]}

@@ -31,12 +31,12 @@ SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
 _SHORTEST_SIDE = 16
-"""Pixels below which an image is left out: a stamp of that size shows nothing to learn from."""
+"""Shortest side in pixels of an image that is used: smaller ones show nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Formats that are tried; others, such as EPS, would start programs of their own."""
+"""Accepted formats; others, such as EPS, would start programs of their own."""
 _CACHE_VERSION = 2
 _PIECE = 512
-"""Images that wait to be written, at most."""
+"""Most images in memory before they are written."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,27 @@ class ReadImages:
     digests: tuple[str, ...]
     """SHA-1 of each file's bytes, empty where the file could not be opened."""
     problems: tuple[str, ...]
-    """Why a file was refused, in one line that names it; empty for the others."""
+    """Reason why each file was refused, in one line with its name; empty for the others."""
 
 
 def decode(data: bytes, name: object) -> Image.Image:
     """Decode an image file into mode ``L`` or ``RGB``.
 
-    Of an animation the first frame counts. The camera's orientation (EXIF) is applied. Palettes are
-    looked up; transparency is laid on white; CMYK and YCbCr become RGB; 16-bit gray is divided by
-    257. Colour profiles are ignored.
+    The first frame of an animation counts. The camera's orientation (EXIF) is applied. Palettes are
+    looked up; transparency is composed on white; CMYK and YCbCr become RGB; 16-bit gray is divided
+    by 257. Colour profiles are ignored.
 
     Parameters
     ----------
     data
         Contents of the file: PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, whatever its name says.
     name
-        What to call it in errors.
+        Name of the image in errors.
 
     Raises
     ------
     DataError
-        If it is empty, not an image of these kinds, damaged or cut short, larger than 89 million
+        If the file is empty, no image of these kinds, damaged or cut short, larger than 89 million
         pixels, or floating point.
     """
     with _strict():
@@ -77,7 +77,7 @@ def decode(data: bytes, name: object) -> Image.Image:
 
 @contextmanager
 def _strict() -> Iterator[None]:
-    """Make an error of the warning about a bomb, and nothing of others; for all threads."""
+    """Turn Pillow's decompression bomb warning into an error, and hide others; for all threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -85,14 +85,14 @@ def _strict() -> Iterator[None]:
 
 
 def _decoded(data: bytes, name: object) -> Image.Image:
-    """Decode an image file, with warnings as `_strict` has them."""
+    """Decode an image file within `_strict`."""
     if not data:
         raise DataError(f"an image must not be empty, but {name} has 0 bytes; copy it again")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             return _plain(ImageOps.exif_transpose(opened))
-    # Decoders raise whatever they stumble over in a damaged file: OSError, SyntaxError, struct
-    # errors, KeyError. Each means the same here, and the message says which it was.
+    # Decoders raise many errors on a damaged file: OSError, SyntaxError, struct errors, KeyError.
+    # All mean the same here; the message says which it was.
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
@@ -121,10 +121,10 @@ def resize(image: Image.Image, *, size: int, color: _Color, fit: Fit) -> Pixels:
     Parameters
     ----------
     size
-        Pixels a side.
+        Pixels per side.
     fit
-        ``stretch`` squeezes the whole image into the square, so that nobody is cut off;
-        ``crop`` takes the middle square.
+        ``stretch`` scales the whole image into the square, which cuts nothing off; ``crop`` takes
+        the middle square.
 
     Returns
     -------
@@ -151,15 +151,15 @@ def read_images(
     boxes: Sequence[Box | None] | None = None,
     cache: Path | None = None,
 ) -> ReadImages:
-    """Read files, in memory, or in a file of the cache folder that is memory-mapped.
+    """Read files into memory, or into a memory-mapped file of the cache folder.
 
     Parameters
     ----------
     boxes
-        What is cut out of each file; a file of several boxes stands there as often.
+        Box to cut out of each file; a file with several boxes is listed once for each.
     cache
-        A folder, made if need be. What it holds is used again while names, sizes and times of all
-        files, and how they are read, stay the same.
+        Folder, made if needed. Its contents are used again while names, sizes and times of all
+        files, and these settings, stay the same.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def read_file(path: Path) -> bytes:
     """Read a file's bytes; DataError instead of OSError."""
     try:
         return regular(path).read_bytes()
-    except (OSError, ValueError) as error:  # no name of a file holds a zero byte
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(
             f"an image must be a file that can be read, but {path} is not ({reason}); restore it, "
@@ -215,7 +215,7 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    # A copy even where nothing changes: the file is closed behind it.
+    # a copy even where nothing changes: the file will be closed
     return image.convert("L") if image.mode in ("1", "L") else image.convert("RGB")
 
 
@@ -227,7 +227,7 @@ def cut_out(image: Image.Image, box: Box | None) -> Image.Image:
         (round(min(max(low, 0), side - 1)), round(min(max(high, 0), side)))
         for low, high, side in zip(box[:2], box[2:], image.size, strict=True)
     )
-    # a box of nothing is refused as too small
+    # an empty box becomes one pixel, which is refused as too small
     return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
@@ -239,7 +239,7 @@ def _rows(
     color: _Color,
     fit: Fit,
 ) -> Iterator[Pixels]:
-    """Decode by the piece, in threads, which take a third of the time off on two cores."""
+    """Yield decoded pieces, computed in threads, which save a third of the time on two cores."""
     digests: list[str] = []
     problems: list[str] = []
 

@@ -22,16 +22,16 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One file and what it shows."""
+    """One file and its label."""
 
     path: Path
     name: str
     """Path from the root, with slashes."""
     label: str
     part: Part | None
-    """None: `hashed_part` decides."""
+    """Part of the data set; None where `hashed_part` decides."""
     box: Box | None = None
-    """The part of the image that is the example; all of it where left out."""
+    """Box of the example in the image; by default the whole image."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ImageListing:
     classes: tuple[str, ...]
     images: tuple[LabelledImage, ...]
     cut: tuple[Part, ...]
-    """The parts that are cut from images without one."""
+    """Parts that are cut from images without a part."""
     notes: tuple[str, ...]
     """Sentences for the summary."""
 
@@ -53,12 +53,12 @@ def open_image_folder(path: Path) -> ImageListing:
     Classes are the folders' names, sorted. Parts are folders called ``train``, ``validation`` (or
     ``val``) and ``test``. Without them, or with ``train`` alone, validation and test parts are cut
     by a hash of each file's contents; with ``train`` and ``test`` alone, a validation part. Files
-    without an image's suffix are not looked at, nor is what starts with ``.`` or ``_``.
+    without an image's suffix, and names that start with ``.`` or ``_``, are ignored.
 
     Parameters
     ----------
     path
-        The folder of the classes or parts, or one whose only subfolder is that.
+        Folder of the classes or parts, or one with it as its only subfolder.
 
     Raises
     ------
@@ -100,15 +100,15 @@ def open_image_folder(path: Path) -> ImageListing:
 def divided(
     root: Path, classes: tuple[str, ...], images: Sequence[LabelledImage], notes: tuple[str, ...]
 ) -> ImageListing:
-    """Return a listing, and decide which parts are cut: those that no image is of.
+    """Return a listing with the parts that will be cut from images without one.
 
-    Where there is neither validation nor test, both are; with test alone, validation; with
-    validation alone, none. Images without a part are for training, which parts are cut from.
+    Without validation and test, both are cut; with test alone, validation; with validation, none.
+    Parts are cut from images for training and from those without a part.
 
     Raises
     ------
     DataError
-        If all images are for validation or test, or a class has no name that can be printed.
+        If all images are for validation or test, or a class's name is too long or not printable.
     """
     odd = [name for name in classes if not (name.isprintable() and len(name) <= _LONGEST_NAME)]
     if odd:
@@ -140,9 +140,9 @@ def hashed_part(digest: str, cut: tuple[Part, ...], validation: float, test: flo
     digest
         40 hexadecimal digits; the first 16, as a fraction of 2^64, are compared with the shares.
     cut
-        The parts there are besides training.
+        Parts to cut besides training.
     validation, test
-        Their shares of the files.
+        Shares of the files.
     """
     position = int(digest[:16], 16) / 2.0**64
     if position < validation:

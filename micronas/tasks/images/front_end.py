@@ -1,4 +1,4 @@
-"""Pixels as the numbers a network sees; on the device the int8 input is the pixel minus 128."""
+"""Pixels as a network's input; on the device the int8 input is the pixel minus 128."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""List the images that a CSV file labels."""
+"""List the images of a CSV file of labels."""
 
 import csv
 from pathlib import Path
@@ -13,11 +13,11 @@ _PARTS = ("part", "split", "set")
 
 
 def open_labels(path: Path) -> ImageListing:
-    """List the images of a CSV file, a line each; opens no image.
+    """List the images of a CSV file, one per line; opens no image.
 
-    Columns are found by their names: ``file`` (relative to the CSV's folder), ``label`` and, where
-    there is one, ``part`` (``train``, ``validation`` or ``test``). Lines without a label are left
-    out. Parts that are not given are cut as in `micronas.tasks.images.folder.open_image_folder`.
+    Columns are found by name: ``file`` (relative to the CSV's folder), ``label`` and, optionally,
+    ``part`` (``train``, ``validation`` or ``test``). Lines without a label are left out. Missing
+    parts are cut as in `micronas.tasks.images.folder.open_image_folder`.
 
     Raises
     ------

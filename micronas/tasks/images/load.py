@@ -30,18 +30,18 @@ _LARGE = 256 * 2**20
 
 
 class _ImageSplit(Split):
-    """One part: pixels in memory or mapped from disk, turned into features a batch at a time.
+    """One part: pixels in memory or mapped from disk, turned into features batch by batch.
 
     Parameters
     ----------
     pixels
         uint8 [M, channels, size, size].
     rows
-        int64 [N]: where each example's pixels are.
+        int64 [N]: row of each example's pixels.
     labels, groups
         int64 [N]; copies of a file are one group.
     settings
-        Strength of the augmentation.
+        Settings of the augmentation.
     """
 
     def __init__(
@@ -69,22 +69,23 @@ class _ImageSplit(Split):
 
 
 def load(settings: ImageSettings | VisualSettings) -> DataSet:
-    """Read folders of images, images that a CSV file labels, or COCO's with their annotations.
+    """Read folders of images, images labelled by a CSV file, or COCO's with their annotations.
 
-    How files are found, labelled and divided: `micronas.tasks.images.folder.open_image_folder`,
-    `micronas.tasks.images.labels.open_labels`, `micronas.tasks.images.coco`; how they are decoded
-    and resized: `micronas.tasks.images.files`. Files that cannot be decoded or are smaller
-    than 16 pixels a side are left out and named in the summary. A feature is (pixel - 128) / 128.
+    See `micronas.tasks.images.folder.open_image_folder`, `micronas.tasks.images.labels.open_labels`
+    and `micronas.tasks.images.coco` for finding, labelling and dividing files, and
+    `micronas.tasks.images.files` for decoding and resizing. Files that cannot be decoded or are
+    smaller than 16 pixels per side are left out and named in the summary. A feature is (pixel -
+    128) / 128.
 
     Returns
     -------
     DataSet
-        Inputs size x size x 1 or 3; the test part is None where parts are given without one.
+        Inputs are size x size x 1 or 3; the test part is None where parts are given without one.
 
     Raises
     ------
     DataError
-        If the data is missing or laid out in another way, or a class has no image in a part.
+        If the data is missing or has another layout, or a class has no image in a part.
     """
     listing = open_listing(settings)
     read = read_images(
@@ -145,7 +146,7 @@ def load(settings: ImageSettings | VisualSettings) -> DataSet:
 
 
 def open_listing(settings: ImageSettings | VisualSettings) -> ImageListing:
-    """List the images of a source; raises as `open_image_folder`."""
+    """List the images of a source; raises like `open_image_folder`."""
     if settings.annotations:
         if isinstance(settings, VisualSettings):
             return open_wake(settings)
@@ -181,7 +182,7 @@ def _summarise(
     rows: dict[Part, list[int]],
     settings: PictureSettings,
 ) -> str:
-    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    """Return one paragraph on the images read, their division, and those left out."""
     names = np.array([image.label for image in listing.images])
     counts = [
         f"{len(rows[part])} for {part} ("

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from micronas.tasks.task import TaskSettings
 
 SMALLEST = 32
-"""Pixels a side, at least."""
+"""Least number of pixels per side."""
 Augmentation = Literal["flip", "crop", "colour", "cutmix"]
 
 
@@ -16,36 +16,36 @@ class PictureSettings(TaskSettings):
     """Settings of reading pictures of any kind; the defaults fit boards of 128 KB and more."""
 
     path: Path
-    """The folder of the classes, or of the parts ``train``, ``validation`` and ``test`` with the
-    classes in each; a CSV file with columns ``file`` and ``label``, and ``part`` if you like; with
+    """Folder of the classes, or of the parts ``train``, ``validation`` and ``test`` with the
+    classes in each; a CSV file with columns ``file``, ``label`` and optionally ``part``; with
     `annotations` the folder of the images."""
     annotations: tuple[Path, ...] = ()
-    """COCO's ``instances_*.json``; those with ``val`` or ``test`` in their name are that part."""
+    """COCO's ``instances_*.json``; files with ``val`` or ``test`` in their name are for that
+    part."""
     size: int = Field(96, ge=SMALLEST, le=224)
-    """Pixels a side; what the space's input asks for where this is not set. Set, it is the input
-    of the networks, too."""
+    """Pixels per side; by default as large as the space's input. If set, the networks' input,
+    too."""
     color: Literal["gray", "rgb"] = "gray"
-    """As `size`."""
+    """Colours; by default, and if set, as for `size`."""
     fit: Literal["stretch", "crop"] = "stretch"
-    """``stretch`` squeezes the whole image into the square, ``crop`` takes the middle of it."""
+    """``stretch`` scales the whole image into the square, ``crop`` takes its middle."""
     validation_fraction: float = Field(0.1, gt=0, le=0.4)
-    """Fraction of the files held out where the folder does not say so."""
+    """Fraction of the files for validation, where the data has no such part."""
     test_fraction: float = Field(0.1, gt=0, le=0.4)
     augment: tuple[Augmentation, ...] = ("flip", "crop", "colour")
-    """Changes that training images go through at random: ``flip`` mirrors half of them, ``crop``
-    cuts a part out, ``colour`` changes brightness, contrast and saturation, ``cutmix`` puts a box
-    of another image into them, whose label counts by its area (in half of the batches)."""
+    """Random changes of training images: ``flip`` mirrors half of them, ``crop`` cuts a part out,
+    ``colour`` changes brightness, contrast and saturation, ``cutmix`` inserts a box of another
+    image, whose label counts by its area (in half of the batches)."""
     smallest_crop: float = Field(0.35, gt=0, le=1)
-    """Fraction of the area that crops have at least. ImageNet's 0.08 would often cut a person
-    off."""
+    """Least fraction of the area of a crop. ImageNet's 0.08 would often cut a person off."""
     brightness: float = Field(0.2, ge=0, lt=1)
-    """Training images become brighter or darker by up to this factor, either way."""
+    """Largest change of brightness of training images, as a fraction, up or down."""
     contrast: float = Field(0.2, ge=0, lt=1)
     saturation: float = Field(0.2, ge=0, lt=1)
-    """Colours become stronger or weaker by up to this factor."""
+    """Largest change of saturation, as a fraction, up or down."""
     cache: Literal["auto", "off"] | Path = "auto"
-    """Where resized images are kept, memory-mapped: a folder; ``auto`` is ``.micronas`` in `path`
-    once they take more than 256 MB; ``off`` keeps them in memory."""
+    """Folder of resized images, memory-mapped. ``auto``: ``.micronas`` in `path` where they take
+    more than 256 MB; ``off``: keep them in memory."""
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -58,7 +58,7 @@ class ImageSettings(PictureSettings):
 
     task: Literal["images"] = "images"
     categories: tuple[str, ...] = ()
-    """COCO's names of the classes; all that have a box when empty. Each box is an example."""
+    """COCO's names of the classes; by default all with a box. Each box is an example."""
 
 
 class VisualSettings(PictureSettings):
@@ -66,8 +66,8 @@ class VisualSettings(PictureSettings):
 
     task: Literal["vww"] = "vww"
     minival: Path | None = None
-    """A list of COCO image ids: these are for validation, all others for training."""
+    """File of COCO image ids: these images are for validation, all others for training."""
     category: str = "person"
-    """COCO's name of what is looked for."""
+    """COCO's name of the category to detect."""
     smallest: float = Field(0.005, ge=0, lt=1)
-    """Fraction of the image that one has to cover more of, to count as present."""
+    """Fraction of the image above which an object counts as present."""

@@ -1,4 +1,4 @@
-"""Photographs to try the tool with, from a package that ships them: grounds, and faces or not."""
+"""Sample photographs of scikit-image to try the tool: grounds, and faces or not."""
 
 import importlib
 from itertools import product
@@ -14,9 +14,9 @@ from micronas.tasks.images.files import Pixels
 
 _GROUNDS = ("brick", "grass", "gravel")
 _TILE, _STEP = 64, 32
-"""Pixels of a tile a side, and between two."""
+"""Pixels per side of a tile, and from one tile to the next."""
 _COLUMNS = {"train": (0, 288), "validation": (288, 384), "test": (384, 512)}
-"""Pixels of each photograph from and to which a part's tiles lie: no two parts share any."""
+"""First and last column of each part's tiles in a photograph: no two parts share a pixel."""
 _GROUNDS_TEXT = """\
 Brick, grass and gravel: tiles of 64x64 gray pixels out of three photographs of 512x512 that
 scikit-image ships (skimage.data.brick, grass and gravel, from CC0 Textures, public domain). Tiles
@@ -38,10 +38,10 @@ G. Huang et al., "Learning to align from scratch", NIPS 2012; http://vis-www.cs.
 
 
 def sample_grounds(folder: Path, *, seed: int = 0) -> Path:
-    """Write tiles of three photographs of scikit-image's as PNG files: ``train/brick/000.png``.
+    """Write tiles of three of scikit-image's photographs as PNG files: ``train/brick/000.png``.
 
-    Of each ground there are 112 tiles for training, 28 for validation and 42 for test, which
-    overlap by half. As `sample_images` in all else.
+    Each ground has 112 tiles for training, 28 for validation and 42 for test, which overlap by
+    half. All else is as in `sample_images`.
     """
 
     def write(partial: Path) -> None:
@@ -67,16 +67,16 @@ def sample_grounds(folder: Path, *, seed: int = 0) -> Path:
 def sample_images(folder: Path, *, seed: int = 0) -> Path:
     """Write scikit-image's ``lfw_subset`` as PNG files: ``train/face/000.png`` and so on.
 
-    Of each class 60 images are for training, 20 for validation and 20 for test. The same seed
-    gives the same pixels. A folder that already holds them is left as it is; they are written
-    aside and renamed when complete. Nothing is downloaded.
+    Each class has 60 images for training, 20 for validation and 20 for test. The same seed gives
+    the same division. A folder that already holds them is kept; they are written under a temporary
+    name and renamed when complete. Nothing is downloaded.
 
     Parameters
     ----------
     folder
-        Where the images go; must not exist, be empty, or hold the same images.
+        Folder of the images; must not exist, be empty, or hold the same images.
     seed
-        Which images go where.
+        Seed of the division into parts.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def _images() -> Pixels:
 
 
 def _photograph(name: str) -> Any:
-    """Return what scikit-image ships by that name."""
+    """Return an image or array shipped with scikit-image."""
     try:
         return getattr(importlib.import_module("skimage.data"), name)()
     except (ImportError, OSError) as error:

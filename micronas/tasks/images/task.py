@@ -56,7 +56,7 @@ class _Images(_Pictures[ImageSettings]):
 
 class _WakeWords(_Pictures[VisualSettings]):
     settings = VisualSettings
-    # COCO 2014 (images of various licences); the ETag and MD5 sums that several loaders state.
+    # COCO 2014 (images of various licences); ETag and MD5 sums as in several loaders
     archives = (
         Archive(
             f"{_COCO}/annotations/annotations_trainval2014.zip",

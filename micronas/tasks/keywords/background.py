@@ -15,7 +15,7 @@ from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE, Samples, coloured_noise, to_int16
 
 EVALUATION_SEED = 0
-"""Seed of the evaluated clips, which never depend on a user's seed."""
+"""Seed of the evaluation clips, which do not depend on a user's seed."""
 _SHARES: dict[Part, tuple[float, float]] = {
     "training": (0.0, 0.8),
     "validation": (0.8, 0.9),
@@ -25,31 +25,32 @@ _SHARES: dict[Part, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class _Background:
-    """Noise of each part, int16 end to end, and what the user should know about it."""
+    """Noise of each part, int16, concatenated, and notes for the user."""
 
     parts: dict[Part, Samples]
     notes: tuple[str, ...]
 
 
 def read_background(folder: SpeechFolder) -> _Background:
-    """Read the background recordings; without any, white and pink noise stand in.
+    """Read the background recordings, or synthesise white and pink noise.
 
-    Each recording is cut into 80 % for training, 10 % for validation and 10 % for test, so that no
-    part hears another's; a recording too short for pieces of a second serves all parts.
+    Each recording is cut into 80 % for training, 10 % for validation and 10 % for test, so that
+    parts share no noise; a recording whose piece would be shorter than a second serves the part as
+    a whole.
     """
     recordings, notes = [], []
     for path in folder.noises:
         try:
             recording = read_recording(path, longest_s=LONGEST_NOISE_S).samples
         except DataError as error:
-            notes.append(f"_Background left out: {error}.")
+            notes.append(f"Background left out: {error}.")
             continue
         if len(recording) < RATE:
-            notes.append(f"_Background left out: {path} is shorter than a second.")
+            notes.append(f"Background left out: {path} is shorter than a second.")
         else:
             recordings.append(recording)
     if recordings:
-        notes.append(f"_Background: {len(recordings)} recordings.")
+        notes.append(f"Background: {len(recordings)} recordings.")
     else:
         generator = np.random.default_rng(EVALUATION_SEED)
         noises = [coloured_noise(60 * RATE, exponent, generator) for exponent in (0.0, 1.0)]

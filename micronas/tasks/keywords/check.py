@@ -1,4 +1,4 @@
-"""Check a folder of words for what makes a corpus lie or fail."""
+"""Check a folder of words for faults."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -26,20 +26,20 @@ _IMBALANCE = 10
 
 
 def check(path: Path) -> list[Finding]:
-    """Look for what makes a corpus lie or fail; reads every file.
+    """Find faults of a corpus; reads every file.
 
     Kinds: ``missing`` (listed, but no such file), ``list`` (an entry that cannot name a clip, or is
     in two lists), ``unreadable``, ``short`` (under 0.1 s), ``mislabelled`` (the same sound under
     two words), ``duplicate`` (the same sound in two parts), ``format`` (clips that are converted to
-    16 kHz mono), ``cut`` (the end of the file is missing; what there is counts as the clip),
-    ``long`` (clips of which the middle second is taken), ``spelling`` (words that differ in case),
+    16 kHz mono), ``cut`` (the end of the file is missing; the rest is the clip), ``long`` (clips of
+    which the middle second is taken), ``spelling`` (words that differ in case),
     ``empty`` (a word without usable clips, or without any in a part), ``imbalance``
     (a word with under a tenth of the usual number of clips) and ``speaker`` (in two parts).
 
     Raises
     ------
     DataError
-        As `open_folder`.
+        As for `open_folder`.
     """
     folder = open_folder(path)
     findings = _check_lists(folder)
@@ -133,11 +133,11 @@ def _try_read(path: Path, name: str, longest_s: int, findings: list[Finding]) ->
 
 
 def _bytes_lost(path: Path) -> int:
-    """Return how many bytes a RIFF file lacks of what its header promises."""
+    """Return the number of bytes by which a RIFF file is shorter than its header says."""
     with path.open("rb") as file:
         header = file.read(8)
     promised = int.from_bytes(header[4:], "little")
-    # Recorders that write to a pipe leave the largest number.
+    # recorders that write to a pipe leave the largest number
     if header[:4] != b"RIFF" or promised == 2**32 - 1:
         return 0
     return promised + len(header) - path.stat().st_size

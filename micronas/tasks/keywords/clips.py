@@ -1,4 +1,4 @@
-"""The clips of a speech corpus, decoded once: in memory, or in a file that is memory-mapped."""
+"""The clips of a speech corpus, decoded once: in memory, or in a memory-mapped file."""
 
 import hashlib
 import os
@@ -16,10 +16,10 @@ from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE, Samples, one_second
 
 _VERSION = 2
-"""Rises whenever the same files would be decoded to other samples, or said to be other things."""
+"""Version of decoding: raise it whenever the same files give other samples or notes."""
 _PIECE = 512
 LONG = 1.1
-"""Seconds beyond which cutting a clip to one may lose some of the word."""
+"""Seconds above which cutting a clip to one second may lose a part of the word."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Clips:
     converted: dict[str, str]
     """Formats of clips that were not 16 kHz mono, by name."""
     longer: frozenset[str]
-    """Names of those of which only the middle second is there."""
+    """Names of clips cut to their middle second."""
     key: str
-    """Hash of all that the samples depend on."""
+    """Hash of everything that the samples depend on."""
 
 
 def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
-    """Decode clips, or map what an earlier call wrote to `path`.
+    """Decode clips, or map the file `path` of an earlier call.
 
-    The file belongs to the clips' names, sizes and times of change, and to nothing else.
+    The file depends on the clips' names, sizes and times of change alone.
 
     Raises
     ------
     OSError
-        If the file cannot be written; without one there is no error.
+        If the file cannot be written; never without `path`.
     """
     key = _key(clips)
     if path is None:
@@ -79,7 +79,7 @@ def _key(clips: Sequence[Clip]) -> str:
 
 
 def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
-    """Yield the clips in pieces and note what could not be used and what was converted."""
+    """Yield the clips in pieces, and note unusable, converted and long ones."""
     notes["unusable"], notes["converted"], notes["longer"] = [], {}, []
     with tqdm(total=len(clips), desc="clips", unit="clip", leave=False, disable=None) as bar:
         for start in range(0, len(clips), _PIECE):

@@ -36,12 +36,12 @@ def _main(library: str, data: str) -> None:
     rate = engine.espeak_Initialize(_SYNCHRONOUS, 0, b".", _DO_NOT_EXIT)
     if rate <= 0:
         sys.exit(f"eSpeak NG could not be started with its data in {data}")
-    # Breath noise is seeded from the clock otherwise.
+    # otherwise breath noise is seeded from the clock
     engine.espeak_ng_SetRandSeed(ctypes.c_long(1))
 
     def answer(*parts: bytes | bytearray) -> None:
         sys.stdout.buffer.write(b"".join(parts))
-        # who asks waits for this answer before the next request
+        # the caller waits for this answer before the next request
         sys.stdout.buffer.flush()
 
     answer(struct.pack("=I", rate))

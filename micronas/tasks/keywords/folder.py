@@ -13,7 +13,7 @@ from micronas.tasks.waveform import RATE
 STANDARD_KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 NOISE_FOLDER = "_background_noise_"
 SHORTEST_CLIP = RATE // 10
-"""Samples below which a clip is left out: a tenth of a second holds no word."""
+"""Least number of samples of a clip: a tenth of a second holds no word."""
 LONGEST_CLIP_S, LONGEST_NOISE_S = 60, 3600
 _HASH_LIMIT = 2**27 - 1
 
@@ -24,7 +24,7 @@ class Clip:
 
     path: Path
     name: str
-    """``word/file.wav``, as the lists spell it."""
+    """``word/file.wav``, as in the lists."""
     word: str
     speaker: str
     part: Part
@@ -38,11 +38,11 @@ class SpeechFolder:
     clips: tuple[Clip, ...]
     noises: tuple[Path, ...]
     lists: tuple[str, ...]
-    """The list files that decided the parts; empty where the hash of the speaker did."""
+    """List files that decide the parts; empty where the hash of the speaker does."""
     missing: tuple[str, ...]
     """Names in the lists without a file."""
     unlisted: int
-    """Files left out because a training list exists and no list names them."""
+    """Number of files left out because a training list exists and no list names them."""
     contradicted: tuple[str, ...]
     """Names in two lists; the later of training, validation and testing counts."""
     empty: tuple[str, ...]
@@ -50,28 +50,28 @@ class SpeechFolder:
 
     @property
     def words(self) -> dict[str, int]:
-        """Clips of each word, most first, then by name."""
+        """Number of clips of each word, most first, then by name."""
         count = Counter(clip.word for clip in self.clips)
         return dict(sorted(count.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def has_test(self) -> bool:
-        """Whether the folder has a test part at all."""
+        """Return whether the folder has a test part."""
         return not self.lists or "testing_list.txt" in self.lists
 
 
 def open_folder(path: Path) -> SpeechFolder:
     """Read the layout ``<word>/*.wav`` with its lists; opens no sound file.
 
-    With ``validation_list.txt`` the lists decide: names of ``testing_list.txt`` are the test part,
-    and the rest, or only what ``training_list.txt`` names where it exists, is for training. Without
-    lists the rule of the Speech Commands data set does: the SHA-1 of the speaker puts about 10 %
-    of the speakers into validation and 10 % into test.
+    With ``validation_list.txt`` the lists decide the parts: ``testing_list.txt`` names the test
+    part, and the rest, or only the names in ``training_list.txt`` where it exists, is for training.
+    Without lists the rule of the Speech Commands data set decides: the SHA-1 of the speaker puts
+    about 10 % of the speakers into validation and 10 % into test.
 
     Parameters
     ----------
     path
-        The folder of the words, or a folder whose only subfolder is that.
+        Folder of the words, or one with it as its only subfolder.
 
     Raises
     ------
@@ -123,10 +123,10 @@ def open_folder(path: Path) -> SpeechFolder:
 
 
 def speaker_of(name: str) -> str:
-    """Tell the speaker from a clip's name ``word/file.wav``.
+    """Return the speaker from a clip's name ``word/file.wav``.
 
-    What stands before ``_nohash_``, else before the first ``_``; a file without either, or whose
-    prefix is only the word again (``yes/yes_01.wav``), counts as a speaker of its own.
+    It is the text before ``_nohash_``, else before the first ``_``; a file without either, or with
+    the word as its prefix (``yes/yes_01.wav``), counts as a speaker of its own.
     """
     word, _, file = name.rpartition("/")
     stem = file.rsplit(".", 1)[0]
@@ -137,9 +137,9 @@ def speaker_of(name: str) -> str:
 
 
 def hashed_part(speaker: str) -> Part:
-    """Return the part by the Speech Commands rule: 10 % validation, 10 % testing, for ever.
+    """Return the part by the Speech Commands rule: 10 % validation, 10 % testing.
 
-    The rule hashes the file name up to ``_nohash_``, which is the speaker.
+    The rule hashes the file name up to ``_nohash_``, which is the speaker, and so never changes.
     """
     digest = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
     percent = digest % (_HASH_LIMIT + 1) * (100.0 / _HASH_LIMIT)
@@ -186,7 +186,7 @@ def _wavs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
-    # Names like ._x.wav are what macOS adds to archives.
+    # macOS adds names like ._x.wav to archives
     return sorted((file for file in files if not file.name.startswith(".")), key=_name)
 
 

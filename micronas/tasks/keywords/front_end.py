@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients: one second of speech as the 49 x 10 image a network sees."""
+"""Mel-frequency cepstral coefficients: one second of speech as a 49 x 10 image."""
 
 import math
 from functools import lru_cache
@@ -19,24 +19,24 @@ _LOWEST_HZ, _HIGHEST_HZ = 20.0, 4_000.0
 _OFFSET = (-6.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _SCALE = (9.0, 5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0)
 LIMIT = 4.0
-"""Features lie in [-LIMIT, LIMIT]: as int8 of step 1/32 and zero point 0 nothing is wasted."""
+"""Features lie in [-LIMIT, LIMIT], which int8 of step 1/32 and zero point 0 fills exactly."""
 _UNLIMITED = 256.0
-"""No coefficient of ``tf.signal`` comes near it."""
+"""Limit that no coefficient of ``tf.signal`` reaches."""
 
 
 def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
-    """Turn clips of one second into features, the way a device would.
+    """Turn clips of one second into features, by the computation of the device.
 
-    These are the steps of our own settings; `MfccSettings` says in what others differ.
+    These are the steps with default settings; see `MfccSettings` for other settings.
 
     1. 49 frames of 640 (or 480) samples, 320 apart, from the first sample on, no padding; with 480
-       the last 160 samples are not heard.
+       the last 160 samples are unused.
     2. Periodic Hann window, real FFT of 1,024 (or 512) points, power ``|X|^2`` (not divided by
        anything).
     3. 40 triangular filters between 20 and 4,000 Hz: corners equidistant on the scale
        ``mel(f) = 1127 ln(1 + f / 700)``, sides straight lines in mel, peak 1.
-    4. ``ln(energy + 0.1)``: white noise of about -40 dB of full scale and all below it sound the
-       same, so that a network does not learn the recording room.
+    4. ``ln(energy + 0.1)``: white noise of about -40 dB of full scale and all below it become
+       equal, so that a network does not learn the recording room.
     5. Orthonormal DCT-II, coefficients 0 to 9:
        ``c[k] = s[k] sum_m log[m] cos(pi k (m + 1/2) / 40)`` for m = 0 .. 39, with
        ``s[0] = sqrt(1/40)`` and ``s[k] = sqrt(2/40)``; no liftering, no energy in place of c[0].
@@ -49,7 +49,7 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     waveforms
         float32 [N, 16000] in [-1, 1].
     settings
-        Our own when left out.
+        Settings of the features; by default `MfccSettings()`.
 
     Returns
     -------
@@ -66,14 +66,14 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
 
 
 class Mfcc(nn.Module):
-    """`mfcc` as a module, to put in front of a network; it has no parameters.
+    """`mfcc` as a module without parameters, to put in front of a network.
 
     Its tables are buffers: they follow the module to another device and are not saved with it.
 
     Parameters
     ----------
     settings
-        Our own when left out.
+        Settings of the features; by default `MfccSettings()`.
     """
 
     window: Tensor
@@ -90,7 +90,7 @@ class Mfcc(nn.Module):
         self._settings = settings or MfccSettings()
         tables = _tables(self._settings)
         for name, table in zip(("window", "filters", "cosines", "bias"), tables, strict=True):
-            # A copy, because tables are shared and a module may be moved or changed in place.
+            # a copy: tables are shared, and a module may be moved or changed in place
             self.register_buffer(name, table.clone(), persistent=False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -101,19 +101,19 @@ class Mfcc(nn.Module):
 
 
 def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICIENTS) -> MfccInC:
-    """Return `mfcc` for a device; its tables are those of `mfcc`.
+    """Return `mfcc` for a device, with the same tables.
 
     Parameters
     ----------
     every
-        Frames from one that the network sees to the next, see `micronas.views.Frames`.
+        Frames from one input frame to the next, see `micronas.views.Frames`.
     coefficients
-        Of a frame, the first ones.
+        Number of coefficients of a frame, from the first.
 
     Raises
     ------
     ValueError
-        If a frame has not as many.
+        If a frame has fewer.
     """
     if coefficients > COEFFICIENTS:
         raise ValueError(f"a frame has {COEFFICIENTS} coefficients, not {coefficients}")
@@ -150,10 +150,10 @@ def _features(
     if settings.level == "peak":
         waveforms = waveforms / waveforms.amax(1, keepdim=True).clamp_min(1 / 32768)
     fft = len(window)
-    # The window brings the zeros of the transform along: padding every frame would copy them all.
+    # the window includes the zeros of the transform: padding every frame would copy all frames
     padded = torch.nn.functional.pad(waveforms, (0, fft - (RATE - HOP * (FRAMES - 1))))
     spectrum = torch.fft.rfft(padded.unfold(1, fft, HOP) * window)
-    # Above the highest filter the spectrum is not needed: half of it.
+    # half of the spectrum lies above the highest filter
     spectrum = spectrum[:, :, : len(filters)]
     power = spectrum.real.square() + spectrum.imag.square()
     energies: Tensor = (power.sqrt_() if settings.spectrum == "magnitude" else power) @ filters

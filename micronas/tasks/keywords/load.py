@@ -1,4 +1,4 @@
-"""Keyword spotting: Speech Commands, or one's own folder of words, as a data set."""
+"""Keyword spotting: Speech Commands, or a user's folder of words, as a data set."""
 
 import hashlib
 import math
@@ -36,7 +36,7 @@ from micronas.views import Frames
 _SILENCE, UNKNOWN = "silence", "unknown"
 _UNKNOWN_POOL = 5
 _FEATURES_VERSION = 1
-"""Rises whenever the same clips would have other features."""
+"""Version of the features: raise it whenever the same clips give other features."""
 _BATCH = 64
 _CACHE_FOLDER = ".micronas"
 
@@ -46,33 +46,33 @@ def load(settings: KeywordSettings) -> DataSet:
 
     Classes are the keywords, then ``silence``, then ``unknown`` (all other words). In every part
     the latter two have `silence_fraction` and `unknown_fraction` times as many examples as all
-    keywords together; with 0.1 and ten keywords that is as many as a keyword has. Which other
-    words are evaluated depends on their names only; training draws from up to five times as many
-    clips as it has examples.
+    keywords together; with 0.1 and ten keywords that is as many as a keyword has. The choice of
+    other words for evaluation depends on their names only; training draws from up to five times as
+    many clips as it has examples.
 
-    Clips: 16 kHz mono is expected; others are converted as `read_recording` says, and counted;
-    shorter clips are padded with zeros at the end, of longer ones the middle second is taken. Files
-    that cannot be read or are shorter than 0.1 s are left out and named in the summary. Decoded
-    clips and the features of validation and test are kept on disk and memory-mapped, unless `cache`
-    is ``off``: all clips of the folder, so that other settings find them there. Of each background
-    recording the first 80 % serve training, then 10 % validation and 10 % test; under 10 s all of
-    it serves all parts. A folder called ``silence`` is not read.
+    Clips should be 16 kHz mono; others are converted (`read_recording`) and counted. Short clips
+    are padded with zeros at the end; long ones are cut to the middle second. Files that cannot be
+    read or are shorter than 0.1 s are left out and named in the summary. Decoded clips of the whole
+    folder, which other settings use again, and the features of validation and test are kept on disk
+    and memory-mapped, unless `cache` is ``off``. The first 80 % of each background recording are
+    for training, then 10 % for validation and 10 % for test; under 10 s validation and test use all
+    of it. A folder called ``silence`` is not read.
 
     Parameters
     ----------
     settings
-        Where the data is, and how to read it.
+        Folder of the data, and settings of reading it.
 
     Returns
     -------
     DataSet
-        Inputs 49 x 10 x 1; the test part is None where the folder's lists name none.
+        Inputs are 49 x 10 x 1; the test part is None where the folder's lists name none.
 
     Raises
     ------
     DataError
-        If the folder is missing or laid out in another way, a keyword or other words are missing,
-        a class has no clip in a part, or the cache's folder cannot be written.
+        If the folder is missing or has another layout, a keyword or other words are missing, a
+        class has no clip in a part, or the cache's folder cannot be written.
 
     References
     ----------
@@ -160,12 +160,12 @@ def _other_words(folder: SpeechFolder, keywords: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which clips a part uses, before any is opened."""
+    """Clips that a part uses, before any is opened."""
 
     part: Part
     spoken: list[Clip]
     others: list[Clip]
-    """Clips of other words; a speaker's lie side by side: training can redraw among them."""
+    """Clips of other words, sorted by speaker, so that training can redraw among a speaker's."""
     unknown: frozenset[str]
     """Names of the others that are examples."""
     silences: int
@@ -262,7 +262,7 @@ def _lay_out(
 def _fixed_features(
     split: KeywordSplit, clips: Clips, part: Part, settings: KeywordSettings, cache: Path | None
 ) -> Tensor:
-    """Compute the features of a whole split, always in the same batches, or map them."""
+    """Compute or map the features of a whole split, always in the same batches."""
 
     def build(notes: Notes) -> Iterator[NDArray[np.float32]]:
         for index in torch.split(torch.arange(len(split.labels)), _BATCH):
@@ -284,7 +284,7 @@ def _fixed_features(
         return torch.from_numpy(
             cached(path, key.hexdigest(), tail=tail, dtype="<f4", build=build).array
         )
-    except OSError:  # the clips may be there already in a folder that cannot be written
+    except OSError:  # clips may be cached already in a folder that cannot be written
         return compute()
 
 
@@ -308,7 +308,7 @@ def _summarise(
     skipped: Sequence[Path],
     notes: Sequence[str],
 ) -> str:
-    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    """Return one paragraph on the clips read, their division, and those left out."""
     parts = {part: [clip for clip in folder.clips if clip.part == part] for part in PARTS}
     sizes = ", ".join(f"{len(clips)} for {part}" for part, clips in parts.items() if clips)
     speakers = [{clip.speaker for clip in clips} for clips in parts.values()]

@@ -20,8 +20,8 @@ Scaling = Literal["spread", "tensorflow"]
 class MfccSettings:
     """Differences between feature extractors, see `micronas.tasks.keywords.front_end.mfcc`.
 
-    The defaults are our own; MLPerf Tiny's keyword spotter takes ``MfccSettings(30, "magnitude",
-    1e-6, "peak", "tensorflow")``.
+    MLPerf Tiny's keyword spotter takes ``MfccSettings(30, "magnitude", 1e-6, "peak",
+    "tensorflow")``.
 
     Parameters
     ----------
@@ -30,18 +30,18 @@ class MfccSettings:
     spectrum
         ``power`` or ``magnitude`` of a bin.
     log_floor
-        Added to a band's energy before its logarithm is taken, 1e-9 to 1e3.
+        Offset added to a band's energy before the logarithm, 1e-9 to 1e3.
     level
-        ``recorded``, or ``peak``: each clip is divided by its largest sample, which no device that
-        listens can do.
+        ``recorded``, or ``peak``: each clip is divided by its largest sample, which a listening
+        device cannot do.
     scaling
-        ``spread``: orthonormal, each moved and scaled to a spread of about one, within [-4, 4];
-        ``tensorflow``: as ``tf.signal.mfccs_from_log_mel_spectrograms`` gives them.
+        ``spread``: orthonormal, each coefficient shifted and scaled to a spread of about one,
+        within [-4, 4]; ``tensorflow``: as in ``tf.signal.mfccs_from_log_mel_spectrograms``.
 
     Raises
     ------
     ConfigError
-        If one of them is something else.
+        If a value is not allowed.
     """
 
     window_ms: Window = 40
@@ -65,13 +65,14 @@ class MfccSettings:
 
     @classmethod
     def of(cls, meaning: Mapping[str, Any]) -> "MfccSettings":
-        """Return the settings that a model file or a data set says of its input."""
+        """Return the settings stored in the meaning of an input."""
         found = {name: meaning[name] for name in asdict(cls()) if name in meaning}
         return cls(**{**found, "window_ms": int(meaning["window_ms"])})
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """What a model file says of its input: the window, and what is not our own."""
+        """Meaning of the input in a model file: the window, and settings other than the
+        defaults."""
         other = {name: value for name, value in asdict(self).items() if value != asdict(_OWN)[name]}
         return {"features": "mfcc", "window_ms": self.window_ms, **other}
 
@@ -90,42 +91,42 @@ class KeywordSettings(TaskSettings):
 
     task: Literal["kws"] = "kws"
     path: Path
-    """The folder of the words, or one whose only subfolder is that."""
+    """Folder of the words, or one with it as its only subfolder."""
     keywords: Literal["auto"] | tuple[str, ...] = "auto"
-    """Words to tell apart. ``auto``: the ten of Speech Commands if the folder has them all, else
-    the ten words with the most clips."""
+    """Words to recognise. ``auto``: the ten of Speech Commands if the folder has them all, else the
+    ten words with the most clips."""
     window_ms: Window = 40
     spectrum: Spectrum = "power"
-    """This and the next three are for networks of others, such as MLPerf Tiny's: ``magnitude``
-    takes the root of a bin's power."""
+    """Spectrum of a bin; ``magnitude`` is the root of its power. This and the next three settings
+    are for others' networks, such as MLPerf Tiny's."""
     log_floor: float = Field(0.1, ge=1e-9, le=1e3)
-    """Added to a band's energy before its logarithm is taken."""
+    """Offset added to a band's energy before the logarithm."""
     level: Level = "recorded"
     """``peak`` divides each clip by its largest sample; firmware then has no front end."""
     scaling: Scaling = "spread"
-    """``tensorflow``: as ``tf.signal`` gives them, neither moved nor scaled."""
+    """Scaling of coefficients; ``tensorflow``: as in ``tf.signal``, neither shifted nor scaled."""
     silence_fraction: float = Field(0.1, ge=0, le=1)
     """Silence examples as a fraction of all keyword examples; 0 drops the class."""
     unknown_fraction: float = Field(0.1, ge=0, le=1)
-    """Examples of all other words together, likewise."""
+    """Examples of all other words as a fraction of all keyword examples; 0 drops the class."""
     shift_ms: float = Field(100, ge=0, le=1000)
-    """Training clips move by up to this much, either way."""
+    """Largest shift of training clips in time, either way."""
     gain_db: float = Field(10, ge=0, le=40)
-    """Training clips become louder or quieter by up to this much; 0 is the original recipe."""
+    """Largest change of level of training clips, up or down; 0 is the original recipe."""
     noise_probability: float = Field(0.8, ge=0, le=1)
     noise_volume: float = Field(0.1, ge=0, le=1)
     """Largest factor by which background noise is scaled before it is added."""
     time_mask: int = Field(0, ge=0, le=48)
-    """Final training hides up to this many of 49 frames of an example (SpecAugment). 0 hides none:
-    on a small corpus masks made other words pass for keywords more often."""
+    """Most of 49 frames of an example that final training hides (SpecAugment). By default 0: on a
+    small corpus masks caused more false accepts of other words."""
     frequency_mask: int = Field(0, ge=0, le=9)
-    """Likewise, up to this many of 10 coefficients."""
+    """Most of 10 coefficients of an example that final training hides."""
     cache: Literal["auto", "off"] | Path = "auto"
-    """Where decoded clips and features are kept, memory-mapped: a folder; ``auto`` is ``.micronas``
-    in the folder of the words, or none where that cannot be written; ``off`` reads every clip into
-    memory, every time."""
+    """Folder of decoded clips and features, memory-mapped. ``auto``: ``.micronas`` in the folder of
+    the words, or none where that cannot be written; ``off``: read every clip into memory each
+    time."""
     seed: int = 0
-    """Chooses the other words and the silence trained on; never what is evaluated."""
+    """Seed of the other words and the silence in training; evaluation does not depend on it."""
 
     @property
     def mfcc(self) -> MfccSettings:

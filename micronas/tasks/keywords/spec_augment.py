@@ -1,4 +1,4 @@
-"""SpecAugment: training examples with a stretch of time and a band of coefficients hidden."""
+"""SpecAugment: hide a stretch of time and a band of coefficients of training examples."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ def spec_augment(
 ) -> Tensor:
     """Hide one stretch of frames and one band of coefficients of every example.
 
-    The width of each is even in 0 .. `time_mask` and 0 .. `frequency_mask`, its place even among
-    those that fit. What is hidden becomes 0, which is about the mean of each feature (see
-    `micronas.tasks.keywords.front_end.mfcc`). Every example draws four numbers whatever the
-    settings, so that the same generator state hides the same places.
+    The width of each is uniform in 0 .. `time_mask` and 0 .. `frequency_mask`, its place uniform
+    among those that fit. Hidden values become 0, about the mean of each feature (see
+    `micronas.tasks.keywords.front_end.mfcc`). Every example draws four numbers at all settings, so
+    that the same generator state hides the same places.
 
     Parameters
     ----------
     features
         float32 [n, 1, frames, coefficients]; not changed.
     generator
-        Source of all chance.
+        Source of all randomness.
     time_mask, frequency_mask
         Largest width of each mask, at most the number of frames and of coefficients.
 

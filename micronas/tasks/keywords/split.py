@@ -14,7 +14,7 @@ from micronas.tasks.waveform import RATE
 
 
 class KeywordSplit(Split):
-    """One part: clips of one second as int16, turned into features a batch at a time.
+    """One part: clips of one second as int16, turned into features batch by batch.
 
     With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
     words and ``silence`` from the background at a volume in [0, 1), shifts the other clips in time,
@@ -32,9 +32,9 @@ class KeywordSplit(Split):
         without a generator, and one of the `count` clips from ``order[first]`` on with one. A
         count of 0 marks silence, a group of its own: then `row` is one of `silence`.
     silence
-        int16 [S, 16000]: what silence examples are without a generator.
+        int16 [S, 16000]: silence examples without a generator.
     noise
-        int16 [M]: background recordings end to end, at least a second.
+        int16 [M]: concatenated background recordings, at least a second.
     settings
         Window and strength of the augmentation.
     """
@@ -66,13 +66,13 @@ class KeywordSplit(Split):
         return split
 
     def with_features(self, features: Tensor) -> "KeywordSplit":
-        """Return the same split with its features known: what `batch` returned for all of it."""
+        """Return the same split with precomputed features, those of `batch` for all examples."""
         split = copy.copy(self)
         split._features = features
         return split
 
     def sources(self) -> tuple[Tensor, ...]:
-        """Return all that decides the waveforms without a generator, apart from the clips."""
+        """Return everything that decides the waveforms without a generator, except the clips."""
         return self._order, self._rows, self._count, self._silence
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -90,7 +90,7 @@ class KeywordSplit(Split):
         )
 
     def waveforms(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return what `batch` hears: float32 [n, 16000] in [-1, 1]."""
+        """Return the waveforms of a batch: float32 [n, 16000] in [-1, 1]."""
         silent = self._count[index] == 0
         if generator is None:
             rows = self._rows[index]
@@ -98,7 +98,7 @@ class KeywordSplit(Split):
             waveforms[silent] = self._silence[rows[silent]]
             return waveforms.float() / 32768.0
         settings, n = self._settings, len(index)
-        # Everything is drawn for every example, so that a draw never depends on another's class.
+        # draw everything for every example, so that draws do not depend on the others' classes
         pick, gain, applied, volume = torch.rand(4, n, generator=generator)
         start = torch.randint(len(self._noise), (n,), generator=generator)
         reach = int(settings.shift_ms * RATE / 1000)

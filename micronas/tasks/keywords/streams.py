@@ -29,7 +29,7 @@ people pepper picture pillow pocket potato present rabbit river road round row s
 second shadow shop silver sister snow spoon spring stone story street summer table thought through
 tomato tower under upper village water weather window winter wonder yellow yet
 """
-"""Words on which nothing is trained; some sound like keywords."""
+"""Words that train nothing; some sound like keywords."""
 _PIECE_S = 300.0
 _MARKER = "streams.json"
 
@@ -40,7 +40,7 @@ class Spoken(NamedTuple):
     label: str
     sound: Signal
     ends: bool
-    """Whether a pause follows."""
+    """The word ends a turn, and a pause follows."""
 
 
 def synthesise_streams(
@@ -51,25 +51,26 @@ def synthesise_streams(
     voices: tuple[int, int, int] = (64, 20, 20),
     seed: int = 0,
 ) -> Path:
-    """Write long recordings of synthetic speech for choosing thresholds and for judging them.
+    """Write long recordings of synthetic speech to choose and evaluate thresholds on.
 
-    ``validation`` and ``testing`` hold recordings of five minutes each and ``events.csv``, which
-    says when which word is spoken. Voices are those of the parts of the corpus that
-    `micronas.tasks.keywords.synth.synthesise` makes from the same seed; no other word is in both.
+    ``validation`` and ``testing`` hold recordings of five minutes each and ``events.csv`` with the
+    times of all words. Voices are those of the same part of the corpus that
+    `micronas.tasks.keywords.synth.synthesise` makes from the same seed; words other than keywords
+    are in one part only.
 
     Parameters
     ----------
     folder
-        Where they go; must not exist, be empty, or hold the same recordings.
+        Folder of the recordings; must not exist, be empty, or hold the same recordings.
     minutes
-        Of each part.
+        Minutes of each part.
     words
-        Keywords, each said by itself; between them are phrases of other words.
+        Keywords, each spoken alone; between them are phrases of other words.
 
     Raises
     ------
     DataError
-        As `micronas.tasks.keywords.synth.synthesise`.
+        As for `micronas.tasks.keywords.synth.synthesise`.
     """
     if not 0 < minutes <= 6_000:
         raise DataError(
@@ -107,7 +108,7 @@ def write_streams(
     Parameters
     ----------
     spoken
-        Words, as many as are asked for.
+        Endless words.
     """
     folder.mkdir(parents=True)
     rows = []
@@ -153,7 +154,7 @@ def _turns(
     voices: Sequence[str],
     generator: np.random.Generator,
 ) -> Iterator[tuple[Request, bool]]:
-    """Yield words without end: a keyword by itself, or 3 to 12 other words, as often."""
+    """Yield words without end: turns of one keyword or of 3 to 12 other words, equally often."""
     while True:
         is_keyword = generator.random() < 0.5
         count = 1 if is_keyword else int(generator.integers(3, 13))

@@ -1,4 +1,4 @@
-"""A synthetic keyword corpus, for trying the tool where no recordings are at hand."""
+"""A synthetic keyword corpus, to try the tool without recordings."""
 
 import importlib
 import json
@@ -46,7 +46,7 @@ says nothing about theirs. Record people, or use the Speech Commands data set, f
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that decides the bytes of a corpus."""
+    """Everything that decides the bytes of a corpus."""
 
     version: int
     words: tuple[str, ...]
@@ -75,21 +75,22 @@ def synthesise(
 ) -> Path:
     """Write a corpus in the Speech Commands layout: 16 kHz clips of one second, lists, noises.
 
-    The same arguments give the same bytes. A folder that already holds this corpus is left as it
-    is; a corpus is written aside and renamed when it is complete.
+    The same arguments give the same bytes. A folder that already holds this corpus is kept; a
+    corpus is written under a temporary name and renamed when complete.
 
     Parameters
     ----------
     folder
-        Where the corpus goes; must not exist, be empty, or hold the same corpus.
+        Folder of the corpus; must not exist, be empty, or hold the same corpus.
     words
         English words, each the name of a folder.
     voices
-        Voices in the training, validation and test part; no voice is in two parts. 104 exist.
+        Number of voices in the training, validation and test part; no voice is in two parts. 104
+        exist.
     clips_per_voice
         Clips of each word by each voice, at different speeds, pitches, levels and noise floors.
     seed
-        Which voices go where, and all variation.
+        Seed of the division of voices, and of all variation.
 
     Returns
     -------
@@ -150,12 +151,12 @@ def _plan_utterances(plan: _Plan, engine: ModuleType) -> list[_Utterance]:
 def voices_of(
     engine: ModuleType, counts: tuple[int, int, int], generator: np.random.Generator
 ) -> list[tuple[int, str]]:
-    """Return part and name of each voice, so many in each part.
+    """Return part and name of each voice, by the number of voices in each part.
 
     Raises
     ------
     DataError
-        If a part has none, or there are not as many.
+        If a part has no voice, or too few exist.
     """
     variants = sorted(path.name for path in Path(engine.get_data_path(), "voices", "!v").iterdir())
     if min(counts) < 1 or sum(counts) > len(variants):
@@ -194,11 +195,11 @@ def _write_clips(
 
 
 Request = tuple[str, int, int, str]
-"""Voice, words a minute, pitch and text."""
+"""Voice, words per minute, pitch and text."""
 
 
 def render(requests: Iterable[Request], engine: ModuleType) -> Iterator[Signal]:
-    """Yield each request at 16 kHz, from a fresh process: the engine remembers what it said."""
+    """Yield the speech of each request at 16 kHz, from a fresh process: the engine has a state."""
     root = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "micronas.tasks.keywords.espeak"]
@@ -233,7 +234,7 @@ def _read_count(stream: IO[bytes]) -> int:
 
 
 def _record(speech: Signal, generator: np.random.Generator) -> Signal:
-    """Place the word in a second of room noise, as a microphone might hear it: [16000]."""
+    """Return the word in a second of room noise, as if by a microphone: [16000]."""
     word = trimmed(speech)
     word = word[max(0, len(word) - RATE) // 2 :][:RATE]
     level, floor = generator.uniform((0.2, -60.0), (0.9, -36.0))
@@ -245,7 +246,7 @@ def _record(speech: Signal, generator: np.random.Generator) -> Signal:
 
 
 def trimmed(speech: Signal) -> Signal:
-    """Return speech without what is before and behind it 40 dB below its loudest sample."""
+    """Return speech without its start and end that are 40 dB below the loudest sample."""
     loud = np.flatnonzero(np.abs(speech) > 0.01 * np.max(np.abs(speech), initial=1e-9))
     return speech[loud[0] : loud[-1] + 1] if len(loud) else speech[:0]
 

@@ -1,4 +1,4 @@
-"""The task ``kws``: keyword spotting on Speech Commands, or on one's own folder of words."""
+"""The task ``kws``: keyword spotting on Speech Commands, or on a user's folder of words."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +43,7 @@ class _Keywords(Task[KeywordSettings]):
             from micronas.tasks.keywords.streams import synthesise_streams
 
             synthesise_streams(folder, minutes=minutes, seed=seed)
-            return "long recordings of synthetic speech, with what is said when in events.csv"
+            return "long recordings of synthetic speech, with the times of all words in events.csv"
         from micronas.tasks.keywords.synth import synthesise
 
         synthesise(folder, seed=seed)

@@ -1,4 +1,4 @@
-"""Check a folder of machine sounds for what makes a corpus lie or fail."""
+"""Check a folder of machine sounds for faults."""
 
 import hashlib
 from pathlib import Path
@@ -12,16 +12,16 @@ from micronas.tasks.waveform import RATE
 
 
 def check(path: Path) -> list[Finding]:
-    """Look for what makes a corpus lie or fail; reads every file.
+    """Find faults of a corpus; reads every file.
 
-    Finds machines without normal training, normal test or anomalous test clips; clips that cannot
-    be decoded or are too short; anomalies in the training folder; names that do not say the
-    machine; and the same sound in both parts or of two machines.
+    Faults are machines without normal training, normal test or anomalous test clips; clips that
+    cannot be decoded or are too short; anomalies in the training folder; names without a machine;
+    and the same sound in both parts or of two machines.
 
     Raises
     ------
     DataError
-        As `open_folder`.
+        As for `open_folder`.
     """
     folder = open_folder(path)
     findings = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from micronas.errors import DataError
 
 LONGEST_S = 600
-"""Seconds of sound beyond which a file is refused."""
+"""Longest sound file in seconds; longer ones are refused."""
 _DCASE_NAME = re.compile(r"(normal|anomaly)_(id_\d+)_.+", re.IGNORECASE)
 _MIMII_FOLDER = re.compile(r"id_\d+", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ class MachineFolder:
     """``DCASE`` or ``MIMII``."""
     clips: tuple[MachineClip, ...]
     unnamed: tuple[str, ...]
-    """Sound files whose names or folders do not say which machine they are of."""
+    """Sound files whose names or folders name no machine."""
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -47,14 +47,14 @@ def open_folder(path: Path) -> MachineFolder:
 
     DCASE 2020 Task 2: ``train/normal_id_00_*.wav`` and ``test/{normal,anomaly}_id_00_*.wav``.
 
-    MIMII: ``id_00/normal/*.wav`` and ``id_00/abnormal/*.wav``. Abnormal clips are for testing, and
-    of each machine as many normal ones, at most half of them: those whose names have the smallest
-    SHA-1, so that few clips change their part when others are added.
+    MIMII: ``id_00/normal/*.wav`` and ``id_00/abnormal/*.wav``. Test clips are the abnormal ones and
+    as many normal ones of the same machine, at most half of them: those whose names have the
+    smallest SHA-1, so that few clips change their part when others are added.
 
     Parameters
     ----------
     path
-        The folder of one machine type, or a folder of such folders.
+        Folder of one machine type, or a folder of such folders.
 
     Raises
     ------
@@ -90,12 +90,12 @@ def open_folder(path: Path) -> MachineFolder:
 
 
 def name_digest(path: Path) -> bytes:
-    """Return the SHA-1 of a file's name, by which clips are divided."""
+    """Return the SHA-1 of a file's name, which divides clips into parts."""
     return hashlib.sha1(path.name.encode(), usedforsecurity=False).digest()
 
 
 def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:
-    """Return the clips of one machine type and the names that say no machine."""
+    """Return the clips of one machine type, and the names without a machine."""
     clips: list[MachineClip] = []
     unnamed: list[str] = []
     for part in ("train", "test"):
@@ -126,5 +126,5 @@ def _wavs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
-    # Names like ._x.wav are what macOS adds to archives.
+    # macOS adds names like ._x.wav to archives
     return sorted(file for file in files if not file.name.startswith("."))

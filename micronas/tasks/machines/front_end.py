@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: two seconds of a machine's sound as the 32 x 32 image a network sees."""
+"""Log-mel spectrograms: two seconds of a machine's sound as a 32 x 32 image."""
 
 import math
 from functools import lru_cache
@@ -14,7 +14,7 @@ WINDOW = RATE * 64 // 1000
 HOP = WINDOW // 2
 BANDS = 64
 _FRAMES = 64
-"""Frames of an image; they are as many as bands."""
+"""Frames of an image, as many as bands."""
 SIZE = 32
 _OVERLAP = 44
 SHORTEST = WINDOW + (_FRAMES - 1) * HOP
@@ -25,7 +25,7 @@ _LIMIT = 4.0
 
 
 def log_mel(waveforms: Tensor) -> Tensor:
-    """Turn sound into log-mel frames, the way a device would.
+    """Turn sound into log-mel frames, by the computation of the device.
 
     1. Frames of 1,024 samples (64 ms), 512 apart (32 ms), from the first sample on, no padding.
     2. Periodic Hann window, real FFT of 1,024 points, power ``|X|^2`` (not divided by anything).
@@ -62,15 +62,15 @@ def log_mel(waveforms: Tensor) -> Tensor:
 def images(frames: Tensor, *, overlap: int = _OVERLAP) -> Tensor:
     """Stack frames into overlapping images and halve them.
 
-    An image starts every ``64 - overlap`` frames, as long as 64 are left. Bilinear interpolation
-    from 64 x 64 to 32 x 32 takes each output from the middle of 2 x 2 inputs, so it is their mean.
+    An image starts every ``64 - overlap`` frames while 64 are left. Bilinear interpolation from 64
+    x 64 to 32 x 32 takes each output from the middle of 2 x 2 inputs, which is their mean.
 
     Parameters
     ----------
     frames
         float32 [frames, 64], from `log_mel`.
     overlap
-        Frames two neighbouring images share, 0 to 63; the paper's 44 makes one every 640 ms.
+        Frames that two neighbouring images share, 0 to 63; the paper's 44 gives one every 640 ms.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def in_c(mean: float, deviation: float) -> LogMel:
 
 
 def standardise(values: Tensor, mean: float, deviation: float) -> Tensor:
-    """Return how many deviations values are from the mean, at most `_LIMIT`."""
+    """Return values as deviations from the mean, limited to `_LIMIT` either way."""
     return ((values - mean) / deviation).clamp_(-_LIMIT, _LIMIT)
 
 

@@ -28,38 +28,37 @@ _LISTED = 5
 
 
 def load(settings: MachineSettings) -> DataSet:
-    """Read sounds of machines; a network learns to tell normal machines apart.
+    """Read sounds of machines; a network learns to distinguish normal machines.
 
-    Classes are the machines. Training and validation know normal clips only: of each machine,
-    `validation_fraction` of the clips (at least one) are held out by the SHA-1 of their names.
-    `detection` is the test part, `test` its normal windows.
+    Classes are the machines. Training and validation have normal clips only: `validation_fraction`
+    of each machine's clips (at least one) are held out by the SHA-1 of their names. `detection` is
+    the test part, `test` its normal windows.
 
     Inputs are images of 64 frames and 64 bands, halved; see `micronas.tasks.machines.front_end`.
-    Mean and standard deviation of the training part's values, two numbers, standardise them; what
-    lies more than four deviations away is limited.
+    They are standardised by one mean and one standard deviation, those of the training part's
+    values, and limited to four deviations.
 
-    Clips: 16 kHz mono is expected; others are converted as `read_recording` says, and counted.
-    Left out and named in the summary: files that cannot be read, are shorter than one image
-    (2.08 s) or longer than ten minutes, are named otherwise, or are anomalous and in the training
-    folder. A machine without a readable normal and anomalous test clip has no part
-    in the detection.
+    Clips should be 16 kHz mono; others are converted (`read_recording`) and counted. Files that
+    cannot be read, are shorter than one image (2.08 s) or longer than ten minutes, have other
+    names, or are anomalous and in the training folder, are left out and named in the summary. A
+    machine without a readable normal and anomalous test clip is left out of `detection`.
 
     Parameters
     ----------
     settings
-        Where the data is, and how to read it.
+        Folder of the data, and settings of reading it.
 
     Returns
     -------
     DataSet
-        Inputs 32 x 32 x 1 (time, bands); groups are clips. `test` and `detection` are None where no
-        machine can be tested.
+        Inputs are 32 x 32 x 1 (time, bands); groups are clips. `test` and `detection` are None
+        where no machine can be tested.
 
     Raises
     ------
     DataError
-        If the folder is missing or laid out in another way, there are fewer than two machines, or
-        one has fewer than two normal training clips.
+        If the folder is missing or has another layout, there are fewer than two machines, or one
+        has fewer than two normal training clips.
 
     References
     ----------
@@ -86,7 +85,7 @@ def load(settings: MachineSettings) -> DataSet:
 
     training = [clip for clip in good if clip not in held]
     values = torch.cat([read.images[clip] for clip in training])
-    # as the file says them, so that a device standardises as training did
+    # rounded as in the model file, so that a device standardises like training
     mean, deviation = round(float(values.mean()), 6), round(max(float(values.std()), 1e-3), 6)
 
     def split(clips: Sequence[MachineClip], mixup: float = 0.0) -> TensorSplit:
@@ -123,7 +122,7 @@ def load(settings: MachineSettings) -> DataSet:
 
 @dataclass
 class _Read:
-    """Images [n, 32, 32] of the clips that can be used, and what happened to the others."""
+    """Images [n, 32, 32] of usable clips, and names of the others by reason."""
 
     images: dict[MachineClip, Tensor] = field(default_factory=dict)
     anomalies: list[str] = field(default_factory=list)
@@ -176,7 +175,7 @@ def _summarise(
     held: set[MachineClip],
     tested: Sequence[MachineClip],
 ) -> str:
-    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    """Return one paragraph on the clips read, their division, and those left out."""
     anomalous = sum(clip.anomalous for clip in tested)
     said = [
         f"{len(read.images)} clips of {len(folder.machines)} machines in {folder.root} "

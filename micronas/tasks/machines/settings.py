@@ -13,10 +13,11 @@ class MachineSettings(TaskSettings):
 
     task: Literal["ad"] = "ad"
     path: Path
-    """The folder of a machine type, or of several: then they are told apart as well."""
+    """Folder of a machine type, or of several, which are then distinguished, too."""
     overlap: int = Field(44, ge=0, le=63)
-    """Frames that a window of 64 shares with the next; 44 leaves 20 new ones, or 640 ms."""
+    """Frames of a window of 64 shared with the next; 44 leaves 20 new ones, or 640 ms."""
     validation_fraction: float = Field(0.1, gt=0, le=0.5)
-    """Fraction of each machine's normal training clips that is held out; at least one clip."""
+    """Fraction of each machine's normal training clips for validation; at least one clip."""
     mixup: float = Field(0.3, ge=0, le=1)
-    """Training mixes pairs of examples with weights from Beta(mixup, mixup); 0 mixes none."""
+    """Parameter of Beta(mixup, mixup), the weights of pairs of training examples that are mixed; 0
+    mixes none."""

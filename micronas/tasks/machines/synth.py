@@ -1,4 +1,4 @@
-"""Synthetic machines with labelled faults, for trying the tool where no recordings are at hand."""
+"""Synthetic machines with labelled faults, to try the tool without recordings."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ _FAULTS: dict[str, tuple[_Fault, ...]] = {
     "slider": ("loose belt", "ticks", "rub"),
 }
 _IDS = 4
-"""Machines of each type."""
+"""Number of machines of each type."""
 _FAULT_LIST = "faults.csv"
 _MARKER = "machines.json"
 _VERSION = 1
@@ -32,7 +32,7 @@ in them says nothing about real machines. Faults of the test clips are listed in
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that decides the bytes of a corpus."""
+    """Everything that decides the bytes of a corpus."""
 
     version: int
     training: int
@@ -43,10 +43,10 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Machine:
-    """Properties that do not change from clip to clip."""
+    """Properties of one machine, equal in all its clips."""
 
     hertz: float
-    """Revolutions, or strokes to one side, a second."""
+    """Revolutions, or strokes to one side, per second."""
     harmonics: Signal
     resonance: float
     """Frequency of the bearing or the rail, in hertz."""
@@ -54,7 +54,7 @@ class _Machine:
     tilt: float
     """Exponent of the load noise."""
     tone: float
-    """Blades of a fan; hertz of a slider's motor at full speed."""
+    """Number of blades of a fan; frequency of a slider's motor at full speed, in hertz."""
 
 
 def synthesise(
@@ -67,23 +67,23 @@ def synthesise(
 ) -> Path:
     """Write fans and sliders, four of each, in the DCASE layout: 16 kHz WAVs and ``faults.csv``.
 
-    Neighbouring machines of a type are of the same make and differ a little. Speed, load, level
-    and the noise of the hall vary from clip to clip. The same arguments give the same bytes. A
-    folder that already holds this corpus is left as it is; a corpus is written aside and renamed
-    when it is complete.
+    Neighbouring machines of a type are of the same make and differ a little. Speed, load, level and
+    the noise of the hall vary from clip to clip. The same arguments give the same bytes. A folder
+    that already holds this corpus is kept; a corpus is written under a temporary name and renamed
+    when complete.
 
     Parameters
     ----------
     folder
-        Where the corpus goes; must not exist, be empty, or hold the same corpus.
+        Folder of the corpus; must not exist, be empty, or hold the same corpus.
     training
-        Normal training clips of each machine.
+        Number of normal training clips of each machine.
     test
-        Normal, and as many anomalous test clips of each machine.
+        Number of normal, and of anomalous, test clips of each machine.
     seconds
         Length of a clip.
     seed
-        All variation.
+        Seed of all variation.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def _write(folder: Path, plan: _Plan) -> None:
 
 
 def _machine(kind: str, unit: int, seed: tuple[int, int]) -> _Machine:
-    """Return one of a type; units 0 and 1, 2 and 3 are of one make."""
+    """Return a machine of a type; units 0 and 1, 2 and 3 are of one make."""
     make = np.random.default_rng((*seed, unit // 2, 1))
     own = np.random.default_rng((*seed, unit, 2))
     hertz = make.uniform(22.0, 38.0) if kind == "fan" else make.uniform(0.7, 1.1)
@@ -176,7 +176,7 @@ def _record(
 def _fan(
     machine: _Machine, fault: _Fault, severity: float, samples: int, generator: np.random.Generator
 ) -> Signal:
-    """Shaft harmonics, blades, load noise in time with the shaft, and a bearing's resonance."""
+    """Return shaft harmonics, blades, load noise in time with the shaft, and bearing resonance."""
     time = np.arange(samples) / RATE
     wobble = np.interp(time, np.arange(0, time[-1] + 1, 0.5), _walk(time[-1], generator))
     drag = 0.03 * severity if fault == "rub" else 0.0
@@ -192,7 +192,7 @@ def _fan(
     bearing = _band(generator.standard_normal(samples), machine.resonance, machine.breadth)
     sound: Signal = 0.4 * shaft + load * (0.4 * blades + 0.8 * noise) + 0.25 * bearing
     if fault == "imbalance":
-        # The mounting gives way: the lower harmonics grow, unlike those of any sound machine.
+        # the mounting gives way: the lower harmonics grow, unlike in a sound machine
         shake = generator.uniform(0.5, 1.0, 6) @ np.sin(2 * np.pi * order[:6] * turns)
         sound += 0.7 * severity * (shake + blades * np.sin(2 * np.pi * turns))
     elif fault == "ticks":
@@ -209,11 +209,11 @@ def _fan(
 def _slider(
     machine: _Machine, fault: _Fault, severity: float, samples: int, generator: np.random.Generator
 ) -> Signal:
-    """Strokes to and fro: a motor whose pitch follows the speed, rolling noise, and end stops."""
+    """Return strokes: a motor whose pitch follows the speed, rolling noise, and end stops."""
     time = np.arange(samples) / RATE
     strokes = machine.hertz * generator.uniform(0.96, 1.04) * time + generator.random()
     phase = strokes % 1.0
-    # A trapezoid: it accelerates for 15 % of the stroke, brakes for 15 % and rests for 10 %.
+    # a trapezoid: acceleration for 15 % of the stroke, braking for 15 %, rest for 10 %
     speed = np.clip(np.minimum(phase, 0.9 - phase) / 0.15, 0.0, 1.0)
     load = generator.uniform(0.7, 1.4)
     slip = 0.12 * severity * (np.sin(2 * np.pi * 9 * time) - 1) if fault == "loose belt" else 0.0
@@ -238,19 +238,19 @@ def _slider(
 
 
 def _off(resonance: float, generator: np.random.Generator) -> float:
-    """A damaged part rings a quarter to a half beside the resonance of the sound one."""
+    """Return the resonance of a damaged part, 0.6 to 1.4 times that of the sound one."""
     return resonance * float(generator.choice([0.6, 0.75, 1.25, 1.4]))
 
 
 def _walk(seconds: float, generator: np.random.Generator) -> Signal:
-    """Return a slow random walk, a value each half second."""
+    """Return a slow random walk, one value per half second."""
     steps = len(np.arange(0, seconds + 1, 0.5))
     walk: Signal = np.cumsum(generator.standard_normal(steps))
     return walk
 
 
 def _ticks(position: Signal, resonance: float, generator: np.random.Generator) -> Signal:
-    """Ring the resonance whenever the position passes a whole number, a little irregularly."""
+    """Return rings of the resonance at each whole number of the position, a little irregular."""
     starts = np.flatnonzero(np.diff(np.floor(position)) > 0) + 1
     starts = np.maximum(starts + generator.integers(-16, 17, len(starts)), 0)
     time = np.arange(RATE // 50) / RATE
@@ -262,7 +262,7 @@ def _ticks(position: Signal, resonance: float, generator: np.random.Generator) -
 
 
 def _band(noise: Signal, centre: float, breadth: float) -> Signal:
-    """Noise with a bell-shaped spectrum, of a root mean square of one."""
+    """Return the noise with a bell-shaped spectrum and a root mean square of one."""
     frequency = np.fft.rfftfreq(len(noise), 1 / RATE)
     bell = np.exp(-(((frequency - centre) / breadth) ** 2))
     filtered = np.fft.irfft(np.fft.rfft(noise) * bell, len(noise))

@@ -1,4 +1,4 @@
-"""The task ``ad``: anomalies in the sounds of machines, DCASE 2020 Task 2 or one's own."""
+"""The task ``ad``: anomalies in sounds of machines, of DCASE 2020 Task 2 or a user's own."""
 
 from collections.abc import Mapping
 from pathlib import Path

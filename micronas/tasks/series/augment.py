@@ -1,4 +1,4 @@
-"""Change training windows the way sensors and people do: noise, size, orientation, speed."""
+"""Change training windows at random as sensors and people do: noise, size, orientation, speed."""
 
 import math
 
@@ -10,22 +10,22 @@ from micronas.tasks.series.front_end import LIMIT, Scaler
 from micronas.tasks.series.settings import SeriesSettings
 
 _BENDS = 4
-"""Random speeds along a window, between which speed changes linearly."""
+"""Number of random speeds along a window; between them speed is linear."""
 
 
 def augment(
     windows: Tensor, generator: torch.Generator, settings: SeriesSettings, scaler: Scaler
 ) -> Tensor:
-    """Turn, warp, scale and jitter standardised windows, each by draws of its own.
+    """Rotate, warp, scale and jitter standardised windows, each by draws of its own.
 
-    Rotation acts on raw samples: axes have means and sizes that standardisation hides.
+    Rotation acts on raw samples, since standardisation hides means and sizes of axes.
 
     Parameters
     ----------
     windows
         float32 [n, channels, time, 1].
     generator
-        All randomness.
+        Source of all randomness.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def _rotated(windows: Tensor, generator: torch.Generator, degrees: float, scaler
 
 
 def warped(windows: Tensor, generator: torch.Generator, share: float) -> Tensor:
-    """Sample windows at times that run faster and slower, from first sample to last."""
+    """Sample windows at varying speed, from the first sample to the last."""
     count, _, time, _ = windows.shape
     speeds = 1 + share * (2 * torch.rand(count, 1, _BENDS, generator=generator) - 1)
     speed = F.interpolate(speeds, time - 1, mode="linear", align_corners=True)[:, 0]

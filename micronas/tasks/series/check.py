@@ -1,4 +1,4 @@
-"""Check recordings of sensors for what makes a data set lie or fail."""
+"""Check recordings of sensors for faults."""
 
 import hashlib
 from collections import Counter
@@ -16,9 +16,9 @@ _IMBALANCE = 10
 
 
 def check(settings: SeriesSettings) -> list[Finding]:
-    """Look for what makes recordings lie or fail; reads every file.
+    """Find faults of recordings; reads every file.
 
-    Kinds: ``unreadable``; ``column`` (without a value, or of one, and so left out); ``short``
+    Kinds: ``unreadable``; ``column`` (with no value or only one, and so left out); ``short``
     (shorter than a window); ``missing`` (values); ``constant`` (a channel that never changes in a
     recording); ``duplicate`` (the same samples twice); ``mislabelled`` (under two labels);
     ``spelling`` (classes that differ in case or spaces); ``imbalance`` (a class with under a tenth
@@ -27,7 +27,7 @@ def check(settings: SeriesSettings) -> list[Finding]:
     Raises
     ------
     DataError
-        As `read_recordings`.
+        As for `read_recordings`.
     """
     path = settings.path
     found = read_recordings(settings)

@@ -1,4 +1,4 @@
-"""Read a CSV file of numbers and texts, whatever its separator; name the line that is wrong."""
+"""Read a CSV file of numbers and texts with any common separator; name wrong lines."""
 
 import csv
 import math
@@ -20,13 +20,13 @@ from micronas.files import regular
 from micronas.text import listed
 
 ColumnKind = Literal["numbers", "text", "constant", "empty"]
-"""Kind of a column: `constant` has one number throughout, `empty` no value."""
+"""Kind of a column: ``constant`` has one number throughout, ``empty`` no value."""
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
 _LONGEST_LINE = 2**17
-"""Characters; what is longer is no recording, and columns that many no sensor has."""
+"""Longest line in characters; no recording has longer lines, and no sensor that many columns."""
 LONGEST_TEXT = 100
-"""Characters of a label, group or time."""
+"""Longest label, group or time in characters."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Header:
 
     path: Path
     names: tuple[str, ...]
-    """Names of its columns; ``c1``, ``c2`` and so on where the first line holds numbers already."""
+    """Names of the columns; ``c1``, ``c2`` and so on where the first line holds numbers already."""
     separator: str
     skipped: int
-    """Lines before the values."""
+    """Number of lines before the values."""
     first: tuple[str, ...]
     """Texts of the first line of values."""
 
@@ -47,12 +47,12 @@ class Header:
         return {name: place for place, name in enumerate(self.names)}
 
     def numeric(self) -> tuple[str, ...]:
-        """Return the columns whose first value is a number, or missing."""
+        """Return the columns whose first value is a number or missing."""
         pairs = zip(self.names, self.first, strict=True)
         return tuple(name for name, text in pairs if _number(text, self.separator) is not None)
 
     def place(self, name: str) -> int:
-        """Return the position of a column, or raise DataError that lists those there are."""
+        """Return the position of a column, or raise a DataError that lists the columns."""
         if name not in self._places:
             raise DataError(
                 f"recordings must have the column {name!r}, but {self.path} has "
@@ -63,26 +63,26 @@ class Header:
 
 @dataclass
 class Texts:
-    """A column of texts, of which each is kept once."""
+    """A column of texts, each different text stored once."""
 
     names: list[str] = field(default_factory=list)
-    """In the order of their first lines."""
+    """Different texts in the order of their first lines."""
     codes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Place of each line's text in `names` [rows]."""
+    """Index of each line's text in `names` [rows]."""
 
     def renamed(self, names: Sequence[str]) -> "Texts":
-        """Return the column with another name for each of `names`; some may become one."""
+        """Return the column with other names in place of `names`; several may become one."""
         places = {name: place for place, name in enumerate(dict.fromkeys(names))}
         return Texts([*places], np.array([places[name] for name in names], np.int64)[self.codes])
 
 
 def read_header(path: Path) -> Header:
-    """Read the first lines of a CSV file; commas, semicolons and tabs separate.
+    """Read the first lines of a CSV file, separated by commas, semicolons or tabs.
 
     Raises
     ------
     DataError
-        If it cannot be read, has no line of values, or lines of different lengths.
+        If the file cannot be read, has no line of values, or lines of different lengths.
     """
     with _lines(path) as lines:
         first = next((line for line in lines if line.strip()), None)
@@ -110,10 +110,10 @@ def read_header(path: Path) -> Header:
 
 
 def column_kinds(headers: Iterable[Header], names: Collection[str]) -> dict[str, ColumnKind]:
-    """Tell what columns hold in all files together, by their values in turn.
+    """Return the kinds of columns over all files.
 
-    Reads no further than the line after which each has shown two numbers or a text. A file that
-    cannot be read says nothing here; `read_table` names its line.
+    Reads each column only until it has shown two different numbers or a text. Unreadable files are
+    skipped; `read_table` names their lines.
     """
     kinds: dict[str, ColumnKind] = dict.fromkeys(names, "empty")
     first: dict[str, float] = {}
@@ -135,7 +135,7 @@ def _look_at(header: Header, kinds: dict[str, ColumnKind], first: dict[str, floa
         for _, row in islice(_rows(lines, header.separator), header.skipped, None):
             for place, name in tuple(left.items()):
                 number = _number(row[place], header.separator) if place < len(row) else math.nan
-                if number is None:  # behind numbers it is a line to mend, not a column of text
+                if number is None:  # a text after numbers is a line to mend, not a column of text
                     kinds[name] = "numbers" if name in first else "text"
                 elif not math.isnan(number):
                     kinds[name] = (
@@ -170,7 +170,7 @@ def read_table(
                 )
             try:
                 values.extend([float(row[place]) for place in places])
-            except ValueError:  # a missing value, a decimal comma, or truly no number
+            except ValueError:  # a missing value, a decimal comma, or no number
                 values.extend(_numbers(header, line, row, places))
             for place, known, codes in columns:
                 text = row[place]
@@ -186,7 +186,7 @@ def read_table(
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Iterator[str]]:
-    """Open a file for its lines; DataError for whatever it is that cannot be read."""
+    """Open a file and yield its lines; DataError for anything that cannot be read."""
     try:
         with regular(path).open(encoding="utf-8-sig", newline="") as file:
             yield map(_bounded, iter(partial(file.readline, _LONGEST_LINE + 1), ""))
@@ -203,7 +203,7 @@ def _bounded(line: str) -> str:
 
 
 def _rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the values of lines that are not empty, with the lines' numbers."""
+    """Yield the line numbers and values of lines that are not empty."""
     reader = csv.reader(lines, delimiter=separator, strict=True)
     for row in reader:
         if row:
@@ -224,7 +224,7 @@ def _numbers(header: Header, line: int, row: Sequence[str], places: Sequence[int
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text can be a label: on one line, in tables and in a file's name."""
+    """Return whether a text can be a label: on one line, in tables and in a file's name."""
     return 0 < len(text) <= LONGEST_TEXT and text.isprintable()
 
 

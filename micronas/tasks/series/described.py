@@ -20,7 +20,7 @@ from micronas.text import listed
 
 _LISTED, _COLUMNS = 5, 32
 _LONGEST_NAMES = 6
-"""Characters a channel's name has in the model file on average, which has room for so many."""
+"""Longest channel names in the model file, in characters on average, for its limited room."""
 _RATES_DIFFER = 0.05
 
 
@@ -56,7 +56,7 @@ def summarise(
     classes: Sequence[str],
     every: int | None = None,
 ) -> str:
-    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    """Return one paragraph on the recordings read, their division, and those left out."""
     recordings = found.recordings
     seconds = [len(each.values) for each in recordings]
     rates = sorted(each.rate_hz for each in recordings if each.rate_hz)

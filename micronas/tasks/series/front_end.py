@@ -1,4 +1,4 @@
-"""Bring samples to the range of a network's input: what the device does before it runs one."""
+"""Scale samples to the range of a network's input, as on the device."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ _Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Scaler:
-    """Mean and standard deviation of each channel, rounded to what the model file says."""
+    """Mean and standard deviation of each channel, rounded as in the model file."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     def apply(self, windows: Tensor) -> Tensor:
-        """Standardise [n, channels, time, 1]; what lies beyond `LIMIT` is limited to it."""
+        """Standardise [n, channels, time, 1], limited to `LIMIT` either way."""
         mean, deviation = (
             torch.tensor(each)[:, None, None] for each in (self.mean, self.deviation)
         )

@@ -1,4 +1,4 @@
-"""Bring a recording to samples at equal steps of time."""
+"""Resample a recording at equal steps of time."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from micronas.tasks.series.recording import Floats, Recording
 
 _Times = npt.NDArray[np.floating]
 _SLACK = 1e-6
-"""Share of a step by which times of equal steps may differ by rounding."""
+"""Rounding error of equal steps of time, as a share of a step."""
 
 
 def on_grid(
@@ -17,17 +17,17 @@ def on_grid(
 ) -> Recording:
     """Return a recording with a sample every 1 / rate seconds from its first one on.
 
-    Between samples values lie on straight lines; where several samples lie within half a step of a
-    new one, it is their mean, so that what is too fast for the new rate does not show as something
-    slower. Labels and targets are those of the last sample before, as a device would know them.
+    Values between samples are interpolated linearly; where several samples lie within half a step
+    of a new one, it is their mean, against aliasing. Labels and targets are those of the last
+    sample before, as on a device.
 
     Parameters
     ----------
     times
-        Seconds, rising, one for each sample.
+        Time of each sample in seconds, rising.
     fill
-        Seconds between two values of a channel over which what lacks between them is filled;
-        what lacks for longer stays missing. Nothing that is missing is filled when left out.
+        Longest time in seconds between two values of a channel over which missing ones are filled;
+        longer gaps stay missing. None fills nothing.
     """
     elapsed = (times - times[0]) * rate  # in new steps
     count = int(np.floor(elapsed[-1] + _SLACK)) + 1
@@ -64,7 +64,7 @@ def on_grid(
 def _channel(
     elapsed: _Times, column: Floats, grid: _Times, longest: float, *, fills: bool
 ) -> npt.NDArray[np.float64]:
-    """Return a channel's values at the times of a grid, all times in its steps."""
+    """Return a channel's values at the times of a grid, with all times in steps of the grid."""
     known = np.isfinite(column) if fills else np.ones(len(column), np.bool_)
     at, found = elapsed[known], column[known]
     if not len(at):

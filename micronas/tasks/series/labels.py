@@ -1,4 +1,4 @@
-"""Make classes of measured labels, or refuse them in words; put classes in order."""
+"""Make classes of measured labels, or refuse them; sort classes."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -10,18 +10,18 @@ from micronas.errors import ConfigError
 from micronas.tasks.series.settings import SeriesSettings
 
 _MOST_NUMBERS = 50
-"""Numbers that may be names of classes."""
+"""Most different numbers that may be names of classes."""
 
 _Labels = npt.NDArray[np.str_]
 
 
 def as_classes(labels: _Labels, settings: SeriesSettings) -> _Labels:
-    """Return labels as they are, or the ranges of `settings.bins` that they lie in.
+    """Return the labels, or with `settings.bins` the range of each.
 
     Raises
     ------
     ConfigError
-        If labels have to be numbers and are not.
+        If there are `bins`, and a label is no number.
     """
     if not settings.bins:
         return labels
@@ -47,14 +47,14 @@ def bin_names(settings: SeriesSettings) -> tuple[str, ...]:
 
 
 def in_order(labels: Iterable[str], settings: SeriesSettings) -> tuple[str, ...]:
-    """Return the classes there are in the order in which all that is shown has them.
+    """Return the classes that occur, in the order of outputs and reports.
 
-    Ranges rise, and so do labels that are numbers; others are sorted as text.
+    Ranges and numbers rise; other labels are sorted as text.
 
     Raises
     ------
     ConfigError
-        If labels are so many different numbers that they must be measurements.
+        If labels are more than `_MOST_NUMBERS` different numbers, which must be measurements.
     """
     found = sorted(set(labels))
     if settings.bins:
@@ -73,7 +73,7 @@ def in_order(labels: Iterable[str], settings: SeriesSettings) -> tuple[str, ...]
 
 
 def _numbers(labels: _Labels) -> npt.NDArray[np.float64] | None:
-    """Return labels as numbers, nan where one is missing; None where they are names."""
+    """Return labels as numbers, nan for missing ones; None where they are names."""
     try:
         return np.where(labels == "", "nan", labels).astype(np.float64)
     except ValueError:

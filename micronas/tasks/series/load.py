@@ -26,22 +26,22 @@ from micronas.text import listed
 def load(settings: SeriesSettings) -> DataSet:
     """Read recordings, divide them, cut them into windows and standardise each channel.
 
-    How sources are read: `micronas.tasks.series.recordings`; how they are divided:
-    `micronas.tasks.series.parts`. Mean and standard deviation of each channel are of the training
-    part, rounded to four digits, and go into the model file with the columns' order.
-    Where labels change inside recordings, windows that judge begin at every sample (`sliding`).
+    See `micronas.tasks.series.recordings` for reading and `micronas.tasks.series.parts` for
+    dividing. Mean and standard deviation of each channel are those of the training part, rounded to
+    four digits, and are stored in the model file with the order of columns. Where labels change
+    inside recordings, evaluation windows begin at every sample (`sliding`).
 
     Returns
     -------
     DataSet
-        Inputs window x 1 x channels; as a batch [n, channels, window, 1]. `test` is None where
-        nothing is held out for it.
+        Inputs are window x 1 x channels; as a batch [n, channels, window, 1]. `test` is None
+        without a test part.
 
     Raises
     ------
     DataError
-        If the data is missing or laid out in another way, a part lacks a class, or a recording
-        is shorter than a window in all of a class.
+        If the data is missing or has another layout, a part lacks a class, or all recordings of a
+        class are shorter than a window.
     """
     found = read_recordings(settings)
     _check_rotation(settings, found.columns)

@@ -14,20 +14,20 @@ from micronas.text import listed
 
 @dataclass(frozen=True)
 class Division:
-    """Recordings by part, and how they were divided, in words."""
+    """Recordings by part, and the way of dividing, in words."""
 
     parts: dict[Part, list[Recording]]
     how: str
     warning: str = ""
-    """Why accuracy will look better than it is."""
+    """Reason why accuracy will be too optimistic; empty without."""
 
 
 def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Division:
     """Give every recording a part.
 
-    What the source says counts. Else groups are dealt out: whole groups where they hold several
-    labels (subjects, sessions), groups of each label where they hold one (files). Where a label
-    has fewer groups than there are parts, every stretch of one label is cut along time.
+    Parts of the source are kept. Otherwise groups are dealt out: whole groups where they hold
+    several labels (subjects, sessions), groups of each label where they hold one (files). Where a
+    label has fewer groups than there are parts, every stretch of one label is cut along time.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _dealt(
 def _deal(
     groups: list[str], sizes: Counter[str], shares: dict[Part, float], source: random.Random
 ) -> dict[str, Part]:
-    """Deal groups in random order, each to the part that lacks most; every part gets one."""
+    """Deal groups in random order, each to the part that lacks the most; every part gets one."""
     total = sum(sizes[group] for group in groups)
     lacking = {part: share * total for part, share in shares.items()}
     source.shuffle(groups)

@@ -1,8 +1,8 @@
-"""Find anomalies without examples of any: learn what was done to normal windows.
+"""Find anomalies without examples of them: learn to recognise transforms of normal windows.
 
-A network learns to tell which of `TRANSFORMS` a normal window went through. On the device every
-window is as it was recorded; the less the network takes it for that, the more anomalous it is. One
-inference, and the outputs of a classifier.
+A network learns which of `TRANSFORMS` was applied to a normal window. On the device every window is
+as recorded; the less probable the network finds that, the more anomalous the window. It takes one
+inference of a classifier.
 
 References
 ----------
@@ -67,9 +67,9 @@ class _TransformedSplit(Split):
     inputs
         Standardised normal windows, float32 [n, channels, time, 1].
     groups
-        int64 [n].
+        Group of each window, int64 [n].
     augment
-        Applied before the transform, in training.
+        Function applied before the transform, in training.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class _TransformedSplit(Split):
         inputs = self._inputs[index // len(TRANSFORMS)]
         if generator is not None and self._augment is not None:
             inputs = self._augment(inputs, generator)
-        # without a generator a window is transformed the same way every time
+        # without a generator, the same transform of a window every time
         source = generator or torch.Generator().manual_seed(0)
         labels, made = self.labels[index], inputs.clone()
         for place, transform in enumerate(TRANSFORMS.values()):
@@ -99,13 +99,13 @@ class _TransformedSplit(Split):
 def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     """Return a data set whose classes are `TRANSFORMS`, and whose detection is every test window.
 
-    Recordings labelled `normal` are divided as usual; all others are for test alone, a window at a
-    time. Accuracy is that of telling transforms apart.
+    Recordings labelled `normal` are divided as usual; windows of all others are for test alone.
+    Accuracy is that of recognising transforms.
 
     Raises
     ------
     DataError
-        If no recording is normal, or there is no whole normal window for a part.
+        If no recording is normal, or a part has no whole normal window.
     """
     stretches = [each for recording in found.recordings for each in recording.stretches()]
     normal = [each for each in stretches if each.label == settings.normal]
@@ -149,7 +149,7 @@ def _split(
 
 
 def _detection(normal: Windows, strange: Windows, scaler: Scaler) -> Detection | None:
-    """Return the windows of the test part, normal ones first; none where either is missing."""
+    """Return the windows of the test part, normal ones first; None where either is missing."""
     if not normal.labels or not strange.labels:
         return None
     inputs = torch.cat([as_inputs(normal, scaler), as_inputs(strange, scaler)])

@@ -1,4 +1,4 @@
-"""A recording of a sensor, and all of a source."""
+"""A recording of a sensor, and all recordings of a source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from micronas.tasks.parts import Part
 
 MEASURED = "measured"
-"""The label of samples that have targets instead."""
+"""Label of samples that have targets instead."""
 Floats = npt.NDArray[np.floating]
 
 
@@ -20,25 +20,25 @@ class Recording:
 
     name: str
     label: str
-    """Label of the first samples, up to the first of `changes`; empty where they have none."""
+    """Label of the first samples, up to the first of `changes`; empty without one."""
     group: str
     values: Floats
     """[samples, channels]."""
     part: Part | None = None
-    """Where the source says it."""
+    """Part of the data set, if the source gives it."""
     rate_hz: float | None = None
     source: str = ""
-    """The file."""
+    """Path of the file."""
     changes: tuple[tuple[int, str], ...] = ()
-    """Sample from which on another label holds, and that label; rising."""
+    """First sample of another label, and that label; rising."""
     targets: Floats | None = None
-    """[samples, targets], for the goals that have some; the label is then `MEASURED`."""
+    """Targets [samples, targets], for goals with targets; the label is then `MEASURED`."""
     filled: int = 0
-    """Values that were missing, or between two samples, and were filled in."""
+    """Number of samples that were filled in."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that occur, in their order; no label is none of them."""
+        """Labels that occur, in their order, without the empty one."""
         return tuple(filter(None, dict.fromkeys([self.label, *(name for _, name in self.changes)])))
 
     def stretches(self) -> "list[Recording]":
@@ -68,11 +68,11 @@ class Recordings:
     root: Path
     columns: tuple[str, ...]
     layout: str
-    """Findings, in words."""
+    """Layout of the source, in words."""
     recordings: list[Recording] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    """One line each."""
+    """Errors of unreadable files, one line each."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Columns that are no channels though nobody said so, and why."""
+    """Columns that were left out by themselves, and the reasons."""
     windowed: bool = False
-    """Whether examples are whole windows already."""
+    """Recordings are whole windows already."""

@@ -40,7 +40,7 @@ _MOST_CHANNELS = 65_535
 
 @dataclass(frozen=True)
 class _Source:
-    """A file to read, and what its place says."""
+    """A file to read, with label and part from its folders."""
 
     path: Path
     label: str | None
@@ -48,13 +48,13 @@ class _Source:
 
 
 def read_recordings(settings: SeriesSettings) -> Recordings:
-    """Read all recordings; a file that cannot be read is left out and named.
+    """Read all recordings; unreadable files are left out and named.
 
     Raises
     ------
     DataError
-        If there is no such file or folder, nothing in it can be read, or a column is missing in
-        all files.
+        If there is no such file or folder, no file in it can be read, or a column is missing in all
+        files.
     """
     found = _read_npz(settings) if settings.path.suffix.lower() == ".npz" else _read_files(settings)
     for each in found.recordings:
@@ -89,7 +89,7 @@ def _read_files(settings: SeriesSettings) -> Recordings:
 
 
 def read_columns(settings: SeriesSettings) -> tuple[str, ...]:
-    """Return the channels a source has, by no more lines than it takes to see values change."""
+    """Return the channels of a source, read only until their values change."""
     if settings.path.suffix.lower() == ".npz":
         return _npz_columns(settings)
     return _columns(settings, _sources(settings.path))[0]
@@ -141,13 +141,13 @@ def _first_header(sources: Sequence[_Source]) -> Header:
 
 
 NO_CHANNEL = {"text": "no numbers", "constant": "never changes", "empty": "no value"}
-"""Why a column is none, by its kind."""
+"""Reasons why a column is no channel, by its kind."""
 
 
 def _columns(
     settings: SeriesSettings, sources: Sequence[_Source]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the channels, and columns that were left out with the reason."""
+    """Return the channels, and the columns left out with the reasons."""
     header = _first_header(sources)
     if settings.columns == "auto":
         special = {
@@ -190,7 +190,7 @@ def _headers(sources: Sequence[_Source]) -> Iterator[Header]:
 
 
 def _special(header: Header, wanted: str, usual: Sequence[str]) -> str | None:
-    """Return the column of labels, groups or time, where there is one."""
+    """Return the column of labels, groups or time, or None."""
     if wanted in ("prefix", "file"):
         return None
     if wanted != "auto":
@@ -295,7 +295,7 @@ def _group(path: Path, settings: SeriesSettings) -> str:
 
 
 def _npz_columns(settings: SeriesSettings) -> tuple[str, ...]:
-    """Return channels by an array's header; nothing is unpacked."""
+    """Return the channels by an array's header, without unpacking."""
     if settings.columns != "auto":
         return settings.columns
     try:
@@ -392,7 +392,7 @@ def _texts(labels: Array, settings: SeriesSettings) -> npt.NDArray[np.str_]:
 
 
 def _floats(values: Array, path: Path) -> npt.NDArray[np.float32]:
-    """Return numbers as float32; what none can hold is missing."""
+    """Return numbers as float32; too large ones become infinite, which counts as missing."""
     if values.dtype.kind not in "biuf":
         raise _unreadable(path, ValueError(f"values are of type {values.dtype}"))
     with np.errstate(over="ignore"):

@@ -1,19 +1,20 @@
-"""Simple statistics of windows: what a plain model of sensors would be given."""
+"""Simple statistics of windows, the inputs of a plain model of sensors."""
 
 import torch
 from torch import Tensor
 
 _SMALLEST = 1e-3
-"""Added to powers of standardised channels before their logarithm."""
+"""Offset of powers of standardised channels before the logarithm."""
 _PAIRED = 9
-"""Channels up to which correlations of each pair are among the statistics."""
+"""Most channels at which correlations of each pair are included."""
 
 
 def statistics(inputs: Tensor) -> Tensor:
     """Return statistics float32 [n, features] of windows [n, channels, time, 1].
 
-    Of each channel: mean, deviation, extremes and quartiles, mean absolute step, mean of the last
-    quarter and the last value, logarithm of the power in each octave; and correlations of channels.
+    Each channel has mean, deviation, extremes and quartiles, mean absolute step, mean of the last
+    quarter, the last value, and the logarithm of the power in each octave. Correlations of up to
+    nine channels follow.
     """
     windows = inputs[..., 0]
     mean = windows.mean(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""Made-up gestures of a wrist with six axes, as CSV files: a corpus to try the tool with."""
+"""Synthetic gestures of a wrist with six axes, as CSV files, to try the tool."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +65,7 @@ def synthesise(
     Parameters
     ----------
     folder
-        Where files go; must not exist, be empty, or hold the same corpus.
+        Folder of the files; must not exist, be empty, or hold the same corpus.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def synthesise(
 def _record(
     gesture: str, person: np.random.Generator, take: np.random.Generator, seconds: float
 ) -> Floats:
-    """Return one take [samples, 7]: the time and six axes, of a person's size, tempo and wrist."""
+    """Return one take [samples, 7]: the time and six axes, for a person's size, tempo and wrist."""
     time = np.arange(round(seconds * _RATE_HZ)) / _RATE_HZ
     tempo, size, tilt = person.uniform(0.8, 1.7), person.uniform(0.6, 1.4), person.normal(0, 0.4, 3)
     wander = np.cumsum(take.normal(0, 0.02, len(time)))

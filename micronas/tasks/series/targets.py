@@ -1,4 +1,4 @@
-"""Values and labels at once, by sample: recordings with columns of targets, as a data set."""
+"""Recordings with columns of targets (values or several labels), as a data set."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,14 +24,14 @@ from micronas.tasks.series.windows import Windows, cut_windows, require_windows,
 def load_targets(found: Recordings, settings: SeriesSettings) -> DataSet:
     """Return a data set for ``data.goal=regression`` or ``labels``.
 
-    A window has the targets of its last sample, as on a device, which hears what was before it; one
-    whose last sample lacks any is left out. Where targets change inside recordings, windows that
-    judge begin at every sample (`sliding`).
+    A window has the targets of its last sample, as on a device, which sees the samples before it; a
+    window whose last sample lacks a target is left out. Where targets change inside recordings,
+    evaluation windows begin at every sample (`sliding`).
 
     Raises
     ------
     DataError
-        If a part has no whole window, or targets are not what the goal asks for.
+        If a part has no whole window, or targets do not suit the goal.
     """
     division = divide(found.recordings, settings)
     judge: Part = "testing" if division.parts["testing"] else "validation"
@@ -69,13 +69,13 @@ def load_targets(found: Recordings, settings: SeriesSettings) -> DataSet:
         input=(settings.window, 1, len(found.columns)),
         statistics=statistics,
         meaning=meaning(found, settings, scaler),
-        summary=f"{said} {_told(cut, settings)}",
+        summary=f"{said} {_described(cut, settings)}",
         objective=objective,
     )
 
 
-def _told(cut: Mapping[Part, Windows], settings: SeriesSettings) -> str:
-    """Say what the targets of each part are like."""
+def _described(cut: Mapping[Part, Windows], settings: SeriesSettings) -> str:
+    """Return a sentence on the targets of each part."""
     parts = {part: np.stack(each.targets) for part, each in cut.items() if each.targets}
     if settings.goal == "labels":
         shares = (

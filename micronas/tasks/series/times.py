@@ -1,4 +1,4 @@
-"""Times of samples: in seconds, whatever a file counts them in; their rate, and where they jump."""
+"""Times of samples in seconds, their rate, and their jumps."""
 
 import math
 import re
@@ -16,22 +16,22 @@ _NAMED = re.compile(
     r"(?P<name>.*?)(?:[\s_.]+|\s*[(\[]\s*)(?P<unit>" + "|".join(_UNITS) + r")\s*[)\]]?",
     re.IGNORECASE,
 )
-"""A column's name with a unit behind it: ``time_ms``, ``time (ms)``, ``Time [s]``."""
+"""A column's name with a unit after it: ``time_ms``, ``time (ms)``, ``Time [s]``."""
 _TIMES = ("time", "timestamp", "t", "datetime", "date_time")
 _JUMP = 10
-"""Median steps of time beyond which a recording ends."""
+"""Longest step of time within a recording, in median steps."""
 
 
 def is_time(column: str) -> bool:
-    """Say whether a column is one of time, by its name alone."""
+    """Return whether a column is one of time, by its name alone."""
     return _parted(column)[0].lower() in _TIMES
 
 
 def counted_times(column: str, times: _Times) -> _Times:
-    """Return numbers of a column of time in seconds."""
+    """Return the numbers of a column of time in seconds."""
     _, unit = _parted(column)
     step = _step(times)
-    # without a unit in the name: no sensor takes a second or more between two samples
+    # without a unit in the name: no sensor has a second or more between two samples
     return times * (unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6))
 
 
@@ -41,7 +41,7 @@ def dated(header: Header, stamps: Texts) -> _Times:
     Raises
     ------
     DataError
-        If one is no date.
+        If a text is no date.
     """
     try:
         with warnings.catch_warnings():
@@ -56,18 +56,18 @@ def dated(header: Header, stamps: Texts) -> _Times:
 
 
 def rate_of(times: _Times) -> float | None:
-    """Return samples a second, or None where times do not say."""
+    """Return samples per second, or None where times give no rate."""
     step = _step(times)
     return 1 / step if step > 0 and math.isfinite(1 / step) else None
 
 
 def jumps(times: _Times, rate: float, *, fill: float | None = None) -> npt.NDArray[np.bool_]:
-    """Return between which samples a recording ends, [N - 1]: where time stands, or leaps.
+    """Return whether a recording ends between two samples, bool [N - 1]: time stands or jumps.
 
     Parameters
     ----------
     fill
-        Seconds over which gaps are filled; ten steps when left out, and two at least.
+        Longest gap that is filled, in seconds, at least two steps; by default ten steps.
     """
     longest = _JUMP / rate if fill is None else max(fill, 2 / rate)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -76,7 +76,7 @@ def jumps(times: _Times, rate: float, *, fill: float | None = None) -> npt.NDArr
 
 
 def _step(times: _Times) -> float:
-    """Return the median step between times that are there, 0 without any."""
+    """Return the median step between times; 0 without any."""
     with np.errstate(invalid="ignore", over="ignore"):
         steps = np.diff(times)
     steps = steps[np.isfinite(steps)]

@@ -1,4 +1,4 @@
-"""Made-up machines that run until they fail, as CSV files: a corpus for values and for labels."""
+"""Synthetic machines that run until they fail, as CSV files with values and labels."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ _MACHINES, _SHORTEST, _LONGEST, _MOST = 20, 100, 160, 80
 
 
 def synthesise(folder: Path, *, seed: int = 0, machines: int = _MACHINES) -> Path:
-    """Write ``m00.csv`` and so on: a line a cycle, with `COLUMNS`.
+    """Write ``m00.csv`` and so on: one line per cycle, with `COLUMNS`.
 
     Parameters
     ----------
     folder
-        Where files go; must not exist, be empty, or hold the same corpus.
+        Folder of the files; must not exist, be empty, or hold the same corpus.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def synthesise(folder: Path, *, seed: int = 0, machines: int = _MACHINES) -> Pat
 
 
 def _run(source: np.random.Generator) -> Floats:
-    """Return one machine to its failure [cycles, 6]: wear shakes it, leaks come and go."""
+    """Return one machine until its failure [cycles, 6], with growing wear and passing leaks."""
     count = int(source.integers(_SHORTEST, _LONGEST))
     left = np.arange(count)[::-1]
     wear = np.exp(-left / 35.0)

@@ -15,33 +15,33 @@ from micronas.tasks.series.settings import SeriesSettings
 from micronas.text import listed
 
 _FEWEST = 5
-"""Units of each label that a search needs: it divides training windows in three, class by class."""
+"""Least units of each label for a search, which divides training windows in three by class."""
 _STRETCHES = 10
-"""Pieces of a recording, where there are fewer units than that."""
+"""Pieces of a recording, where groups and recordings are fewer than `_FEWEST`."""
 _MOST = 20_000
-"""Windows that judge where labels change: integer execution takes minutes for more."""
+"""Most evaluation windows where labels change: integer execution takes minutes for more."""
 
 
 @dataclass
 class Windows:
-    """Windows of one part, and what could not be used."""
+    """Windows of one part, and unusable ones."""
 
     values: list[Floats] = field(default_factory=list)
-    """Each [time, channels]."""
+    """Windows, each [time, channels]."""
     labels: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     recordings: list[int] = field(default_factory=list)
-    """Place of each window's recording among those of the part."""
+    """Index of each window's recording within the part."""
     short: list[str] = field(default_factory=list)
-    """Names of recordings that are shorter than a window."""
+    """Names of recordings shorter than a window."""
     with_nan: Counter[str] = field(default_factory=Counter)
-    """Windows left out for missing values, by label."""
+    """Number of windows left out for missing values, by label."""
     targets: list[Floats] = field(default_factory=list)
-    """Each [targets], for the goals that have some."""
+    """Targets of windows, each [targets], for goals with targets."""
     within: list[bool] = field(default_factory=list)
-    """Whether a window has one label throughout."""
+    """Flag of each window: it has one label throughout."""
     apart: int = 0
-    """Windows of which no two share a sample."""
+    """Number of windows of which no two share a sample."""
 
 
 def cut_windows(
@@ -53,13 +53,13 @@ def cut_windows(
 ) -> Windows:
     """Cut recordings of a part; training windows overlap, others where labels change (`sliding`).
 
-    A window has the label of its last sample, as on a device, which hears what was before it; one
-    whose last sample has no label is left out.
+    A window has the label of its last sample, as on a device, which sees the samples before it; a
+    window whose last sample has no label is left out.
 
     Parameters
     ----------
     whole
-        Whether every recording is one window.
+        Every recording is one window.
     """
     size = settings.window
     if part == "training" and not whole:
@@ -104,10 +104,10 @@ def cut_windows(
 
 
 def sliding(recordings: Sequence[Recording], settings: SeriesSettings) -> int | None:
-    """Return the samples between windows that judge recordings in which labels change.
+    """Return the samples between evaluation windows where labels change inside recordings.
 
-    One, or as many as leave `_MOST` windows; None where no label changes, so that windows without
-    a common sample say as much.
+    It is one, or as many as leave `_MOST` windows; None where no label changes, since windows
+    without common samples then suffice.
     """
     if not any(each.changes or _changes(each.targets) for each in recordings):
         return None
@@ -127,7 +127,7 @@ def require_windows(
     part: Part,
     columns: Sequence[str],
 ) -> None:
-    """Refuse a part without a whole window of each label, and say why it has none."""
+    """Refuse a part without a whole window of each label, and name the reason."""
     lacking = [label for label in labels if label not in set(windows.labels)]
     if not lacking:
         return
@@ -154,10 +154,11 @@ def require_windows(
 
 
 def units(windows: Windows) -> Tensor:
-    """Return what a search must not divide, int64 [windows]: groups, where there are enough.
+    """Return the units that a search must not divide, int64 [windows]: groups, where enough.
 
-    Else recordings, else stretches of them: with one recording of a class, or two people, a search
-    would otherwise rank networks on classes that they have not seen, or have nothing to rank on.
+    Otherwise they are recordings, or else stretches of recordings: with one recording of a class,
+    or two people, a search would rank networks on classes that they were not trained on, or on
+    nothing.
     """
     stretches, seen = [], Counter[int]()
     lengths = Counter(windows.recordings)
