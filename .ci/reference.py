@@ -33,14 +33,14 @@ def files() -> dict[Path, str]:
 
 
 def commands() -> Iterator[str]:
-    """Yield a usage and the help of every command."""
+    """Yield the arguments and the first paragraph of the help of every command."""
     for path, command in below(typer.main.get_command(app), "micronas"):
         first = (command.help or "").partition("\n\n")[0]
         yield f"- `{' '.join([path, *words(command)])}`: {' '.join(first.split())}"
 
 
 def below(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every command that does something, with its words."""
+    """Yield every command that does something, with its path."""
     inner = getattr(command, "commands", {})
     if not inner:
         yield path, command
@@ -53,8 +53,6 @@ def words(command: Any) -> Iterator[str]:
         if each.param_type_name == "argument":
             word = each.metavar or each.name.upper()
             yield word if each.required or word.startswith("[") else f"[{word}]"
-        elif each.opts[0] not in ("--help", "--json", "--quiet") and not each.hidden:
-            yield f"[{each.opts[0]}]"
 
 
 def main() -> None:
