@@ -1,10 +1,10 @@
 """Global averages with a scale of their own.
 
-AVERAGE_POOL_2D writes the scale of the map it reads, whose largest values an average does not come
-near: rounding to those steps is most of what is lost there. MEAN has a scale of its own and takes
-130 instructions for each value it reads, where a pool takes 6. A pool that leaves parts of the map,
-and MEAN over these, is nearly as fine at a fraction of the cost: the pool's errors average out,
-but for the rounding of halves away from zero, which windows of an odd number of values do not have
+AVERAGE_POOL_2D writes at the scale of the map it reads, although averages are far below the map's
+largest values: rounding to those steps is most of its error. MEAN has a scale of its own and takes
+130 instructions for each value it reads, a pool 6. A pool over parts of the map, followed by MEAN,
+is nearly as fine at a fraction of the cost: the pool's errors average out, except for the rounding
+of halves away from zero, which does not occur in windows of an odd number of values
 (benchmarks/global_average.py).
 """
 
@@ -18,25 +18,26 @@ import numpy as np
 from micronas.graph.ir import Graph, Op, Tensor
 
 Average = Literal["pool", "parts", "mean"]
-"""``pool``: AVERAGE_POOL_2D over the whole map, or over parts with MEAN behind it; or MEAN."""
+"""Operators of a global average: ``pool``, AVERAGE_POOL_2D over the whole map; ``parts``,
+AVERAGE_POOL_2D over parts of it, then MEAN; or ``mean``, MEAN alone."""
 
 _PARTS = 64
 """Most parts: MEAN over 64 takes 1 to 3 % of a small network's instructions. Gates need as many,
-since their errors go into whole maps."""
+since their errors affect whole maps."""
 _SMALLEST = 16
-"""Pixels of a map below which there is nothing to gain: the map's own errors hardly average out."""
+"""Least pixels of a map to divide: in smaller ones the map's own errors hardly average out."""
 
 
 def is_global(graph: Graph, op: Op) -> bool:
-    """Whether an operator averages whole maps, channel by channel, with the scale of the map."""
+    """Return whether an operator averages whole maps per channel, with the scale of the map."""
     whole = op.kind == "AVERAGE_POOL_2D" and op.window == graph.input_of(op).shape[1:3]
     return whole and graph.output_of(op).shape[1:3] == (1, 1) and op.activation == "NONE"
 
 
 def with_averages(graph: Graph, how: Average) -> Graph:
-    """Write all global averages of a graph, float32 or of shapes alone, in one way.
+    """Return a graph, float32 or without data, whose global averages all have one form.
 
-    Shapes, and what is computed in float, stay. Pools of maps under 16 pixels are not taken apart.
+    Shapes and float results stay. With ``parts``, pools of maps under 16 pixels stay.
     """
     for op in graph.ops:
         if how == "pool" or not is_global(graph, op):
@@ -48,7 +49,7 @@ def with_averages(graph: Graph, how: Average) -> Graph:
 
 
 def pool_window(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the window of the pool that is best in front of a MEAN over a map, height x width.
+    """Return the best window, height x width, of a pool before a MEAN over a map.
 
     It is the whole of a small map, which needs no MEAN, and 1x1 where MEAN alone is best.
     """
@@ -71,7 +72,7 @@ def _averaged(graph: Graph, op: Op, window: tuple[int, int]) -> Graph:
 
 
 def _window(height: int, width: int) -> tuple[int, int]:
-    """Window that cuts a map into equal parts, so that rounding these costs the least."""
+    """Return the window that cuts a map into equal parts with the least rounding error."""
     rows, columns = (
         [part for part in range(1, side + 1) if side % part == 0] for side in (height, width)
     )
@@ -81,9 +82,9 @@ def _window(height: int, width: int) -> tuple[int, int]:
 
 
 def _error(pixels: int, parts: int) -> float:
-    """Mean square of what rounding the parts adds to an average, in steps of the map."""
+    """Return the mean square error of an average by rounding its parts, in steps of the map."""
     window = pixels // parts
     if window == 1:
         return 0.0
-    shift = 0.0 if window % 2 else 1 / (2 * window)  # half a step, once in so many values
+    shift = 0.0 if window % 2 else 1 / (2 * window)  # half a step, once in `window` sums
     return 1 / (12 * parts) + shift**2

@@ -1,7 +1,7 @@
-"""Which operators leave the examples of a batch apart.
+"""Check that operators keep the examples of a batch apart.
 
-A device runs one example: dimension 0 of its tensors is 1. Where many run at once they lie along
-that dimension, which no operator may then move, merge or leave out.
+A device runs one example: dimension 0 of its tensors is 1. The examples of a batch lie along that
+dimension, so no operator may move, merge or drop it.
 """
 
 from micronas.errors import ConfigError
@@ -10,7 +10,7 @@ from micronas.graph.kernels import RULES
 
 
 def keeps_examples(graph: Graph, op: Op) -> bool:
-    """Whether dimension 0 of what an operator writes is that of what it reads, of one example."""
+    """Return whether an operator leaves dimension 0 of its operands, of one example, in place."""
     tensors = [graph.tensors[name] for name in (*op.operands, *op.outputs)]
     shapes = [tensor.shape for tensor in tensors if not tensor.constant]
     if op.kind == "UNKNOWN" or any(len(shape) < 2 or shape[0] != 1 for shape in shapes):
@@ -25,7 +25,7 @@ def check_batches(graph: Graph) -> None:
     Raises
     ------
     ConfigError
-        Naming the first operator that mixes examples.
+        If an operator mixes examples; the error names the first.
     """
     for op in graph.ops:
         if not keeps_examples(graph, op):

@@ -1,4 +1,4 @@
-"""Appends operators to a growing graph and works out their output shapes."""
+"""Build a graph operator by operator, with the shapes of outputs."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -21,18 +21,18 @@ Bits = Literal[8, 4]
 """Bits of a weight in the file; activations always have 8."""
 
 Parameters = Callable[[str], tuple[Array, Array]]
-"""Given an operator's name, its float32 weights (TFLite layout) and bias."""
+"""Function from an operator's name to its float32 weights (TFLite layout) and bias."""
 
 
 class Builder:
-    """Builds a float32 graph of one input, or more.
+    """Builder of a float32 graph of one or more inputs.
 
     Parameters
     ----------
     input_shape
         Height, width, channels.
     parameters
-        Source of weights and biases; without it the graph has shapes only, which is enough to
+        Source of weights and biases; without it the graph has shapes only, which are enough to
         count costs.
     """
 
@@ -62,10 +62,10 @@ class Builder:
         activation: Activation = "NONE",
         bits: Bits = 8,
     ) -> str:
-        """Convolution with SAME padding.
+        """Append a convolution with SAME padding.
 
-        Weights that shall have 4 bits are marked int4 from the start, whatever data they hold:
-        costs are counted, and rounding is chosen, by that mark.
+        Weights of 4 bits are marked int4 from the start, whatever data they hold: costs and
+        rounding depend on that mark.
         """
         _, height, width, depth = self.shape(source)
         constants = self._weights(name, (channels, *kernel, depth // groups), channels, bits)
@@ -93,7 +93,7 @@ class Builder:
         padding: Padding = "SAME",
         activation: Activation = "NONE",
     ) -> str:
-        """Depthwise convolution; each channel gives `multiplier` channels."""
+        """Append a depthwise convolution; each channel gives `multiplier` channels."""
         _, height, width, depth = self.shape(source)
         channels = depth * multiplier
         constants = self._weights(name, (1, *kernel, channels), channels)
@@ -116,7 +116,7 @@ class Builder:
     def dense(
         self, source: str, name: str, features: int, *, activation: Activation = "NONE"
     ) -> str:
-        """Fully connected layer on the flattened source; TFLite needs no RESHAPE before it."""
+        """Append a fully connected layer on the flattened source, which needs no RESHAPE."""
         depth = int(np.prod(self.shape(source)))
         constants = self._weights(name, (features, depth), features)
         inputs = (source, *constants)
@@ -124,7 +124,7 @@ class Builder:
         return self.append(op, (1, features))
 
     def global_average(self, source: str, name: str) -> str:
-        """AVERAGE_POOL_2D over the whole map: 20 times cheaper on Cortex-M than MEAN."""
+        """Append AVERAGE_POOL_2D over the whole map: 20 times cheaper on Cortex-M than MEAN."""
         _, height, width, depth = self.shape(source)
         padding: Padding = "VALID"
         op = Op(
@@ -139,9 +139,9 @@ class Builder:
         return self.append(op, (1, 1, 1, depth))
 
     def add(self, left: str, right: str, name: str, *, activation: Activation = "NONE") -> str:
-        """Elementwise sum; where widths differ the narrower tensor is padded with zero channels.
+        """Append an elementwise sum; the narrower tensor is padded with channels of zeros.
 
-        This is what the published MicroNet files do (PAD, then ADD).
+        The published MicroNet files do the same (PAD, then ADD).
         """
         width = max(self.shape(left)[-1], self.shape(right)[-1])
         left, right = (self._pad_channels(side, f"{name}/pad", width) for side in (left, right))
@@ -149,7 +149,7 @@ class Builder:
         return self.append(op, self.shape(left))
 
     def mul(self, left: str, right: str, name: str) -> str:
-        """Elementwise product; the right operand may be one factor for each channel."""
+        """Append an elementwise product; the right operand may be one factor per channel."""
         return self.append(Op("MUL", name, (left, right), (name,)), self.shape(left))
 
     def logistic(self, source: str, name: str) -> str:
@@ -160,7 +160,7 @@ class Builder:
         return self.append(Op("RESHAPE", name, (source, target), (name,)), shape)
 
     def mean(self, source: str, name: str) -> str:
-        """MEAN over the whole map, [1, channels]: what Keras' global average converts to."""
+        """Append MEAN over the whole map, [1, channels], the form of Keras' global average."""
         return self.reduce(source, name, "MEAN", (1, 2))
 
     def reduce(
@@ -172,7 +172,7 @@ class Builder:
         *,
         keep: bool = False,
     ) -> str:
-        """Reduction over axes, counted from 0, which are dropped or kept as 1."""
+        """Append a reduction over axes, counted from 0, which are dropped or kept as 1."""
         table = self.constant(f"{name}/axes", np.array(axes, np.int32))
         sizes = enumerate(self.shape(source))
         out = tuple(1 if at in axes else size for at, size in sizes if keep or at not in axes)
@@ -190,9 +190,9 @@ class Builder:
         reach: tuple[int, int] | None = None,
         activation: Activation = "NONE",
     ) -> str:
-        """Transposed convolution; with SAME padding, the map grows by the stride.
+        """Append a transposed convolution; with SAME padding, the map grows by the stride.
 
-        `reach`, where it is another size that shall be written, is as in `Op.reach`.
+        `reach`, see `Op.reach`, gives another size of output.
         """
         _, height, width, depth = self.shape(source)
         down, across = reach or (stride if padding == "SAME" else kernel)
@@ -221,7 +221,7 @@ class Builder:
         align_corners: bool = False,
         half_pixel: bool = False,
     ) -> str:
-        """A map of another height and width."""
+        """Append an operator that resizes a map to another height and width."""
         table = self.constant(f"{name}/size", np.array(size, np.int32))
         op = Op(
             kind,
@@ -234,13 +234,13 @@ class Builder:
         return self.append(op, (1, *size, self.shape(source)[3]))
 
     def fold(self, source: str, name: str, block: int) -> str:
-        """SPACE_TO_DEPTH: squares of pixels become channels, those of the first pixel first."""
+        """Append SPACE_TO_DEPTH: squares of pixels become channels, pixel by pixel."""
         _, height, width, depth = self.shape(source)
         out = (1, height // block, width // block, depth * block**2)
         return self.append(Op("SPACE_TO_DEPTH", name, (source,), (name,), block=block), out)
 
     def unfold(self, source: str, name: str, block: int) -> str:
-        """DEPTH_TO_SPACE, the inverse of `fold`."""
+        """Append DEPTH_TO_SPACE, the inverse of `fold`."""
         _, height, width, depth = self.shape(source)
         out = (1, height * block, width * block, depth // block**2)
         return self.append(Op("DEPTH_TO_SPACE", name, (source,), (name,), block=block), out)
@@ -255,7 +255,7 @@ class Builder:
         stride: tuple[int, int] = (1, 1),
         padding: Padding = "SAME",
     ) -> str:
-        """Pooling; windows of SAME padding that go beyond the map see what is inside."""
+        """Append a pool; with SAME padding only pixels inside the map count."""
         _, *area, depth = self.shape(source)
         sides = zip(area, window, stride, strict=True)
         if padding == "VALID":
@@ -269,7 +269,7 @@ class Builder:
         return self.append(Op("SOFTMAX", name, (source,), (name,)), self.shape(source))
 
     def function(self, source: str, name: str, function: str, alpha: float = 0.0) -> str:
-        """Any function of one value, by its name in `train.functions`: POSITIONS and TABLE."""
+        """Append POSITIONS and TABLE: a function of one value, by its name in `train.functions`."""
         shape, places, table = self.shape(source), f"{name}/positions", f"{name}/table"
         self.append(Op("POSITIONS", places, (source,), (places,)), shape)
         self._tensors[places] = Tensor(places, shape, "int32")
@@ -278,17 +278,17 @@ class Builder:
         return self.append(op, shape)
 
     def append(self, op: Op, shape: tuple[int, ...]) -> str:
-        """Append an operator whose inputs are there, and its output; return the output's name."""
+        """Append an operator on existing inputs, and its output; return the output's name."""
         self._ops.append(op)
         return self.stand_in(op.outputs[0], shape)
 
     def stand_in(self, name: str, shape: tuple[int, ...]) -> str:
-        """Add an activation that no operator writes: one of several tensors, chosen later."""
+        """Add an activation that no operator writes yet: one of several tensors, chosen later."""
         self._tensors[name] = Tensor(name, shape)
         return name
 
     def another_input(self, name: str, shape: tuple[int, ...]) -> str:
-        """Add an input, its leading 1 included."""
+        """Add an input; its shape includes the leading 1."""
         self._inputs.append(self.stand_in(name, shape))
         return name
 
@@ -309,13 +309,13 @@ class Builder:
         return self.append(Op("PAD", name, (source, table), (name,)), (*shape[:-1], width))
 
     def constant(self, name: str, data: Array) -> str:
-        """Add a constant, int32 or float32 as its data are; return its name."""
+        """Add a constant, float32 for data of floats and int32 for others; return its name."""
         dtype: DataType = "float32" if data.dtype.kind == "f" else "int32"
         self._tensors[name] = Tensor(name, data.shape, dtype, True, data=data)
         return name
 
     def learnt(self, tensor: Tensor) -> str:
-        """Add a constant or a state that an operator learns or keeps; return its name."""
+        """Add a constant that is learnt, or a state; return its name."""
         self._tensors[tensor.name] = tensor
         return tensor.name
 

@@ -1,4 +1,4 @@
-"""Check an int8 graph before it runs: complete, connected, with shapes that agree."""
+"""Check that an int8 graph is complete and connected, with shapes that agree."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from micronas.graph.operators.row import Operator, Scale, Weights
 
 _LARGEST_TENSOR = 2**26
 _LONGEST_STEP = 2**16
-"""Beyond it an index of TFLM overflows, and a map with its padding is of terabytes here."""
+"""Largest stride, window or dilation; beyond it an index of TFLM overflows, and a padded map takes
+terabytes."""
 _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
 
 
@@ -27,7 +28,7 @@ def check_int8(graph: Graph) -> None:
     Raises
     ------
     ModelError
-        Naming the first tensor or operator that breaks a rule, and its position.
+        If a rule is broken; the error names the first tensor or operator, and its position.
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
@@ -44,12 +45,12 @@ def check_int8(graph: Graph) -> None:
 
 
 def check_structure(graph: Graph) -> None:
-    """Check what planning a graph's memory takes: sizes, and operators in an order that runs.
+    """Check what a memory plan of a graph needs: sizes, and operators in an order that runs.
 
     Raises
     ------
     ModelError
-        Naming the first tensor or operator that breaks a rule, and its position.
+        If a rule is broken; the error names the first tensor or operator, and its position.
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
@@ -57,7 +58,7 @@ def check_structure(graph: Graph) -> None:
 
 
 def _check_interface(graph: Graph) -> None:
-    """An unused input is as good as any: TFLM gives it its place in the arena too."""
+    """Check inputs and outputs. An unused input is valid: TFLM gives it its place in the arena."""
     written = {name for op in graph.ops for name in op.outputs}
     for names, role in ((graph.inputs, "input"), (graph.outputs, "output")):
         for name in names:
@@ -71,7 +72,7 @@ def _check_interface(graph: Graph) -> None:
             what = "an input" if name in graph.inputs else "a constant"
             raise ModelError(
                 f"an output must be computed by an operator, but {name!r} is {what}; leave it out, "
-                "as whoever runs the network has it already"
+                "as the caller has it already"
             )
     if not graph.inputs:
         raise ModelError("a model must have an input to be run, but has none; convert it again")
@@ -148,7 +149,7 @@ def _check_quantization(tensor: Tensor) -> None:
 
 
 def are_sound(scales: npt.NDArray[np.float32]) -> bool:
-    """Whether scales are finite and positive, and there are any."""
+    """Return whether there are scales and all are finite and positive."""
     if len(scales) == 1:  # nearly always
         return 0 < float(scales[0]) < math.inf
     return len(scales) > 0 and bool(np.isfinite(scales).all() and (scales > 0).all())
@@ -186,9 +187,9 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
 
 
 def agree(graph: Graph, op: Op) -> bool:
-    """Whether codes stand for the same in the operands and the output of an operator, if they must.
+    """Return whether operands and output of an operator share one quantisation, if they must.
 
-    To TFLite they do if scales differ by up to 1e-6, in some operators only if they are equal.
+    TFLite accepts scales that differ by up to 1e-6, in some operators only equal ones.
     """
     assert op.kind != "UNKNOWN", op
     row = OPERATORS[op.kind]
@@ -201,7 +202,7 @@ def agree(graph: Graph, op: Op) -> bool:
 
 
 def _table_problem(graph: Graph, op: Op) -> str | None:
-    """Return the rule for positions and tables that types and scales break, or None."""
+    """Return the broken rule for types and scales of POSITIONS or TABLE, or None."""
     source, output = graph.input_of(op), graph.output_of(op)
     types = ("int8", "int32") if op.kind == "POSITIONS" else ("int32", "int8")
     if (source.dtype, output.dtype) != types:

@@ -1,7 +1,7 @@
-"""Costs of a network before any board is chosen: multiply-accumulates, weights, elements.
+"""Costs of a network without a board: multiply-accumulates, weights, elements.
 
 A MAC is one multiply-accumulate, taps on padding included; "ops", the MicroNets paper's word,
-are two per MAC. Counts assume int8 storage (int4 where a tensor says so) whatever the graph
+are two per MAC. Counts assume int8 storage (int4 for tensors so marked) whatever the graph
 holds, so that they are the same before and after quantisation.
 """
 
@@ -23,20 +23,20 @@ class OpCount:
     name: str
     kind: Kind | Unknown
     input_shape: tuple[int, ...]
-    """Shape of the first input; () for an operator that has none."""
+    """Shape of the first input; () for an operator without inputs."""
     output_shape: tuple[int, ...]
     macs: int
     weights: int
-    """Weights, biases and constant operands, in numbers."""
+    """Number of weights, biases and elements of constant operands."""
     weights_bytes: int
-    """Those as stored (int4 packed, int32 biases), without tables such as PAD's."""
+    """Bytes of these as stored (int4 packed, int32 biases), without tables such as PAD's."""
 
 
 @dataclass(frozen=True)
 class Counts:
     """Costs of a network without its UNKNOWN operators.
 
-    Every field is also a feature a latency model may use by its name.
+    Every field is also a feature that a latency model may use by its name.
     """
 
     macs: int
@@ -62,7 +62,7 @@ class Counts:
 
     @property
     def features(self) -> dict[str, int]:
-        """The counts by name, as latency models take them."""
+        """Counts by name, for latency models."""
         return dict(vars(self))
 
 
@@ -119,13 +119,13 @@ def per_op(graph: Graph) -> list[OpCount]:
 
 
 def is_pointwise(graph: Graph, op: Op) -> bool:
-    """Whether a CONV_2D mixes the channels of each position, without taps beside it."""
+    """Return whether a CONV_2D only mixes the channels of each position."""
     is_single = graph.constant_of(op).shape[1:3] == (1, 1) and op.dilation == (1, 1)
     return is_single and graph.groups_of(op) == 1
 
 
 def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
-    """Names of weights and bias, and of constant operands."""
+    """Return the names of weights and bias, and of constant operands."""
     if op.kind == "UNKNOWN":
         return ()
     constants = [name for name in op.operands if graph.tensors[name].constant]

@@ -12,7 +12,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 _OFFSETS = np.concatenate([np.arange(4096), np.arange(4096, 2**16, 61)]).astype(np.float32)
-"""Units in the last place by which scales are tried to be larger: by a hundredth at most."""
+"""Increases of a scale to try, in units in the last place; a hundredth of the scale at most."""
 
 
 def quantize_multiplier(real: npt.ArrayLike) -> tuple[Int32, Int32]:
@@ -33,9 +33,10 @@ def quantize_multiplier(real: npt.ArrayLike) -> tuple[Int32, Int32]:
 
 
 def agreeing_scale(weights: np.float32, source: np.float32, output: np.float32) -> np.float32:
-    """Least scale of a linear layer's weights, from `weights` on, that every TFLM rescales alike.
+    """Return the least scale of a linear layer's weights, from `weights` on, that every TFLM
+    rescales alike.
 
-    Where none is near, `weights` is returned; see `rescales_alike`.
+    Where none is near, it is `weights`; see `rescales_alike`.
     """
     tried = weights + np.spacing(weights) * _OFFSETS
     found: np.float32 = tried[rescales_alike(tried, source, output).argmax()]
@@ -45,11 +46,11 @@ def agreeing_scale(weights: np.float32, source: np.float32, output: np.float32) 
 def rescales_alike(
     left: npt.NDArray[np.float32], right: np.float32, output: np.float32
 ) -> npt.NDArray[np.bool_]:
-    """Whether every TFLM rescales products of these scales alike, for each of `left`.
+    """Return whether every TFLM rescales products of these scales alike, for each of `left`.
 
-    Until August 2026 FULLY_CONNECTED and BATCH_MATMUL took the product of their operands' scales in
-    float32, and in float64 since. The multipliers differ for all but one scale in about a hundred,
-    and so does a code where a sum lies between two steps.
+    FULLY_CONNECTED and BATCH_MATMUL multiplied their operands' scales in float32 until August 2026,
+    and do so in float64 since. The multipliers differ for all but one scale in about a hundred, and
+    so does a code where a sum lies between two steps.
     """
     products = (right * left).astype(np.float64), np.float64(right) * left.astype(np.float64)
     first, second = (quantize_multiplier(each / np.float64(output)) for each in products)
@@ -58,7 +59,7 @@ def rescales_alike(
 
 
 def doubling_high_mul(left: npt.NDArray[np.signedinteger], right: npt.ArrayLike) -> Int64:
-    """High 32 bits of twice the product of int32 values, ties towards plus infinity.
+    """Return the high 32 bits of twice the product of int32 values, ties towards plus infinity.
 
     The one product that would saturate, of two minima, does not occur: multipliers are positive.
     """
@@ -82,7 +83,7 @@ def rounding_divide(values: Int64, exponent: npt.ArrayLike) -> Int64:
 
 
 def rescale(values: Int32, multiplier: Int32 | Int64, shift: Int32 | Int64) -> Int64:
-    """TFLM's MultiplyByQuantizedMultiplier, with the multipliers along the last axis."""
+    """Compute TFLM's MultiplyByQuantizedMultiplier, with the multipliers along the last axis."""
     if (shift > 0).any():
         values = (values.astype(np.int64) << np.maximum(shift, 0)).astype(np.int32)
     return rounding_divide(doubling_high_mul(values, multiplier), np.maximum(-shift, 0))
@@ -95,9 +96,9 @@ _THIRD = 715827883
 
 
 def exp_of_negative(values: Int64, integer_bits: int = 5) -> Int64:
-    """exp(x) in Q0.31 for x <= 0 with at most 5 integer bits (Q5.26).
+    """Return exp(x) in Q0.31 for x <= 0 with at most 5 integer bits (Q5.26).
 
-    A Taylor series round -1/8, then a barrel shifter.
+    Computed by a Taylor series round -1/8, then a barrel shifter.
     """
     first = 29 - integer_bits  # the bit worth a quarter
     quarter = 1 << first
@@ -115,17 +116,17 @@ def exp_of_negative(values: Int64, integer_bits: int = 5) -> Int64:
 
 
 def reciprocal_of_one_plus(values: Int64) -> Int64:
-    """1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
+    """Return 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
     return _saturate(_reciprocal_of_half_sum(values) << 1)
 
 
 def one_minus_over_one_plus(values: Int64) -> Int64:
-    """(1 - x) / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
+    """Return (1 - x) / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
     return _saturate((_reciprocal_of_half_sum(values) - 2**29) << 2)
 
 
 def _reciprocal_of_half_sum(values: Int64) -> Int64:
-    """2 / (1 + x) in Q2.29: three Newton-Raphson steps."""
+    """Return 2 / (1 + x) in Q2.29, by three Newton-Raphson steps."""
     denominator = (values + 2**31) >> 1  # ties of two non-negative numbers round up
     x = 1515870810 + doubling_high_mul(denominator, -1010580540)  # 48/17 - 32/17 d, in Q2.29
     for _ in range(3):
@@ -138,9 +139,9 @@ _HALF_SQRT_2 = 1518500250  # sqrt(2) / 2, in Q0.31
 
 
 def inverse_root(values: Int64) -> tuple[Int64, Int64]:
-    """1 / sqrt(x) of integers x >= 0 as ``multiplier * 2**(shift - 31)``; that of 0 is 1.
+    """Return 1 / sqrt(x) of integers x >= 0 as ``multiplier * 2**(shift - 31)``; 1 for 0.
 
-    Five Newton-Raphson steps from 1 in Q3.28.
+    Computed by five Newton-Raphson steps from 1 in Q3.28.
     """
     reduced = np.asarray(values, np.int64).copy()
     shift = np.full(reduced.shape, 11, np.int64)
@@ -162,13 +163,13 @@ def inverse_root(values: Int64) -> tuple[Int64, Int64]:
     return np.where(tiny, 2**31 - 1, multiplier), np.where(tiny, 0, -np.maximum(shift, 0))
 
 
-_LOG_2, _FOURTH_ROOT_OF_HALF = 1488522236, 1805811301  # in Q0.31, as those below
+_LOG_2, _FOURTH_ROOT_OF_HALF = 1488522236, 1805811301  # in Q0.31, as are those below
 _LOG_NUMERATOR = 117049297  # 11/240 2**(1/4)
 _LOG_SQUARE, _LOG_ONE, _LOG_FIRST = 127690142, 1057819769, 638450708
 
 
 def log(values: Int64) -> Int64:
-    """The natural logarithm, in Q5.26, of numbers of at least 1 in Q12.19."""
+    """Return the natural logarithm, in Q5.26, of numbers of at least 1 in Q12.19."""
     zeros = _leading_zeros(values)
     quarter = 2**23  # in Q6.25
     rest = _saturate(doubling_high_mul(values << (zeros - 1), _HALF_SQRT_2) << 1)
@@ -189,7 +190,7 @@ def log(values: Int64) -> Int64:
 
 
 def _leading_zeros(values: Int64) -> Int64:
-    """Zeros before the first one of the 32 bits of positive int32 values."""
+    """Return the number of leading zero bits of positive int32 values."""
     return 32 - np.frexp(values.astype(np.float64))[1].astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Run a streaming int8 graph frame by frame: each row is computed once, when its rows are there."""
+"""Run a streaming int8 graph frame by frame, each row once, as soon as the rows it reads exist."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class _Stage:
     op: Op
     sweep: Sweep
     kernel: Kernel | None
-    """Computes one row; None of a delay, which passes it on."""
+    """Kernel that computes one row; None for a delay, which copies it."""
     next: int = 0
     """Number of its next row."""
 
@@ -35,7 +35,7 @@ class FrameByFrame:
     Raises
     ------
     ModelError, ConfigError
-        If the graph is no complete int8 graph, or does not stream.
+        If the graph is not a complete int8 graph, or does not stream.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -58,19 +58,24 @@ class FrameByFrame:
         written = (name for op in graph.ops for name in op.outputs)
         self._rows: dict[str, list[Values]] = {name: [] for name in (*graph.inputs, *written)}
         self._first = dict.fromkeys(self._rows, 0)
-        """Number of the first row that is kept."""
+        """Number of the first row kept."""
 
     def push(self, frames: Values) -> Values:
-        """Take frames in and return the scores that they complete.
+        """Process frames and return the scores that they complete.
 
         Parameters
         ----------
         frames
-            int8 [frames, width, channels], any number.
+            int8 [frames, width, channels], any number of them.
 
         Returns
         -------
         int8 [scores, ...], often none.
+
+        Raises
+        ------
+        DataError
+            If frames have another type or shape.
         """
         graph = self._graph
         (source,), (output,) = graph.inputs, graph.outputs
@@ -95,7 +100,7 @@ class FrameByFrame:
         return np.array(scores, np.int8).reshape(-1, *shape)
 
     def _computed(self, stage: _Stage) -> Values | None:
-        """Return the next row of a stage, or None where rows that it reads are missing."""
+        """Return the next row of a stage, or None where a row that it reads is missing."""
         read, sweep = list[Values](), stage.sweep
         begin = stage.next * sweep.stride + sweep.skipped
         for name in stage.op.operands:
@@ -124,7 +129,7 @@ class FrameByFrame:
         return data.astype(np.int8)
 
     def _forget(self) -> None:
-        """Drop rows that nobody reads any more."""
+        """Drop rows that no stage reads any more."""
         wanted = {name: self._first[name] + len(rows) for name, rows in self._rows.items()}
         for stage in self._stages:
             begin = stage.next * stage.sweep.stride + stage.sweep.skipped

@@ -1,8 +1,8 @@
-"""Runs an int8 graph in NumPy with the very bits TensorFlow Lite Micro computes.
+"""Run an int8 graph in NumPy, bit for bit as TensorFlow Lite Micro does.
 
 Every kernel (`graph.kernels`) repeats the arithmetic of TFLM's reference kernel (double rounding),
-not its loops: dot products go through floating-point BLAS where each partial sum is an integer the
-type holds exactly, so their order cannot matter.
+not its loops: dot products use floating-point BLAS, in a type that holds each partial sum exactly,
+so that their order does not matter.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +20,15 @@ _WORKSPACE_BYTES = 32 * 2**20
 
 
 def run(graph: Graph, inputs: Given[Values]) -> Values:
-    """Compute the output of an int8 graph that has one.
+    """Compute the output of an int8 graph of one output.
 
     Parameters
     ----------
     graph
-        All inputs and the output int8.
+        Graph with int8 inputs and output.
     inputs
-        int8 [N, height, width, channels] (or [N, ...] for an input of another rank); of a graph of
-        several inputs a tuple in its order, or a mapping by name.
+        int8 [N, height, width, channels] (or [N, ...] for an input of another rank); for several
+        inputs a tuple in the graph's order, or a mapping by name.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def _joined(graph: Graph, inputs: Given[Values], names: Sequence[str]) -> dict[s
 
 
 def _unbatched(values: Values, tensor: Tensor) -> Values:
-    """Let N take the place of a leading 1."""
+    """Replace a leading 1 by N."""
     one = len(tensor.shape) > 1 and tensor.shape[0] == 1
     return values.reshape(len(values), *tensor.shape[1:]) if one else values
 
@@ -88,7 +88,7 @@ def _chunks(graph: Graph, inputs: Given[Values]) -> Iterator[dict[str, Values]]:
             values[name] = batch.reshape(len(batch), *graph.tensors[name].shape)
         for op, kernel in steps:
             values[op.outputs[0]] = kernel(*(values[name] for name in op.operands))
-        # what depends on constants alone was computed once for all examples
+        # values that depend on constants alone were computed once for all examples
         yield {
             name: np.broadcast_to(each, (len(batch), *each.shape[1:]))
             for name, each in values.items()
@@ -96,7 +96,7 @@ def _chunks(graph: Graph, inputs: Given[Values]) -> Iterator[dict[str, Values]]:
 
 
 def _examples(graph: Graph, given: Mapping[str, Values]) -> int:
-    """Check inputs and return how many examples they hold."""
+    """Check inputs and return their number of examples."""
     count = len(next(iter(given.values())))
     for name, values in given.items():
         shape = graph.tensors[name].shape
@@ -116,7 +116,7 @@ def _examples(graph: Graph, given: Mapping[str, Values]) -> int:
 
 
 def _workspace(graph: Graph, op: Op) -> int:
-    """Bytes an operator needs for one example: float patches, and accumulators of 8 bytes."""
+    """Return the bytes an operator needs for one example: float patches, 8-byte accumulators."""
     outputs, inputs = graph.output_of(op).elements, graph.input_of(op).elements
     if op.kind in ("RESIZE_BILINEAR", "TRANSPOSE_CONV"):
         inputs = 12 * outputs  # four pixels as int64, or rows of the map under its filters

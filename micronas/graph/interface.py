@@ -18,7 +18,7 @@ def by_name(graph: Graph, given: Given[Value]) -> dict[str, Value]:
     Raises
     ------
     DataError
-        If there are others than the graph takes.
+        If they are not those that the graph takes.
     """
     names = graph.inputs
     if isinstance(given, Mapping):
@@ -43,7 +43,7 @@ def alone_or_tuple(outputs: Mapping[str, Value]) -> Value | tuple[Value, ...]:
 
 
 def only_output(graph: Graph) -> str:
-    """Return the name of the one output.
+    """Return the name of the only output.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def only_output(graph: Graph) -> str:
 
 
 def check_one_each(graph: Graph, who: str) -> None:
-    """Raise ConfigError, which names `who`, unless a network takes one tensor and gives one."""
+    """Raise ConfigError, which names `who`, unless a network has one input and one output."""
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ConfigError(
             f"{who} must take one tensor and give one, but takes {len(graph.inputs)} "
@@ -69,9 +69,9 @@ def check_one_each(graph: Graph, who: str) -> None:
 
 
 def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """Return a graph some of whose tensors have other names; operators keep theirs.
+    """Return a graph with other names of some tensors; operators keep theirs.
 
-    A tensor that is input or output is known by its name in files, firmware and mappings.
+    Files, firmware and mappings use the names of inputs and outputs.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
     Raises
     ------
     ExportError
-        If a name is not there, or two tensors would have the same.
+        If no tensor has a name, or two would have the same.
     """
     now = {name: names.get(name, name) for name in graph.tensors}
     if missing := sorted({*names} - {*now}):

@@ -1,7 +1,7 @@
-"""The device's view of a network: operators and tensors in the order they run, NHWC.
+"""Network as a device runs it: operators in order, and their tensors, NHWC.
 
-One representation serves three uses: shapes only (costs of a candidate), float32 (a trained
-network with batch norm folded) and int8 (what the flatbuffer holds).
+One representation has three uses: shapes only (costs of a candidate), float32 (a trained network
+with batch norm folded) and int8 (contents of the flatbuffer).
 """
 
 import math
@@ -19,7 +19,7 @@ from micronas.graph.padding import same_output as same_output
 from micronas.graph.padding import same_padding as same_padding
 
 Unknown = Literal["UNKNOWN"]
-"""An operator of a file that a graph cannot express, kept for its tensors alone."""
+"""Kind of a file's operators that a graph cannot express; they are kept for their tensors."""
 DataType = Literal[
     "float32",
     "int8",
@@ -35,7 +35,8 @@ DataType = Literal[
     "uint32",
     "uint64",
 ]
-"""Executable graphs hold int8, int4 and int32 alone; the others appear beside UNKNOWN operators."""
+"""Types of tensors. Executable graphs hold int8, int4 and int32, and int16 states; others appear
+beside UNKNOWN operators."""
 Padding = Literal["SAME", "VALID"]
 Activation = Literal["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]
 LIMITS: Mapping[Activation, tuple[int, int | None]] = {
@@ -43,7 +44,7 @@ LIMITS: Mapping[Activation, tuple[int, int | None]] = {
     "RELU6": (0, 6),
     "RELU_N1_TO_1": (-1, 1),
 }
-"""Lowest and highest value that a fused activation lets through."""
+"""Lowest and highest value of a fused activation."""
 
 Array = npt.NDArray[np.generic]
 
@@ -53,10 +54,10 @@ class Quantization:
     """real = scale * (quantised - zero_point)."""
 
     scale: npt.NDArray[np.float32]
-    """[1] per tensor, or [channels] per channel; float32 as stored in the file."""
+    """Scales, [1] per tensor or [channels] per channel; float32 as stored in the file."""
     zero_point: int = 0
     axis: int | None = None
-    """The channel dimension when per channel."""
+    """Channel dimension of scales per channel."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Quantization):
@@ -67,13 +68,13 @@ class Quantization:
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        """Scales bit for bit: they decide the integers a device computes with."""
+        """Return a key with scales bit for bit, since they determine a device's integers."""
         return self.scale.astype(np.float32).tobytes(), self.zero_point, self.axis
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of the graph; constants have `constant` set, and data once they are known.
+    """A value of the graph; constants have `constant` set, and data once it is known.
 
     Layouts of constants are TFLite's: CONV_2D and TRANSPOSE_CONV filters [out, height, width, in],
     DEPTHWISE_CONV_2D filters [1, height, width, channels], FULLY_CONNECTED weights [out, in].
@@ -85,9 +86,9 @@ class Tensor:
     constant: bool = False
     quantization: Quantization | None = None
     data: Array | None = field(default=None, repr=False, compare=False)
-    """int4 data is held unpacked, one value of -8..7 an int8."""
+    """Values of a constant; int4 is unpacked, one value of -8..7 per int8."""
     variable: bool = False
-    """A state, kept from run to run: a constant to the graph, which has no data."""
+    """Whether it is a state, kept from run to run: in a graph a constant without data."""
 
     @property
     def elements(self) -> int:
@@ -101,49 +102,50 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Op:
-    """One operator. `inputs` are activation first, then weights, bias and other constants."""
+    """One operator. `inputs` are activations first, then weights, bias and other constants."""
 
     kind: Kind | Unknown
     name: str
-    """The TFLite operator's where the kind is UNKNOWN."""
+    """Unique name, or that of TFLite's operator where the kind is UNKNOWN."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     stride: tuple[int, int] = (1, 1)
     window: tuple[int, int] = (1, 1)
-    """Pooling window (height, width); for convolutions the filter's own shape says it."""
+    """Pooling window (height, width); that of a convolution is its filter's."""
     padding: Padding = "SAME"
     activation: Activation = "NONE"
     dilation: tuple[int, int] = (1, 1)
     """Pixels from one tap of a convolution's filter to the next, down and across."""
     reach: tuple[int, int] = (1, 1)
-    """Rows and columns a TRANSPOSE_CONV writes for its last pixel: (in - 1) x stride + reach of a
-    side in all. SAME padding takes 1 to stride, VALID all of the filter or up to stride - 1 more.
+    """Rows and columns that a TRANSPOSE_CONV writes for its last pixel; an output side is
+    (in - 1) x stride + reach. It is 1 to stride with SAME padding, and the filter's side or up to
+    stride - 1 more with VALID.
     """
     align_corners: bool = False
-    """A resized map keeps the values of its corner pixels, whose centres lie on one another."""
+    """Whether the centres of corner pixels stay in place when a map is resized."""
     half_pixel: bool = False
-    """Positions of a resized map are those of pixels' centres, not of their first corners."""
+    """Whether positions of a resized map are those of pixels' centres, not of their corners."""
     block: int = 1
     """Side of the squares that SPACE_TO_DEPTH and DEPTH_TO_SPACE move into channels and back."""
     symmetric: bool = False
-    """MIRROR_PAD repeats the values at the edge, which are the mirror otherwise."""
+    """Whether MIRROR_PAD repeats the values at the edge; otherwise they are the mirror."""
     axis: int = 0
-    """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
+    """Dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
     transposed: tuple[bool, bool] = (False, False)
     """Whether the last two dimensions of each BATCH_MATMUL operand are exchanged."""
     clip: float = 0.0
     """Largest value of a cell of UNIDIRECTIONAL_SEQUENCE_LSTM; 0 for any."""
     masks: tuple[int, int, int] = (0, 0, 0)
-    """Masks of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end
-    does not, and which axes are dropped from the output."""
+    """Masks of STRIDED_SLICE, a bit per axis: axes whose begin is ignored, axes whose end is
+    ignored, and axes dropped from the output."""
     alpha: float = 0.0
     """Slope of LEAKY_RELU below zero, or the parameter of a TABLE's function."""
     function: str = ""
-    """Function of a TABLE, a name in `train.functions`; empty where a file does not say."""
+    """Function of a TABLE, a name in `train.functions`; empty in a graph read from a file."""
 
     @property
     def learnt(self) -> tuple[str, ...]:
-        """Weights, followed by the bias if there is one; () for an operator without weights."""
+        """Weights, then the bias if there is one; () for an operator without weights."""
         if self.kind == "UNKNOWN":
             return ()
         row = OPERATORS[self.kind]
@@ -153,15 +155,15 @@ class Op:
 
     @property
     def biases(self) -> tuple[str, ...]:
-        """Learnt constants that are added; a recurrent operator has a bias for each gate."""
+        """Learnt constants that are added; a recurrent operator has a bias per gate."""
         is_recurrent = self.kind != "UNKNOWN" and OPERATORS[self.kind].recurrent
         return self.learnt[8 if is_recurrent else 1 :]
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """The tensors an operator computes with: its inputs without weights and tables.
+        """Tensors an operator computes with: its inputs without weights and tables.
 
-        Any of them may be a constant, float32 or of the scale and type of an activation.
+        Any of them may be a constant, float32 or with the scale and type of an activation.
         """
         if self.kind == "UNKNOWN":
             return self.inputs
@@ -170,35 +172,35 @@ class Op:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operators in execution order; tensors by name, in the order the file lists them."""
+    """Operators in execution order, and tensors by name, in the file's order."""
 
     tensors: dict[str, Tensor]
     ops: tuple[Op, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     unused: int = 0
-    """Further tensors of a file, which tell converters of what operators compute within."""
+    """Number of further tensors in a file: intermediates of operators, for converters."""
 
     def input_of(self, op: Op) -> Tensor:
-        """The activation an operator reads first."""
+        """Return the first operand of an operator."""
         return self.tensors[op.inputs[0]]
 
     def output_of(self, op: Op) -> Tensor:
         return self.tensors[op.outputs[0]]
 
     def constant_of(self, op: Op, position: int = 1) -> Tensor:
-        """The operator's weights (position 1) or bias (position 2)."""
+        """Return an operator's weights (position 1), bias (position 2) or another input."""
         return self.tensors[op.inputs[position]]
 
     def groups_of(self, op: Op) -> int:
-        """Groups of a CONV_2D, each of which reads as many channels as its filters have."""
+        """Return the groups of a CONV_2D, each of which reads as many channels as its filters."""
         return self.input_of(op).shape[3] // self.constant_of(op).shape[3]
 
     def takes_int4(self, op: Op) -> bool:
-        """Whether kernels take int4 weights for an operator.
+        """Return whether kernels take int4 weights for an operator.
 
-        CMSIS-NN does not in groups, and computes something else where a depthwise convolution
-        makes several channels of one, or is dilated and has an odd number of them.
+        CMSIS-NN takes none in groups, and computes wrong results for a depthwise convolution that
+        makes several channels of one, or is dilated with an odd number of channels.
         """
         if op.kind == "UNKNOWN" or (weights := OPERATORS[op.kind].weights) is None:
             return False

@@ -1,4 +1,4 @@
-"""Operators that map one code to another, as tables of 256 codes; the bits of TFLM's kernels.
+"""Operators from one code to another as tables of 256 codes, bit for bit those of TFLM's kernels.
 
 Sources: TFLM reference/integer_ops/logistic.h and tanh.h, reference/hard_swish.h, leaky_relu.h and
 requantize.h, kernels/activations.cc, elementwise.cc and elu.cc.
@@ -13,15 +13,15 @@ from micronas.graph import fixed_point
 from micronas.graph.fixed_point import Int64
 
 Scale = np.float32 | np.float64
-"""Factors are computed in the type of the scales."""
+"""Type of scales, in which factors are computed."""
 
 _CODES = np.arange(-128, 128, dtype=np.int64)
 _ROOT_BITS = 20
-"""Bits of a root of codes behind the point."""
+"""Fractional bits of the root of a code."""
 
 
 def logistic(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
-    """Sigmoid of every code, at scale 1/256 and zero point -128."""
+    """Return the sigmoid of every code, at scale 1/256 and zero point -128."""
     multiplier, shift = fixed_point.quantize_multiplier(source_scale * 2**27)
     radius = int(15 * 2.0**27 / 2.0 ** int(shift))
     values = _CODES - source_zero
@@ -37,7 +37,7 @@ def logistic(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
 
 
 def tanh(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
-    """Hyperbolic tangent of every code, at scale 1/128 and zero point 0."""
+    """Return the hyperbolic tangent of every code, at scale 1/128 and zero point 0."""
     factor = fixed_point.quantize_multiplier(source_scale * 2**27)
     radius = int(15 * 2.0**27 / 2.0 ** int(factor[1]))
     values = _CODES - source_zero
@@ -53,7 +53,7 @@ def tanh(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
 def hard_swish(
     source_scale: Scale, source_zero: int, scale: Scale, zero: int
 ) -> npt.NDArray[np.int8]:
-    """x * min(max(x + 3, 0), 6) / 6 of every code, in 16-bit steps."""
+    """Return x * min(max(x + 3, 0), 6) / 6 of every code, in 16-bit steps."""
     multiplier, shift, gate_multiplier, gate_shift = _hard_swish_factors(source_scale, scale)
     fine = (_CODES - source_zero) << 7
     linear = _high_mul_16(fine, multiplier)
@@ -68,13 +68,13 @@ def hard_swish(
 
 
 def hard_swish_shifts(source_scale: Scale, scale: Scale) -> tuple[int, int]:
-    """Exponents of the output's and the gate's factor; 16-bit steps allow few of them."""
+    """Return the exponents of the output's and the gate's factor; 16-bit steps limit them."""
     _, shift, _, gate_shift = _hard_swish_factors(source_scale, scale)
     return shift, gate_shift
 
 
 def relu(source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> npt.NDArray[np.int8]:
-    """The positive part of every code, rescaled."""
+    """Return the positive part of every code, rescaled."""
     codes = _rescaled(_CODES - source_zero, source_scale / scale) + zero
     return _int8(np.maximum(codes, zero))
 
@@ -82,14 +82,14 @@ def relu(source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> npt.
 def requantize(
     source_scale: float, source_zero: int, scale: float, zero: int
 ) -> npt.NDArray[np.int8]:
-    """Every code at another scale and zero point."""
+    """Return every code at another scale and zero point."""
     return _int8(_rescaled(_CODES - source_zero, source_scale / scale) + zero)
 
 
 def leaky_relu(
     source_scale: Scale, source_zero: int, scale: Scale, zero: int, alpha: float
 ) -> npt.NDArray[np.int8]:
-    """Every code rescaled, those below zero by alpha (>= 0) times as much."""
+    """Return every code rescaled, those below zero by alpha (>= 0) times as much."""
     values = _CODES - source_zero
     above = _rescaled(values, source_scale / scale)
     below = _rescaled(values, source_scale * np.float32(alpha) / scale)
@@ -99,7 +99,7 @@ def leaky_relu(
 def elu(
     source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
 ) -> npt.NDArray[np.int8]:
-    """x, or exp(x) - 1 below zero, of every code: in float32, as TFLM makes its table."""
+    """Return x, or exp(x) - 1 below zero, of every code, in float32 like TFLM's table."""
     x = source_scale * (_CODES - source_zero).astype(np.float32)
     exponential = np.exp(np.minimum(x, 0).astype(np.float64)).astype(np.float32)
     steps = np.where(x < 0, exponential - np.float32(1), x) * (np.float32(1) / scale)
@@ -110,13 +110,13 @@ def elu(
 def absolute(
     source_scale: Scale, source_zero: int, scale: Scale, zero: int
 ) -> npt.NDArray[np.int8]:
-    """The size of every code, rescaled."""
+    """Return the absolute value of every code, rescaled."""
     sizes = np.abs(_CODES - source_zero)
     return _int8(_rescaled(sizes, source_scale / scale) + zero)
 
 
 def inverse_root(source_scale: Scale, scale: Scale, zero: int) -> npt.NDArray[np.int8]:
-    """1 / sqrt(x) of every code at zero point -128; that of 0 is the largest code."""
+    """Return 1 / sqrt(x) of every code at zero point -128; the largest code for 0."""
     factor = fixed_point.quantize_multiplier(1 / float(np.sqrt(source_scale) * scale))
     values = _CODES + 128
     multiplier, shift = fixed_point.inverse_root(values)
@@ -127,7 +127,7 @@ def inverse_root(source_scale: Scale, scale: Scale, zero: int) -> npt.NDArray[np
 
 
 def relu6(scale: np.float32, zero: int) -> npt.NDArray[np.int8]:
-    """Every code clipped to 0..6; input and output share scale and zero point."""
+    """Return every code clipped to 0..6; input and output share scale and zero point."""
     six = math.floor(float(np.float32(6) / scale) + 0.5)  # divided in float32, as in TFLM
     return np.clip(_CODES, zero, min(127, zero + six)).astype(np.int8)
 
@@ -147,7 +147,7 @@ def _hard_swish_factors(source_scale: Scale, scale: Scale) -> tuple[int, int, in
 
 
 def _high_mul_16(values: Int64, multiplier: int) -> Int64:
-    """High 16 bits of twice the product of int16 values, ties towards plus infinity."""
+    """Return the high 16 bits of twice the product of int16 values, ties towards plus infinity."""
     return (values * multiplier + 2**14) >> 15
 
 

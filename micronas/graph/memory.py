@@ -1,10 +1,10 @@
-"""The arena of TensorFlow Lite Micro, predicted to the byte.
+"""Arena of TensorFlow Lite Micro, predicted to the byte.
 
 The arena has two ends. The head holds activations and kernels' scratch memory, laid out by a
-greedy planner; the tail holds what stays: structures of the interpreter and of each operator.
+greedy planner; the tail holds structures of the interpreter and of each operator for good.
 The head follows micro_allocation_info.cc, and is planned by `graph.placement`. The tail replays, in
 order, the allocations of micro_allocator.cc and of each kernel's Init and Prepare with the sizes
-and alignments of the C structures. Those, and the kernels' scratch memory, are a target's
+and alignments of the C structures. Those sizes, and the kernels' scratch memory, are a target's
 (`micronas.hardware.targets`).
 """
 
@@ -19,12 +19,12 @@ from micronas.graph.operators.row import Structures
 from micronas.graph.placement import Request, place
 
 _ALIGNMENT = 16
-_OPEN_REQUESTS = 12  # scratch buffers TFLM keeps room for while an operator is prepared
-_DESCRIBED = 7  # tensors a kernel of few inputs describes while it is prepared, at most
-_PLANNER_ENTRY = 40  # what the planner notes on a buffer
+_OPEN_REQUESTS = 12  # scratch buffers for which TFLM keeps room while an operator is prepared
+_DESCRIBED = 7  # most tensors that a kernel of few inputs describes while it is prepared
+_PLANNER_ENTRY = 40  # bytes of the planner per buffer
 
 
-# bytes; all other types take one, int4 activations too
+# Bytes of an element; all other types take one, int4 activations too.
 _ELEMENT: Mapping[DataType, int] = {
     **dict.fromkeys(("int16", "uint16", "float16"), 2),
     **dict.fromkeys(("int32", "uint32", "float32"), 4),
@@ -38,26 +38,26 @@ class Buffer:
 
     name: str
     size: int
-    """Bytes, rounded up to 16."""
+    """Size in bytes, rounded up to 16."""
     first: int
     last: int
     offset: int
-    """Bytes from the start of the arena."""
+    """Offset from the start of the arena in bytes."""
     is_scratch: bool
 
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """Where everything lies in the arena, in bytes."""
+    """Sizes of an arena's parts, in bytes, and its buffers."""
 
     head: int
     tail: int
     required: int
-    """Size the arena must have: more than `total` where allocating takes more than running."""
+    """Least size of the arena: more than `total` where allocating takes more than running."""
     buffers: tuple[Buffer, ...]
     complete: bool = True
-    """False with UNKNOWN operators. What their kernels ask for is then left out: `tail` and
-    `required` are lower bounds, and so is `head` if one of them asks for scratch memory."""
+    """Whether there are no UNKNOWN operators. Memory of their kernels is left out: `tail` and
+    `required` are then lower bounds, and so is `head` if one of them takes scratch memory."""
 
     @property
     def total(self) -> int:
@@ -65,7 +65,7 @@ class ArenaPlan:
         return self.head + self.tail
 
     def live_bytes(self, count: int) -> list[int]:
-        """Return the bytes in use while each of the first `count` operators runs."""
+        """Return the bytes in use during each of the first `count` operators."""
         change = [0] * (count + 3)
         for buffer in self.buffers:
             change[buffer.first] += buffer.size
@@ -84,38 +84,38 @@ class Sizes:
     """Sizes of TFLM's structures on a target, in bytes."""
 
     fixed: int
-    """Allocator, planner and the other objects made once."""
+    """Size of allocator, planner and the other objects made once."""
     pointer: int
     eval_tensor: int
     node: int
     tensor: int
     affine_quantization: int
     request: int
-    """Notes on a scratch buffer until it is planned."""
+    """Size of a request for a scratch buffer, kept until it is planned."""
     allocation: int
-    """Notes on a tensor or scratch buffer while it is planned."""
+    """Size of the record of a tensor or scratch buffer while it is planned."""
     kinds: Mapping[Kind, Structures]
     prepared: Callable[[Graph, Op], tuple[int, ...]]
-    """Sizes of what an operator's kernel allocates for good while it is prepared, in bytes."""
+    """Function to the sizes that an operator's kernel allocates for good in Prepare."""
 
 
 Scratch = Callable[[Graph, Op], tuple[int, ...]]
-"""Sizes of the scratch buffers an operator's kernel requests, in bytes; UNKNOWN asks for none."""
+"""Function to the sizes in bytes of the scratch buffers of an operator's kernel; () for UNKNOWN."""
 
 
 def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
     """Predict the arena of a network whose file lists tensors in the order of `graph.tensors`.
 
-    Shapes are enough: activations are taken as int8 whatever the graph holds, but for positions
-    in a table. Only a graph with UNKNOWN operators, which is always a file's, has activations of
-    the types it notes.
+    Shapes are enough: activations count as int8 whatever the graph holds, except for positions in a
+    table. Only in a graph with UNKNOWN operators, always read from a file, do they have their own
+    types.
 
     Parameters
     ----------
     graph
         The network.
     sizes, scratch
-        The target's; `micronas.hardware.targets` calls this with them.
+        Sizes of the target; `micronas.hardware.targets` calls this function with them.
     """
     names, requests = _activations(graph)
     tensors = len(requests)
@@ -138,7 +138,7 @@ def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
 
 
 def _activations(graph: Graph) -> tuple[list[str], list[Request]]:
-    """Names and lifetimes of the tensors that need memory, in the order of the file."""
+    """Return names and lifetimes of the tensors that need memory, in the order of the file."""
     first = dict.fromkeys(graph.inputs, 0)
     last: dict[str, int] = dict.fromkeys(graph.inputs, 0)
     for step, op in enumerate(graph.ops, 1):
@@ -162,9 +162,9 @@ def _has_unknown(graph: Graph) -> bool:
 
 
 def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> tuple[int, int]:
-    """Bytes of the tail, and the most that is in use at once while it is built.
+    """Return the bytes of the tail, and the most in use at once while it is built.
 
-    `scratch` is the number of scratch buffers each operator requests.
+    `scratch` is the number of scratch buffers of each operator.
     """
     pointer = sizes.pointer
     used = _align(sizes.fixed + sizes.eval_tensor * (len(graph.tensors) + graph.unused), pointer)
@@ -179,7 +179,7 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
     described = _align(sizes.tensor, pointer) + sizes.affine_quantization + 8
     peak = requested = 0
     for op, requests in zip(graph.ops, scratch, strict=True):
-        # Prepare describes tensors in temporary memory, with a zero point for each channel
+        # Prepare describes tensors in temporary memory, with a zero point per channel
         channels = _quantized_channels(graph, op)
         used += 2 * _align(4 * channels, _ALIGNMENT)
         for size in sizes.prepared(graph, op):
@@ -203,11 +203,11 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
             used = _align(used + sizes.tensor, pointer)
             if graph.tensors[name].quantization is not None or not _has_unknown(graph):
                 used = _align(used + sizes.affine_quantization + 8, 4)
-    return used, peak + 2 * _ALIGNMENT  # pieces of temporary memory are aligned on their own
+    return used, peak + 2 * _ALIGNMENT  # pieces of temporary memory are aligned one by one
 
 
 def _quantized_channels(graph: Graph, op: Op) -> int:
-    """Channels that have a multiplier and a shift of their own."""
+    """Return the number of channels with a multiplier and a shift of their own."""
     weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
     if weights is None:
         return 0

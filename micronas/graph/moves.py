@@ -1,7 +1,7 @@
 """Shapes of operators that only move values, and the pieces of axes that they take.
 
-Limits are those of TFLM's reference kernels and of CMSIS-NN's, whichever takes less: a file runs on
-the board as it does on the host.
+Limits are the tighter ones of TFLM's reference kernels and CMSIS-NN's, so that a file runs on the
+board as on the host.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def sliced_in_steps(graph: Graph, op: Op) -> Shape | str:
 
 
 def gathered(graph: Graph, op: Op) -> Shape | str:
-    """Shape of GATHER: the places' own dimensions stand where the axis was."""
+    """Return the shape of GATHER: the places' dimensions replace the axis."""
     shape, places = graph.input_of(op).shape, graph.constant_of(op).data
     if places is None or not 0 <= op.axis < len(shape):
         return "GATHER must read constant places of one of its axes"
@@ -44,7 +44,7 @@ def gathered(graph: Graph, op: Op) -> Shape | str:
 
 
 def repeated(graph: Graph, op: Op) -> Shape | str:
-    """Shape of BROADCAST_TO: sizes counted from the last are kept, or were 1."""
+    """Return the shape of BROADCAST_TO: sizes counted from the last stay, unless they were 1."""
     source, target = graph.input_of(op).shape, tuple(integers(graph, op))
     pairs = zip(source[::-1], target[::-1], strict=False)
     if len(source) > len(target) or len(target) > 5 or any(a not in (b, 1) for a, b in pairs):
@@ -53,7 +53,7 @@ def repeated(graph: Graph, op: Op) -> Shape | str:
 
 
 def pieces(graph: Graph, op: Op) -> tuple[range, ...] | None:
-    """Positions that SLICE or STRIDED_SLICE takes of each axis; None if it cannot."""
+    """Return the positions that SLICE or STRIDED_SLICE takes of each axis; None if impossible."""
     shape = graph.input_of(op).shape
     tables = [integers(graph, op, place) for place in range(1, len(op.inputs))]
     if any(len(table) != len(shape) for table in tables):
@@ -75,18 +75,18 @@ def pieces(graph: Graph, op: Op) -> tuple[range, ...] | None:
 
 
 def dropped(op: Op) -> set[int]:
-    """Axes that a STRIDED_SLICE leaves out of its output."""
+    """Return the axes that a STRIDED_SLICE drops from its output."""
     return {axis for axis in range(op.masks[2].bit_length()) if op.masks[2] >> axis & 1}
 
 
 def integers(graph: Graph, op: Op, position: int = 1) -> list[int]:
-    """The entries of one of an operator's tables, in order."""
+    """Return the entries of one of an operator's tables, in order."""
     data: Array | None = graph.constant_of(op, position).data
     return [] if data is None else [int(value) for value in np.ravel(data)]
 
 
 def _steps(op: Op, axis: int, size: int, start: int, stop: int, step: int) -> range:
-    """Positions of one axis as TensorFlow reads begin, end and stride."""
+    """Return the positions of one axis by TensorFlow's meaning of begin, end and stride."""
     first, last = (0, size) if step > 0 else (-1, size - 1)
     start, stop = (value + size if value < 0 else value for value in (start, stop))
     start, stop = (min(max(value, first), last) for value in (start, stop))

@@ -1,18 +1,18 @@
-"""Sizes that TensorFlow's padding rules give a map, and which of them are torch's."""
+"""Sizes of maps by TensorFlow's padding rules."""
 
 
 def extent(kernel: int, dilation: int) -> int:
-    """Pixels from the first to the last tap of a kernel whose taps are `dilation` apart."""
+    """Return the pixels from first to last tap of a kernel whose taps are `dilation` apart."""
     return (kernel - 1) * dilation + 1
 
 
 def same_output(size: int, stride: int) -> int:
-    """Output size of TF "SAME" padding: ceil(size / stride)."""
+    """Return the output size of TF "SAME" padding: ceil(size / stride)."""
     return -(-size // stride)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after, as TF "SAME" places them: the odd one goes after.
+    """Return the zeros before and after by TF "SAME" padding; the odd one goes after.
 
     `kernel` is the `extent` of a dilated one.
     """

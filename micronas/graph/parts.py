@@ -1,7 +1,7 @@
-"""Parts of a product computed one by one, in place of slices of the whole.
+"""Compute parts of a product one by one, in place of slices of the whole.
 
 Queries, keys and values, or the gates of a cell, are rows of one matrix. Where each is read by
-itself, its rows alone give it, with a scale of its own, and nothing is moved.
+itself, an operator of its rows alone gives it, with a scale of its own, and nothing is moved.
 """
 
 import math
@@ -21,17 +21,17 @@ _Readers = Mapping[str, Sequence[Op]]
 
 @dataclass(frozen=True)
 class _Part:
-    """A slice of channels, perhaps of a tensor reshaped before."""
+    """A slice of channels, possibly of a reshaped tensor."""
 
     cut: Op
     channels: range
 
 
 def computed_apart(graph: Graph) -> Graph:
-    """Compute parts of linear layers and pointwise convolutions apart, if nobody reads the whole.
+    """Split linear layers and pointwise convolutions of which only slices are read.
 
-    That is done where it takes no more operators, and fewer of them move elements. An operator
-    gives way to one for each part, named after it with a number.
+    An operator is replaced by one per slice, with its name and a number, where that takes no more
+    operators and fewer of them move elements.
     """
     readers: dict[str, list[Op]] = {}
     for op in graph.ops:
@@ -45,7 +45,7 @@ def computed_apart(graph: Graph) -> Graph:
         views = [each for each in readers.get(op.outputs[0], []) if each.kind == "RESHAPE"]
         parts = _parts(graph, readers, op.outputs[0])
         reshaped = sum(part.cut.inputs[0] != op.outputs[0] for part in parts or ())
-        if not parts or reshaped > 1 + len(views):  # more RESHAPEs than operators that go
+        if not parts or reshaped > 1 + len(views):  # more new RESHAPEs than removed operators
             continue
         for number, part in enumerate(parts):
             made[part.cut.name] = _computed(graph, op, part, number, tensors)
@@ -54,7 +54,7 @@ def computed_apart(graph: Graph) -> Graph:
 
 
 def _has_rows(graph: Graph, op: Op) -> bool:
-    """Whether each channel is the product of a row of weights and all channels read."""
+    """Return whether each output channel is the product of a row of weights and all channels."""
     if op.kind == "FULLY_CONNECTED":
         return True
     if op.kind != "CONV_2D":
@@ -64,7 +64,7 @@ def _has_rows(graph: Graph, op: Op) -> bool:
 
 
 def _parts(graph: Graph, readers: _Readers, name: str) -> list[_Part] | None:
-    """The slices that read a tensor, by channel; None if something else does, or they overlap."""
+    """Return the slices that read a tensor, by channel; None if others do, or they overlap."""
     found: list[_Part] = []
     for op in readers.get(name, []):
         behind = readers.get(op.outputs[0], []) if op.kind == "RESHAPE" else [op]
@@ -81,7 +81,7 @@ def _parts(graph: Graph, readers: _Readers, name: str) -> list[_Part] | None:
 
 
 def _channels(graph: Graph, cut: Op, depth: int) -> range | None:
-    """Channels of [..., depth] that a slice of the same elements, in rows of their own, takes."""
+    """Return the channels of [..., depth] that a slice takes, perhaps of a reshaped tensor."""
     if cut.kind != "SLICE":
         return None
     shape, pieces = graph.input_of(cut).shape, moves.pieces(graph, cut)
@@ -96,7 +96,7 @@ def _channels(graph: Graph, cut: Op, depth: int) -> range | None:
 def _computed(
     graph: Graph, op: Op, part: _Part, number: int, tensors: dict[str, Tensor]
 ) -> list[Op]:
-    """Operators that compute one part, in place of the slice."""
+    """Return the operators that compute one part, in place of the slice."""
     name, out = f"{op.name}.part{number}", graph.output_of(part.cut)
     inputs = [op.inputs[0]]
     for learnt in op.inputs[1:]:

@@ -1,4 +1,4 @@
-"""Place buffers in an arena's head as TFLM's greedy planner does (greedy_memory_planner.cc)."""
+"""Place buffers in an arena's head like TFLM's greedy planner (greedy_memory_planner.cc)."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -12,21 +12,21 @@ Request = tuple[int, int, int]
 """Bytes, and the first and last step at which they are in use."""
 
 _MANY = 256
-"""Buffers from which on NumPy finds those in use faster than Python; a search has fewer."""
+"""Number of buffers from which NumPy finds those in use faster than Python; a search has fewer."""
 _CROWD = 64
-"""Buffers in use at once from which on NumPy finds a gap faster too."""
+"""Number of buffers in use at once from which NumPy finds a gap faster too."""
 
 
 def place(requests: Sequence[Request]) -> list[int]:
     """Place buffers and return their offsets.
 
-    Largest first, of equals the one requested last; each at the lowest gap that holds it among
-    the buffers already placed that are in use at the same time.
+    The largest is placed first, of equal ones the last; each goes to the lowest gap that holds it
+    among the buffers already placed that are in use at the same time.
     """
     return [*_placed(tuple(requests))]
 
 
-@lru_cache(maxsize=4)  # one network on several boards asks for the same
+@lru_cache(maxsize=4)  # one network on several boards repeats its requests
 def _placed(requests: tuple[Request, ...]) -> tuple[int, ...]:
     order = sorted(range(len(requests) - 1, -1, -1), key=lambda index: -requests[index][0])
     offsets = [0] * len(requests)
@@ -38,7 +38,7 @@ def _placed(requests: tuple[Request, ...]) -> tuple[int, ...]:
 
 class _Placed(Protocol):
     def add(self, size: int, first: int, last: int) -> int:
-        """Place one more and return its offset."""
+        """Place one more buffer and return its offset."""
 
 
 class _Few:
@@ -63,7 +63,7 @@ class _Few:
 
 
 class _Many:
-    """The same, in time that stays bearable for tens of thousands."""
+    """Placement like `_Few`'s, fast enough for tens of thousands."""
 
     def __init__(self, most: int) -> None:
         self._count = 0
@@ -85,7 +85,7 @@ class _Many:
 
 
 def _gap(size: int, taken: Iterable[tuple[int, int]]) -> int:
-    """Return the lowest offset that holds so much between what is taken, given by its start."""
+    """Return the lowest offset of a gap of `size` between taken ranges, sorted by start."""
     offset = 0
     for start, end in taken:
         if start - offset >= size:
@@ -97,7 +97,7 @@ def _gap(size: int, taken: Iterable[tuple[int, int]]) -> int:
 
 def _gap_in_crowd(size: int, starts: _Offsets, ends: _Offsets) -> int:
     order = starts.argsort(kind="stable")
-    # where the new one would begin: at 0, or above all those that come before a gap
+    # possible offsets: 0, or the end of all ranges before a gap
     above = np.zeros(len(order) + 1, np.int64)
     np.maximum.accumulate(ends[order], out=above[1:])
     holds = starts[order] - above[:-1] >= size

@@ -1,11 +1,11 @@
-"""BATCH_MATMUL: which dimensions of its operands are rows, columns and shared."""
+"""Dimensions of BATCH_MATMUL's operands."""
 
 from micronas.arrays import Shape
 from micronas.graph.ir import Graph, Op
 
 
 def product_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of BATCH_MATMUL: matrices of the last two dimensions, spread over those before."""
+    """Return the shape of BATCH_MATMUL: the last two dimensions are matrices, others broadcast."""
     shapes = [graph.tensors[name].shape for name in op.operands]
     if min(map(len, shapes)) < 2 or max(map(len, shapes)) > 4:
         return "BATCH_MATMUL must read tensors of 2 to 4 dimensions"
@@ -20,19 +20,19 @@ def product_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 def turned(shape: Shape, swap: bool) -> Shape:
-    """Return the shape with its last two dimensions exchanged, if so asked."""
+    """Return the shape, with its last two dimensions exchanged if `swap` is set."""
     return (*shape[:-2], shape[-1], shape[-2]) if swap else shape
 
 
 def depth(graph: Graph, op: Op) -> int:
-    """Return the number of products that each element of the output is the sum of."""
+    """Return the number of products summed in each element of the output."""
     return graph.input_of(op).shape[-2 if op.transposed[0] else -1]
 
 
 def mixes_examples(graph: Graph, op: Op) -> bool:
-    """Whether dimension 0 of an activation is one of a matrix's own two.
+    """Return whether dimension 0 of an activation is one of its matrices' two.
 
-    Rows of a plain first operand are examples themselves.
+    The rows of a first operand of two dimensions are examples themselves.
     """
     left, right = (graph.tensors[name] for name in op.operands)
     if len(left.shape) == 2 and not left.constant:

@@ -1,10 +1,9 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM: its inputs, its rules, and curves in 16 bits.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM: its inputs, its rules, and sigmoid and tanh in 16 bits.
 
-An operator reads x [1, time, features], then for each gate of GATES weights of the input
-[units, features], of the output before [units, units] and a bias [units], and last what it keeps
-from step to step: the output before, int8, and the cells, int16. A device's run starts at rest;
-TFLM keeps the states from run to run, and a program resets them, where CMSIS-NN starts each run
-at zero.
+An operator reads x [1, time, features]; for the gates of GATES weights of the input
+[units, features], weights of the last output [units, units] and biases [units]; then its states:
+the last output, int8, and the cells, int16. A run on a device starts with states of zero: CMSIS-NN
+starts each run so; TFLM keeps the states from run to run, and a program resets them.
 """
 
 import numpy as np
@@ -13,21 +12,22 @@ import numpy.typing as npt
 from micronas.graph.ir import Graph, Op, Tensor
 
 GATES = ("input", "forget", "cell", "output")
-"""As in TFLite's order of inputs, and as torch stacks them."""
+"""Gates in the order of TFLite's inputs and of torch's weights."""
 _INPUTS = 15
 _FILE_INPUTS = 24
 _PLACES = (*range(9), *range(12, 16), 18, 19)
-"""Places of the inputs in a file; those between are of peepholes, projections and norms."""
+"""Places of the inputs in a file; the others are for peepholes, projections and norms."""
 
 _LARGEST_PRODUCT, _LEAST_OUTPUT = 2.0**18, 2.0**-60
-"""Scales beyond which a factor needs a shift of 30 bits or more: to steps of 2**-12, of 2**-30."""
+"""Limits of scales, beyond which a factor to steps of 2**-12, or of 2**-30, needs a shift of 30
+bits or more."""
 
 FINEST_CELL = 2.0**-12
-"""Step of cells up to 8 in size, which tanh of 16 bits reads as it is."""
+"""Step of cells up to 8 in size, which tanh of 16 bits reads unchanged."""
 
 
 def in_file(inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the 24 inputs of a file, "" where there is none."""
+    """Return the 24 inputs of a file in its order, "" where there is none."""
     names = [""] * _FILE_INPUTS
     for place, name in zip(_PLACES, inputs, strict=True):
         names[place] = name
@@ -35,14 +35,14 @@ def in_file(inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def in_graph(places: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the 15 of a file's inputs that a graph has; None if there are others, or not all."""
+    """Return the 15 inputs of a graph from a file's; None unless exactly these are given."""
     places = places + (-1,) * (_FILE_INPUTS - len(places))
     used = tuple(place for place, index in enumerate(places) if index >= 0)
     return tuple(places[place] for place in _PLACES) if used == _PLACES else None
 
 
 def sequence_shape(graph: Graph, op: Op) -> tuple[int, ...] | str:
-    """Shape of the outputs of all steps, [1, time, units]."""
+    """Return the shape of the outputs of all steps, [1, time, units]."""
     source, *rest = (graph.tensors[name] for name in op.inputs)
     if len(source.shape) != 3 or source.shape[0] != 1:
         return f"{op.kind} must read [1, time, features]"
@@ -54,7 +54,7 @@ def sequence_shape(graph: Graph, op: Op) -> tuple[int, ...] | str:
 
 
 def broken(graph: Graph, op: Op) -> str | None:
-    """Return the rule that weights or states break, or None."""
+    """Return the rule that weights, states or scales break, or None."""
     *learnt, hidden, cell = (graph.tensors[name] for name in op.inputs[1:])
     for tensor, dtype in zip(learnt, ["int8"] * 8 + ["int32"] * 4, strict=True):
         scale = tensor.quantization
@@ -86,7 +86,7 @@ def broken(graph: Graph, op: Op) -> str | None:
 
 
 def _scale(tensor: Tensor) -> float:
-    assert tensor.quantization is not None, "types and scales are checked before"
+    assert tensor.quantization is not None, "broken has checked types and scales"
     return float(tensor.quantization.scale[0])
 
 
@@ -97,7 +97,7 @@ def macs(graph: Graph, op: Op) -> int:
 
 
 def gates(graph: Graph, op: Op) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Weights of the input, of the output before, and bias of each gate."""
+    """Return each gate's weights of the input, weights of the last output, and bias."""
     learnt = [graph.tensors[name] for name in op.learnt]
     return list(zip(learnt[:4], learnt[4:8], learnt[8:], strict=True))
 
@@ -106,9 +106,9 @@ def power_of(scale: float) -> int:
     return int(np.rint(np.log2(scale)))
 
 
-# Sigmoid at k / 24 in Q0.16, between which TFLM's kernels of 16 bits draw lines.
+# Sigmoid at k / 24 in Q0.16; TFLM's 16-bit kernels interpolate linearly.
 SIGMOID = np.rint(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64)
-# Their table is rounded up at these.
+# TFLM's table is rounded up at these places.
 SIGMOID[[4, 8, 12, *range(14, 18), *range(19, 23), 25, *range(27, 32), 33, 34, 35, 37, 39]] += 1
 SIGMOID[[40, 41, 43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112]] += 1
 SIGMOID[[116, 135, 255]] += 1
@@ -116,7 +116,7 @@ Wide = npt.NDArray[np.int64]
 
 
 def sigmoid(codes: Wide) -> Wide:
-    """Q0.15 of Q3.12."""
+    """Return the sigmoid in Q0.15 of values in Q3.12."""
     raised = codes * 3
     size = np.abs(raised)
     place = np.minimum(size >> 9, 254)
@@ -127,7 +127,7 @@ def sigmoid(codes: Wide) -> Wide:
 
 
 def tanh(codes: Wide, power: int = -12) -> Wide:
-    """Q0.15 of values in steps of 2**power."""
+    """Return tanh in Q0.15 of values in steps of 2**power."""
     shift = 12 + power
     up, down = max(shift, 0), max(-shift, 0)
     raised = (codes * (3 << up) + ((1 << down) >> 1)) >> down

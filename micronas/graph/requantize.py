@@ -1,4 +1,4 @@
-"""Lets operators whose operands must share one scale read those whose scale TFLM fixes."""
+"""Insert QUANTIZE where operands must share one scale and TFLM fixes that of some."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,12 +13,12 @@ _Fixed = tuple[float, int]
 
 
 def shares(op: Op) -> bool:
-    """Whether an output has, for TFLite, its operands' scale and zero point."""
+    """Return whether an output has its operands' scale and zero point in TFLite."""
     return op.kind != "UNKNOWN" and OPERATORS[op.kind].scale in _SHARING
 
 
 def owners(graph: Graph) -> dict[str, str]:
-    """For each activation and constant operand the tensor whose scale it shares, in order."""
+    """Return the tensor whose scale each activation and constant operand shares, in order."""
     found = {name: name for name in graph.inputs}
     for op in graph.ops:
         for name in op.operands:
@@ -28,9 +28,9 @@ def owners(graph: Graph) -> dict[str, str]:
 
 
 def requantized(graph: Graph) -> Graph:
-    """Insert QUANTIZE before what joins a fixed scale, as that of a sigmoid, with another.
+    """Insert QUANTIZE before operators that join a fixed scale, such as a sigmoid's, with another.
 
-    A graph that needs none is returned as it is; so is one that was passed through here before.
+    A graph that needs none, such as a result of this function, is returned unchanged.
     """
     found = {name: name for name in graph.inputs}
     fixed: dict[str, _Fixed] = {}
@@ -69,7 +69,7 @@ def _share(found: dict[str, str], op: Op) -> None:
 
 
 def _agree(graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, _Fixed]) -> bool:
-    """Whether one scale can serve all operands of an operator."""
+    """Return whether one scale can serve all operands of an operator."""
     wanted = set(_wanted(graph, op, found, fixed))
     if len(wanted) != 1:
         return not wanted
@@ -88,7 +88,7 @@ def _wanted(
 
 
 def _holds(scale: _Fixed, constant: Tensor) -> bool:
-    """Whether a constant lies within the range of a scale."""
+    """Return whether a constant lies within the range of a scale."""
     if constant.data is None:
         return False
     step, zero = scale

@@ -1,4 +1,4 @@
-"""Where pixels of a resized map come from, along one side; the positions TFLM computes.
+"""Source pixels of a resized map along one side, at the positions TFLM computes.
 
 Source: TFLM kernels/internal/reference/resize_nearest_neighbor.h and resize_bilinear.h.
 """
@@ -11,11 +11,11 @@ from micronas.graph.ir import Op
 _Indices = npt.NDArray[np.int64]
 
 _ONE = 1 << 10
-"""A pixel, in the fixed point of int8 interpolation."""
+"""One pixel in the fixed point of int8 interpolation."""
 
 
 def nearest(size: int, out: int, op: Op) -> _Indices:
-    """Return the pixel [out] each pixel of the result repeats, in float32 as TFLM finds it."""
+    """Return the pixel [out] that each pixel of the result repeats, in float32 as in TFLM."""
     aligned = op.align_corners and out > 1
     spans = (size - 1, out - 1) if aligned else (size, out)
     scale = np.float32(spans[0]) / np.float32(spans[1])
@@ -27,9 +27,9 @@ def nearest(size: int, out: int, op: Op) -> _Indices:
 
 
 def between(size: int, out: int, op: Op) -> tuple[_Indices, _Indices, _Indices]:
-    """Return the two pixels [out] each pixel lies between, and the second one's weight in 1/1024.
+    """Return the two pixels [out] next to each pixel, and the second one's weight in 1/1024.
 
-    Near an edge both may be the same pixel. `size` or more stands for a pixel beyond the map: TFLM
+    Near an edge both may be the same pixel. A pixel of `size` or more lies beyond the map: TFLM
     reads it.
     """
     if op.align_corners and out > 1:
@@ -47,7 +47,7 @@ def between(size: int, out: int, op: Op) -> tuple[_Indices, _Indices, _Indices]:
 def between_coarsely(
     size: int, out: int, op: Op
 ) -> tuple[_Indices, _Indices, npt.NDArray[np.float64]]:
-    """The same with weights as real numbers."""
+    """Return the result of `between` with weights as real numbers."""
     first, second, share = between(size, out, op)
     return first, second, share / _ONE
 
@@ -55,7 +55,7 @@ def between_coarsely(
 def between_exactly(
     size: int, out: int, op: Op
 ) -> tuple[_Indices, _Indices, npt.NDArray[np.float64]]:
-    """The same for real positions, which fixed point comes close to."""
+    """Return pixels and real weights at exact positions, which fixed point approximates."""
     aligned = op.align_corners and out > 1
     at = np.arange(out) * ((size - 1) / (out - 1) if aligned else size / out)
     if op.half_pixel:

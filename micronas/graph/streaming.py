@@ -1,8 +1,8 @@
-"""Networks over time that compute only what is new: VALID windows, delays in place of padding.
+"""Networks over time that compute only new rows: VALID windows, delays in place of padding.
 
-Rows of a map are time. A streaming network pads none of them, so that a row depends on the frames
-it is made of alone, wherever a window begins: the window that it was trained on and the recording
-as a whole hold the same rows. A sum of a map and a later one reads the first with a delay.
+Rows of a map are time. A streaming network does not pad them, so that a row depends only on the
+frames it reads, wherever a window begins: the rows of a training window are those of the whole
+recording. A sum of a map and a later one reads the first with a delay.
 """
 
 from collections.abc import Mapping
@@ -25,34 +25,34 @@ _ROW_BY_ROW = (
 
 @dataclass(frozen=True)
 class Timing:
-    """When rows of a tensor are there, frames of the input."""
+    """Times of a tensor's rows, in frames of the input."""
 
     stride: int
-    """From one row to the next."""
+    """Frames from one row to the next."""
     reach: int
-    """Until the first."""
+    """Frames until the first row."""
 
     def rows(self, frames: int) -> int:
-        """Return the rows that are there after so many frames; of too few, below 1."""
+        """Return the number of rows after `frames` frames; below 1 if they are too few."""
         return (frames - self.reach) // self.stride + 1
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How an operator goes over the rows of what it reads."""
+    """Rows of its operands that an operator reads for each row it writes."""
 
     stride: int = 1
     extent: int = 1
     skipped: int = 0
-    """Rows that are passed over before the first: a delay."""
+    """Rows skipped before the first: a delay."""
 
 
 def streaming(graph: Graph) -> Graph:
     """Return a network over time, whose maps are padded, as one that streams.
 
-    Windows are VALID over rows; columns are padded as they were. Where the operands of an operator
-    lie apart in time, a SLICE drops the first rows of the one that comes first. The mean over the
-    whole map is one over all rows that are left.
+    Windows become VALID over rows; columns are padded as before. Where the operands of an operator
+    differ in time, a SLICE drops the first rows of the earlier one. A mean over the whole map
+    becomes one over all remaining rows.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def streaming(graph: Graph) -> Graph:
 
 
 def sweep_of(graph: Graph, op: Op) -> Sweep:
-    """Return how an operator of a streaming network goes over rows."""
+    """Return the rows that an operator of a streaming network reads."""
     if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return Sweep(op.stride[0], extent(graph.constant_of(op).shape[1], op.dilation[0]))
     if op.kind in _WINDOWS:
@@ -72,7 +72,7 @@ def sweep_of(graph: Graph, op: Op) -> Sweep:
 
 
 def is_delay(graph: Graph, op: Op) -> bool:
-    """Whether an operator passes rows on, less some at the beginning or the end."""
+    """Return whether an operator copies rows except some at the beginning or the end."""
     if op.kind != "SLICE" or len(graph.output_of(op).shape) != 4:
         return False
     return graph.input_of(op).shape[1] != graph.output_of(op).shape[1]
@@ -84,14 +84,14 @@ def check_streaming(graph: Graph) -> None:
     Raises
     ------
     ConfigError
-        Naming the first operator whose rows depend on where the window lies.
+        If an operator's rows depend on the position of the window; the error names the first.
     """
     source = graph.tensors[graph.inputs[0]]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or len(source.shape) != 4:
         raise ConfigError(
             f"a streaming network must have one input of [1, frames, width, channels] and one "
             f"output, but this one reads {', '.join(graph.inputs)} and gives "
-            f"{', '.join(graph.outputs)}; leave out what else there is"
+            f"{', '.join(graph.outputs)}; leave out all others"
         )
     for op in graph.ops:
         rows = {_rows(graph.tensors[name]) for name in (*op.operands, *op.outputs)}
@@ -106,10 +106,7 @@ def check_streaming(graph: Graph) -> None:
 
 
 def timings(graph: Graph) -> dict[str, Timing]:
-    """Return when the rows of each activation of a streaming network are there at the earliest.
-
-    The first row of the output is there after its `reach`, one more after each `stride`.
-    """
+    """Return the earliest times of the rows of each activation of a streaming network."""
     found = {graph.inputs[0]: Timing(1, 1)}
     for op in graph.ops:
         sweep = sweep_of(graph, op)
@@ -121,7 +118,7 @@ def timings(graph: Graph) -> dict[str, Timing]:
 
 
 def frames_read(graph: Graph) -> int:
-    """Return how many frames the last map of a network is made of, were its windows VALID."""
+    """Return the number of frames that a row of the last map would read with VALID windows."""
     reach, stride = {graph.inputs[0]: 1}, {graph.inputs[0]: 1}
     for op in graph.ops:
         first, out = op.operands[0], op.outputs[0]
@@ -139,7 +136,7 @@ def recording(graph: Graph, frames: int) -> Graph:
     Parameters
     ----------
     graph
-        With or without weights; int8 graphs stay what they are.
+        Streaming network, with or without weights, of any type.
     frames
         Rows of the input. The output has a row for each window of the graph's own length that
         begins a multiple of its stride after the first frame: [rows, ...].
@@ -147,7 +144,7 @@ def recording(graph: Graph, frames: int) -> Graph:
     Raises
     ------
     ConfigError
-        If the graph does not stream, or the recording is shorter than what it reads.
+        If the graph does not stream, or the recording is shorter than the frames it reads.
     """
     check_streaming(graph)
     when = timings(graph)
@@ -159,7 +156,7 @@ def recording(graph: Graph, frames: int) -> Graph:
     last = when[graph.outputs[0]]
     if last.rows(frames) < 1:
         raise ConfigError(
-            f"a recording must be as long as what the network reads, {last.reach} frames, but has "
+            f"a recording must have the frames that the network reads, {last.reach}, but has "
             f"{frames}; record more, or take a window of fewer frames"
         )
     sizes = {name: each.rows(frames) for name, each in when.items()}
@@ -168,7 +165,7 @@ def recording(graph: Graph, frames: int) -> Graph:
 
 
 def of_rows(graph: Graph, op: Op, rows: int) -> Graph:
-    """Return one operator of a streaming network as a graph that writes so many rows."""
+    """Return one operator of a streaming network as a graph that writes `rows` rows."""
     sweep, output = sweep_of(graph, op), graph.output_of(op)
     read = (rows - 1) * sweep.stride + sweep.extent
     tensors = {name: graph.tensors[name] for name in op.inputs}
@@ -179,14 +176,14 @@ def of_rows(graph: Graph, op: Op, rows: int) -> Graph:
 
 
 def with_rows(tensor: Tensor, rows: int) -> Tensor:
-    """Return an activation with so many rows: the second dimension of maps, else the first."""
+    """Return an activation with `rows` rows: the second dimension of maps, else the first."""
     axis = 1 if len(tensor.shape) == 4 else 0
     shape = (*tensor.shape[:axis], rows, *tensor.shape[axis + 1 :])
     return tensor if shape == tensor.shape else replace(tensor, shape=shape)
 
 
 def _rewritten(graph: Graph) -> Graph:
-    """Return the graph with tables that name the sizes it has now."""
+    """Return the graph with the tables of SLICE and RESHAPE set to its sizes."""
     tensors = dict(graph.tensors)
     for op in graph.ops:
         if op.kind in ("SLICE", "RESHAPE") and op.inputs[len(op.operands) :]:
@@ -204,19 +201,19 @@ def _skipped(graph: Graph, op: Op) -> int:
     if op.kind != "SLICE" or len(graph.output_of(op).shape) != 4:
         return 0
     begin = graph.constant_of(op).data
-    assert begin is not None, "of a delay that `streaming` made"
+    assert begin is not None, "`streaming` writes the tables of delays"
     return int(begin[1])
 
 
 class _Conversion:
-    """The conversion of one graph, operator by operator."""
+    """Conversion of one graph, operator by operator."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._tensors: dict[str, Tensor] = {graph.inputs[0]: graph.tensors[graph.inputs[0]]}
         self._ops: list[Op] = []
         self._centre = {graph.inputs[0]: 0}
-        """Frame in the middle of what the first row of each activation is made of."""
+        """Middle of the frames that the first row of each activation reads."""
         self._stride = {graph.inputs[0]: 1}
 
     def graph(self) -> Graph:
@@ -287,7 +284,7 @@ class _Conversion:
         """Return an operator whose operands are rows of the same time."""
         names = [name for name in op.operands if name in self._centre]
         if len({self._stride[name] for name in names}) != 1:
-            return op  # of one row and several, which `check_streaming` refuses
+            return op  # `check_streaming` refuses operands of different strides
         stride, latest = self._stride[names[0]], max(self._centre[name] for name in names)
         skips = {name: (latest - self._centre[name]) // stride for name in names}
         rows = min(self._tensors[name].shape[1] - skips[name] for name in names)
@@ -309,7 +306,7 @@ class _Conversion:
         shape: tuple[int, ...],
         tables: Mapping[str, np.ndarray],
     ) -> Op:
-        """Append an operator that changes one operand of the next; return the next."""
+        """Append an operator before `op` that changes one of its operands; return `op` with it."""
         source = op.operands[place]
         name = f"{op.name}/{word}" if place == 0 else f"{op.name}/{word}{place}"
         inputs = [source]

@@ -1,9 +1,9 @@
-"""Where TRANSPOSE_CONV writes, and how a torch layer becomes one that the device computes right.
+"""Positions that TRANSPOSE_CONV writes, and torch layers as ones that the device computes right.
 
 Source: TFLM kernels/padding.h, CMSIS-NN arm_transpose_conv_s8.c and its buffer sizes. CMSIS-NN has
 two ways. It runs strides up to 2 on more than 16 channels as a convolution of an enlarged map, with
-the filters turned around. Everything else goes through a buffer of a few rows, which is right only
-where `is_computed` says so: other paddings give wrong numbers, or write beyond the map.
+reversed filters. Everything else uses a buffer of a few rows, which is right only where
+`is_computed` holds: other paddings give wrong numbers, or write beyond the map.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from micronas.graph.ir import Padding
 _Pair = tuple[int, int]
 
 _TURNED_ABOVE = 16
-"""Channels (REVERSE_TCOL_EFFICIENT_THRESHOLD)."""
+"""Channels up to which filters are not reversed (REVERSE_TCOL_EFFICIENT_THRESHOLD)."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,24 @@ class Transposed:
 
 
 def is_turned(stride: _Pair, depth: int) -> bool:
-    """Whether CMSIS-NN runs an operator that reads `depth` channels as a convolution."""
+    """Return whether CMSIS-NN runs an operator on `depth` channels as a convolution."""
     return max(stride) <= 2 and depth > _TURNED_ABOVE
 
 
 def before(taps: int, reach: int) -> int:
-    """Rows (or columns) of what filters reach that TFLite leaves away before the map it writes."""
+    """Return the rows (or columns) of the filters' reach that TFLite cuts off before the map."""
     return max(taps - reach, 0) // 2
 
 
 def is_computed(size: _Pair, taps: _Pair, stride: _Pair, reach: _Pair, depth: int) -> bool:
-    """Whether CMSIS-NN computes a TRANSPOSE_CONV as TFLM's reference kernel does.
+    """Return whether CMSIS-NN computes a TRANSPOSE_CONV as TFLM's reference kernel does.
 
     Parameters
     ----------
     size, taps
-        Height and width of the map that is read, and of the filters.
+        Height and width of the input map, and of the filters.
     depth
-        Channels that are read.
+        Channels of the input.
     """
     if is_turned(stride, depth):
         return True
@@ -56,24 +56,24 @@ def is_computed(size: _Pair, taps: _Pair, stride: _Pair, reach: _Pair, depth: in
             return False
         if axis == 0 and (cut % step or cut > size[0] * step or cut + last < step):
             return False
-    return stride[1] <= max(taps[1], stride[0])  # the buffer's width goes by the other stride
+    return stride[1] <= max(taps[1], stride[0])  # the buffer's width depends on the other stride
 
 
 def of_torch(
     size: _Pair, kernel: _Pair, stride: _Pair, padding: _Pair, output_padding: _Pair, depth: int
 ) -> Transposed | None:
-    """Write torch's ``conv_transpose2d`` as a TRANSPOSE_CONV, or None if it needs a crop behind.
+    """Return torch's ``conv_transpose2d`` as a TRANSPOSE_CONV, or None if it needs a crop after it.
 
-    Torch leaves `padding` rows away before the map where TFLite halves what is left over; taps of
-    zero, which change no value, bring both together. Without padding there always is a way as long
-    as the stride is not larger than the kernel: a crop of that is the way out.
+    Torch cuts `padding` rows off before the map, TFLite half of the surplus; taps of zero, which
+    change no value, make both agree. Without padding this is always possible if the stride is not
+    larger than the kernel, so that a caller may crop such a map.
 
     Parameters
     ----------
     size
-        Height and width of the map that is read.
+        Height and width of the input map.
     depth
-        Its channels.
+        Channels of the input.
     """
     sides = list(zip(kernel, padding, output_padding, strict=True))
     down, across = (taps + more - 2 * cut for taps, cut, more in sides)

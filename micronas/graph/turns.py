@@ -1,4 +1,4 @@
-"""One TRANSPOSE of a whole tensor in place of one for each of its parts."""
+"""Use one TRANSPOSE of a whole tensor in place of one for each of its parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +12,9 @@ _Readers = Mapping[str, Sequence[Op]]
 
 
 def turned_whole(graph: Graph) -> Graph:
-    """Permute axes before a tensor is cut, where each of its parts has them permuted alike.
+    """Permute axes before a tensor is cut, where those of all its parts are permuted alike.
 
-    The same elements are moved by fewer operators, such as queries, keys and values of attention.
+    Fewer operators then move the same elements, such as queries, keys and values of attention.
     """
     readers: dict[str, list[Op]] = {}
     for op in graph.ops:
@@ -46,7 +46,7 @@ def turned_whole(graph: Graph) -> Graph:
 
 
 def _common_turn(graph: Graph, readers: _Readers, cuts: Sequence[Op]) -> list[Op]:
-    """The TRANSPOSE behind each part of a tensor, if they are alike and the parts are all of it."""
+    """Return the TRANSPOSE after each part of a tensor, if all are alike and the parts cover it."""
     turns: list[Op] = []
     for cut in cuts:
         behind = readers.get(cut.outputs[0], [])

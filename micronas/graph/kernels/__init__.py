@@ -1,4 +1,4 @@
-"""Rules and integer kernels of the operators, a module for each family: TFLM's arithmetic."""
+"""Rules and integer kernels of the operators, with TFLM's arithmetic, one module per family."""
 
 from collections.abc import Callable, Mapping
 
@@ -37,7 +37,7 @@ RULES: Mapping[Kind, Rule] = each_kind(
 def places(graph: Graph, op: Op) -> npt.NDArray[np.int64]:
     """Return the place in its flat input of each value that an operator writes.
 
-    The row of the operator says `moves`. An array of the output's shape.
+    The operator's row has `moves` set. The array has the output's shape.
     """
     assert op.kind != "UNKNOWN", op
     source = graph.input_of(op)

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from micronas.graph.ir import LIMITS, Array, Op, Tensor, extent, same_padding
 
 Values = npt.NDArray[np.int8]
-"""[N, *tensor.shape]: a batch of whole tensors, the leading 1 of NHWC included."""
+"""Batch of whole tensors, [N, *tensor.shape], the leading 1 of NHWC included."""
 Accumulators = npt.NDArray[np.int32]
 Kernel = Callable[..., Values]
-"""Given an operator's operands, its output."""
+"""Function from an operator's operands to its output."""
 
 
 def activation_range(op: Op, output: Tensor) -> tuple[int, int]:
-    """Smallest and largest code an operator's fused activation lets through."""
+    """Return the smallest and largest code of an operator's fused activation."""
     if op.activation == "NONE":
         return -128, 127
 
@@ -30,7 +30,7 @@ def activation_range(op: Op, output: Tensor) -> tuple[int, int]:
 
 
 def windows(x: Values, op: Op, window: tuple[int, int], fill: int) -> Array:
-    """View of every pooling or filter window: [N, out height, out width, C, *window]."""
+    """Return a view of every pool or filter window: [N, out height, out width, C, *window]."""
     reach = (extent(window[0], op.dilation[0]), extent(window[1], op.dilation[1]))
     views = np.lib.stride_tricks.sliding_window_view(
         padded(x, op, window, fill), reach, axis=(1, 2)
@@ -40,7 +40,7 @@ def windows(x: Values, op: Op, window: tuple[int, int], fill: int) -> Array:
 
 
 def padded(x: Values, op: Op, window: tuple[int, int], fill: int) -> Values:
-    """Merge the batch with NHWC's N, and surround the maps as the operator's padding says."""
+    """Merge the batch with NHWC's N, and add the operator's padding to the maps."""
     merged = x.reshape(-1, *x.shape[2:])
     if op.padding == "VALID":
         return merged
@@ -56,7 +56,7 @@ def padded(x: Values, op: Op, window: tuple[int, int], fill: int) -> Values:
 
 
 def data(tensor: Tensor) -> npt.NDArray[np.signedinteger[Any]]:
-    """Return a constant's integers, which check_int8 has seen to be there."""
+    """Return a constant's integers, whose presence check_int8 has checked."""
     return cast(npt.NDArray[np.signedinteger[Any]], tensor.data)
 
 

@@ -21,8 +21,8 @@ from micronas.graph.kernels.codes import (
 from micronas.graph.kernels.rule import LARGEST_RANK, Rule, rescaled_scales, same_shape
 
 _Precision = type[np.float32] | type[np.float64]
-"""Type that scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until
-August 2026, and does so in float64 since; for all others it always took float64."""
+"""Type in which scales are divided. TFLM used float32 for the kernels in `BY_VERSION` until August
+2026, and uses float64 since; for most others it always used float64."""
 
 _SUM_BITS, _SQUARE_BITS = 20, 7
 """Spare bits of operands at their common scale."""
@@ -66,7 +66,7 @@ def _mul(graph: Graph, op: Op) -> Kernel:
 
 
 def _prelu(graph: Graph, op: Op) -> Kernel:
-    """Codes below zero are multiplied by slopes that have a scale of their own."""
+    """Return the kernel of PRELU: values below zero are multiplied by slopes of their own scale."""
     source, slopes = (graph.tensors[name] for name in op.operands)
     step = scale(source) / scale(graph.output_of(op))
     above = fixed_point.quantize_multiplier(step)
@@ -82,7 +82,7 @@ def _prelu(graph: Graph, op: Op) -> Kernel:
 
 
 def _maximum(graph: Graph, op: Op) -> Kernel:
-    """The larger codes: all three tensors share one scale."""
+    """Return the kernel of the larger codes: all three tensors share one scale."""
     output = graph.output_of(op)
     return lambda x, y: np.maximum(_widened(x, output), _widened(y, output))
 
@@ -116,7 +116,7 @@ def _relu6(graph: Graph, op: Op) -> Kernel:
 
 
 def _quantize(graph: Graph, op: Op) -> Kernel:
-    """Codes at another scale."""
+    """Return the kernel of codes at another scale."""
     return _looked_up(lookup.requantize(*_ends(graph, op, np.float64)))
 
 
@@ -149,7 +149,7 @@ BY_VERSION: Mapping[str, Callable[[Graph, Op, _Precision], Kernel]] = {
 
 
 def same_in_all_versions(graph: Graph, op: Op) -> bool:
-    """Whether every version of TFLM gives the same codes at these scales, whatever is read."""
+    """Return whether every version of TFLM gives the same codes at these scales."""
     if op.kind not in BY_VERSION:
         return True
     codes = np.arange(-128, 128).astype(np.int8)
@@ -164,7 +164,7 @@ def same_in_all_versions(graph: Graph, op: Op) -> bool:
 
 
 def _ends(graph: Graph, op: Op, precision: _Precision) -> tuple[Any, int, Any, int]:
-    """Scale and zero point of what an operator reads, and of what it writes."""
+    """Return scale and zero point of an operator's input, then of its output."""
     source, output = graph.input_of(op), graph.output_of(op)
     steps = precision(scale(source)), precision(scale(output))
     return steps[0], zero_point(source), steps[1], zero_point(output)
@@ -173,7 +173,7 @@ def _ends(graph: Graph, op: Op, precision: _Precision) -> tuple[Any, int, Any, i
 def _at_common_scale(
     graph: Graph, op: Op, bits: int, precision: _Precision
 ) -> list[Callable[[Values], Accumulators]]:
-    """Move each operand to twice the larger scale, with spare bits, by a table of 256 entries."""
+    """Return, per operand, a lookup of codes at twice the larger scale, with spare bits."""
     tensors = [graph.tensors[name] for name in op.operands]
     common = _twice_the_largest(tensors, precision)
     steps = [precision(scale(tensor)) / common for tensor in tensors]
@@ -185,7 +185,7 @@ def _at_common_scale(
 
 
 def _sum_factor(graph: Graph, op: Op, precision: _Precision) -> tuple[Int32, Int32]:
-    """From operands at their common scale to the output."""
+    """Return the factor from operands at their common scale to the output."""
     common = _twice_the_largest([graph.tensors[name] for name in op.operands], precision)
     step = precision(2**_SUM_BITS) * precision(scale(graph.output_of(op)))
     return fixed_point.quantize_multiplier(common / step)
@@ -196,7 +196,7 @@ def _twice_the_largest(tensors: Sequence[Tensor], precision: _Precision) -> Any:
 
 
 def _finished(graph: Graph, op: Op, compute: Callable[[Values, Values], Int64]) -> Kernel:
-    """Add the output's zero point and clamp, given two operands of the output's rank."""
+    """Return a kernel that widens two operands, computes, adds the zero point and clamps."""
     output = graph.output_of(op)
     low, high = activation_range(op, output)
 
@@ -218,12 +218,12 @@ def _widened(x: Values, output: Tensor) -> Values:
 
 
 def _looked_up(table: Values) -> Kernel:
-    """Replace each code; the table starts with that of -128."""
+    """Return a kernel that looks each code up in a table, which starts with that of -128."""
     return lambda x: table[x.astype(np.intp) + 128]
 
 
 def _broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:
-    """Shape of two operands whose sizes, counted from the last, are equal or 1."""
+    """Return the shape of two operands whose sizes, counted from the last, are equal or 1."""
     left, right = (graph.tensors[name].shape for name in op.operands)
     sides = zip(left[::-1], right[::-1], strict=False)
     if left != right and not all(a == b or 1 in (a, b) for a, b in sides):
@@ -235,9 +235,9 @@ def _broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:
 
 
 def _loop_broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:
-    """Shape of MAXIMUM and MINIMUM, which CMSIS-NN walks along four dimensions.
+    """Return the shape of MAXIMUM and MINIMUM, for which CMSIS-NN loops over four dimensions.
 
-    It steps twice over an operand that has one element a row, unless it has only one in all.
+    It advances twice over an operand of one element per row, unless that has only one in all.
     """
     shapes = [graph.tensors[name].shape for name in op.operands]
     if max(map(len, shapes)) > 4:
@@ -250,7 +250,7 @@ def _loop_broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:
 
 
 def _prelu_shape(graph: Graph, op: Op) -> Shape | str | None:
-    """Shape of PRELU: its slopes are spread over the values."""
+    """Return the shape of PRELU, whose slopes are broadcast to the values."""
     shape = graph.input_of(op).shape
     found = _broadcast_shape(graph, op)
     return found if isinstance(found, str) or found == shape else None
@@ -268,7 +268,7 @@ def _leaky_relu_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 def _rsqrt_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of RSQRT, which stops the network at a code below that of zero."""
+    """Return the shape of RSQRT, which stops the network at a code below that of zero."""
     quantization = graph.input_of(op).quantization
     if quantization is not None and quantization.zero_point != -128:
         return "RSQRT must read values that are never negative, at zero point -128"
@@ -276,7 +276,7 @@ def _rsqrt_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 def _usual_scales(sources: Sequence[float], output: float) -> str | None:
-    """Scales that LOGISTIC, TANH and RELU6 take."""
+    """Return the rule of scales of LOGISTIC, TANH and RELU6, if broken."""
     return None if 2**-27 < sources[0] < 2**16 else "{kind} must read a scale of 2**-27 to 2**16"
 
 
@@ -285,14 +285,15 @@ def _prelu_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 def _inverse_root_scales(sources: Sequence[float], output: float) -> str | None:
-    """A root has 20 bits behind the point; together with the factor they must fit in int32."""
+    """Return the rule of RSQRT, if broken: a root of 20 fractional bits times its factor must fit
+    in int32."""
     factor = 1 / (sources[0] ** 0.5 * output)
     holds = 2**-11 < factor < 2**20
     return None if holds else "{kind} must write 2**-20 to 2**11 times 1 / sqrt(the scale it reads)"
 
 
 def _hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
-    # in float64 first: what it lets through has finite factors in float32 as well
+    # float64 first: scales that pass it have finite factors in float32 too
     types = (np.float64, np.float32)
     shifts = (lookup.hard_swish_shifts(each(sources[0]), each(output)) for each in types)
     if all(-15 <= shift <= 0 and -15 <= gate_shift <= 30 for shift, gate_shift in shifts):
@@ -301,7 +302,7 @@ def _hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 def _elu_scales(sources: Sequence[float], output: float) -> str | None:
-    """Scales whose codes are finite in float32, and in int32 before they are clamped."""
+    """Return the rule of ELU, if broken: codes finite in float32, and in int32 before clamping."""
     if sources[0] < 2**100 and output > 2**-30 and rescaled_scales(sources, output) is None:
         return None
     return "{kind} must read a scale below 2**100 and write one above 2**-30 and 2**-22 of that"

@@ -1,4 +1,4 @@
-"""Operators on maps: pooling, means, padding and pieces that only change places."""
+"""Operators on maps: pooling, reductions, resizing."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _LARGEST_SIDE = 2**15
 
 
 def average_pool(graph: Graph, op: Op) -> Kernel:
-    """Average of the codes themselves, ties away from zero; padding does not count."""
+    """Return the kernel of averages of codes, ties away from zero; padding does not count."""
     source, output = graph.input_of(op), graph.output_of(op)
     ones = np.ones((1, *source.shape), np.int8)
     counts = windows(ones, op, op.window, 0).sum(axis=(-2, -1), dtype=np.int32)
@@ -53,7 +53,7 @@ def _max_pool(graph: Graph, op: Op) -> Kernel:
 
 
 def _mean(graph: Graph, op: Op) -> Kernel:
-    """Mean over axes, with 1/count folded into the multiplier by an integer division."""
+    """Return the kernel of means; an integer division folds 1/count into the multiplier."""
     source, output = graph.input_of(op), graph.output_of(op)
     axes, count = _reduced(graph, op)
     multiplier, shift = fixed_point.quantize_multiplier(scale(source) / scale(output))
@@ -94,7 +94,7 @@ def reduce_max(graph: Graph, op: Op) -> Kernel:
 
 
 def _reduced(graph: Graph, op: Op) -> tuple[tuple[int, ...], int]:
-    """Axes of a batch that an operator reduces, and how many values become one."""
+    """Return the axes of a batch that an operator reduces, and the number of values in each sum."""
     shape = graph.input_of(op).shape
     axes = sorted({int(axis) % len(shape) for axis in data(graph.constant_of(op)).flat})
     return tuple(axis + 1 for axis in axes), math.prod(shape[axis] for axis in axes)
@@ -107,7 +107,7 @@ def resize_nearest(graph: Graph, op: Op) -> Kernel:
 
 
 def resize_bilinear(graph: Graph, op: Op) -> Kernel:
-    """Codes of four pixels, weighted in 2**-20; ties away from code 0."""
+    """Return the kernel of weighted codes of four pixels, in 2**-20; ties away from code 0."""
     source, output = graph.input_of(op).shape, graph.output_of(op).shape
     tops, bottoms, downs = resizing.between(source[1], output[1], op)
     lefts, rights, acrosses = resizing.between(source[2], output[2], op)
@@ -131,7 +131,7 @@ def _pool_shape(graph: Graph, op: Op) -> Shape | None:
 
 
 def _reduction_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of MEAN, SUM or REDUCE_MAX: axes become 1, or all of them are dropped."""
+    """Return the shape of MEAN, SUM or REDUCE_MAX: axes become 1, or all of them are dropped."""
     shape, data = graph.input_of(op).shape, graph.constant_of(op).data
     rank = len(shape)
     if data is None or not data.size or data.min() < -rank or data.max() >= rank:

@@ -18,9 +18,9 @@ def _transpose(graph: Graph, op: Op) -> Kernel:
 
 
 def _cut(graph: Graph, op: Op) -> Kernel:
-    """SLICE and STRIDED_SLICE."""
+    """Return the kernel of SLICE or STRIDED_SLICE."""
     pieces = moves.pieces(graph, op)
-    assert pieces is not None  # check_int8 has seen it
+    assert pieces is not None  # checked by check_int8
     index = (slice(None), *(_as_slice(piece) for piece in pieces))
     shape = graph.output_of(op).shape
     return lambda x: x[index].reshape(len(x), *shape)
@@ -49,7 +49,7 @@ def _pad(graph: Graph, op: Op) -> Kernel:
 
 
 def _mirror_pad(graph: Graph, op: Op) -> Kernel:
-    """MIRROR_PAD: ``symmetric`` repeats the values at the edge, otherwise they are the mirror."""
+    """Return the kernel of MIRROR_PAD; ``symmetric`` repeats the edge, which is else the mirror."""
     amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
     mode: Literal["symmetric", "reflect"] = "symmetric" if op.symmetric else "reflect"
     return lambda x: np.pad(x, amounts, mode)
@@ -90,7 +90,7 @@ def _reshape(graph: Graph, op: Op) -> Kernel:
 
 
 def concatenation(graph: Graph, op: Op) -> Kernel:
-    """Codes as they are: all operands share one scale. Constants stand for every example."""
+    """Return the kernel that joins codes of one scale; constants are repeated for all examples."""
     shapes = [graph.tensors[name].shape for name in op.operands]
 
     def join(*parts: Values) -> Values:
@@ -105,7 +105,7 @@ def concatenation(graph: Graph, op: Op) -> Kernel:
 
 def _pad_shape(graph: Graph, op: Op) -> Shape | str:
     source, table = graph.input_of(op).shape, graph.constant_of(op, -1).data
-    # CMSIS-NN looks at the last four dimensions alone
+    # CMSIS-NN uses the last four dimensions only
     if table is None or table.shape != (len(source), 2) or table.min() < 0 or len(source) > 4:
         return f"{op.kind} must have two amounts >= 0 for each dimension, of which there are 4"
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
@@ -129,7 +129,7 @@ def _mirror_pad_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
 
 
 def _pad_with_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of PADV2, whose second operand is what it writes around the first."""
+    """Return the shape of PADV2, whose second operand is the value written around the first."""
     value = graph.constant_of(op)
     if value.data is None or value.elements != 1:
         return "PADV2 must write one constant around its input"
@@ -137,7 +137,7 @@ def _pad_with_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 def _space_to_depth_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of SPACE_TO_DEPTH: squares of pixels become channels."""
+    """Return the shape of SPACE_TO_DEPTH: squares of pixels become channels."""
     shape, block = graph.input_of(op).shape, op.block
     if len(shape) != 4 or block < 1 or shape[1] % block or shape[2] % block:
         return "SPACE_TO_DEPTH must read [N, height, width, channels] of whole blocks"
@@ -145,7 +145,7 @@ def _space_to_depth_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 def _depth_to_space_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of DEPTH_TO_SPACE: channels become squares of pixels."""
+    """Return the shape of DEPTH_TO_SPACE: channels become squares of pixels."""
     shape, block = graph.input_of(op).shape, op.block
     if len(shape) != 4 or block < 1 or shape[3] % block**2:
         return "DEPTH_TO_SPACE must read [N, height, width, channels] of whole blocks"
@@ -158,7 +158,7 @@ def _reshape_shape(graph: Graph, op: Op) -> Shape | None:
 
 
 def _concatenation_shape(graph: Graph, op: Op) -> Shape | None:
-    """Shape of tensors side by side."""
+    """Return the shape of tensors joined along an axis."""
     shapes = [graph.tensors[name].shape for name in op.operands]
     rank, axis = len(shapes[0]), op.axis
     rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}

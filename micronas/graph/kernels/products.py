@@ -1,4 +1,4 @@
-"""Products of two activations as matrices."""
+"""Matrix products of two activations."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def batch_matmul(graph: Graph, op: Op) -> Kernel:
     output = graph.output_of(op)
     factor = fixed_point.quantize_multiplier(scale(left) * scale(right) / scale(output))
     zeros, rank = (zero_point(left), zero_point(right)), len(output.shape)
-    # every partial sum of products of 9 bits is an integer that the type holds
+    # the type holds every partial sum of products of 9-bit values exactly
     dtype = np.float32 if products.depth(graph, op) * 255**2 <= 2**24 else np.float64
 
     def matrices(x: Values, place: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from micronas.graph.kernels.rule import Rule
 from micronas.graph.recurrent import Wide
 
 _GATE_STEP = 2.0**-12
-"""Steps of a curve's argument; curves give steps of 2**-15."""
+"""Step of the argument of a sigmoid or tanh, whose results have steps of 2**-15."""
 
 
 def _lstm(graph: Graph, op: Op) -> Kernel:
@@ -52,7 +52,7 @@ def _lstm(graph: Graph, op: Op) -> Kernel:
 def _gate(
     source: Tensor, output: Tensor, weights: Tensor, before: Tensor, bias: Tensor
 ) -> Callable[[Wide, Wide], Wide]:
-    """Sums of products with what is read and what was written last, in steps of 2**-12."""
+    """Return the function of a gate: products with input and last output, in steps of 2**-12."""
     factors = [
         fixed_point.quantize_multiplier(scale(tensor) * scale(table) / _GATE_STEP)
         for tensor, table in ((source, weights), (output, before))

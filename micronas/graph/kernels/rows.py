@@ -12,14 +12,14 @@ from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
 from micronas.graph.kernels.rule import Rule, same_shape
 
 _LOG_BITS = 22
-"""Bits behind the point of a logarithm in Q5.26 that a step of 1/16 leaves out."""
+"""Bits of a logarithm in Q5.26 below a step of 1/16."""
 
 
 _MOST_SQUARES = (2**31 - 1) // 255**2
 
 
 def _softmax(graph: Graph, op: Op) -> Kernel:
-    """exp from a table over the 256 differences to the maximum, then a Newton reciprocal."""
+    """Return the kernel: exp of the 256 differences to the maximum by table, then a reciprocal."""
     _, exponentials = _exponentials(*_softmax_input(graph, op))
     addends = fixed_point.rounding_divide(exponentials.copy(), 12)
 
@@ -36,7 +36,7 @@ def _softmax(graph: Graph, op: Op) -> Kernel:
 
 
 def log_softmax(graph: Graph, op: Op) -> Kernel:
-    """Differences to the maximum, less the logarithm of the sum of their exponentials."""
+    """Return the kernel: differences to the maximum less the log of their exponentials' sum."""
     multiplier, shift, radius = _softmax_input(graph, op)
     raised, exponentials = _exponentials(multiplier, shift, radius)
     addends = fixed_point.rounding_divide(exponentials, 12)
@@ -54,7 +54,7 @@ def log_softmax(graph: Graph, op: Op) -> Kernel:
 
 
 def l2_normalization(graph: Graph, op: Op) -> Kernel:
-    """Values over the root of their sum of squares, at scale 1/128 and zero point 0."""
+    """Return the kernel: values over the root of their squares' sum, scale 1/128, zero point 0."""
     zero = zero_point(graph.input_of(op))
 
     def normalize(x: Values) -> Values:
@@ -67,14 +67,14 @@ def l2_normalization(graph: Graph, op: Op) -> Kernel:
 
 
 def _softmax_input(graph: Graph, op: Op) -> tuple[Int32, Int32, int]:
-    """Factor of differences to Q5.26, and the largest difference that it keeps in range."""
+    """Return the factor of differences to Q5.26, and the largest difference it keeps in range."""
     step = scale(graph.input_of(op))
     multiplier, shift = fixed_point.quantize_multiplier(min(step * 2**26, 2**31 - 1.0))
     return multiplier, shift, int(31 * 2.0**26 / 2.0 ** int(shift))
 
 
 def _exponentials(multiplier: Int32, shift: Int32, radius: int) -> tuple[Int64, Int64]:
-    """The differences -255..0 in Q5.26, and their exponentials in Q0.31; beyond the radius 0."""
+    """Return the differences -255..0 in Q5.26, and their exponentials in Q0.31; 0 beyond radius."""
     differences = np.arange(-255, 1, dtype=np.int64)
     kept = differences >= -radius
     raised = fixed_point.doubling_high_mul(np.where(kept, differences, 0) << shift, multiplier)
@@ -82,7 +82,7 @@ def _exponentials(multiplier: Int32, shift: Int32, radius: int) -> tuple[Int64, 
 
 
 def _l2_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of L2_NORMALIZATION along the last dimension; sums of squares must fit in int32."""
+    """Return the shape of L2_NORMALIZATION, whose sums of squares must fit in int32."""
     shape = graph.input_of(op).shape
     if len(shape) > 4 or shape[-1] > _MOST_SQUARES:
         return f"{op.kind} must have up to 4 dimensions, the last of up to {_MOST_SQUARES}"

@@ -1,4 +1,4 @@
-"""Functions of one code that TFLM has no kernel for: a table of 256 codes, or rows, by position."""
+"""Functions of one code without a kernel in TFLM: a table of 256 codes, or rows, by position."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from micronas.graph.kernels.rule import Rule, same_shape
 
 
 def _positions(graph: Graph, op: Op) -> Kernel:
-    """From a code to its place in a table that starts with that of -128."""
+    """Return the kernel from a code to its place in a table that starts with that of -128."""
     return lambda x: x.astype(np.int32) + 128
 
 
@@ -21,7 +21,7 @@ def _table(graph: Graph, op: Op) -> Kernel:
 
 
 def _table_shape(graph: Graph, op: Op) -> Shape | str:
-    """Shape of TABLE; TFLM does not check that positions lie in the table."""
+    """Return the shape of TABLE; TFLM does not check that positions lie in the table."""
     source, table = graph.input_of(op), graph.constant_of(op)
     written = {name: each.kind for each in graph.ops for name in each.outputs}
     if op.axis != 0 or table.shape[:1] != (256,) or written.get(source.name) != "POSITIONS":

@@ -76,18 +76,18 @@ def _depthwise_convolution(graph: Graph, op: Op) -> Kernel:
 
 
 def _transposed_convolution(graph: Graph, op: Op) -> Kernel:
-    """Each pixel adds the filters times its channels to as many pixels as they are large."""
+    """Return the kernel: each pixel adds its channels times the filters to an area of that size."""
     source, filters, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     channels, height, width, depth = filters.shape
     values = data(filters)
     dtype = _exact_type(values.reshape(channels, -1), factor=255)
     columns: npt.NDArray[np.floating] = np.moveaxis(values, 0, -1).astype(dtype)
     columns = columns.reshape(height * width, depth, channels)
-    finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is taken off before
+    finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is subtracted before
     _, rows, cols, _ = source.shape
     sizes = (rows - 1) * op.stride[0] + height, (cols - 1) * op.stride[1] + width
     cuts = [before(taps, reach) for taps, reach in zip((height, width), op.reach, strict=True)]
-    # where the map is larger than its filters reach, what remains is the bias
+    # pixels beyond the filters' reach are the bias
     sizes = tuple(np.maximum(sizes, output.shape[1:3]))
 
     def convolve(x: Values) -> Values:
@@ -121,7 +121,7 @@ def _fully_connected(graph: Graph, op: Op) -> Kernel:
 def _exact_type(rows: Array, factor: int = 128) -> type[np.float32] | type[np.float64]:
     """Return the narrowest float in which every partial sum of rows x int8 values is exact.
 
-    `factor` is the largest absolute value that rows meet, where it is not an int8 code.
+    `factor` is the largest absolute value multiplied by rows.
     """
     largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * factor
     return np.float32 if largest <= 2**24 else np.float64
@@ -130,7 +130,7 @@ def _exact_type(rows: Array, factor: int = 128) -> type[np.float32] | type[np.fl
 def _finish(
     graph: Graph, op: Op, weight_sums: npt.NDArray[np.int64]
 ) -> Callable[[Accumulators], Values]:
-    """Bias, input zero point, rescaling, activation: from raw dot products to int8."""
+    """Return the function from dot products to int8: bias, zero points, rescaling, activation."""
     source, weights, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     offset = -zero_point(source) * weight_sums
     for name in op.learnt[1:]:
@@ -151,7 +151,7 @@ def _finish(
 
 
 def _conv_shape(graph: Graph, op: Op) -> Shape | str | None:
-    """Shape of CONV_2D: the filters' first dimension is the output's channels.
+    """Return the shape of CONV_2D: the filters' first dimension is the output's channels.
 
     Filters of less depth than the input divide it into groups.
     """
@@ -160,20 +160,20 @@ def _conv_shape(graph: Graph, op: Op) -> Shape | str | None:
     if depth % part or channels % (depth // part):
         return None
     if part < depth and (len(op.inputs) < 3 or filters.dtype == "int4"):
-        # CMSIS-NN steps a bias from group to group unasked, and takes int4 filters for whole ones
+        # CMSIS-NN advances even a missing bias per group, and treats int4 filters as ungrouped
         return "CONV_2D in groups must have a bias, and weights of 8 bits"
     return window_shape(graph, op, window, channels)
 
 
 def _depthwise_shape(graph: Graph, op: Op) -> Shape | None:
-    """Shape of DEPTHWISE_CONV_2D: each channel gives one or several."""
+    """Return the shape of DEPTHWISE_CONV_2D: each channel gives one or several."""
     depth, filters = graph.input_of(op).shape[3], graph.constant_of(op).shape
     fits = filters[0] == 1 and filters[3] % depth == 0
     return window_shape(graph, op, filters[1:3], filters[3]) if fits else None
 
 
 def _dense_shape(graph: Graph, op: Op) -> Shape | None:
-    """Shape of FULLY_CONNECTED: any that holds a row of features for each row of the input."""
+    """Return the shape of FULLY_CONNECTED: any with a row of features per row of the input."""
     source, output = graph.input_of(op), graph.output_of(op)
     features, depth = graph.constant_of(op).shape
     fits = source.elements % depth == 0 and output.shape[-1] == features
@@ -182,7 +182,7 @@ def _dense_shape(graph: Graph, op: Op) -> Shape | None:
 
 
 def _transpose_conv_shape(graph: Graph, op: Op) -> Shape | str | None:
-    """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
+    """Return the shape of TRANSPOSE_CONV: that of maps whose convolution has the input's shape."""
     batch, *area, depth = graph.input_of(op).shape
     channels, *window, part = graph.constant_of(op).shape
     (height, width), (rows, columns) = area, window

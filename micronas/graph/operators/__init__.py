@@ -1,12 +1,13 @@
-"""The operators micronas knows, a module for each family.
+"""Operators of micronas, one module per family.
 
 To add one, write its name and its `Operator` row in the family's module here, and its rule (shape,
 scales, integer kernel) in that of `graph.kernels`; a new option is a field of `graph.ir.Op`. Where
-the row says `moves`, everything else follows from the integer kernel. Otherwise its float execution
-goes to `train.operators` and its ONNX form to `export.onnx`, tables that `each_kind` checks at
-import. A kernel of the engine (`engine.kernels`) and a price (`hardware.targets.cmsis_nn_work`) can
-wait: the engine refuses what it has none for, and a profile says "extrapolated". `testing.movement`
-or its neighbours draw random ones, which every test of operators then runs.
+the row has `moves` set, everything else follows from the integer kernel. Otherwise its float
+execution goes to `train.operators` and its ONNX form to `export.onnx`, tables that `each_kind`
+checks at import. A kernel of the engine (`engine.kernels`) and a price
+(`hardware.targets.cmsis_nn_work`) can wait: without them the engine refuses the operator, and a
+profile marks it as extrapolated. `testing.movement` or its neighbours draw random ones, which every
+test of operators then runs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,10 +23,10 @@ Kind = Literal[
     movement.MovementKind,
     rows.RowKind,
 ]
-"""Operators that can be executed and exported; named as in TFLite, but for two.
+"""Operators that can be executed and exported, named as in TFLite except for two.
 
-A function of one value without a kernel is POSITIONS, QUANTIZE from codes to int32 positions, and
-TABLE, GATHER from a constant table of 256 codes.
+A function of one value without a kernel is POSITIONS, in TFLite QUANTIZE from codes to int32
+positions, then TABLE, GATHER from a constant table of 256 codes.
 """
 _Entry = TypeVar("_Entry")
 
@@ -43,12 +44,12 @@ def each_kind(
 ) -> Mapping[Kind, _Entry]:
     """Return a room's table, checked to have an entry for each of `kinds` and no other.
 
-    Operators that only move values may be left out where the entry `moved` serves all of them.
+    The entry `moved`, if given, serves all operators that only move values and have none.
 
     Raises
     ------
     LookupError
-        Naming the kinds that are missing or too many.
+        If kinds are missing or too many; the error names them.
     """
     if moved is not None:
         moving = {kind for kind, row in OPERATORS.items() if row.moves}
@@ -71,4 +72,4 @@ LEARNING: tuple[Kind, ...] = (
 )
 """Kinds whose constants are trained."""
 MAKES: tuple[Kind, ...] = tuple(kind for kind in WEIGHTED if not OPERATORS[kind].by_channel)
-"""Kinds whose output channels are new, each made of all that are read."""
+"""Kinds with weights whose output channels each depend on all input channels."""

@@ -1,4 +1,4 @@
-"""Operators that compute value by value, of one or two operands."""
+"""Operators of one or two operands that compute value by value."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -128,7 +128,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "HARD_SWISH": Operator(
         scale="own",
-        finest=64,  # TFLM can write steps down to 1/127 of those it reads
+        finest=64,  # TFLM can write steps down to 1/127 of its input's
         sign="any",
         by_channel=True,
         options="HardSwishOptions",
@@ -196,7 +196,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "RSQRT": Operator(
         scale="own",
-        finest=2**16,  # 1 / sqrt of the smallest step is far above what occurs
+        finest=2**16,  # 1 / sqrt of the smallest step is far above values that occur
         measure="inverse_root",
         sign="nonnegative",
         by_channel=True,

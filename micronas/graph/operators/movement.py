@@ -99,7 +99,7 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(36),
     ),
     "CONCATENATION": Operator(
-        inputs=(1, 10),  # TFLM takes no more
+        inputs=(1, 10),  # TFLM's limit
         operands=None,
         scale="identical",
         compares=True,

@@ -1,19 +1,19 @@
-"""The row of an operator: what every room that tells kinds apart reads of it."""
+"""Row of an operator: facts on its kind for all rooms."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Scale = Literal["own", "shared", "identical", "fixed", "positions"]
-"""Scale of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them
-(1e-6); ``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of
-the operand with a zero point 128 higher, of int32 ``positions`` in a table."""
+"""Scale of an output: its ``own``; ``shared`` with the operands within TFLite's tolerance (1e-6);
+``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of the
+operand with a zero point 128 higher, for int32 ``positions`` in a table."""
 Measure = Literal["step", "product", "square", "slope", "inverse_root"]
-"""Quantity that an output's step is compared with: the largest ``step`` among the operands, their
-``product``, the largest's ``square``, the first times a ``slope`` of at least 1, or the
+"""Quantity with which an output's step is compared: the largest ``step`` among the operands, their
+``product``, the ``square`` of the largest, the first times a ``slope`` of at least 1, or the
 ``inverse_root`` of one."""
 Sign = Literal["any", "kept", "nonnegative"]
-"""Sign of an output before its activation: ``any``; not negative where no operand is, ``kept``; or
-never negative."""
+"""Sign of an output before its activation: ``any``; ``kept``, not negative where no operand is; or
+``nonnegative``."""
 Option = Literal[
     "sweep",
     "multiplier",
@@ -31,28 +31,28 @@ Option = Literal[
     "transposed",
     "recurrence",
 ]
-"""Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
+"""Groups of fields of TFLite's options, handled by `tflite.writer` and `tflite.options`."""
 
 
 class Field(NamedTuple):
-    """A number of TFLite's options that an `Op` holds as it is."""
+    """A number of TFLite's options that an `Op` holds unchanged."""
 
     option: str
-    """Its name in the generated schema."""
+    """Name in the generated schema."""
     name: str
-    """The field of `Op`; the type of its default is that of the value."""
+    """Field of `Op`, whose default has the type of the value."""
 
 
 @dataclass(frozen=True)
 class Structures:
-    """Sizes of what TFLM keeps of one operator, in bytes."""
+    """Sizes in bytes of TFLM's structures for one operator."""
 
     options: int = 0
-    """The operator's parsed options."""
+    """Size of the parsed options."""
     alignment: int = 4
     """Alignment of the options."""
     data: int = 0
-    """The kernel's own structure."""
+    """Size of the kernel's own structure."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Weights:
     axis: int
     """Dimension of the output channels."""
     per_channel: bool
-    """Quantised with one scale for each output channel, otherwise one in all."""
+    """Whether each output channel has a scale, otherwise one scale in all."""
     int4_version: int | None
     """TFLite's version of the operator with int4 weights; None where TFLM takes none."""
     per_channel_version: int | None = None
-    """With several scales, where that is a version of its own."""
+    """TFLite's version with several scales, where that is another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,37 +75,37 @@ class Operator:
     """Facts of an operator that all rooms share."""
 
     builtin: str | None = None
-    """TFLite's name of it, where that stands for another kind too."""
+    """TFLite's name, where another kind has it too."""
 
     inputs: tuple[int, int] = (1, 1)
     """Fewest and most inputs: operands first, then weights, bias or other constants."""
     operands: int | None = 1
-    """Inputs the operator computes with, as opposed to weights and tables; None if all are."""
+    """Number of inputs that are operands, not weights or tables; None if all are."""
     weights: Weights | None = None
     tables: int = 0
-    """Number of trailing int32 constants, behind weights and bias."""
+    """Number of trailing constants or states, behind weights and bias."""
     recurrent: bool = False
-    """Keeps states from step to step; weights of gates, then biases stand behind the operand."""
+    """Whether it keeps states from step to step; gates' weights, then biases follow the operand."""
     windowed: bool = False
-    """Moves a window with strides and padding over a map [N, height, width, channels]."""
+    """Whether a window moves with strides and padding over a map [N, height, width, channels]."""
     scale: Scale
     compares: bool = False
-    """TFLM refuses other scales than those that `scale` asks for. Where it does not, the kernel
-    computes with codes whatever they stand for."""
+    """Whether TFLM refuses scales that break `scale`; otherwise its kernel computes with the codes
+    regardless."""
     fixed: tuple[float, int] | None = None
     """Scale and zero point of the output where they are fixed."""
     finest: int = 256
-    """Steps of the output that one of `measure` is worth dividing in."""
+    """Number of output steps per `measure` beyond which finer ones gain nothing."""
     measure: Measure = "step"
     on_grid: bool = False
-    """Writes no value it did not read, except zero."""
+    """Whether it writes only values that it read, and zero."""
     sign: Sign
     spreads: bool = False
-    """Computes element by element, its two operands spread over each other."""
+    """Whether it computes element by element, its two operands broadcast to each other."""
     by_channel: bool = False
-    """Treats channels alike, one by one, as long as it writes as many as it reads."""
+    """Whether it treats channels alike, one by one, as long as it writes as many as it reads."""
     options: str | None
-    """The table of TFLite's schema that holds its options."""
+    """Table of TFLite's schema that holds its options."""
     stored: tuple[Option | Field, ...] = ()
     """Fields of that table, in the order they are written."""
     version: int
@@ -117,15 +117,15 @@ class Operator:
     cortex_m: Structures | None = None
     """Sizes of CMSIS-NN's kernel, or the reference kernel on 32 bits, where they differ."""
     keeps_sizes: bool = False
-    """TFLM's kernel keeps a copy of the output's sizes."""
+    """Whether TFLM's kernel keeps a copy of the output's sizes."""
     moves: bool = False
-    """Each value it writes is one that it read from its only operand, chosen by place alone."""
+    """Whether it only copies values of its single operand, chosen by place alone."""
     proportional: bool = False
-    """Writes channels multiplied by positive factors where it reads them so."""
+    """Whether positive factors of input channels become factors of output channels."""
     counted: bool = False
-    """`graph.counts` carries its cost, so that a latency model of counts alone prices it."""
+    """Whether `graph.counts` covers its cost, so that a latency model of counts alone prices it."""
 
     @property
     def fuses(self) -> bool:
-        """Whether it can clamp what it writes."""
+        """Whether it can have a fused activation."""
         return "activation" in self.stored
