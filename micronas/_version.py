@@ -1,3 +1,3 @@
-"""The version, where packaging and the library both read it."""
+"""The version, read by packaging and the library."""
 
 VERSION = "0.1.0"

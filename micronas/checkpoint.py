@@ -1,4 +1,4 @@
-"""Save state so that it survives `kill -9`: named sections of one file, replaced atomically."""
+"""Save state that survives `kill -9`: named sections of one file, replaced atomically."""
 
 import hashlib
 import io
@@ -17,33 +17,33 @@ from micronas.files import hold, regular, write_atomically
 
 State = dict[str, Any]
 _SEAL = b"\nmicronas sha256 "
-"""Stands behind the sections, before the digest of all that precedes it."""
+"""Mark after the sections, before their digest."""
 _PREVIOUS = ".previous"
-"""Behind the name of the state before the last."""
+"""Suffix of the file with the state before the last."""
 _PAUSE, _SHARE = 1.0, 0.05
-"""Seconds between files that may wait, at least, and the most of all time that writing takes."""
+"""Least seconds between writes of `save_soon`, and the largest share of time for writing."""
 _log = logging.getLogger("micronas")
 
 
 class Checkpoint:
     """Sections of saved state (tensors, numbers, strings, lists and dicts of them).
 
-    The file carries a checksum, and the one before it is kept: where a disk or a transfer has
-    damaged the last, work goes on from there, with a warning.
+    The file has a checksum, and the one before it is kept: where a disk or a transfer has damaged
+    the last, work continues from the one before, with a warning.
 
     Parameters
     ----------
     path
-        The file; None keeps the sections in memory only.
+        File of the sections; None keeps them in memory only.
     yields
-        Whether another process may hold the file: while one does, this object writes nothing.
+        Let another process hold the file; while one does, this object writes nothing.
 
     Raises
     ------
     ConfigError
         If another process holds the file, unless `yields`.
     ModelError
-        If the file is damaged and so is the one before, or there is none.
+        If the file is damaged, and the one before is damaged or missing.
     OSError
         If its folder cannot be written, unless `yields`.
     """
@@ -54,9 +54,9 @@ class Checkpoint:
         self._hold = None if path is None or yields else hold(path)
         self._sections: dict[str, State] = {}
         self._is_sound = True
-        """Whether the file that is there may take the place of the one before it."""
+        """The existing file is undamaged and may replace the one before it."""
         self._next = 0.0
-        """When `save_soon` may write again, by the monotonic clock."""
+        """Time by the monotonic clock when `save_soon` may write again."""
         if path is None:
             return
         try:
@@ -71,11 +71,11 @@ class Checkpoint:
             _log.warning("%s is damaged: going on from the state before it", path)
 
     def load(self, section: str) -> State | None:
-        """Return what was last saved under this name, or None."""
+        """Return the section last saved under this name, or None."""
         return self._sections.get(section)
 
     def discard(self, sections: Iterable[str]) -> None:
-        """Forget sections, where they are there; the next `save` drops them on disk."""
+        """Remove sections that exist; the next `save` removes them on disk."""
         for name in sections:
             self._sections.pop(name, None)
 
@@ -84,10 +84,10 @@ class Checkpoint:
         self._sections[section] = state
 
     def save_soon(self, section: str, state: State) -> None:
-        """Replace a section, and write the file unless that was done a moment ago.
+        """Replace a section, and write the file unless it was written a moment ago.
 
-        For steps of a training that ends with `save`: with many sections in the file, writing all
-        of them after every step would take longer than the steps.
+        It is for steps of a training that ends with `save`: writing a file of many sections after
+        every step would take longer than the steps.
         """
         if time.monotonic() < self._next:
             self.note(section, state)
@@ -102,11 +102,11 @@ class Checkpoint:
         self._wait(time.monotonic() - began)
 
     def _wait(self, took: float = 0.0) -> None:
-        """Let `save_soon` write nothing for a while."""
+        """Delay the next write of `save_soon`."""
         self._next = time.monotonic() + max(_PAUSE, took / _SHARE)
 
     def _write(self, section: str) -> None:
-        """Put on disk what has changed: a section at least."""
+        """Write the file if this process holds it."""
         if self._path is None or not self._holds(self._path):
             return
         buffer = io.BytesIO()
@@ -150,12 +150,12 @@ def _read_if_there(path: Path) -> dict[str, State]:
 def _read(path: Path) -> dict[str, State]:
     try:
         content, seal, digest = regular(path).read_bytes().rpartition(_SEAL)
-        if not seal:  # of the first edition, or not ours
+        if not seal:  # a file of the first edition, or not ours
             content = digest
         elif digest.decode() != hashlib.sha256(content).hexdigest():
             raise ValueError("its checksum is another")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's thoughts on files of others
+            warnings.simplefilter("ignore")  # torch warns about untrusted files
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if not isinstance(found, dict) or not all(
             isinstance(each, dict) for each in found.values()

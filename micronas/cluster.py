@@ -1,4 +1,4 @@
-"""Ray, where work runs that this machine is too small for."""
+"""Connections to Ray, which runs work on other machines."""
 
 import importlib
 import socket
@@ -9,20 +9,20 @@ from typing import Any
 from micronas.errors import ConfigError
 
 _PATIENCE = 10.0
-"""Seconds for a connection."""
+"""Timeout of a connection in seconds."""
 
 
 @contextmanager
 def connected(address: str, *, cpus: int) -> Iterator[Any]:
-    """Yield the module `ray`, connected; leave it in the end.
+    """Yield the module `ray`, connected, and disconnect at the end.
 
     Parameters
     ----------
     address
-        ``local`` starts Ray on this machine, ``auto`` joins the one that runs here, ``HOST:PORT``
+        ``local`` starts Ray on this machine, ``auto`` joins the one running here, ``HOST:PORT``
         that of a cluster.
     cpus
-        For how many a Ray that is started here makes room.
+        Number of CPUs of a Ray that is started here.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def connected(address: str, *, cpus: int) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Raise ConfigError where nobody listens: Ray itself would go on trying."""
+    """Raise ConfigError where no server listens: Ray itself would try for ever."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
         return

@@ -1,4 +1,4 @@
-"""The data set as training and search see it."""
+"""The data set of training and search."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,35 +33,35 @@ class DataSet:
     validation: Split
     test: Split | None
     classes: tuple[str, ...]
-    """Names of a network's outputs, in the order that tables and reports keep: of classes, of
-    labels, of a value."""
+    """Names of a network's outputs, in the order of tables and reports: classes, labels or a
+    value."""
     input: tuple[int, int, int]
     """Height, width, channels."""
     meaning: Mapping[str, object] = field(default_factory=dict)
-    """Meaning of the inputs, for whoever computes them on the device; goes into the model file."""
+    """Meaning of the inputs for the front end on the device, stored in the model file."""
     summary: str = ""
-    """One paragraph for the user: what was read, what was left out and why."""
+    """One paragraph for the user on the data read, and on the data left out with reasons."""
     final: Split | None = None
-    """The training part as the final training hears it, augmented further; None if as `train`."""
+    """Training part of the final training, augmented further; None for `train`."""
     detection: Detection | None = None
-    """What anomalies are to be found in, for the objective `Anomalies`."""
+    """Clips for detecting anomalies, for the objective `Anomalies`."""
     sliding: Sliding | None = None
-    """Places of the judging windows in their recordings; None where they do not overlap."""
+    """Evaluation windows that slide over recordings; None where they do not overlap."""
     ignored: tuple[str, ...] = ()
-    """Classes that stand for nothing, such as silence: a report shows how often they are accepted
-    as one of the others."""
+    """Classes without a meaning, such as silence: a report shows how often they are accepted as one
+    of the others."""
     seconds: float | None = None
-    """Duration of an example, where it is of time."""
+    """Duration of an example, if any."""
     statistics: Callable[[Tensor], Tensor] | None = None
-    """Simple statistics [n, features] of inputs, of which a linear model is the rival of whatever
-    is found; None where no such model is worth its name."""
+    """Function that returns simple statistics [n, features] of inputs, for a linear model as a
+    rival; None where such a model makes no sense."""
     view: View = field(default_factory=Layout)
-    """In which other shapes the inputs can be seen."""
+    """Conversion of inputs to other shapes."""
     objective: Objective = field(default_factory=Classes)
-    """What outputs stand for: loss, what ranks trials, metrics, the decision on the device."""
+    """Meaning of outputs: loss, ranking of trials, metrics, decision on the device."""
 
     def __post_init__(self) -> None:
-        """Refuse targets that the objective cannot take, and fit it to those of training."""
+        """Refuse targets that do not suit the objective, and fit it to those of training."""
         if self.detection is not None and not isinstance(self.objective, Anomalies):
             raise DataError(
                 "a data set in which anomalies are to be found must have that objective, but has "

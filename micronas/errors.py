@@ -1,8 +1,8 @@
-"""Errors and warnings for the user: each says the rule, the value and the way out."""
+"""Errors and warnings for the user: each gives the rule, the value and the way out."""
 
 
 class MicronasError(Exception):
-    """Base of all errors a user can cause; the command line prints it as one line."""
+    """Base of all errors that a user can cause; the command line prints one line."""
 
 
 class ConfigError(MicronasError):
@@ -14,7 +14,7 @@ class BudgetError(MicronasError):
 
 
 class DataError(MicronasError):
-    """A data set is missing, damaged or laid out in another way than documented."""
+    """A data set is missing, damaged or not in a documented layout."""
 
 
 class ExportError(MicronasError):
@@ -22,11 +22,11 @@ class ExportError(MicronasError):
 
 
 class ModelError(MicronasError):
-    """A model file is damaged or holds something micronas cannot read."""
+    """A model file is damaged or unreadable."""
 
 
 class CalibrationWarning(UserWarning):
-    """Ranges of activations follow from inputs that may not be typical, or cost much signal."""
+    """Ranges of activations come from inputs that may not be typical, or lose much signal."""
 
 
 class FineTuneWarning(UserWarning):

@@ -1,8 +1,8 @@
-"""Write the event files that TensorBoard shows, without its package.
+"""Write event files for TensorBoard, without its package.
 
-Its own writer imports TensorFlow where that is installed, which takes seconds and logs to stderr.
+Its own writer imports TensorFlow where installed, which takes seconds and logs to stderr.
 
-A file is a row of records: length, masked CRC of the length, an `Event` as a protocol buffer,
+A file is a sequence of records: length, masked CRC of the length, an `Event` as a protocol buffer,
 masked CRC of it (tensorflow/core/lib/io/record_writer.h, tensorflow/core/util/event.proto).
 """
 
@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _CASTAGNOLI = 0x82F63B78
-"""Polynomial of CRC-32C, bits in reverse."""
+"""Polynomial of CRC-32C, with reversed bits."""
 _DOUBLE, _FLOAT, _BYTES = 1, 5, 2
 """Wire types of a protocol buffer."""
 _WALL_TIME, _STEP, _VERSION, _SUMMARY = 1, 2, 3, 5
-"""Fields of an `Event`; a `Summary` has values as field 1, a value a tag and a number."""
+"""Fields of an `Event`; field 1 of a `Summary` holds values, each with a tag and a number."""
 
 
 class EventFile:
@@ -27,7 +27,7 @@ class EventFile:
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class EventFile:
         self._append(_field(_VERSION, b"brain.Event:2"))
 
     def add(self, numbers: Mapping[str, float], *, step: int) -> None:
-        """Append numbers of one step, under their names."""
+        """Append the numbers of one step by name."""
         values = b"".join(
             _field(1, _field(1, name.encode()) + _key(2, _FLOAT) + struct.pack("<f", number))
             for name, number in numbers.items()
@@ -60,7 +60,7 @@ def _field(field: int, content: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last have the eighth bit set."""
+    """Encode seven bits per byte, the lowest first; all but the last have the eighth bit set."""
     groups = [number & 0x7F]
     while number := number >> 7:
         groups.append(number & 0x7F)

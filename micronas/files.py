@@ -26,18 +26,18 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""Errors of file systems that have none."""
+"""Errors of file systems without locks."""
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES)
-"""Errors of file systems that cannot, and of folders that may be written but not listed."""
+"""Errors of file systems without it, and of folders that may be written but not listed."""
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file so that a reader, or a later run, sees the old bytes or the new, never half.
+    """Write a file atomically: readers and later runs see the old bytes or the new.
 
     Raises
     ------
     OSError
-        If that is not possible; it names the file, also where the disk is full.
+        If writing fails; names the file, also where the disk is full.
     """
     with aside(path) as temporary, temporary.open("xb") as file:
         file.write(data)
@@ -45,16 +45,16 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """Give a name beside `path` to write a file or a folder under, then rename what is there.
+    """Yield a temporary name beside `path` for a file or a folder, then rename it to `path`.
 
-    The name is one that no other process can choose. Where the block or the rename fails, what was
-    written is removed and `path` is as it was. Where the process is killed it stays, and only who
-    holds `path` may remove it.
+    The name is random, so that no other process takes it. Where the block or the rename fails, the
+    temporary file is removed and `path` unchanged. Where the process is killed the file stays, and
+    only the holder of `path` may remove it.
 
     Raises
     ------
     OSError
-        If that is not possible; it names `path` or a file in it.
+        If writing fails; names `path` or a file in it.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
@@ -68,7 +68,7 @@ def aside(path: str | Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            # a write that fails for want of space does not know what it writes to
+            # the error of a full disk names no file
             error.filename = str(path)
         raise
     finally:
@@ -78,12 +78,12 @@ def aside(path: str | Path) -> Iterator[Path]:
 def regular(path: Path) -> Path:
     """Return the path of a file that may be opened.
 
-    A named pipe would wait for somebody to write to it, and some devices have no end.
+    A named pipe would wait for a writer, and some devices have no end.
 
     Raises
     ------
     OSError
-        If it is neither a file nor a folder, or not there.
+        If the path is neither a file nor a folder.
     """
     kind = stat.S_IFMT(path.stat().st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR):
@@ -92,9 +92,9 @@ def regular(path: Path) -> Path:
 
 
 def largest_unpacked(packed: int) -> int:
-    """Return the bytes that an archive of so many bytes may take in memory.
+    """Return the bytes that an archive of `packed` bytes may take in memory.
 
-    Deflate makes 1,032 of one with nothing but zeros.
+    Deflate packs zeros 1,032 to 1.
     """
     return max(2**28, 200 * packed)
 
@@ -108,7 +108,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Put on disk what a file holds, or all files of a folder."""
+    """Sync a file, or all files of a folder, to disk."""
     if path.is_dir():
         for each in path.iterdir():
             _sync(each)
@@ -119,7 +119,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put on disk which names a folder has; a loss of power could else undo a rename."""
+    """Sync the names in a folder to disk; otherwise a loss of power could undo a rename."""
     try:
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -140,7 +140,7 @@ def _remove(path: Path) -> None:
 
 
 class _Hold:
-    """A file that no other process may write while this object is there and its process lives."""
+    """Lock of a file against other processes, while this object and its process exist."""
 
     def __init__(self, lock: Path, number: int | None) -> None:
         self.owner = os.getpid()
@@ -148,22 +148,22 @@ class _Hold:
             finalize(self, _release, lock, number, self.owner)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()  # what another process gets holds nothing
+        return type(None), ()  # a copy in another process holds nothing
 
 
 _held: WeakValueDictionary[Path, _Hold] = WeakValueDictionary()
 
 
 def hold(path: Path, *, again: bool = True) -> _Hold:
-    """Keep other processes from holding a file, and remove what killed ones wrote aside for it.
+    """Lock a file against other processes, and remove temporary files of killed ones.
 
-    A process that holds a file may hold it `again`. The lock is a file beside it while it is held,
-    and ends with its process; a file system without locks keeps nobody away.
+    A process that holds a file may hold it `again`. The lock is a file beside it, which ends with
+    the process; a file system without locks excludes no process.
 
     Raises
     ------
     ConfigError
-        If another process holds the file, or this one does and may not `again`.
+        If another process holds the file, or this one does and `again` is False.
     OSError
         If the folder cannot be written.
     """
@@ -186,7 +186,7 @@ def hold(path: Path, *, again: bool = True) -> _Hold:
 
 
 def _locked(lock: Path) -> int | None:
-    """Return the descriptor of the file while it is locked, or None where files cannot be."""
+    """Return the descriptor of the locked file, or None on file systems without locks."""
     while True:
         number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -199,25 +199,25 @@ def _locked(lock: Path) -> int | None:
             if error.errno in _NO_LOCKS:
                 return None
             raise
-        os.close(number)  # its last holder removed it between these steps
+        os.close(number)  # the last holder removed it between these steps
 
 
 def _release(lock: Path, number: int, owner: int) -> None:
-    if os.getpid() == owner:  # and not a process that it forked
+    if os.getpid() == owner:  # not in a forked process
         with suppress(OSError):
             lock.unlink(missing_ok=True)
         os.close(number)
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes wrote aside for a file; for those that hold it."""
+    """Remove temporary files of killed processes; call only while holding the file."""
     for each in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
         if is_passing(each):
             _remove(each)
 
 
 def is_passing(path: Path) -> bool:
-    """Whether a file is one that `aside` or `hold` makes for a while."""
+    """Return whether a file is a temporary one of `aside` or `hold`."""
     return _PASSING.fullmatch(path.name) is not None
 
 

@@ -1,6 +1,6 @@
 """The keys of settings classes with their types, defaults and meanings, as rows and as YAML.
 
-Meanings are the docstrings below the fields, or the section Attributes of the class.
+Meanings are the docstrings below fields, or entries of the section Attributes of a class.
 """
 
 import ast
@@ -35,13 +35,13 @@ class _Key:
     Attributes
     ----------
     name
-        With dots; ``[]`` stands for each item of a list, ``NAME`` for any name.
+        Name with dots; ``[]`` stands for each item of a list, ``NAME`` for any name.
     type
-        In words; empty where keys of their own stand below.
+        Type in words; empty where there are keys below.
     default
-        As YAML; None where the key is required, empty where the defaults are those below.
+        Default as YAML; None where the key is required, empty where there are keys below.
     meaning
-        Empty where the name says it.
+        Docstring of the field; empty without one.
     """
 
     name: str
@@ -53,13 +53,13 @@ class _Key:
 def keys(model: type[BaseModel], prefix: str = "") -> list[_Key]:
     """Return the keys of a settings class and those below, in the order of their definition.
 
-    A class that occurs again, such as a recipe, is one key that names the first occurrence and
-    holds what differs.
+    A class that occurs again, such as a recipe, is one key that names the first occurrence, with
+    the differences as its default.
 
     Parameters
     ----------
     prefix
-        Stands in front of every name.
+        Prefix of every name.
     """
     return list(_below(model, f"{prefix}." if prefix else "", PydanticUndefined, {}))
 
@@ -70,8 +70,8 @@ def select(model: type[BaseModel], path: str) -> list[_Key]:
     Parameters
     ----------
     path
-        With dots, as ``search.trial``. Where a key of the settings picks one of several kinds, the
-        kind's name follows: ``data.kws``; left out, it is the default's.
+        Name with dots, such as ``search.trial``. Where a key of the settings picks one of several
+        kinds, the kind's name follows: ``data.kws``; by default it is the default kind.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def _picked(word: str, known: Mapping[str, Picked]) -> Picked:
 
 
 def _plain(name: str) -> str:
-    """A key without what stands for its items or names."""
+    """Return a key without ``[]`` and ``.NAME``."""
     return name.partition(".")[0].removesuffix("[]")
 
 
 def kinds_below(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """Return the settings among which a key picks, by the path that `select` takes."""
+    """Return the kinds of settings that a key picks from, by the path for `select`."""
     return {
         f"{_plain(field.name)}.{name}": kind
         for field in _fields(model, PydanticUndefined)
@@ -123,7 +123,7 @@ def kinds_below(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def as_yaml(found: Sequence[_Key]) -> str:
-    """Return keys as YAML: meanings above, types behind."""
+    """Return keys as YAML, with meanings above and types after them."""
     lines: list[str] = []
     above: list[str] = []
     said, first = "", False
@@ -209,7 +209,7 @@ def _below(
 
 
 def _changed(before: Any, given: Any) -> str:
-    """Return the differences from the settings that were shown before, as YAML."""
+    """Return the differences from the settings shown before, as YAML."""
     if not isinstance(given, BaseModel):
         return "null" if given is None else ""
     values = given.model_dump(mode="json")
@@ -226,7 +226,7 @@ def _inner(field: FieldInfo) -> tuple[str, dict[str, type[BaseModel]]]:
 
 
 def _kind(model: type[BaseModel]) -> str:
-    """The value of the key that picks this class, else its name."""
+    """Return the value of the key that picks this class, else its name."""
     for field in model.model_fields.values():
         if get_origin(field.annotation) is Literal:
             return str(field.default)
@@ -234,7 +234,7 @@ def _kind(model: type[BaseModel]) -> str:
 
 
 def _models(annotation: Any, suffix: str = "") -> list[tuple[str, type[BaseModel]]]:
-    """Settings inside an annotation, and how keys reach them: of each item, or of each name."""
+    """Return the settings inside an annotation, with the suffix of keys: ``[]`` or ``.NAME``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [(suffix, annotation)]
     reached = _SUFFIXES.get(get_origin(annotation), "")
@@ -275,7 +275,7 @@ def _bounds(metadata: Sequence[Any]) -> str:
 
 
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings of a class's fields, those of its bases included."""
+    """Return the docstrings of a class's fields, with those of its bases."""
     found: dict[str, str] = {}
     for each in reversed(model.__mro__):
         if issubclass(each, BaseModel) and each.__module__ != BaseModel.__module__:
@@ -285,7 +285,7 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _listed(docstring: str) -> dict[str, str]:
-    """The entries of the section Attributes."""
+    """Return the entries of the section Attributes."""
     _, _, section = docstring.partition("Attributes\n----------\n")
     found, names = dict[str, str](), ""
     for line in section.splitlines():
@@ -299,10 +299,10 @@ def _listed(docstring: str) -> dict[str, str]:
 
 @cache
 def _documented(model: type[BaseModel]) -> dict[str, str]:
-    """Strings that stand below the fields of a class."""
+    """Return the strings below the fields of a class."""
     try:
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    except (OSError, TypeError):  # a class whose source is no file
+    except (OSError, TypeError):  # a class without a source file
         return {}
     assert isinstance(body, ast.ClassDef)
     found = {}

@@ -1,4 +1,4 @@
-"""Read .npy and .npz files of others, which may be damaged or ask for more memory than there is."""
+"""Read foreign .npy and .npz files, which may be damaged or need too much memory."""
 
 import lzma
 import os
@@ -18,8 +18,8 @@ from micronas.files import largest_unpacked, regular
 
 Array = npt.NDArray[Any]
 
-# The header of an array is Python text, and a damaged one fails in every way that Python's text
-# does; an archive may be encrypted (RuntimeError) or packed in a way that nobody knows.
+# The header of an array is Python text, and a damaged one fails in every way that Python text
+# # can; an archive may be encrypted (RuntimeError) or packed by an unknown method.
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError),
     *(MemoryError, RecursionError, RuntimeError, LookupError),
@@ -28,12 +28,12 @@ _UNREADABLE = (
 
 
 def read_arrays(source: Path | IO[bytes]) -> Array | dict[str, Array]:
-    """Read an array from a ``.npy`` file, or several by name from an ``.npz``; nothing pickled.
+    """Read an array from a ``.npy`` file, or several by name from an ``.npz``, without pickle.
 
     Raises
     ------
     ValueError
-        Whatever is wrong with it, in words; also where arrays take far more memory than the file.
+        If anything is wrong with the file, or arrays take far more memory than it.
     """
     with _one_error():
         # mapped, so that a header cannot ask for more memory than the file has bytes
@@ -52,12 +52,12 @@ def read_arrays(source: Path | IO[bytes]) -> Array | dict[str, Array]:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return shapes of an ``.npz`` by the headers of its arrays; nothing else is unpacked.
+    """Return the shapes of an ``.npz`` from the headers of its arrays, without unpacking more.
 
     Raises
     ------
     ValueError
-        As `read_arrays`.
+        As for `read_arrays`.
     """
     shapes = {}
     with _one_error(), zipfile.ZipFile(regular(path)) as archive:
@@ -86,7 +86,7 @@ def _one_error() -> Iterator[None]:
 def _check_size(file: "np.lib.npyio.NpzFile") -> None:
     assert file.zip is not None, "it was opened a moment ago"
     assert file.zip.fp is not None, "it was opened a moment ago"
-    # what a directory says of packed sizes may be a lie; no more than the unpacked size comes out
+    # packed sizes in a directory may be false; no more than the unpacked size is read
     most = largest_unpacked(file.zip.fp.seek(0, os.SEEK_END))
     unpacked = sum(member.file_size for member in file.zip.infolist())
     if unpacked > most:

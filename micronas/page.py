@@ -1,4 +1,4 @@
-"""One HTML file from a page's data: nothing outside it is loaded, nothing foreign is run."""
+"""Make one HTML file of a page's data, which loads nothing and runs no foreign code."""
 
 import base64
 import hashlib
@@ -12,8 +12,8 @@ from typing import Any
 _SHARED = Path(__file__).parent / "page"
 _MARK = re.compile("@([A-Z_]+)@")
 
-# JSON of ASCII alone holds no line separator or lone surrogate that a browser could trip over;
-# without `<`, `>` and `&` it cannot end its element, begin a comment or be taken for markup.
+# JSON in ASCII has no line separators or lone surrogates, which break some parsers; without
+# # `<`, `>` and `&` it cannot end its element, begin a comment or be taken for markup.
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -22,18 +22,18 @@ def page_of(
 ) -> bytes:
     """Return the page as UTF-8 bytes.
 
-    The page's policy allows its own script and style by their hash, and no request at all: markup
-    that got in by an error of ours would still neither run nor load.
+    The page's policy allows its own script and style by their hash, and no request: markup injected
+    by an error of ours would neither run nor load.
 
     Parameters
     ----------
     data
-        What the scripts read, as JSON.
+        Data for the scripts, written as JSON.
     parts
-        The folder of ``page.html`` (the body below the title), ``page.css`` and the scripts. What
-        all pages have in common, ``page/shared.*`` of the package, comes before them.
+        Folder of ``page.html`` (the body below the title), ``page.css`` and the scripts. The common
+        files of all pages, ``page/shared.*`` of the package, come before them.
     scripts
-        Names in the order in which they are put together.
+        Names of scripts in the order of concatenation.
     """
     style = _text(_SHARED / "shared.css") + _text(parts / "page.css")
     script = "".join(map(_text, (_SHARED / "shared.js", *(parts / name for name in scripts))))
@@ -47,8 +47,8 @@ def page_of(
         "DATA": embedded.translate(_ESCAPES),
     }
     template = _text(_SHARED / "shared.html").replace("@BODY@", _text(parts / "page.html"))
-    # one pass over the template: a mark that occurs in foreign text stays text; what no encoding
-    # holds, a file's name of stray bytes in a title, becomes a question mark
+    # one pass over the template: a mark in foreign text stays text; characters that cannot be
+    # # encoded, such as stray bytes of a file's name in a title, become question marks
     return _MARK.sub(lambda mark: filled[mark[1]], template).encode("utf-8", "replace")
 
 

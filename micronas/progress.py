@@ -12,34 +12,34 @@ from tqdm.auto import tqdm
 from micronas.quantities import format_cost, format_duration
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""``progress(phase, done, total, numbers)``; a phase begins with none done, or where it goes on."""
+"""``progress(phase, done, total, numbers)``; a phase begins with 0 done, or where it resumes."""
 
 
 def nobody(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-    """Progress that is shown to nobody."""
+    """Show no progress."""
 
 
 _EXPECTED = "expected_"
 _FORMAT = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}, {remaining} left{postfix}"
 READING = "reading"
-"""The phase before all others, in which mistakes show: they end in one line, without a bar."""
+"""First phase, which finds most mistakes: they end in one line, without a bar."""
 _DELAY = 1.5
-"""Seconds before its bar is drawn."""
+"""Seconds before the bar of `READING` is drawn."""
 _TICK = 1.0
-"""Seconds after which the time on a bar moves, whatever a step takes."""
+"""Seconds between updates of the time on a bar, independent of steps."""
 
 
 class Bars:
-    """Progress of each phase: bars in a terminal, one in a notebook, elsewhere a line a minute.
+    """Progress of each phase: bars in a terminal, one in a notebook, elsewhere a line per minute.
 
-    All on stderr; nothing if `quiet`. Used as a context manager, so that the last bar is closed
-    whatever happens.
+    Output goes to stderr; there is none if `quiet`. Use it as a context manager, which closes the
+    last bar.
 
     Parameters
     ----------
     limits
-        Limits of ``sram``, ``flash`` (bytes), ``latency`` (ms) and ``macs``: expected costs are
-        shown against them.
+        Limits of ``sram``, ``flash`` (bytes), ``latency`` (ms) and ``macs``, shown beside expected
+        costs.
     every
         Seconds between two lines.
     """
@@ -99,12 +99,12 @@ class Bars:
             bar = tqdm(
                 desc=f"{phase:12}",
                 total=total,
-                # what an earlier run did says nothing of this one's speed
+                # steps of an earlier run do not count for the speed of this one
                 initial=done,
                 file=sys.stderr if self._drawn else io.StringIO(),
                 disable=self._quiet,
-                # one step alone says that something goes on, to a person who waits; a notebook has
-                # one bar, of the phase that runs
+                # the bar of a single step is removed at its end; a notebook has one bar, of the
+                # # current phase
                 leave=total > 1 and not self._in_notebook,
                 bar_format=_FORMAT,
                 delay=_DELAY if phase == READING else 0,
@@ -122,7 +122,7 @@ def _refresh(bar: "tqdm[Any]") -> None:
 
 
 def _line(bar: "tqdm[Any]") -> str:
-    """The state of a bar as a line: ``training 12/40, 3 min, 7 min left, loss 0.412``."""
+    """Return the state of a bar as a line: ``training 12/40, 3 min, 7 min left, loss 0.412``."""
     said = bar.format_dict
     done, total, elapsed = said["n"] - said["initial"], said["total"], said["elapsed"]
     left = f", {format_duration(elapsed / done * (total - said['n']))} left" if done > 0 else ""
@@ -132,7 +132,7 @@ def _line(bar: "tqdm[Any]") -> str:
 
 
 def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:
-    """Write the numbers of a step for a person: accuracy, loss, expected costs of their limits."""
+    """Return the numbers of a step as text: accuracy, loss, expected costs with their limits."""
     parts = []
     if "validation_accuracy" in numbers:
         parts.append(f"accuracy {100 * numbers['validation_accuracy']:.1f} %")

@@ -1,4 +1,4 @@
-"""Quantities with units, as a person writes them: "128 KB", "50 ms", "180 MHz".
+"""Quantities with units, as people write them: "128 KB", "50 ms", "180 MHz".
 
 A KB is 1,000 bytes and a KiB 1,024: data sheets and the MicroNets paper's tables count in
 thousands, and the smaller reading of a limit is the safe one.
@@ -37,10 +37,10 @@ def parse(text: object, dimension: str) -> float:
     Parameters
     ----------
     text
-        A string such as ``"128 KB"``; a bare number is taken in the base unit.
+        A string such as ``"128 KB"``; a bare number is in the base unit.
     dimension
-        ``bytes``, ``milliseconds``, ``hertz``, ``operations``, ``share`` or ``joules``: also the
-        base unit returned.
+        ``bytes``, ``milliseconds``, ``hertz``, ``operations``, ``share`` or ``joules``, which is
+        also the base unit of the result.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The YAML files and templates that ship with micronas, found wherever it is installed."""
+"""Find the YAML files and templates that ship with micronas."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ _Folder = Literal[
     "export",
 ]
 
-# in a wheel the folders are packages below micronas, and `micronas.export` is taken by code
+# in a wheel the folders are packages below micronas, where `micronas.export` is code
 _PACKAGES: dict[_Folder, str] = {
     "search_spaces": "search_spaces",
     "search_spaces/published": "search_spaces/published",
@@ -50,15 +50,15 @@ def folder(name: _Folder) -> Path:
 
 
 def names(name: _Folder) -> list[str]:
-    """Return the names `find` knows in a folder of YAML files, in alphabetical order."""
+    """Return the names that `find` accepts in a folder of YAML files, sorted."""
     return sorted(path.stem for path in folder(name).glob("*.yaml"))
 
 
 def find(name: _Folder, wanted: str | Path) -> Path:
     """Resolve a shipped file's name, with or without ``.yaml``, or the path of a user's own file.
 
-    A user's file wins over a shipped one of the same name, so that a copy can be edited in place;
-    a bare word such as ``kws`` always means the shipped file.
+    A user's file takes precedence over a shipped one of the same name, so that a copy can be edited
+    in place; a bare word such as ``kws`` always means the shipped file.
 
     Raises
     ------

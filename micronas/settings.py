@@ -1,4 +1,4 @@
-"""YAML files into validated objects; errors name the line, the key and the nearest key."""
+"""Read YAML files into validated objects; errors name the line, the key and the nearest key."""
 
 import difflib
 import re
@@ -29,20 +29,21 @@ _Loader.add_implicit_resolver(
     _BOOLEAN, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-"""Errors of the constructors of scalars; `!!int x` a ValueError, `!!bool x` a KeyError."""
+"""Errors of constructors of scalars: `!!int x` raises a ValueError, `!!bool x` a KeyError."""
 _LARGEST_FILE = 2**17
-"""Bytes; parsing one takes seconds, and what micronas writes has a hundredth of it."""
+"""Largest file in bytes; parsing it takes seconds, and files of micronas are a hundred times
+smaller."""
 _LARGEST_VALUE = 2**18
-"""Characters with every alias written out."""
+"""Largest value in characters, with every alias written out."""
 _DEEPEST = 100
-"""Brackets that are open at once; a parser takes time for each of them at every word."""
+"""Most brackets open at once; a parser takes time for each of them at every word."""
 _LONGEST_NUMBER = 100
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_NAME = 200
 Extent = Annotated[int, Field(gt=0, le=65_535)]
-"""A size of a network; no board holds a larger one, and counting it would take for ever."""
+"""Size of a part of a network; larger ones fit no board and would take for ever to count."""
 
 
 class Settings(BaseModel):
@@ -53,17 +54,17 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class OneOf:
-    """Mark a field whose settings are of one of several kinds, told apart by the value of a key.
+    """Mark a field whose settings are of one of several kinds, picked by the value of a key.
 
-    As a union with a discriminator, but the kinds are asked for when a value is validated: some
-    may be added after the class of the field was made.
+    It is a union with a discriminator, whose kinds are looked up at validation: some may be added
+    after the class of the field was made.
     """
 
     key: str
     kinds: Callable[[], Mapping[str, type[Settings]]]
-    """Returns the kinds by what stands under `key`."""
+    """Function that returns the kinds by the value of `key`."""
     default: str | None = None
-    """Default where nothing is written; None where it is required."""
+    """Default of `key`; None where it is required."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
@@ -84,12 +85,12 @@ class OneOf:
         return kinds[name].model_validate(value)
 
     def _wrong(self, complaint: InitErrorDetails) -> ValidationError:
-        # pydantic puts the place of the field in front of that of an error raised inside.
+        # pydantic puts the path of the field before that of an error raised inside
         return ValidationError.from_exception_data(self.key, [complaint])
 
 
 def settings_below(field: FieldInfo) -> set[type[BaseModel]]:
-    """Return the settings that may stand under a field."""
+    """Return the settings classes that are allowed under a field."""
     kinds = [each.kinds().values() for each in field.metadata if isinstance(each, OneOf)]
     return _nested(field.annotation).union(*kinds)
 
@@ -102,12 +103,12 @@ def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ())
     path
         The YAML file.
     overrides
-        ``key.sub=value`` strings that replace or add values; the value is YAML.
+        Strings ``key.sub=value`` that replace or add values; the value is YAML.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not YAML or does not fit the model. One line.
+        If the file cannot be read, is not YAML or does not fit the model, in one line.
     """
     values, lines = read_mapping(path)
     overrides = list(overrides)
@@ -121,7 +122,7 @@ def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ())
 
 
 def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
-    """Read a YAML mapping and the line on which each of its keys stands."""
+    """Read a YAML mapping and the line of each of its keys."""
     try:
         with regular(path).open("rb") as file:
             text = file.read(_LARGEST_FILE + 1).decode()
@@ -194,7 +195,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
-    """Return the characters of a node with its aliases written out.
+    """Return the number of characters of a node with its aliases written out.
 
     A few lines of aliases of aliases stand for more values than any memory holds.
     """
@@ -207,9 +208,9 @@ def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
     if isinstance(node, yaml.ScalarNode):
         if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
             raise ValueError(f"a number must have at most {_LONGEST_NUMBER} digits")
-        if "\0" in node.value:  # which no file's name can hold
+        if "\0" in node.value:  # no name of a file can hold it
             raise ValueError("a text must not hold a zero byte")
-        size = 1 + len(node.value.encode())  # an error where half a surrogate pair was escaped
+        size = 1 + len(node.value.encode())  # an error for half a surrogate pair
     elif isinstance(node, yaml.MappingNode):
         _check_keys(node)
         size = 1 + sum(_check_size(part, known) for pair in node.value for part in pair)
@@ -222,7 +223,7 @@ def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
-    """Refuse a key that stands twice, of which a parser takes the last one."""
+    """Refuse duplicate keys, of which a parser takes the last one."""
     lines: dict[tuple[str, str], int] = {}
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
@@ -243,14 +244,14 @@ def validate_settings(
     lines: Mapping[Location, int] | None = None,
     overrides: Iterable[str] = (),
 ) -> Model:
-    """Build a settings object; every complaint of pydantic becomes part of one ConfigError.
+    """Build a settings object; all complaints of pydantic become one ConfigError.
 
     Parameters
     ----------
     source
-        The file that is to blame.
+        File to name in errors.
     overrides
-        ``key=value`` strings that stand in `values`: for these the file is not to blame.
+        Strings ``key=value`` that are already in `values`; errors on these do not name the file.
     """
     try:
         return model.model_validate(values)
@@ -267,7 +268,7 @@ def _all_complaints(
     lines: Mapping[Location, int],
     overrides: list[str],
 ) -> str:
-    """Join complaints, one a key: those of the file under its name, those of overrides without."""
+    """Join complaints, one per key: those on the file with its name, those on overrides without."""
     of_file: dict[Location, str] = {}
     given: dict[Location, str] = {}
     words = {part for known in lines for part in known}
@@ -282,24 +283,24 @@ def _all_complaints(
 
 
 def _names(override: str, path: Location) -> bool:
-    """Whether a complaint about a key is about what an override set."""
+    """Return whether a complaint on a key is about the value of an override."""
     key = tuple(override.partition("=")[0].strip().split("."))
     # the path ends early where the first words of the key are unknown
     return all(word == str(part) for word, part in zip(key, path, strict=False))
 
 
 def _by_key(error: ValidationError, words: set[int | str]) -> dict[Location, list[Any]]:
-    """Return complaints by the key they are about: a union has one for each of its members.
+    """Return complaints by key: a union has one for each of its members.
 
     Parameters
     ----------
     words
-        Of the keys that were written; all where there are none.
+        Words of the keys that were written; empty for all.
     """
     found: dict[Location, list[Any]] = {}
     for item in error.errors(include_url=False):
         location: Location = item["loc"]
-        # pydantic puts members of unions into the path, which nobody wrote
+        # pydantic puts members of unions, which the user did not write, into the path
         end = next((n for n, part in enumerate(location) if _is_member(part)), len(location))
         path = tuple(
             part
@@ -311,14 +312,14 @@ def _by_key(error: ValidationError, words: set[int | str]) -> dict[Location, lis
 
 
 def _is_member(part: int | str) -> bool:
-    """Whether this is a type's name: it holds brackets, where a key does not."""
+    """Return whether this is a type's name, which has brackets, and not a key."""
     return isinstance(part, str) and "[" in part
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known word, or lists the known ones."""
+    """Return a hint with the nearest known word, or with all known words."""
     options = sorted(known)
-    # what is compared may come from anybody, and comparing takes the square of its length
+    # the name may be foreign, and comparing takes the square of its length
     close = difflib.get_close_matches(name[:_LONGEST_NAME], options, 1)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
 
@@ -338,7 +339,7 @@ _KINDS = {
     "model_type": "a mapping of keys to values",
     "path_type": "a path",
 }
-"""Words for the type that an error of validation asks for."""
+"""Words for the type that a validation error expects."""
 
 
 def _complaint(
@@ -353,20 +354,20 @@ def _complaint(
     if item["type"] == "missing":
         return f"{line}key {key!r} is required"
     wanted = dict.fromkeys(map(_wanted, items))
-    # of a list's items some are told of, and not the list
+    # a complaint on items of a list shows the list
     whole = min(items, key=lambda each: len(each["loc"]))["input"]
     if None not in wanted:
         return f"{line}{key}: must be {' or '.join(map(str, wanted))}, but got {whole!r:.80}"
     message = item["msg"].removeprefix("Value error, ")
-    told = f"{line}{key}: {message[:1].lower()}{message[1:]}"
+    stated = f"{line}{key}: {message[:1].lower()}{message[1:]}"
     said = repr(item["input"])[:80]
-    # a rule of ours says the value where it has more to say than that
+    # rules of ours may state the value already
     is_said = said in message or isinstance(item["input"], dict)
-    return told if is_said else f"{told}, but got {said}"
+    return stated if is_said else f"{stated}, but got {said}"
 
 
 def _hint(model: type[BaseModel], path: Location) -> str:
-    """Return whose key it is, where settings of another kind have it; else the nearest key."""
+    """Return the kind of settings that has the key, if any; else the nearest key."""
     field = model.model_fields.get(str(path[0]))
     for one_of in (each for each in (field.metadata if field else ()) if isinstance(each, OneOf)):
         kinds = [name for name, kind in one_of.kinds().items() if path[-1] in kind.model_fields]
@@ -377,7 +378,7 @@ def _hint(model: type[BaseModel], path: Location) -> str:
 
 
 def _wanted(item: Any) -> str | None:
-    """Return what would have been right, for a complaint of a wrong type; None for others."""
+    """Return the expected type for a complaint on a wrong type; None for others."""
     kind = item["type"]
     if kind == "literal_error":
         return str(item["ctx"]["expected"])
@@ -387,7 +388,7 @@ def _wanted(item: Any) -> str | None:
 
 
 def _fields(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
-    """Names the model allows at a place in the file, looked up through nested models."""
+    """Return the names that the model allows at a place in the file, through nested models."""
     models = {model}
     for part in path:
         below = {
@@ -402,7 +403,7 @@ def _fields(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
 
 
 def _spellings(name: str, field: FieldInfo) -> list[Any]:
-    """Keys a file may write a field as: its name, and older names."""
+    """Return the keys of a field in a file: its name, and older names."""
     alias = field.validation_alias
     return [name, *alias.choices] if isinstance(alias, AliasChoices) else [name]
 

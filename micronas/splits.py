@@ -1,4 +1,4 @@
-"""Parts of a data set: examples, what is to be told of them, and whom or what they come from."""
+"""Parts of a data set: examples, their labels, and the groups they come from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,48 +16,48 @@ class Split(Protocol):
     """One part of a data set (training, validation or test)."""
 
     labels: Tensor
-    """What a network is to tell of each example, as the data set's objective has it: its class,
-    int64 [N]; a value, float32 [N]; whether each label holds, float32 [N, labels]."""
+    """Target of each example, by the data set's objective: its class, int64 [N]; a value, float32
+    [N]; whether each label holds, float32 [N, labels]."""
     groups: Tensor
-    """Who or what each example comes from (speaker, machine), int64 [N]; parts are cut along it."""
+    """Source of each example (speaker, machine), int64 [N]; parts share no group."""
     mixup: float = 0.0
-    """Parameter of the Beta distribution by which training mixes pairs of examples and their
-    labels; 0 mixes none. Classes that derive from `Split` need not set it."""
+    """Parameter of the Beta distribution of weights by which training mixes pairs of examples and
+    their labels; 0 mixes none. Classes that derive from `Split` need not set it."""
     cutmix: bool = False
-    """Whether training puts a box of another example into each of a batch, in half of them."""
+    """Let training insert a box of another example into each example, in half of the batches."""
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return inputs as float32 [n, channels, height, width].
 
-        With a generator the examples are augmented, the same way for the same generator state;
-        without one they are as they will be on the device.
+        With a generator the examples are augmented, equally for equal states of it; without one
+        they are as on the device.
         """
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Clips of known and anomalous machines, cut into windows; scored a clip at a time."""
+    """Clips of normal and anomalous machines, cut into windows and scored clip by clip."""
 
     split: Split
-    """The windows; a label is the machine that made the sound."""
+    """Windows, labelled by machine."""
     clips: Tensor
     """Clip of each window, int64 [windows]."""
     machines: Tensor
     """Machine of each clip, int64 [clips], an index into `names`."""
     anomalous: Tensor
-    """Whether something is wrong with the machine, bool [clips]."""
+    """Clips of a machine with a fault, bool [clips]."""
     names: tuple[str, ...]
-    """The machines, as the classes of the data set."""
+    """Names of the machines, the classes of the data set."""
 
 
 @dataclass(frozen=True)
 class Sliding:
-    """Windows that a device would see one after another, of recordings in which labels change."""
+    """Successive windows, as on a device, of recordings in which labels change."""
 
     within: Tensor
-    """Whether one label holds throughout a window, bool [windows]."""
+    """Windows with one label throughout, bool [windows]."""
     apart: int
-    """Windows of which no two share a sample: on so many examples an interval rests."""
+    """Number of windows of which no two share a sample, which is the count for intervals."""
     every: int
     """Samples between the starts of windows."""
 
@@ -70,20 +70,20 @@ class TensorSplit(Split):
     inputs
         float32 [N, channels, height, width].
     labels
-        See `Split.labels`: whole numbers or floats [N], or [N, labels] of 0 and 1. Which of
-        them it must be says the objective, of the data set or of who trains and judges.
+        See `Split.labels`: whole numbers or floats [N], or [N, labels] of 0 and 1, as the objective
+        requires.
     groups
-        int64 [N]; every example is its own group when left out.
+        int64 [N]; by default every example is its own group.
     augment
-        ``augment(inputs, generator)`` returns augmented inputs of the same shape, float32. It is
-        tried on two examples at once.
+        ``augment(inputs, generator)`` returns augmented inputs of the same shape, float32. The
+        constructor checks it on two examples.
     mixup
         See `Split.mixup`.
 
     Raises
     ------
     DataError
-        If inputs, labels, groups or what `augment` returns have another shape.
+        If inputs, labels, groups or results of `augment` have another shape.
     """
 
     def __init__(

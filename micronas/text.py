@@ -1,4 +1,4 @@
-"""Tables and values for a person, and tables as CSV. Imports no torch."""
+"""Tables and values as text, and tables as CSV. Imports no torch."""
 
 import csv
 import html
@@ -13,16 +13,16 @@ from typing import Any
 from micronas.quantities import format_number
 
 _LONGEST = 60
-"""Characters of a name in a list."""
+"""Longest name in a list, in characters."""
 _JOINT = "\u00a0"
 _UNIT = re.compile(r"(?<=\d) (?=[%A-Za-z])")
-"""The space between a number and its unit, which no line is cut at."""
+"""Space between a number and its unit, at which no line breaks."""
 _NARROWEST = 30
-"""Characters that a cell or value has at least before it goes on in the next line."""
+"""Least width of a wrapped cell or value, in characters."""
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a measure with its unit: of a ``share`` per cent, without a unit three decimals, else
+    """Return a measure with its unit: a ``share`` in per cent, without a unit three decimals, else
     three digits."""
     if unit == "share":
         return percent(value)
@@ -34,7 +34,7 @@ def quantity(value: float, unit: str) -> str:
 
 
 def span(interval: Sequence[float], unit: str) -> str:
-    """Return the ends of an interval, the unit once."""
+    """Return the ends of an interval, with the unit once."""
     low, high = (quantity(each, unit) for each in interval)
     return f"{low.partition(' ')[0]} to {high}"
 
@@ -47,17 +47,17 @@ def table(
     drop: Sequence[str] = (),
     wrap: str | None = None,
 ) -> str:
-    """Return columns as wide as their widest cell, numbers to the right.
+    """Return a table with columns as wide as their widest cell, and numbers to the right.
 
     Parameters
     ----------
     width
-        Characters that a line may have; no limit when left out.
+        Longest line in characters; by default without limit.
     drop
-        Columns that are left out where the table is wider, the least important first; a last line
-        names them.
+        Columns to leave out where the table is wider, the least important first; a last line names
+        them.
     wrap
-        A column whose cells go on in the next line where that is not enough.
+        Column whose cells wrap where that is not enough.
     """
     sizes = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     shown, gone = dict(enumerate(sizes)), list[str]()
@@ -102,7 +102,7 @@ def _line_width(sizes: Collection[int]) -> int:
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return values as CSV: a mapping within a row is several columns, a list one of JSON."""
+    """Return values as CSV: a mapping within a row becomes several columns, a list JSON."""
     flat = [dict(_flat(row)) for row in rows]
     written = io.StringIO()
     columns = list(dict.fromkeys(name for row in flat for name in row))
@@ -134,12 +134,12 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
 
 
 def pairs(values: Mapping[str, Any], *, width: int | None = None) -> str:
-    """Return one line per value, names to the left and numbers as a person writes them.
+    """Return one line per value, with names to the left and numbers as people write them.
 
     Parameters
     ----------
     width
-        Characters after which a value goes on in the next line; never when left out.
+        Longest line in characters, where values wrap; by default without limit.
     """
     names = max(map(len, values))
     lines = list[str]()
@@ -152,12 +152,12 @@ def pairs(values: Mapping[str, Any], *, width: int | None = None) -> str:
 
 
 def wrapped(text: str, width: int | None) -> str:
-    """Return a sentence in lines of at most so many characters, or as it is."""
+    """Return a text in lines of at most `width` characters; None for one line."""
     return text if width is None else "\n".join(_lines(text, width))
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """Cut a text into lines between words; a number and its unit are one."""
+    """Cut a text into lines between words; a number and its unit stay together."""
     joined = _UNIT.sub(_JOINT, text)
     return [
         line.replace(_JOINT, " ") for line in textwrap.wrap(joined, width, break_on_hyphens=False)
@@ -165,7 +165,7 @@ def _lines(text: str, width: int) -> list[str]:
 
 
 def for_people(value: object) -> str:
-    """Write a value as a person would: ``true``, ``1,024``, ``30 billion``, ``-`` for none."""
+    """Return a value as text: ``true``, ``1,024``, ``30 billion``, ``-`` for None."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -178,7 +178,7 @@ def for_people(value: object) -> str:
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
-    """Return names with commas, at most so many of them, and how many there are in all."""
+    """Return up to `most` names with commas, and the total number where there are more."""
     found = list(names)
     shown = ", ".join(
         name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in found[:most]
@@ -187,10 +187,10 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 
 
 def signed(error: float) -> str:
-    """Write a relative error in percent with its sign."""
+    """Return a relative error in percent with its sign."""
     return f"{100 * error:+.1f} %"
 
 
 def percent(share: float) -> str:
-    """Write a share in percent."""
+    """Return a share in percent."""
     return f"{100 * share:.1f} %"

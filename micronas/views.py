@@ -1,7 +1,7 @@
-"""Inputs of other shapes, seen in the ones that were read: a search may choose among them.
+"""Convert inputs to other shapes, among which a search may choose.
 
 A data set is read once, at its finest. Fewer frames, fewer coefficients, a lower resolution or gray
-are computed from it, as the front end of a device would compute them from its sensor.
+are computed from it, as the front end of a device computes them from its sensor.
 """
 
 from collections.abc import Mapping
@@ -21,20 +21,20 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 
 class View(Protocol):
-    """View of inputs of one shape in another."""
+    """Conversion of inputs from one shape to another."""
 
     def check(self, read: Shape, shape: Shape) -> None:
-        """Raise ConfigError if inputs cannot be seen so."""
+        """Raise ConfigError if inputs cannot be converted so."""
 
     def __call__(self, x: Tensor, shape: Shape) -> Tensor:
-        """Return float32 [N, channels, height, width] of another shape."""
+        """Return inputs of another shape, float32 [N, channels, height, width]."""
 
     def meaning(self, read: Shape, shape: Shape) -> Mapping[str, object]:
-        """Return what the model file says beside, so that the device computes the same."""
+        """Return additional metadata for the model file, so that the device computes the same."""
 
 
 class Layout:
-    """The same values in the same order, NHWC: columns may become channels."""
+    """View of the same values in the same order, NHWC: columns may become channels."""
 
     def check(self, read: Shape, shape: Shape) -> None:
         if read[0] != shape[0] or read[1] * read[2] != shape[1] * shape[2]:
@@ -54,9 +54,9 @@ class Layout:
 class Frames:
     """Features over time [frames, coefficients, 1]: every nth frame, and the first coefficients.
 
-    Frames are computed one by one, so that every second one is what a hop of twice the length
-    gives; of an MFCC the first coefficients are those of a shorter transform. Coefficients may
-    stand as channels: [frames, 1, coefficients].
+    Frames are computed one by one, so that every second one equals a hop of twice the length; the
+    first coefficients of an MFCC are those of a shorter transform. Coefficients may be channels:
+    [frames, 1, coefficients].
     """
 
     def check(self, read: Shape, shape: Shape) -> None:
@@ -83,7 +83,7 @@ class Frames:
 
 
 class Pixels:
-    """Pictures of lower resolution, by the mean of the pixels in each area, or in gray."""
+    """Pictures of lower resolution, by the mean of the pixels of each area, or in gray."""
 
     def check(self, read: Shape, shape: Shape) -> None:
         larger = shape[0] > read[0] or shape[1] > read[1]
@@ -104,10 +104,10 @@ class Pixels:
 
 
 def laid_out(x: Tensor, shape: Shape) -> Tensor:
-    """Return maps of another shape with the same values in the device's order, NHWC."""
+    """Return maps of another shape with the same values in the order of the device, NHWC."""
     return x.permute(0, 2, 3, 1).reshape(-1, *shape).permute(0, 3, 1, 2)
 
 
 def _step(read: int, frames: int) -> int | None:
-    """Return n where every nth of the frames read gives so many."""
+    """Return the n for which every nth of `read` frames gives `frames`; None without one."""
     return next((n for n in range(1, read + 1) if -(-read // n) == frames), None)

@@ -1,4 +1,4 @@
-"""The command line: reads arguments, calls the library, prints. It holds no logic of its own."""
+"""The command line: read arguments, call the library, print. It has no logic of its own."""
 
 import sys
 from typing import Annotated

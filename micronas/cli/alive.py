@@ -1,4 +1,4 @@
-"""Say that a command goes on while it has nothing to show: imports and data take seconds."""
+"""Report that a command is at work before it has output: imports and data take seconds."""
 
 import os
 import sys
@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 _AFTER = 1.5
-"""Seconds; what is wrong is mostly said before."""
+"""Seconds before the line; most errors show earlier."""
 _SILENT = {"--quiet", "--json", "--csv"}
 _GROUPS = ("data", "router", "judge")
 
 
 @contextmanager
 def sign_of_life(words: Sequence[str], *, after: float = _AFTER) -> Iterator[None]:
-    """Write one line to stderr if what is done in the block takes longer.
+    """Write one line to stderr if the block takes longer than `after` seconds.
 
     Parameters
     ----------
     words
-        Of the command, without the program's name. One that is to print values alone, and a shell
-        that completes a line, get none.
+        Words of the command, without the program's name. Commands that print values alone, and a
+        shell's completion, get no line.
     """
     completes = any(name.endswith("_COMPLETE") and name[0] == "_" for name in os.environ)
     if not words or completes or not _SILENT.isdisjoint(words):

@@ -1,4 +1,4 @@
-"""Make a latency model for the board on the desk: calibrate."""
+"""Make a latency model of a board: calibrate."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,37 +12,42 @@ _Quantity = str | None
 
 
 def calibrate(
-    source: Annotated[Path, typer.Argument(help="A CSV of model,latency_ms; or a plan's folder.")],
+    source: Annotated[Path, typer.Argument(help="CSV of model,latency_ms, or a plan's folder.")],
     board: Annotated[str | None, typer.Option(help="Name of the board to describe.")] = None,
-    sram: Annotated[_Quantity, typer.Option(help="All of the board's, e.g. 256KB.")] = None,
-    flash: Annotated[_Quantity, typer.Option(help="All of the board's, e.g. 1MB.")] = None,
-    clock: Annotated[_Quantity, typer.Option(help="E.g. 80MHz.")] = None,
+    sram: Annotated[_Quantity, typer.Option(help="SRAM of the board, e.g. 256KB.")] = None,
+    flash: Annotated[_Quantity, typer.Option(help="Flash of the board, e.g. 1MB.")] = None,
+    clock: Annotated[_Quantity, typer.Option(help="Clock, e.g. 80MHz.")] = None,
     power: Annotated[
-        float | None, typer.Option(help="mW while it computes; or measure energy_mj.")
+        float | None, typer.Option(help="Power while computing, in mW; or measure energy_mj.")
     ] = None,
-    core: Annotated[str, typer.Option(help="E.g. Cortex-M4.")] = "not given",
+    core: Annotated[str, typer.Option(help="Core, e.g. Cortex-M4.")] = "not given",
     kernels: Annotated[
-        str, typer.Option(help="E.g. TFLM + CMSIS-NN; or micronas, the engine.")
+        str, typer.Option(help="Kernels, e.g. TFLM + CMSIS-NN; or micronas, the engine.")
     ] = "not given",
-    out: Annotated[Path | None, typer.Option(help="The board's YAML; NAME.yaml here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="YAML file of the board; by default NAME.yaml here.")
+    ] = None,
     plan: Annotated[
-        int | None, typer.Option(min=1, help="Write so many networks and firmware to time them.")
+        int | None,
+        typer.Option(min=1, help="Number of networks to write, with firmware to time them."),
     ] = None,
     spaces: Annotated[str, typer.Option(help="Search spaces to plan with.")] = "kws,ad,vww",
-    arduino: Annotated[bool, typer.Option("--arduino", help="Plan sketches, not CMake.")] = False,
+    arduino: Annotated[
+        bool, typer.Option("--arduino", help="Plan sketches instead of CMake.")
+    ] = False,
     from_log: Annotated[
-        Path | None, typer.Option(help="What the plan's firmware printed on the serial port.")
+        Path | None, typer.Option(help="Output of the plan's firmware on the serial port.")
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Time the plan on this machine: litert or tflm.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a latency model of your board: plan networks, measure them, fit, get its YAML.
+    """Make a latency model of your board: plan networks, measure them, fit, write its YAML.
 
     1. micronas calibrate plan --plan 12 --sram 256KB --flash 1MB
 
-    2. run plan/firmware on the board and save what it prints
+    2. run plan/firmware on the board and save its output
 
     3. micronas calibrate plan --from-log uart.txt --board NAME --sram 256KB --flash 1MB --clock
     80MHz

@@ -1,4 +1,4 @@
-"""Complete words for the Tab key; where these have nothing to offer, the shell offers files."""
+"""Complete words for the Tab key; without any, the shell offers files."""
 
 from collections.abc import Iterable
 
@@ -35,9 +35,9 @@ def tasks(incomplete: str) -> list[str]:
 
 
 def settings(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer a setting's key, then its value where there is a list of values.
+    """Return a setting's keys, or its values where there is a list of values.
 
-    Bash takes ``=`` for a word of its own, and click takes that away where it is the last.
+    Bash takes ``=`` for a word of its own, and click removes it where it is the last.
     """
     if "=" in incomplete:
         key, value = incomplete.split("=", 1)

@@ -1,4 +1,4 @@
-"""The command that shows the keys of settings: config."""
+"""The command that shows keys of settings: config."""
 
 from dataclasses import asdict
 from importlib import import_module
@@ -17,15 +17,13 @@ FILES = {
     "router": ("a router", "micronas.router.fit:RouterSettings"),
     "serve": ("serving experts", "micronas.router.serve.settings:ServeSettings"),
 }
-"""Kinds of YAML files, with the settings that read them."""
+"""Kinds of YAML files, with their settings classes."""
 
 
 def config(
     section: Annotated[
         str | None,
-        typer.Argument(
-            help="A kind of file, or a key such as search.trial, data.kws, serve.limits."
-        ),
+        typer.Argument(help="Kind of file, or a key such as search.trial, data.kws, serve.limits."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +38,7 @@ def config(
 
 
 def section_keys(section: str) -> list[Any]:
-    """Return the keys that `micronas config SECTION` shows; a key alone is one of a run."""
+    """Return the keys of `micronas config SECTION`; without a kind of file, those of a run."""
     from micronas.keys import keys, select
 
     file, _, path = section.partition(".")
@@ -56,7 +54,7 @@ def _settings_of(file: str) -> Any:
 
 
 def sections() -> dict[str, str]:
-    """Return what each section that stands by itself is."""
+    """Return a description of each section."""
     from micronas.keys import kinds_below
 
     data = {name: "data of a task" for name in kinds_below(_settings_of("run"))}

@@ -13,25 +13,25 @@ data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data se
 
 _Task = Annotated[
     str,
-    typer.Argument(help="A task, such as kws; a wrong one lists all.", autocompletion=tasks),
+    typer.Argument(help="Task, such as kws; a wrong one lists all.", autocompletion=tasks),
 ]
 
 
 @data_app.command("synth")
 def data_synth(
     task: _Task,
-    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write, which must be new or empty.")],
     seed: int = 0,
     goal: Annotated[
-        str | None, typer.Option(help="What series are for: classes, regression or labels.")
+        str | None, typer.Option(help="Goal of series: classes, regression or labels.")
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Of kws: make long recordings instead, so many minutes of each part."),
+        typer.Option(help="Make long recordings of kws instead, this many minutes of each part."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a small corpus offline, for trying the tool without a download."""
+    """Make a small corpus offline, to try the tool without a download."""
     from micronas.tasks.registry import sample
 
     content = sample(task, folder, seed=seed, goal=goal, minutes=minutes)
@@ -41,7 +41,9 @@ def data_synth(
 @data_app.command("download")
 def data_download(
     task: _Task,
-    folder: Annotated[Path, typer.Argument(help="Where to unpack; a stopped download goes on.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to unpack to; a stopped download continues.")
+    ],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,11 +59,11 @@ def data_download(
 @data_app.command("check")
 def data_check(
     task: _Task,
-    folder: Annotated[Path, typer.Argument(help="A folder of the task's layout.")],
+    folder: Annotated[Path, typer.Argument(help="Folder in the task's layout.")],
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Report what a search would read, what it refuses, and what is missing, damaged or shared."""
+    """Report the data as read by a search, and what is refused, missing, damaged or shared."""
     from micronas.tasks.registry import check
 
     checked = check(task, folder, overrides or [])

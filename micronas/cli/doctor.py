@@ -1,4 +1,4 @@
-"""The command that looks at the installation: doctor."""
+"""The command that examines the installation: doctor."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from micronas.cli.shared import Json, show
 
 
 def doctor(as_json: Json = False) -> None:
-    """Show versions, runtimes, folders and disk, and what each missing extra would add.
+    """Show versions, runtimes, folders and disk, and the purpose of each extra.
 
-    Exits with 1 where something the main job needs is missing.
+    Exits with 1 where something needed for `micronas search` is missing.
     """
     from micronas.cli.installation import examine, problems
 

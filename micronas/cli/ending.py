@@ -9,12 +9,12 @@ from micronas.errors import MicronasError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a ")
-"""What torch's allocators, those of accelerators, and oneDNN say when memory ends."""
+"""Texts of errors of torch's allocators, accelerators and oneDNN when memory is full."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End what a user can cause with one line on stderr and exit code 2, without a traceback."""
+    """End errors that a user can cause with one line on stderr and exit code 2, not a traceback."""
     try:
         yield
     except MicronasError as error:
@@ -49,7 +49,7 @@ def stoppable() -> Iterator[None]:
 
 
 def _end(message: str) -> None:
-    # a name in a file could else colour a terminal, move its cursor or turn its lines
+    # otherwise a name in a file could colour a terminal or move its cursor
     text = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(message.split()))
     print(f"error: {text}", file=sys.stderr)
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""Commands about boards and what networks cost there: boards, spaces and profile."""
+"""Commands on boards, spaces and costs of networks: boards, spaces and profile."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,8 @@ def boards(
     network: Annotated[
         Path | None,
         typer.Argument(
-            help="A .tflite, an architecture or a run folder: does it fit each board? Or a board's "
-            "name or YAML: what is known of it?",
+            help="A .tflite, an architecture or a run folder, to check its fit on each board; or a "
+            "board's name or YAML, to show its details.",
             autocompletion=networks,
         ),
     ] = None,
@@ -22,7 +22,7 @@ def boards(
     as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
-    """List the boards: memory, clock, and how well their latency is known."""
+    """List the boards: memory, clock, and the accuracy of their latency models."""
     from micronas.hardware.board import Board, available, is_board
     from micronas.hardware.table import board_notes, boards_table, known_boards_table
 
@@ -51,7 +51,7 @@ def spaces(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A space's name or YAML: what does it leave to be chosen?",
+            help="Name or YAML of a space, to show its decisions.",
             autocompletion=space_names,
         ),
     ] = None,
@@ -83,13 +83,13 @@ def spaces(
 def profile(
     network: Annotated[
         Path,
-        typer.Argument(help="A .tflite, an architecture, a run folder.", autocompletion=networks),
+        typer.Argument(help="A .tflite, an architecture or a run folder.", autocompletion=networks),
     ],
     board: Annotated[
         list[str] | None,
         typer.Option(
             "--board",
-            help="A board of `micronas boards`; may be repeated, or all. A run's own by default.",
+            help="Board of `micronas boards`; may be repeated, or all. By default the run's own.",
             autocompletion=board_names,
         ),
     ] = None,
@@ -98,11 +98,11 @@ def profile(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="What runs the network: tflm, or micronas (C of its own)."),
+        typer.Option(help="Engine of the network: tflm, or micronas (generated C)."),
     ] = None,
     hop: Annotated[
         str | None,
-        typer.Option(help="Time between calls of what listens, such as 100ms."),
+        typer.Option(help="Time between inferences of a listening device, such as 100ms."),
     ] = None,
     wide: Wide = False,
     as_csv: Csv = False,

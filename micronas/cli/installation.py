@@ -36,7 +36,7 @@ ADDS = {
     "benchmarks": "the scripts in benchmarks/",
     "test": "the tests",
 }
-"""Purpose of each extra, in the order of the command line's answer."""
+"""Purpose of each extra, in the order of the output."""
 
 _RUNTIMES = {
     "TFLM": "tflite-micro",
@@ -61,21 +61,21 @@ class _Package:
 
     name: str
     wanted: str
-    """Versions, such as ``>=2.6``."""
+    """Accepted versions, such as ``>=2.6``."""
     extra: str | None
-    """None: micronas always needs it."""
+    """Extra that needs it; None where micronas always needs it."""
     version: str | None
-    """The installed one; None where there is none."""
+    """Installed version; None where there is none."""
     satisfied: bool
 
     @property
     def module(self) -> str:
-        """The name it is imported by."""
+        """Name to import it by."""
         return _IMPORTED_AS.get(self.name, self.name.replace("-", "_"))
 
 
 def packages() -> list[_Package]:
-    """Return what setup.cfg names for this machine; nothing where micronas was never installed."""
+    """Return setup.cfg's packages for this machine; none where micronas was never installed."""
     try:
         about = metadata.metadata("micronas")
     except metadata.PackageNotFoundError:
@@ -91,14 +91,14 @@ def packages() -> list[_Package]:
 
 
 def _install_command(extra: str) -> str:
-    """Return what installs an extra from a checkout, which works before any release."""
+    """Return the command that installs an extra from a checkout, as there is no release."""
     return f"pip install '.[{extra}]'"
 
 
 def missing_package(error: ModuleNotFoundError) -> str | None:
-    """Say in one line what to install for a failed import; None where micronas does not know.
+    """Return one line on what to install for a failed import; None for unknown packages.
 
-    An extra whose part of micronas asked for the module goes before others that hold it too.
+    An extra of the part of micronas that imported the module comes before others with it.
     """
     module = (error.name or "").split(".")[0]
     known = [each for each in packages() if each.module == module]
@@ -140,7 +140,7 @@ def examine() -> dict[str, Any]:
 
 
 def problems(found: dict[str, Any]) -> list[str]:
-    """Return what keeps the main job from running, one line each."""
+    """Return the problems that prevent a search, one line each."""
     lines = [
         f"{name}{each['wanted']} must be installed, but {each['version'] or 'none'} is; install "
         "micronas again, with its dependencies"
@@ -164,7 +164,7 @@ def _package(requirement: Requirement, extra: str | None) -> _Package:
 
 
 def _is_for(requirement: Requirement, extra: str | None) -> bool:
-    """Whether this machine needs a package for this extra and not without it."""
+    """Return whether this machine needs a package for this extra and not without it."""
     marker = requirement.marker
     always = marker is None or marker.evaluate({"extra": ""})
     if extra is None:
@@ -190,7 +190,7 @@ def _extra(name: str, found: list[_Package]) -> dict[str, Any]:
 
 
 def _parts(traceback: TracebackType | None) -> Iterator[str]:
-    """Words of the modules on the way to an error: ``judge`` of ``micronas.judge.run``."""
+    """Yield words of the modules on the way to an error: ``judge`` of ``micronas.judge.run``."""
     while traceback is not None:
         package, *below = traceback.tb_frame.f_globals.get("__name__", "").split(".")
         if package == "micronas":

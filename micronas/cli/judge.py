@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 
 judge_app = typer.Typer(
     no_args_is_help=True,
-    help="Build an evaluation set of a domain, judge models on it, measure how good it is.",
+    help="Build an evaluation set of a domain, judge models on it, measure its quality.",
 )
 
-_RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML.")]
+_RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of a recipe.")]
 _SetFolder = Annotated[Path, typer.Option("--out", help="Folder of the evaluation set.")]
-Config = Annotated[Path, typer.Argument(help="A judge run's YAML.")]
-_SetPath = Annotated[Path, typer.Option("--set", help="The evaluation set: folder or JSON lines.")]
+Config = Annotated[Path, typer.Argument(help="YAML file of a judge run.")]
+_SetPath = Annotated[Path, typer.Option("--set", help="Evaluation set: folder or JSON lines.")]
 _Answers = Annotated[
-    Path, typer.Option(help="JSON lines of prompt_id, model, text: what the models said.")
+    Path, typer.Option(help="Answers of the models: JSON lines of prompt_id, model, text.")
 ]
-_StoreOut = Annotated[Path, typer.Option("--out", help="SQLite file of the run; goes on if there.")]
+_StoreOut = Annotated[
+    Path, typer.Option("--out", help="SQLite file of the run, which continues if it exists.")
+]
 Null = Annotated[
-    bool, typer.Option("--null", help="Judge constant answers too: do they fool the judge?")
+    bool, typer.Option("--null", help="Judge constant answers, too, to see if they fool the judge.")
 ]
 _StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="SQLite file of a judge run.")]
 _JudgeName = Annotated[str | None, typer.Option("--judge", help="Verdicts of this judge alone.")]
@@ -38,13 +40,14 @@ _StrongWeight = Annotated[float, typer.Option(help="Weight of a 'much better' ve
 _Rounds = Annotated[int, typer.Option(help="Bootstrap rounds.")]
 _Level = Annotated[float, typer.Option(help="Level of intervals.")]
 _Prior = Annotated[
-    float, typer.Option(help="Drawn battles a model is given; 1 where models win all or nothing.")
+    float,
+    typer.Option(help="Number of added draws of each model; 1 where a model wins or loses all."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
 
 
 class _Format(str, Enum):
-    """Files of other tools."""
+    """Tools whose files `import` reads."""
 
     arena_hard = "arena-hard"
     alpaca_eval = "alpaca-eval"
@@ -78,7 +81,7 @@ def label(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Write a sheet of unlabelled prompts, spread over all there are, to be labelled by hand."""
+    """Write a sheet of unlabelled prompts, spread over all prompts, to be labelled by hand."""
     from micronas.judge.build import REVIEW
 
     written = _build(recipe, out, overrides, quiet=as_json).sheet(size)
@@ -93,7 +96,7 @@ def label(
 def review(
     recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Take in the categories that were filled into the sheet; the next build learns from them."""
+    """Read the categories filled into the sheet, from which the next build learns."""
     from micronas.judge.build import LABELS, REVIEW
     from micronas.judge.recipe import read_recipe
     from micronas.judge.review import merge_review
@@ -111,7 +114,7 @@ def review(
 def sample(
     recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Draw a built set again, after quotas or sampling changed; fails where there is none."""
+    """Draw a built set again after a change of quotas or sampling; fails where there is none."""
     from micronas.judge.jobs import check_built
 
     check_built(out)
@@ -128,7 +131,7 @@ def estimate(
     null: Null = False,
     as_json: Json = False,
 ) -> None:
-    """Count the calls, tokens and US dollars that a run would take, without a call."""
+    """Estimate the calls, tokens and US dollars of a run, without a call."""
     from micronas.judge.jobs import run_inputs
     from micronas.judge.run import estimate as estimate_run
     from micronas.text import pairs
@@ -188,14 +191,16 @@ def rate(
     prior: _Prior = 0.0,
     seed: Seed = 0,
     by_category: Annotated[
-        bool, typer.Option("--by-category", help="Win rates in each category instead.")
+        bool, typer.Option("--by-category", help="Show win rates in each category instead.")
     ] = False,
     categories: Annotated[
         Path | None,
-        typer.Option(help="CSV of prompt_id, category: your own, for --by-category."),
+        typer.Option(
+            help="CSV of prompt_id, category, with your own categories for --by-category."
+        ),
     ] = None,
     equal_length: Annotated[
-        bool, typer.Option("--equal-length", help="As if all answers were as long.")
+        bool, typer.Option("--equal-length", help="Rate as if all answers had the same length.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -219,13 +224,13 @@ def quality(
     store: _StorePath,
     reference: Annotated[
         Path | None,
-        typer.Option(help="CSV of model, score, lower, upper: a ranking by people."),
+        typer.Option(help="Ranking by people: CSV of model, score, lower, upper."),
     ] = None,
     top: Annotated[
-        list[int] | None, typer.Option(help="Also on the best N models; may be repeated.")
+        list[int] | None, typer.Option(help="Measure on the best N models, too; may be repeated.")
     ] = None,
     signed: Annotated[
-        bool, typer.Option("--signed", help="Agreement counts 1, 0, -1 instead of 1, 0.5, 0.")
+        bool, typer.Option("--signed", help="Count agreement as 1, 0, -1 instead of 1, 0.5, 0.")
     ] = False,
     judge: _JudgeName = None,
     strong_weight: _StrongWeight = 3.0,
@@ -235,7 +240,7 @@ def quality(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure the benchmark: does it tell models apart, does it rank them as people do?"""
+    """Measure the benchmark: how well it separates models, and ranks them as people do."""
     from dataclasses import asdict
 
     from micronas.judge.leaderboard import board_of, read_reference
@@ -267,10 +272,11 @@ def quality(
 @judge_app.command()
 def report(
     store: _StorePath,
-    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Judge report",
     texts: Annotated[
-        int | None, typer.Option(min=0, help="Prompts whose texts the file holds; all by default.")
+        int | None,
+        typer.Option(min=0, help="Number of prompts whose texts the file holds; all by default."),
     ] = None,
     judge: _JudgeName = None,
     strong_weight: _StrongWeight = 3.0,
@@ -280,7 +286,7 @@ def report(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML file with every figure and every answer; it loads nothing."""
+    """Write one HTML file with every figure and every answer, which loads nothing."""
     from micronas.judge.report import write_report
 
     write_report(
@@ -302,11 +308,11 @@ def import_(
     sources: Annotated[list[Path], typer.Argument(help="Files, or folders of them.")],
     out: _StoreOut,
     baseline: Annotated[
-        str | None, typer.Option(help="arena-hard v0.1: the model its rows do not name.")
+        str | None, typer.Option(help="Baseline of arena-hard v0.1, whose rows do not name it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read verdicts that another tool stored into a store, to rate and report them."""
+    """Import another tool's verdicts into a store, to rate and report them."""
     from micronas.judge.jobs import import_verdicts
 
     count = import_verdicts(kind.value, sources, out, baseline=baseline)
@@ -323,15 +329,15 @@ def import_(
 @judge_app.command()
 def drop(
     store: _StorePath,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with the verdicts.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Reason, kept with the verdicts.")] = None,
     model: Annotated[str | None, typer.Option(help="Verdicts on this model.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Verdicts against this model.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Verdicts on the prompt of this id.")] = None,
     judge: _JudgeName = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take them back instead.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Restore dropped verdicts instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Set verdicts aside with a reason; a later run or import leaves them there."""
+    """Set verdicts aside with a reason, which later runs and imports keep."""
     from micronas.errors import ConfigError
     from micronas.judge.jobs import drop as set_aside
 
@@ -348,13 +354,13 @@ def drop(
 @judge_app.command()
 def accuracy(
     store: _StorePath,
-    judge: Annotated[str, typer.Option("--judge", help="The judge to check.")],
+    judge: Annotated[str, typer.Option("--judge", help="Judge to check.")],
     humans: Annotated[
-        list[str], typer.Option("--human", help="A judge that is right; may be repeated.")
+        list[str], typer.Option("--human", help="Judge taken as right; may be repeated.")
     ],
     as_json: Json = False,
 ) -> None:
-    """Compare a judge with the majority of people's labels, both games of a pair as one."""
+    """Compare a judge with the majority of people's labels, with both games of a pair as one."""
     from micronas.judge.checks import accuracy as measure
     from micronas.judge.store import verdicts_of
     from micronas.text import pairs
@@ -368,12 +374,12 @@ def repeat(
     store: _StorePath,
     other: Annotated[
         Path | None,
-        typer.Argument(help="Another run on the same answers: again, or with another rubric."),
+        typer.Argument(help="Another run on the same answers, repeated or with another rubric."),
     ] = None,
     judge: _JudgeName = None,
     as_json: Json = False,
 ) -> None:
-    """Tell how often a judge says the same with places swapped, and in another run."""
+    """Measure how often a judge repeats its verdict with places swapped, and in another run."""
     from micronas.judge.checks import repeatability
     from micronas.judge.store import verdicts_of
     from micronas.text import pairs

@@ -24,29 +24,35 @@ def listen(
     ] = None,
     false_alarms: Annotated[
         float | None,
-        typer.Option(min=0, help="Choose thresholds for so many false alarms an hour."),
+        typer.Option(min=0, help="Choose thresholds for at most this many false alarms per hour."),
     ] = None,
     misses: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Choose thresholds for so many misses in per cent."),
+        typer.Option(
+            min=0, max=100, help="Choose thresholds for at most this share of misses, in per cent."
+        ),
     ] = None,
     hop: Annotated[
         int | None,
-        typer.Option(min=1, help="Rows of the front end (20 ms of speech) or readings, each time."),
+        typer.Option(
+            min=1, help="Rows of the front end (20 ms of speech) or readings between inferences."
+        ),
     ] = None,
     gate: Annotated[
         float | None,
-        typer.Option(min=0, help="Rest while sound is so many dB below the quietest label."),
+        typer.Option(
+            min=0, help="Skip inferences while sound is this many dB below the quietest label."
+        ),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=1e-6, help="Readings a second, where no file says it.")
+        float | None, typer.Option(min=1e-6, help="Readings per second, where no file gives it.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Replay long recordings as firmware hears them; choose its thresholds.
+    """Replay long recordings as on the device; choose its thresholds.
 
-    Prints each event with its time. With --labels come false alarms an hour and misses, and with
+    Prints each event with its time; with --labels also false alarms per hour and misses, and with
     --false-alarms or --misses a threshold for each label, which export then writes into firmware.
     """
     from micronas.progress import Bars

@@ -21,29 +21,29 @@ def export(
             help="tflite, c, engine, onnx, project (CMake), arduino, platformio, esp-idf, zephyr.",
         ),
     ] = "tflite",
-    out: Annotated[Path | None, typer.Option(help="Output file, or the project's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file or folder.")] = None,
     camera: Annotated[
-        str | None, typer.Option(help="What a camera gives, such as 320x240:rgb565; for images.")
+        str | None, typer.Option(help="Format of the camera, such as 320x240:rgb565; for images.")
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(
-            help="What runs a project's network: tflm or micronas; the run's when left out."
-        ),
+        typer.Option(help="Engine of a project's network: tflm or micronas; by default the run's."),
     ] = None,
     arena: Annotated[
         str | None,
-        typer.Option(help="That engine's arena, such as 16KB, beyond which it goes row by row."),
+        typer.Option(
+            help="Largest arena of the engine, such as 16KB, above which it computes row by row."
+        ),
     ] = None,
     kernels: Annotated[
         str | None,
         typer.Option(
-            help="Of --format engine: micronas, or calls of CMSIS-NN: cmsis_nn, cmsis_nn_helium."
+            help="Kernels of --format engine: micronas, or CMSIS-NN: cmsis_nn, cmsis_nn_helium."
         ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(help="Of --format engine: frames a call hears of a network that streams."),
+        typer.Option(help="Frames per call of a streaming network in --format engine."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -106,13 +106,13 @@ def verify(
     inputs: Annotated[
         Path | None,
         typer.Option(
-            help="int8 examples [N, ...] in a .npy file (several by name: .npz), not random ones."
+            help="int8 examples [N, ...] in a .npy file (.npz by name) instead of random ones."
         ),
     ] = None,
     recordings: Annotated[
         Path | None,
         typer.Option(
-            help="Sounds, pictures or CSV files for the front end in C; of a run its data's."
+            help="Sounds, pictures or CSV files for the front end in C; by default the run's."
         ),
     ] = None,
     wide: Wide = False,
@@ -120,8 +120,8 @@ def verify(
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution.
 
-    Where it is known what the input is, recordings go through the front end that firmware gets,
-    compiled here, and through training's: their codes and the decisions are compared too.
+    Where the meaning of the input is known, recordings run through the front end of the firmware,
+    compiled here, and through that of training; their codes and decisions are compared, too.
     """
     from micronas.export.examples import random_inputs, read_inputs
     from micronas.graph.interface import by_name
@@ -148,7 +148,7 @@ def verify(
 
 
 def _promise(model: Path) -> dict[str, Any]:
-    """Return what a run's board has to do with it: its arena, and whether the budget holds."""
+    """Return a run's board, its arena, and whether the network fits the budget."""
     from micronas.runs.costs import describe_costs
     from micronas.runs.folder import own
 
@@ -161,7 +161,7 @@ def _promise(model: Path) -> dict[str, Any]:
 def _compare_front_end(
     model: Path, data: bytes, graph: "Graph", recordings: Path | None
 ) -> dict[str, Any]:
-    """Compare on recordings that are named, or on a run's own where there is a compiler."""
+    """Compare on given recordings, or on a run's own where there is a compiler."""
     from micronas.errors import DataError
     from micronas.export.firmware.host import find_compiler
     from micronas.runs.device import compare_front_end, recordings_of

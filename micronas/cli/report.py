@@ -10,14 +10,12 @@ from micronas.cli.shared import Json, show
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The HTML file; RUN/report.html by default.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="HTML file; RUN/report.html by default.")] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Folder for figures as SVG and PNG; needs matplotlib.")
+        Path | None, typer.Option(help="Folder of figures as SVG and PNG; needs matplotlib.")
     ] = None,
     as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Do not name the file.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not print the file's name.")] = False,
 ) -> None:
     """Write a run's report, or several runs' side by side, as one HTML file that loads nothing."""
     from micronas.report.figures import write_figures

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 router_app = typer.Typer(
     no_args_is_help=True,
-    help="Send each prompt to one of several experts: its category, then the category's expert, "
-    "under a budget of parameters.",
+    help="Send each prompt to one of several experts, by its category, within a budget of "
+    "parameters.",
 )
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A router's YAML.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of a router.")]
 _Folder = Annotated[Path, typer.Argument(metavar="ROUTER", help="Folder of a fitted router.")]
 _Out = Annotated[Path, typer.Option("--out", help="Folder of the fitted router.")]
 
@@ -30,7 +30,7 @@ def fit(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit categories and a mapping on scored prompts; what is chosen is chosen on held-out ones."""
+    """Fit categories and a mapping on scored prompts; choices are made on held-out ones."""
     from micronas.progress import Bars
     from micronas.router.jobs import fit_file
 
@@ -52,7 +52,7 @@ def map_budget(
     dry: Annotated[bool, typer.Option("--dry", help="Print the mapping, change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Map categories to experts anew, within another budget; no option is no limit."""
+    """Map categories to experts again within another budget; without options, without limits."""
     from micronas.router.jobs import budget_of
     from micronas.router.policy import Router
 
@@ -69,9 +69,13 @@ def evaluate(
     test: Annotated[
         Path | None, typer.Option(help="Table of scores to test on, in place of random splits.")
     ] = None,
-    splits: Annotated[int, typer.Option(min=1, help="Random splits, 60 % to fit.")] = 10,
+    splits: Annotated[
+        int, typer.Option(min=1, help="Number of random splits, with 60 % to fit.")
+    ] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the splits.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file of the rows.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file to write the rows to.")
+    ] = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -101,7 +105,7 @@ def explain(
     folder: Annotated[Path, typer.Option("--router", help="Folder of a fitted router.")],
     as_json: Json = False,
 ) -> None:
-    """Say where a prompt would go, and why."""
+    """Show the expert of a prompt, and the reason."""
     from micronas.router.policy import Router
     from micronas.text import pairs
 

@@ -10,7 +10,9 @@ from micronas.cli.shared import Overrides
 
 
 def serve(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A serve configuration's YAML.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file of a serve configuration.")
+    ],
     overrides: Overrides = None,
 ) -> None:
     """Serve the experts behind one OpenAI-compatible address until Ctrl-C; SIGHUP reloads."""

@@ -14,12 +14,13 @@ from micronas.cli.shared import Csv, Json, Overrides, Quiet, Track, Wide, show, 
 def search(
     config: Annotated[
         str,
-        typer.Argument(help="A run's YAML, or a search space.", autocompletion=space_names),
+        typer.Argument(help="YAML file of a run, or a search space.", autocompletion=space_names),
     ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Trial trainings at once; one per CPU by default.")
+        int | None,
+        typer.Option(min=1, help="Number of trial trainings at once; one per CPU by default."),
     ] = None,
     ray: Annotated[
         str | None,
@@ -28,7 +29,7 @@ def search(
     supernets: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of supernets: one of this space, data, search and seed is loaded, or left."
+            help="Folder of supernets; loads or saves the one of this space, data, search and seed."
         ),
     ] = None,
     track: Track = None,
@@ -43,7 +44,7 @@ def search(
     settings = load_run(config, overrides or [])
     shared = settings.supernet_in(supernets)
     settings.check_feasible()
-    # of the processes that torchrun started, one speaks
+    # only the first of torchrun's processes prints
     first = os.environ.get("RANK", "0") == "0"
     silent = quiet or as_json or as_csv or not first
     from micronas.progress import Bars
@@ -86,18 +87,20 @@ def train(
     architecture: Annotated[
         str,
         typer.Argument(
-            help="An architecture's YAML, or a published one: published/kws_m.",
+            help="YAML file of an architecture, or a published one: published/kws_m.",
             autocompletion=networks,
         ),
     ],
     overrides: Overrides = None,
-    config: Annotated[Path | None, typer.Option(help="A run's YAML to take settings from.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of a run to take settings from.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     track: Track = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one given network as a found one is trained: float, int8, export, verification."""
+    """Train one given network like the winner of a search: float, int8, export, verification."""
     from micronas.runs.settings import load_training
     from micronas.space.space import Space
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the one place where they print an answer."""
+"""Options that several commands share, and the function that prints their answers."""
 
 import json
 import shutil
@@ -13,11 +13,11 @@ from micronas.text import to_csv
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout and nothing else.")]
-Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, however long lines are.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, with long lines.")]
 Track = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME", help="Log to mlflow or wandb, too, beside TensorBoard; may be repeated."
+        metavar="NAME", help="Log to mlflow or wandb, beside TensorBoard; may be repeated."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
@@ -39,12 +39,12 @@ def show(
     as_csv: bool = False,
     rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Print a command's answer: the value as JSON, rows of it as CSV, or the text for a person.
+    """Print a command's answer: the value as JSON, rows as CSV, or text.
 
     Parameters
     ----------
     rows
-        Of a table, where it is a part of the value.
+        Rows of a table, where the table is a part of the value.
     """
     if as_json and as_csv:
         raise ConfigError("an answer must have one form, but both --json and --csv are given")
@@ -55,5 +55,5 @@ def show(
 
 
 def window(wide: bool) -> int | None:
-    """Return how many characters of a line can be seen; None for any number."""
+    """Return the width of the terminal in characters; None for no limit."""
     return None if wide else shutil.get_terminal_size().columns

@@ -1,4 +1,4 @@
-"""The command that searches many times: sweep."""
+"""The command that runs many searches: sweep."""
 
 import sys
 from pathlib import Path
@@ -11,29 +11,32 @@ from micronas.cli.shared import Csv, Json, Overrides, Quiet, Track, Wide, show, 
 
 
 def sweep(
-    config: Annotated[str, typer.Argument(help="A run's YAML, or a search space.")],
+    config: Annotated[str, typer.Argument(help="YAML file of a run, or a search space.")],
     overrides: Overrides = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE,...",
-            help="A setting to vary, e.g. budget.latency=20ms,50ms; repeat it for a product.",
+            help="Setting to vary, e.g. budget.latency=20ms,50ms; repeat it for all combinations.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The sweep's folder; runs/NAME_sweep by default.")
+        Path | None, typer.Option(help="Folder of the sweep; runs/NAME_sweep by default.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Points at once; a worker a processor by default.")
+        int | None, typer.Option(help="Number of points at once; one per processor by default.")
     ] = None,
-    cpus: Annotated[int, typer.Option(help="Of each point: trial trainings at once.")] = 1,
+    cpus: Annotated[int, typer.Option(help="Number of trial trainings at once in each point.")] = 1,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: local, auto or HOST:PORT.")
     ] = None,
-    retries: Annotated[int, typer.Option(help="How often a failed point is tried again.")] = 1,
+    retries: Annotated[
+        int, typer.Option(help="Number of times a failed point is tried again.")
+    ] = 1,
     track: Track = None,
     status: Annotated[
-        bool, typer.Option("--status", help="Run nothing; show the sweep in --out as it stands.")
+        bool,
+        typer.Option("--status", help="Show the state of the sweep in --out, without running."),
     ] = False,
     wide: Wide = False,
     as_csv: Csv = False,
