@@ -1,4 +1,4 @@
-"""Inputs to try an exported network on: random ones, or those of a .npy or .npz file."""
+"""Inputs for an exported network: random ones, or those of a .npy or .npz file."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from micronas.npz import read_arrays
 
 
 def random_inputs(graph: Graph, count: int, *, seed: int) -> dict[str, Values]:
-    """Return int8 [count, ...] of random codes for each of a graph's inputs, by name."""
+    """Return random codes, int8 [count, ...], for each of a graph's inputs, by name."""
     source = np.random.default_rng(seed)
     return {name: _codes(source, graph, name, count) for name in graph.inputs}
 

@@ -1,4 +1,4 @@
-"""Write a network as the file or the project that was asked for."""
+"""Write a network as a file or project of a given form."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ _SUFFIXES = {"tflite": ".tflite", "c": ".h", "onnx": ".onnx"}
 _PROJECTS = {"project": "cmake", "arduino": "arduino"}
 _LIBRARIES = ("platformio", "esp-idf", "zephyr")
 FIRMWARE = (*_PROJECTS, *_LIBRARIES)
-"""Forms that are programs, or have one."""
+"""Forms that are programs, or contain one."""
 FORMS = (*_SUFFIXES, "engine", *FIRMWARE)
 
 
@@ -35,38 +35,38 @@ def export(
     kernels: str | None = None,
     frames: int | None = None,
 ) -> dict[str, Any]:
-    """Write a network and return where it is, as JSON values.
+    """Write a network and return the path of the output and its properties, as JSON values.
 
     Parameters
     ----------
     data
-        A ``.tflite`` file.
+        Contents of a ``.tflite`` file.
     form
         ``tflite``, ``c``, ``engine``, ``onnx``, ``project`` (CMake), ``arduino``, or a library for
         ``platformio``, ``esp-idf`` or ``zephyr``.
     name
-        Begins the name of the output where `out` is not given.
+        Beginning of the output's name where `out` is not given.
     application
-        What a project does around the network; of a project alone.
+        Application around the network; only for projects and libraries.
     example
         int8 codes of a real input, on which a project checks itself; random ones when left out.
     board
-        What a project is emulated on, with the memory it has to fit; a large one when left out.
+        Emulated board of a project, with the memory it has to fit; a large one when left out.
     engine
-        What runs a project's network: ``tflm``, the default, or ``micronas``.
+        Engine of a project's network: ``tflm``, the default, or ``micronas``.
     arena
-        Bytes of the engine's arena, beyond which its first operators run row by row.
+        Bytes of the engine's arena beyond which its first operators run row by row.
     kernels
-        Of the form ``engine``: its own, ``micronas``, the default; or those of a checkout of
-        CMSIS-NN, with scratch memory for cores without Helium, ``cmsis_nn``, or with it,
+        Kernels of the form ``engine``: its own, ``micronas``, the default; or those of a checkout
+        of CMSIS-NN, with scratch memory for cores without Helium, ``cmsis_nn``, or with it,
         ``cmsis_nn_helium``.
     frames
-        Of the form ``engine``: frames that a call of a network that streams hears.
+        Frames per call of a streaming network; only for the form ``engine``.
 
     Raises
     ------
     ConfigError
-        If the form is none of these, or there are no such engine or kernels.
+        If there is no such form, engine or kernels, or options do not go together.
     ExportError
         If the output cannot be written.
     """
@@ -138,7 +138,7 @@ def _engine(
         )
     if frames is not None and (frames < 1 or arena is not None):
         raise ConfigError(
-            f"a call must hear at least one frame, and goes row by row by itself, but got "
+            f"a call must take at least one frame, and runs row by row in any case, but got "
             f"--frames {frames}{'' if arena is None else f' and --arena {arena}'}; give --frames "
             "alone"
         )

@@ -1,9 +1,9 @@
-"""Writes an int8 graph as ONNX in the QDQ form, for runtimes other than TensorFlow Lite Micro.
+"""Write an int8 graph as ONNX in the QDQ form, for runtimes other than TensorFlow Lite Micro.
 
-Float input and output in NCHW; in between every operator reads dequantised codes and its result is
-quantised again, with the scales of the graph. Read exactly as written (optimisations off), each
+Input and output are float in NCHW; in between every operator reads dequantised codes and its result
+is quantised again, with the scales of the graph. Run exactly as written (optimisations off), each
 operator is within one code of the device's: ONNX rounds once, half to even, TFLM twice. A network
-amplifies such differences, so values can be nudged to round as TFLM rounds them.
+amplifies such differences, so values can be nudged to round as in TFLM.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,15 +28,15 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
         Complete int8 graph. int4 weights are written as int8, with the same values.
     rounding
         ``device`` adds a few operators between each convolution, dense layer or average and its
-        QuantizeLinear, which repeat TFLM's rounding but for the rare value that float32 moves
+        QuantizeLinear, which repeat TFLM's rounding except for rare values that float32 moves
         across a tie. ``once`` is plain QDQ, which other tools fuse; it differs by 1 more often,
         and by 2 in some whole networks.
 
     Returns
     -------
-    A model whose inputs and outputs keep their names, are float32 and, where of four dimensions,
-    NCHW. A leading dimension of 1 may be any batch size, if it runs through the network. To
-    compare codes, switch the runtime's graph optimisations off: they may fuse other kernels.
+    A model whose inputs and outputs keep their names, are float32 and, if of four dimensions, NCHW.
+    A leading dimension of 1 may be any batch size, if it remains throughout the network. To compare
+    codes, switch the runtime's graph optimisations off: they may fuse other kernels.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
 
 
 def _takes_batches(graph: Graph) -> bool:
-    """Whether a leading 1 stays a leading 1 throughout, and no operator joins it to a constant."""
+    """Return whether a leading 1 stays so throughout, and no operator joins it to a constant."""
     joined = [name for op in graph.ops if op.kind == "CONCATENATION" for name in op.inputs]
     return all(keeps_examples(graph, op) for op in graph.ops) and all(
         graph.tensors[name].data is None for name in joined

@@ -11,16 +11,16 @@ from micronas.graph.transposing import before
 
 
 def reduced(writer: Writer, op: Op, kind: str) -> None:
-    """Write MEAN, SUM or REDUCE_MAX, which name axes in NHWC."""
+    """Write MEAN, SUM or REDUCE_MAX, whose axes are those of NHWC."""
     source, output = writer.graph.input_of(op), writer.graph.output_of(op)
     rank, table = len(source.shape), writer.graph.constant_of(op).data
-    assert table is not None  # check_int8 has seen it
+    assert table is not None  # checked by check_int8
     axes = sorted({int(axis) % rank for axis in table.flat})
     kept = len(output.shape) == rank
     value = writer.real(source.name)
     if rank == 4 and (kept or axes == [1, 2]):
         axes = sorted(TO_NCHW.index(axis) for axis in axes)
-    elif rank == 4:  # what is left is stored in NHWC's order
+    elif rank == 4:  # remaining axes are stored in NHWC's order
         value = writer.node("Transpose", [value], f"{output.name}:nhwc", perm=list(TO_NHWC))
     attributes: dict[str, Any] = {"keepdims": int(kept)}
     operands = [value]
@@ -28,7 +28,7 @@ def reduced(writer: Writer, op: Op, kind: str) -> None:
         operands.append(writer.constant(f"{output.name}:axes", np.array(axes, np.int64)))
     else:
         attributes["axes"] = axes
-    if not kept and len(axes) == rank:  # a number where TFLite has one element
+    if not kept and len(axes) == rank:  # a scalar where TFLite has one element
         value = writer.node(kind, operands, f"{output.name}:number", **attributes)
         one = writer.constant(f"{output.name}:one", np.array([1], np.int64))
         writer.finish(op, "Reshape", [value, one])
@@ -37,10 +37,10 @@ def reduced(writer: Writer, op: Op, kind: str) -> None:
 
 
 def transposed(writer: Writer, op: Op) -> None:
-    """Write TRANSPOSE_CONV; ONNX's padding may be negative where a map is larger than reached."""
+    """Write TRANSPOSE_CONV; `output_padding` enlarges a map beyond the filters' reach."""
     source, output = writer.graph.input_of(op), writer.graph.output_of(op)
     weights = writer.graph.constant_of(op)
-    assert weights.data is not None  # check_int8 has seen it
+    assert weights.data is not None  # checked by check_int8
     data = np.transpose(weights.data, (3, 0, 1, 2))  # [in, out, height, width]
     pads, more = [], []
     for side in (1, 2):
@@ -62,7 +62,7 @@ def transposed(writer: Writer, op: Op) -> None:
 
 
 def resized_nearest(writer: Writer, op: Op) -> None:
-    """Write RESIZE_NEAREST_NEIGHBOR as the pixels it repeats: rows, then columns."""
+    """Write RESIZE_NEAREST_NEIGHBOR as a gather of rows, then of columns."""
     source, output = writer.graph.input_of(op), writer.graph.output_of(op)
     rows, columns = (
         writer.constant(
@@ -76,7 +76,7 @@ def resized_nearest(writer: Writer, op: Op) -> None:
 
 
 def resized_bilinear(writer: Writer, op: Op) -> None:
-    """Write RESIZE_BILINEAR as products with the weights that TFLM's fixed point gives pixels."""
+    """Write RESIZE_BILINEAR as products with the pixels' weights in TFLM's fixed point."""
     source, output = writer.graph.input_of(op), writer.graph.output_of(op)
     matrices = []
     for side in (1, 2):
@@ -93,12 +93,12 @@ def resized_bilinear(writer: Writer, op: Op) -> None:
 
 
 def folded(writer: Writer, op: Op) -> None:
-    """Write SPACE_TO_DEPTH, whose channels ONNX has in the same order."""
+    """Write SPACE_TO_DEPTH, whose channels have the same order in ONNX."""
     _moved(writer, op, "SpaceToDepth")
 
 
 def unfolded(writer: Writer, op: Op) -> None:
-    """Write DEPTH_TO_SPACE, in the order that ONNX calls DCR."""
+    """Write DEPTH_TO_SPACE, in ONNX's order DCR."""
     _moved(writer, op, "DepthToSpace", mode="DCR")
 
 

@@ -27,7 +27,7 @@ def transposed(writer: Writer, op: Op) -> None:
 
 
 def cut(writer: Writer, op: Op) -> None:
-    """SLICE and STRIDED_SLICE; axes that stay whole are left out."""
+    """Write SLICE or STRIDED_SLICE without the axes that stay whole."""
     name, shape = op.outputs[0], writer.graph.input_of(op).shape
     taken = moves.pieces(writer.graph, op) or ()
     kept = [(axis, p) for axis, p in enumerate(taken) if p != range(shape[axis])]
@@ -74,7 +74,7 @@ def _moved(
 def padded(writer: Writer, op: Op) -> None:
     """Write PADV2."""
     value, amounts = (writer.graph.constant_of(op, place).data for place in (1, 2))
-    assert value is not None  # check_int8 has seen both
+    assert value is not None  # checked by check_int8
     assert amounts is not None
     fill = writer.constant(f"{op.outputs[0]}:fill", value.astype(np.int8).reshape(()))
     table = writer.constant(f"{op.outputs[0]}:pads", amounts.astype(np.int64).T.reshape(-1))
@@ -93,7 +93,7 @@ def batch_matmul(writer: Writer, op: Op) -> None:
         if swap:
             order = [*range(len(wide) - 2), len(wide) - 1, len(wide) - 2]
             codes = writer.node("Transpose", [codes], f"{prefix}:turned", perm=order)
-        assert tensor.quantization is not None  # check_int8 has seen it
+        assert tensor.quantization is not None  # checked by check_int8
         values.append(writer.dequantise(codes, f"{prefix}:real", tensor.quantization))
     if len(output.shape) == 4:
         product = writer.node("MatMul", values, f"{output.name}:product")

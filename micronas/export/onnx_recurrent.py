@@ -1,7 +1,7 @@
 """LSTMs in ONNX: one operator, in float32 between QuantizeLinears.
 
-The device rounds its output to int8 before it reads it again in the next step, and gates to 16
-bits; ONNX's operator does not, so that long sequences differ by a few codes.
+The device rounds outputs to int8 before the next step reads them, and gates to 16 bits; ONNX's
+operator does not, so that long sequences differ by a few codes.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def lstm(writer: Writer, op: Op) -> None:
 
 
 def _joined(writer: Writer, name: str, tensors: list[Tensor]) -> str:
-    """Dequantise what the gates have of a kind, one after another in a leading direction."""
+    """Dequantise one kind of constants of all gates, joined, with a leading direction of 1."""
     codes = np.concatenate([np.asarray(tensor.data) for tensor in tensors])[None]
     scales = [
         np.repeat(tensor.quantization.scale, len(np.asarray(tensor.data)))

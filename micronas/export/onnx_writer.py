@@ -1,4 +1,4 @@
-"""One ONNX graph in the making: values, constants and the kinds of operators that go into it.
+"""Writer of an ONNX graph: values, constants and operators.
 
 Values of activations are NCHW where they have four dimensions.
 """
@@ -30,7 +30,7 @@ from micronas.graph.operators import WEIGHTED
 Rounding = Literal["once", "device"]
 
 _OPSET = 17
-_IR_VERSION = 8  # the first of opset 17, so that older runtimes take the file
+_IR_VERSION = 8  # the lowest with opset 17, so that older runtimes take the file
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
 
@@ -40,10 +40,10 @@ _LARGEST_LOGISTIC_STEP = 16
 
 @dataclass
 class Writer:
-    """One ONNX graph in the making.
+    """Writer of one ONNX graph.
 
-    Of each activation there are up to three values: `name:float` before it is quantised,
-    `name:int8`, and `name`, dequantised (`name:real` for an input, whose name is the caller's).
+    Each activation has up to three values: `name:float` before it is quantised, `name:int8`, and
+    `name`, dequantised (`name:real` for an input, whose name is the caller's).
     """
 
     graph: Graph
@@ -60,7 +60,7 @@ class Writer:
         for name in self.graph.inputs:
             self.quantise(name, name)
         for op in self.graph.ops:
-            assert op.kind != "UNKNOWN", op  # check_int8 has refused it
+            assert op.kind != "UNKNOWN", op  # refused by check_int8
             self.operators[op.kind](self, op)
         for name in self.graph.outputs:
             self.real(name)
@@ -96,15 +96,15 @@ class Writer:
         )
 
     def leading(self, shape: tuple[int, ...]) -> list[int]:
-        """Let a leading 1 be any batch size, where the graph allows it."""
+        """Return a shape whose leading 1 may be any batch size, if the graph allows it."""
         return [-1, *shape[1:]] if self.batched and shape[0] == 1 else list(shape)
 
     def simple(self, op: Op, kind: str, **attributes: Any) -> None:
-        """Write an operator of one operand that ONNX has too."""
+        """Write an operator of one operand as one of ONNX."""
         self.finish(op, kind, [self.real(op.inputs[0])], **attributes)
 
     def joint(self, op: Op, kind: str, **attributes: Any) -> None:
-        """Write an operator of several operands that ONNX has too."""
+        """Write an operator of several operands as one of ONNX."""
         rank = len(self.graph.output_of(op).shape)
         self.finish(op, kind, [self.operand(name, rank) for name in op.operands], **attributes)
 
@@ -170,7 +170,7 @@ class Writer:
         data = _codes(self.graph.constant_of(op))
         features, depth = data.shape
         if len(source.shape) == 4 and source.shape[0] == 1 and source.elements == depth:
-            # The map is flattened as it lies in NCHW; the columns follow it.
+            # The map is flattened in NCHW order; the columns follow it.
             data = data.reshape(features, *source.shape[1:])
             data = np.transpose(data, TO_NCHW).reshape(features, depth)
             rows = self.node("Flatten", [f"{source.name}:int8"], f"{op.outputs[0]}:rows")
@@ -195,7 +195,7 @@ class Writer:
         quantization = _quantization(weights)
         several = len(quantization.scale) > 1
         per_channel = Quantization(quantization.scale, 0, axis if several else None)
-        # Under the operator's own name: others may read the same constant in another order.
+        # Named after the operator, since others may read the same constant in another order.
         names = [f"{op.outputs[0]}:weights", f"{op.outputs[0]}:bias"]
         code = self.constant(f"{names[0]}:int8", data.astype(np.int8))
         found = [self.dequantise(code, names[0], per_channel)]
@@ -207,7 +207,7 @@ class Writer:
         return found
 
     def operand(self, name: str, rank: int) -> str:
-        """Return an operand of this rank; a constant is written here, when it is needed."""
+        """Return an operand of this rank; a constant is written at its first use."""
         tensor = self.graph.tensors[name]
         if tensor.data is None:
             return self.real(name) if len(tensor.shape) == rank else self.widened(tensor, rank)
@@ -285,11 +285,11 @@ class Writer:
         ]
 
     def _nudged(self, op: Op, value: str) -> str:
-        """Move a value so that rounding it once gives what TFLM's rounding gives.
+        """Move a value so that rounding it once gives TFLM's result.
 
         TFLM rounds an accumulator to 2**-n codes, then to codes, ties away from zero: values
-        from half a step below a tie go outwards. Its average rounds codes, not what they stand
-        for: ties go away from code 0.
+        from half a step below a tie go outwards. Its average rounds codes, not their real values:
+        ties go away from code 0.
         """
         name, output = op.outputs[0], self.graph.output_of(op)
         step, zero_point = float(_quantization(output).scale[0]), _quantization(output).zero_point
@@ -302,8 +302,8 @@ class Writer:
                 sizes = sizes.reshape(-1, 1, 1)
             centred = value
         elif op.kind in ("AVERAGE_POOL_2D", "RESIZE_BILINEAR"):
-            # averages that are no ties are at least twice as far from one, and so are pixels
-            # between others where a map grows by a small power of two
+            # averages that are no ties are at least twice as far from one, as are interpolated
+            # pixels where a map grows by a small power of two
             parts = 4096 if op.kind == "RESIZE_BILINEAR" else 4 * op.window[0] * op.window[1]
             sizes = np.array(step / parts)
             offset = self.constant(f"{name}:offset", np.array(step * zero_point, np.float32))
@@ -365,7 +365,7 @@ class Writer:
 
 
 def _codes(tensor: Tensor) -> Array:
-    assert tensor.data is not None  # check_int8 has seen it
+    assert tensor.data is not None  # checked by check_int8
     return tensor.data
 
 
@@ -375,7 +375,7 @@ def _quantization(tensor: Tensor) -> Quantization:
 
 
 def _check_logistic(op: Op, source: Tensor) -> None:
-    """Refuse input steps from 16 on, where TFLM's int8 table holds 0 in place of sigmoid(0)."""
+    """Refuse input steps from 16 on, where TFLM's int8 table has 0 in place of sigmoid(0)."""
     quantization = source.quantization
     if quantization is not None and quantization.scale[0] >= _LARGEST_LOGISTIC_STEP:
         raise ExportError(

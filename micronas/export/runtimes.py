@@ -1,4 +1,4 @@
-"""Compare what the runtimes of a file answer: TFLM, LiteRT and integer execution."""
+"""Compare the outputs of a file on its runtimes: TFLM, LiteRT and integer execution."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ from micronas.tflite.reader import read
 
 
 def compare_runtimes(data: bytes, inputs: Given[Values]) -> dict[str, Any]:
-    """Return how far the outputs of the runtimes differ, and the arena that TFLM reports.
+    """Return the differences of the runtimes' outputs, and the arena that TFLM reports.
 
-    Of several outputs the differences are summed up, and listed by output. TFLM has operators that
-    LiteRT does not take, tables of functions among them: then ``litert_refusal`` is what it says,
-    and its differences are None.
-    TFLM and LiteRT run in a process of their own, so that a fault of theirs is an error.
+    Differences of several outputs are summed up, and listed by output. LiteRT refuses some
+    operators of TFLM, such as tables of functions: then ``litert_refusal`` is its message, and its
+    differences are None. TFLM and LiteRT run in a process of their own, so that a crash of theirs
+    is an error.
 
     Parameters
     ----------
     data
-        A ``.tflite`` file.
+        Contents of a ``.tflite`` file.
     inputs
-        int8 [N, ...]; of several inputs a tuple, or a mapping by name.
+        int8 [N, ...]; for several inputs a tuple, or a mapping by name.
     """
     graph = read(data)
     given = by_name(graph, inputs)

@@ -1,7 +1,6 @@
-"""Run the runtimes of others in a process of their own, with bounds on its memory and time.
+"""Run third-party runtimes in a process of their own, with bounds on its memory and time.
 
-They are C++ that believes the file: what makes them read a bad address ends that process, and
-here becomes one error.
+They are C++ code that trusts the file: a crash ends that process and becomes one error here.
 """
 
 import json
@@ -24,13 +23,13 @@ _MEMORY_BYTES = 4 * 2**30
 """Limit of address space; the largest arena is a quarter of it."""
 _START_S = 60.0
 _MACS_PER_S = 2_000_000
-"""The reference kernels do ten times that on a quiet machine."""
+"""Assumed speed, a tenth of the reference kernels' on a quiet machine."""
 _MODEL, _INPUTS, _STAGE, _ERROR = "model.tflite", "inputs.npz", "stage", "error.json"
 _ANSWERS, _ARENA, _REFUSAL = ("tflm.npz", "litert.npz"), "arena.json", "refusal"
 
 
 def patience(graph: Graph, samples: int) -> float:
-    """Return the seconds after which the runtimes are taken to hang."""
+    """Return the seconds after which the runtimes count as hung."""
     return _START_S + 2 * samples * (1 + count(graph).macs / _MACS_PER_S)
 
 
@@ -39,10 +38,10 @@ class _Answers:
     """Outputs of the runtimes for a model."""
 
     tflm: tuple[Values, ...]
-    """Its outputs, int8 [N, ...]."""
+    """Outputs of TFLM, int8 [N, ...]."""
     arena: Arena
     litert: tuple[Values, ...] | str
-    """Outputs, or why it refuses the file."""
+    """Outputs of LiteRT, or its reason to refuse the file."""
 
 
 def run_sandboxed(model: bytes, inputs: Sequence[Values], *, seconds: float) -> _Answers:
@@ -55,7 +54,7 @@ def run_sandboxed(model: bytes, inputs: Sequence[Values], *, seconds: float) -> 
     inputs
         int8 [N, ...], one for each input.
     seconds
-        What both may take together; see `patience`.
+        Most time of both together; see `patience`.
 
     Raises
     ------
@@ -103,13 +102,13 @@ def _fault(folder: Path, what: str) -> ExportError:
     except OSError:
         runtime = "a runtime"
     return ExportError(
-        f"{runtime} must be able to run the model, but it {what}; the file says something that "
-        "this runtime neither takes nor refuses: convert the model again"
+        f"{runtime} must be able to run the model, but it {what}; the file holds something that "
+        "this runtime neither runs nor refuses: convert the model again"
     )
 
 
 def limit_memory() -> None:
-    """Bound what this process may take, before a runtime is loaded."""
+    """Bound this process's memory, before a runtime is loaded."""
     try:
         import resource
     except ImportError:  # Windows: a crash still ends this process alone
@@ -121,7 +120,7 @@ def limit_memory() -> None:
 
 
 def _answer(folder: Path) -> None:
-    """Write what the runtimes answer, or the error that they end in."""
+    """Write the runtimes' outputs, or their error."""
     model, inputs = (folder / _MODEL).read_bytes(), _loaded(folder / _INPUTS)
     try:
         (folder / _STAGE).write_text("TFLM")

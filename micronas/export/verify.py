@@ -1,6 +1,6 @@
-"""Runs a model file on the runtimes that exist, and compares them with integer execution.
+"""Run a model file on other runtimes, and compare them with integer execution.
 
-TFLM is the arbiter: it is the code the board runs. LiteRT differs from it by design (XNNPACK
+TFLM is the reference: it is the code that the board runs. LiteRT differs from it by design (XNNPACK
 rounds once; its reference FULLY_CONNECTED may differ by one).
 """
 
@@ -28,7 +28,7 @@ from micronas.tflite.reader import read
 Values = npt.NDArray[np.int8]
 _Result = TypeVar("_Result")
 
-_SMALLEST_ARENA = 2**26  # pages it does not touch cost nothing; far too small ones crash it
+_SMALLEST_ARENA = 2**26  # untouched pages cost nothing; far too small an arena crashes TFLM
 _LARGEST_ARENA = 2**30
 _TOO_SMALL = re.compile(r"Failed to (resize buffer|allocate)", re.IGNORECASE)
 _LONGEST_QUOTE = 300
@@ -42,9 +42,9 @@ class Arena:
     """TFLM's memory on this (64-bit) host, in bytes."""
 
     head: int
-    """Activations and scratch buffers."""
+    """Bytes of activations and scratch buffers."""
     tail: int
-    """Objects that live as long as the interpreter."""
+    """Bytes of objects that live as long as the interpreter."""
 
     @property
     def total(self) -> int:
@@ -58,7 +58,7 @@ class Verification:
     samples: int
     bytes_compared: int
     mismatches: int
-    """Output bytes that differ."""
+    """Number of output bytes that differ."""
     max_difference: int
     by_output: Mapping[str, int] = field(default_factory=dict)
     """Mismatches of each output by name, where there are several."""
@@ -72,7 +72,7 @@ def verify(model: bytes, inputs: Given[Values]) -> Verification:
     model
         Contents of a ``.tflite`` file, int8 in and out.
     inputs
-        int8 [N, height, width, channels]; of several inputs a tuple, or a mapping by name.
+        int8 [N, height, width, channels]; for several inputs a tuple, or a mapping by name.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def verify(model: bytes, inputs: Given[Values]) -> Verification:
 
 
 def verify_and_measure(model: bytes, inputs: Given[Values]) -> tuple[Verification, Arena]:
-    """Do `verify` and `tflm_arena` with the model loaded once."""
+    """Return the results of `verify` and `tflm_arena`, with the model loaded once."""
     graph = read(model)
     given = by_name(graph, inputs)
     ours, loaded = integer.run_outputs(graph, given), Tflm(model)
@@ -109,7 +109,7 @@ def compare(ours: Values, theirs: Values) -> Verification:
 
 
 def compare_outputs(ours: Mapping[str, Values], theirs: Mapping[str, Values]) -> Verification:
-    """Compare outputs of the same names, and sum up."""
+    """Compare outputs of the same names, and sum up the differences."""
     each = {name: compare(values, theirs[name]) for name, values in ours.items()}
     found = list(each.values())
     return Verification(
@@ -132,7 +132,7 @@ def tflm_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
 
 
 def tflm_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
-    """Run a well-formed model on TFLM, one example after another; all its outputs, in order."""
+    """Run a well-formed model on TFLM example by example, and return its outputs in order."""
     return Tflm(model).outputs(inputs)
 
 
@@ -142,15 +142,15 @@ def tflm_arena(model: bytes) -> Arena:
 
 
 class Tflm:
-    """A well-formed model loaded into TFLM, which takes longer than a run of most."""
+    """A well-formed model loaded into TFLM; loading takes longer than a run of most models."""
 
     def __init__(self, model: bytes) -> None:
         self._interpreter = tflm_interpreter(model)
         graph = File(model).root("Model").parts("Subgraphs", "SubGraph")[0]
-        self._ends = graph.length("Inputs"), graph.length("Outputs")  # the wheel does not tell
+        self._ends = graph.length("Inputs"), graph.length("Outputs")  # hidden by the wheel
 
     def arena(self) -> Arena:
-        """Return the arena it takes on this host."""
+        """Return the model's arena on this host."""
         with _captured_stderr() as captured:
             self._interpreter.print_allocations()
             report = captured()
@@ -158,11 +158,11 @@ class Tflm:
         return Arena(head=int(sizes["head"]), tail=int(sizes["tail"]))
 
     def outputs(self, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
-        """Run it, one example after another; all outputs, in order."""
+        """Run the model example by example, and return its outputs in order."""
         interpreter, (sources, targets) = self._interpreter, self._ends
 
         def invoke(examples: Sequence[Values]) -> list[Values]:
-            interpreter.reset()  # states, if there are any: each example starts at rest
+            interpreter.reset()  # states, if any: each example starts with zeros
             for position, example in enumerate(examples):
                 interpreter.set_input(example, position)
             interpreter.invoke()
@@ -183,7 +183,7 @@ def litert_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
 
 
 def litert_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
-    """Run a model on LiteRT's reference kernels; all its outputs, in order."""
+    """Run a model on LiteRT's reference kernels, and return its outputs in order."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     def load() -> Any:
@@ -249,7 +249,7 @@ def _only(outputs: tuple[Values, ...]) -> Values:
 
 
 def tflm_interpreter(model: bytes) -> Any:
-    """Load a model into TFLM, with as large an arena as it asks for."""
+    """Load a model into TFLM, with a larger arena as long as it is too small."""
     try:
         from tflite_micro import runtime
     except ImportError as error:
@@ -271,7 +271,7 @@ def tflm_interpreter(model: bytes) -> Any:
 
 
 def reporting(runtime: str, load: Callable[[], _Result]) -> _Result:
-    """Load a model; turn a refusal into an error that says what the runtime printed."""
+    """Call `load`; turn a refusal into an error with the runtime's message."""
     with _captured_stderr() as captured:
         try:
             return load()
@@ -285,7 +285,7 @@ def reporting(runtime: str, load: Callable[[], _Result]) -> _Result:
 
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """Send the process's stderr, where C++ writes, to a file; one thread at a time."""
+    """Redirect the process's stderr, to which C++ writes, to a file; one thread at a time."""
     with _STDERR, tempfile.TemporaryFile() as file:
         sys.stderr.flush()
         saved = os.dup(2)

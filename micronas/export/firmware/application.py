@@ -1,4 +1,4 @@
-"""From samples to events: the sources of a program around front end, network and decision."""
+"""Sources of a program from samples to events: front end, network and decision."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,17 @@ _SOURCES: Mapping[ProjectKind, str] = {
 }
 
 _MOST_DIGITS = 4
-"""Behind the point of a value."""
+"""Most digits after the point of a value."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """An output that is told as a value, at every inference."""
+    """Report of an output as a value, at every inference."""
 
     mean: float
-    """What an output of 0 stands for."""
+    """Value of an output of 0."""
     deviation: float
-    """What an output of 1 is beyond that."""
+    """Difference of the value per 1 of output."""
     unit: str = ""
 
 
@@ -40,10 +40,10 @@ class Application:
 
     front_end: FrontEnd
     labels: Sequence[str]
-    """In the order of the outputs; numbers where the model has none."""
+    """Labels in the order of the outputs; numbers where the model has none."""
     decision: Detector | Value
     source: str = ""
-    """Where thresholds come from, as a comment says it."""
+    """Source of the thresholds, for a comment."""
 
     def files(self, graph: Graph, kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
         """Return the sources by name.
@@ -51,7 +51,7 @@ class Application:
         Raises
         ------
         ExportError
-            If the network has several inputs or outputs, or another size of either.
+            If the network has several inputs or outputs, or they have another size.
         """
         source, target = self._ends(graph)
         output = target.quantization
@@ -78,7 +78,7 @@ class Application:
         return own or (1 if pace is None else pace.stride)
 
     def _decided(self, output: Quantization) -> dict[str, str]:
-        """Return what the template of ``decision.h`` leaves open."""
+        """Return the values of the template of ``decision.h``."""
         decided, scale, zero = self.decision, float(output.scale[0]), int(output.zero_point)
         if isinstance(decided, Detector):
             limits = ("kNever" if each is None else str(each) for each in decided.thresholds)
@@ -107,7 +107,7 @@ class Application:
         }
 
     def listening(self, kind: ProjectKind) -> str:
-        """Return what a program does after its check, where it has one entry: it listens."""
+        """Return the part of a program with one entry that listens after the check."""
         sensor = {"audio": "microphone", "image": "camera", "series": "sensors"}[self._senses]
         source = filled(_SOURCES[kind], {"SENSOR": sensor})
         if self._senses == "audio" and kind in SKETCHES:
@@ -116,7 +116,7 @@ class Application:
 
     @property
     def _senses(self) -> str:
-        """One word for all front ends that read samples alike, as templates are named."""
+        """Word in the names of templates, one for all front ends that read samples alike."""
         return "audio" if self.front_end.samples == "int16" else self.front_end.kind
 
     def _ends(self, graph: Graph) -> tuple[Tensor, Tensor]:
@@ -141,12 +141,13 @@ class Application:
 
 @dataclass(frozen=True)
 class Program:
-    """What a program does first."""
+    """Task of a program at its start."""
 
     header: str
     function: str
-    """Returns whether all is well."""
+    """C function that does it and returns whether it succeeded."""
     says: str
+    """Comment on it."""
 
 
 CHECK = Program(
@@ -160,7 +161,7 @@ def program_files(
     program: Program,
     application: Application | None = None,
 ) -> dict[str, str]:
-    """Return where a program of a kind begins, and what builds it."""
+    """Return the entry of a program of a kind, and its build files."""
     values = {**values, "HEADER": program.header, "PROGRAM": program.function, "SAYS": program.says}
     if kind == "cmake":
         own = ("console.cc", "main.cc", "CMakeLists.txt")
@@ -176,7 +177,7 @@ def sketch(
     application: Application | None,
     kind: ProjectKind,
 ) -> str:
-    """Return a program with one entry and one loop: of Arduino, ESP-IDF or Zephyr."""
+    """Return a program with one entry and one loop, for Arduino, ESP-IDF or Zephyr."""
     listens = application is not None
     template = "sketch.ino.in" if kind in SKETCHES else f"{kind}_main.cc.in"
     return filled(
@@ -198,14 +199,14 @@ def sketch(
 def sources_of(
     application: Application | None, name: str, sources: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """Return what build files and sketches say of an application, or of none.
+    """Return the values of build files and sketches that depend on an application, or on none.
 
     Parameters
     ----------
     name
-        Of the program.
+        Name of the program.
     sources
-        Files of C that both programs have.
+        C files of both programs.
     """
     files = (*sources, *(() if application is None else ("front_end.c",)))
     values = {

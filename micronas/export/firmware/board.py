@@ -10,7 +10,7 @@ from micronas.hardware.board import Board
 
 @dataclass(frozen=True)
 class Emulated:
-    """A machine of QEMU."""
+    """Machine of QEMU."""
 
     machine: str
     core: str
@@ -20,7 +20,7 @@ class Emulated:
     ram_bytes: int
     stack_bytes: int
     memory_of: str = "the emulated machine"
-    """Whose flash and SRAM the linker is told."""
+    """Name of the board whose flash and SRAM the linker may fill."""
 
 
 CORTEX_M4 = Emulated(
@@ -44,7 +44,7 @@ CORTEX_M0 = Emulated(
 def with_memory_of(board: Board) -> Emulated:
     """Return the emulated Cortex-M4 with no more flash and SRAM than a board has.
 
-    What does not fit the board does not link.
+    A program that does not fit the board does not link.
     """
     return replace(
         CORTEX_M4,
@@ -65,7 +65,7 @@ def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[
     Parameters
     ----------
     values
-        Of the project's templates.
+        Values of the project's templates.
     """
     builds = {"toolchain.cmake": "toolchain.cmake.in", "Makefile": "qemu_makefile.in"}
     return startup_files(board) | _filled(builds, values, board)

@@ -1,4 +1,4 @@
-"""A model file as a C++ header, to be compiled into firmware."""
+"""Write a model file as a C++ header, to be compiled into firmware."""
 
 import re
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ _BYTES_PER_LINE = 16
 def to_c_header(model: bytes, *, name: str = "model") -> str:
     """Return a header with the model as a 16-byte aligned array and the arena it needs.
 
-    Of several inputs or outputs it names each one's position: ``kNameInputImage``.
+    With several inputs or outputs it has a constant for the position of each: ``kNameInputImage``.
 
     Parameters
     ----------
     model
         Contents of a ``.tflite`` file.
     name
-        Becomes ``kName``; letters, digits and underscores are kept.
+        Name of the model, which becomes ``kName``; letters and digits are kept.
 
     Raises
     ------
     ModelError
-        If the file is damaged or holds operators that micronas does not know.
+        If the file is damaged or holds operators that micronas lacks.
     """
     graph = read(model)
     words = _words(name) or ["model"]
@@ -51,14 +51,14 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
 
 
 def constant_name(name: str) -> str:
-    """Return what `to_c_header` calls a model."""
+    """Return the name of a model in `to_c_header`."""
     return f"k{_camel(_words(name) or ['model'])}"
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """Return what tensors are called in C, each in its own way: ``head/boxes`` is HeadBoxes.
+    """Return distinct names of tensors in C: ``head/boxes`` is HeadBoxes.
 
-    Letters and digits are kept, words begin with a capital; a number tells equal names apart.
+    Letters and digits are kept, words begin with a capital; equal names get a number.
     """
     found: dict[str, str] = {}
     for position, name in enumerate(names):
@@ -76,7 +76,7 @@ def _camel(words: Iterable[str]) -> str:
 
 
 def _scale(graph: Graph, role: str) -> str:
-    """Return the meaning of input or output codes, a line each."""
+    """Return the meaning of input or output codes, one line per tensor."""
     lines = []
     for name in graph.inputs if role == "input" else graph.outputs:
         quantization = graph.tensors[name].quantization
@@ -87,7 +87,7 @@ def _scale(graph: Graph, role: str) -> str:
 
 
 def _interface(graph: Graph, name: str) -> str:
-    """Positions of inputs and outputs, a line each, where there are several."""
+    """Return the positions of inputs and outputs, one per line, where there are several."""
     if len(graph.inputs) == len(graph.outputs) == 1:
         return ""
     shapes = {each: list(graph.tensors[each].shape) for each in (*graph.inputs, *graph.outputs)}

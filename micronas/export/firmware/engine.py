@@ -18,16 +18,16 @@ _CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
         "static_cast<unsigned>(sys_clock_hw_cycles_per_sec())",
     ),
 }
-"""What counts time on processors without a counter of cycles: header, ticks, ticks a second."""
+"""Clocks of processors without a counter of cycles: header, ticks, ticks per second."""
 
 
 class OnEngine(Runtime):
-    """Networks in C99.
+    """Runtime of networks in generated C99.
 
     Parameters
     ----------
     most
-        Bytes of arena from which on the first operators run row by row, see `generate`.
+        Bytes of arena beyond which the first operators run row by row, see `generate`.
     """
 
     name = "micronas"

@@ -1,4 +1,4 @@
-"""Which runtime an engine's name stands for."""
+"""Choice of a runtime by its engine's name."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ def runtime(
     *,
     arena: int | None = None,
 ) -> Runtime:
-    """Return what runs these models; see `Runtime` and `OnEngine`."""
+    """Return the runtime of models on an engine; see `Runtime` and `OnEngine`."""
     if engine == "micronas":
         return OnEngine(models, kind, what, most=arena)
     return OnTflm(models, kind, what)

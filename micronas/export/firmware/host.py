@@ -36,7 +36,7 @@ class OnHost:
     Parameters
     ----------
     fixed_point
-        Integers alone, as on cores without a floating-point unit.
+        Compute in integers, as on cores without a floating-point unit.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class OnHost:
         Parameters
         ----------
         samples
-            As the device gets them: int16 [samples] of sound, uint8 bytes of a picture, or float32
+            Samples as on the device: int16 [samples] of sound, uint8 bytes of a picture, or float32
             [readings, channels]; of a stream the latest input counts.
 
         Raises
@@ -104,9 +104,9 @@ class OnHost:
         Parameters
         ----------
         samples
-            Of a recording, see `codes`.
+            Samples of a recording, see `codes`.
         ends
-            How many samples were heard when each input is read, see `Pace.ends`.
+            Number of samples read at the end of each input, see `Pace.ends`.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class OnHost:
             count = ctypes.c_size_t(end - start)
             self._code.FrontEndPush(self._state, *self._work, pointer, count)
             if not self._code.FrontEndReady(self._state):
-                raise DataError(f"an input must be heard in whole, but {end} samples are too few")
+                raise DataError(f"an input must be complete, but {end} samples are too few")
             self._code.FrontEndRead(self._state, row.ctypes.data_as(ctypes.c_void_p))
         return codes
 

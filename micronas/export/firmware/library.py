@@ -1,4 +1,4 @@
-"""Libraries for PlatformIO, ESP-IDF and Zephyr: a network on the engine, and its program."""
+"""Libraries for PlatformIO, ESP-IDF and Zephyr: a network on the engine, and a program."""
 
 from pathlib import Path
 
@@ -58,20 +58,20 @@ def write_library(
     model
         Contents of a ``.tflite`` file, int8 in and out.
     folder
-        Where to write; must not exist yet, or be empty. Its name becomes that of the library.
+        Folder to write; must not exist yet, or be empty. Its name becomes that of the library.
     golden_input
         See `micronas.export.firmware.project.write_project`.
     kind
         ``platformio``: for Arduino's framework. ``esp-idf``: a component. ``zephyr``: a module.
     application
-        Front end, labels and decision; without one the program checks itself alone.
+        Front end, labels and decision; without one the program only checks itself.
     arena
-        Bytes of arena, beyond which the first operators run row by row.
+        Bytes of arena beyond which the first operators run row by row.
 
     Raises
     ------
     ExportError
-        If the folder is not empty, cannot be written, or has a name no library can have; if the
+        If the folder is not empty, cannot be written, or has an invalid name for a library; if the
         application does not match the model.
     ModelError
         If the model is damaged, or `golden_input` does not match its input.
@@ -89,7 +89,7 @@ def write_library(
         "VERSION": VERSION,
         "NAME": name,
         "SYMBOL": f"MICRONAS_{identifier(name).upper()}",
-        "DESCRIPTION": "An int8 network in C99, and what goes with it",
+        "DESCRIPTION": "An int8 network in C99, and a program around it",
         "SOURCES": " ".join(f"{up}src/{name}/{each}" for each in sources if each.endswith(".c")),
     }
     files = {f"src/{name}/{each}": text for each, text in sources.items()}

@@ -1,4 +1,4 @@
-"""A firmware project around a model: it runs one golden input and checks itself."""
+"""Firmware project around a model, which runs one golden input and checks itself."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,27 +50,26 @@ def write_project(
     model
         Contents of a ``.tflite`` file, int8 in and out.
     folder
-        Where to write; must not exist yet, or be empty. Its name becomes that of the program.
+        Folder to write; must not exist yet, or be empty. Its name becomes that of the program.
     golden_input
-        int8, the shape of the model's input, its leading 1 optional; of several inputs a tuple, or
-        a mapping by name. The expected outputs, compiled in beside it, are what integer execution
-        gives.
+        int8, of the shape of the model's input, its leading 1 optional; for several inputs a tuple,
+        or a mapping by name. The expected outputs, compiled in too, are those of integer execution.
     kind
         ``cmake``: C++17 for any board. ``arduino``: a sketch.
     application
         Front end, labels and decision.
     board
-        What is emulated, with the memory that the linker may fill; of a project for CMake.
+        Emulated board, with the memory that the linker may fill; only for CMake.
     engine
         ``tflm``: a checkout of tflite-micro, or one of its Arduino libraries, runs the network.
         ``micronas``: generated C does, see `micronas.engine.generate.generate`.
     arena
-        Bytes of the engine's arena, beyond which its first operators run row by row.
+        Bytes of the engine's arena beyond which its first operators run row by row.
 
     Raises
     ------
     ExportError
-        If the folder is not empty, cannot be written, or has a name no program can have; if the
+        If the folder is not empty, cannot be written, or has an invalid name for a program; if the
         application does not match the model.
     ModelError
         If the model is damaged, or `golden_input` does not match its input.
@@ -129,7 +128,7 @@ def common_files(
 
 
 def _golden(inputs: Mapping[str, _Values], outputs: Mapping[str, _Values]) -> dict[str, str]:
-    """Return what the template says of golden tensors: an array each, and lists of them."""
+    """Return the template's values for golden tensors: an array each, and lists of these."""
     arrays, lists = [], {}
     for role, tensors in (("Input", inputs), ("Output", outputs)):
         words = identifiers(tensors) if len(tensors) > 1 else dict.fromkeys(tensors, "")

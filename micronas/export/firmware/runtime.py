@@ -1,4 +1,4 @@
-"""What runs networks in firmware, and how a project is built with it."""
+"""Interface of the runtimes of networks in firmware."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ EngineName = Literal["tflm", "micronas"]
 
 
 def engine_of(name: str | None) -> EngineName:
-    """Return what runs networks by its name; TFLM where there is none.
+    """Return the engine of a name, TFLM for None.
 
     Raises
     ------
@@ -26,21 +26,21 @@ def engine_of(name: str | None) -> EngineName:
 
 
 class Runtime(ABC):
-    """A header ``network.h`` that runs networks, and what stands behind it.
+    """Header ``network.h`` that runs networks, and the files it needs.
 
     Parameters
     ----------
     models
-        Contents of ``.tflite`` files by what they are called in C.
+        Contents of ``.tflite`` files by their names in C.
     kind
-        Of the project.
+        Kind of the project.
     what
-        Names the network, or the largest of several, in comments.
+        Name of the network, or of the largest of several, in comments.
     """
 
     name: ClassVar[EngineName]
     sources: tuple[str, ...] = ()
-    """Files of C, beside headers."""
+    """C files, without headers."""
 
     def __init__(self, models: Mapping[str, bytes], kind: ProjectKind, what: str) -> None:
         self.models, self.kind, self.what = models, kind, what
@@ -52,13 +52,13 @@ class Runtime(ABC):
         Parameters
         ----------
         works
-            Whether a front end works in memory of its own between inferences.
+            Whether a front end needs work memory between inferences.
         """
 
     def board_files(self) -> dict[str, str]:
-        """Return what the Makefile of an emulated board includes."""
+        """Return files that the Makefile of an emulated board includes."""
         return {}
 
     @abstractmethod
     def values(self) -> dict[str, str]:
-        """Return what templates of build files, sketches and the clock leave open."""
+        """Return the values of templates of build files, sketches and the clock."""

@@ -1,4 +1,4 @@
-"""What all firmware projects share: templates, text in C, and how folders are written."""
+"""Helpers of all firmware projects: templates, text in C, writing of folders."""
 
 import re
 import textwrap
@@ -16,13 +16,13 @@ ProjectKind = Literal["cmake", "arduino", "platformio", "esp-idf", "zephyr"]
 PROGRAMS: tuple[ProjectKind, ...] = ("cmake", "arduino")
 LIBRARIES: tuple[ProjectKind, ...] = ("platformio", "esp-idf", "zephyr")
 SKETCHES: tuple[ProjectKind, ...] = ("arduino", "platformio")
-"""What Arduino's libraries compile."""
+"""Kinds that use Arduino's libraries."""
 
 _ALIGNMENT = 16
 
 
 def check_name(folder: Path) -> None:
-    """Raise ExportError unless a program can have the folder's name; Arduino needs them equal."""
+    """Raise ExportError unless a folder's name is valid for its program, which has the same."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", folder.name):
         raise ExportError(
             "a project's folder must be named in letters, digits, '-' and '_', but got "
@@ -36,13 +36,13 @@ def numbers(values: Iterable[int]) -> str:
 
 
 def lines(written: Iterable[str]) -> str:
-    """Return what is written in C as lines of an initialiser."""
+    """Return C expressions as lines of an initialiser."""
     listed = ", ".join(written)
     return textwrap.fill(listed, 96, initial_indent="    ", subsequent_indent="    ")
 
 
 def check_kind(kind: str, kinds: Collection[str] = PROGRAMS) -> None:
-    """Raise ExportError unless this is one of these kinds of project."""
+    """Raise ExportError unless `kind` is one of `kinds`."""
     if kind not in kinds:
         raise ExportError(
             f"a project must be one of {', '.join(kinds)}, but got {kind!r}; choose one of them"
@@ -50,7 +50,7 @@ def check_kind(kind: str, kinds: Collection[str] = PROGRAMS) -> None:
 
 
 def arena_bytes(graph: Graph, target: Target) -> int:
-    """Size of the array; TFLM aligns its end, so that odd bytes there would be lost."""
+    """Return the arena's size in bytes, a multiple of 16: TFLM aligns its end downwards."""
     return -(-target.plan(graph).required // _ALIGNMENT) * _ALIGNMENT
 
 
@@ -61,12 +61,12 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 
 def texts(values: Iterable[str]) -> str:
-    """Return C string literals, one a line."""
+    """Return C string literals, one per line."""
     return "\n".join(f"    {quoted(value)}," for value in values)
 
 
 def quoted(text: str) -> str:
-    """Return a C string literal: ASCII, no trigraphs; three octal digits end by themselves."""
+    """Return a C string literal of ASCII without trigraphs; others are three octal digits."""
     plain = set(range(32, 127)) - set(b'"?\\')
     escaped = (
         chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode("utf-8", "replace")
@@ -75,7 +75,7 @@ def quoted(text: str) -> str:
 
 
 def check_new(folder: Path) -> None:
-    """Raise ExportError unless a folder is empty or not there yet."""
+    """Raise ExportError unless a folder is empty or does not exist."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ExportError(
             f"files go into a new or empty folder, but {str(folder)!r} is not; "
@@ -84,19 +84,19 @@ def check_new(folder: Path) -> None:
 
 
 def write_folder(files: Mapping[str, str | bytes], folder: Path) -> None:
-    """Write files aside and rename their folder, so that it is whole or not there.
+    """Write files aside and rename their folder, so that it is complete or absent.
 
     Parameters
     ----------
     files
         Contents by path below the folder.
     folder
-        Absolute; see `check_new`.
+        Absolute path; see `check_new`.
 
     Raises
     ------
     ExportError
-        If it cannot be written.
+        If the folder cannot be written.
     """
     try:
         with aside(folder) as whole:

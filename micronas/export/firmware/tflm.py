@@ -1,4 +1,4 @@
-"""Networks on TensorFlow Lite Micro: arenas, operators, what a build needs."""
+"""Networks on TensorFlow Lite Micro: arenas, operators, values of build files."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -13,16 +13,16 @@ from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST
 from micronas.tflite.reader import read
 
 TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
-"""Commit of tensorflow/tflite-micro that arena, instructions and flash were measured with."""
+"""Commit of tensorflow/tflite-micro on which arena, instructions and flash were measured."""
 
 _ARDUINO_MARGIN = 32
-"""Bytes of arena an operator beside `ARDUINO`'s plan; six networks took 11 to 16."""
+"""Bytes of arena per operator beyond `ARDUINO`'s plan; six networks took 11 to 16."""
 _ALIGNMENT = 16
 INT8_ALONE: tuple[Kind, ...] = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "PAD"),
     *("AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX", "TRANSPOSE_CONV"),
 )
-"""Kinds of which CMSIS-NN has a kernel for int8 alone; it takes a third less flash."""
+"""Kinds for which CMSIS-NN has a kernel of int8 only, with a third less flash."""
 
 _MAKE = "#   make -C <checkout> -f tensorflow/lite/micro/tools/make/Makefile microlite"
 _MAKE_FOR_BOARD = (
@@ -32,7 +32,7 @@ _MAKE_FOR_BOARD = (
 
 
 class OnTflm(Runtime):
-    """Networks as files in flash, run by an interpreter."""
+    """Runtime of networks as files in flash, run by an interpreter."""
 
     name = "tflm"
 
@@ -67,7 +67,7 @@ class OnTflm(Runtime):
 
 
 def build_values(margin: str = "0") -> dict[str, str]:
-    """Return what templates of build files, sketches and the clock leave open.
+    """Return the values of templates of build files, sketches and the clock.
 
     Parameters
     ----------
@@ -93,23 +93,23 @@ def build_values(margin: str = "0") -> dict[str, str]:
 
 
 def check_scales(kind: ProjectKind, graphs: Iterable[Graph]) -> None:
-    """Raise ExportError if a sketch's linear layer has a scale for each output.
+    """Raise ExportError if a sketch's linear layer has a scale per output.
 
-    The kernels of TFLM's Arduino library take the first for all, without a word.
+    The kernels of TFLM's Arduino library silently use the first for all.
     """
     for graph in graphs if kind == "arduino" else ():
         for op in graph.ops:
             if op.kind == "FULLY_CONNECTED" and graph.constant_of(op).per_channel:
                 raise ExportError(
-                    "TFLM's Arduino library knows one scale for all weights of a linear layer, but "
+                    "TFLM's Arduino library takes one scale for all weights of a linear layer, but "
                     f"{op.name} has {graph.constant_of(op).shape[0]}; export the network with "
                     "to_tflite(..., linear_scales='tensor'), or with --engine micronas"
                 )
 
 
 def resolver(graphs: Collection[Graph]) -> dict[str, str]:
-    """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
-    kinds: dict[Kind, bool] = {}  # whether one of them has weights of 4 bits
+    """Return the values COUNT and RESOLVE of templates for the operators of graphs."""
+    kinds: dict[Kind, bool] = {}  # whether an operator of the kind has weights of 4 bits
     for graph in graphs:
         for op in graph.ops:
             if op.kind != "UNKNOWN":
@@ -128,7 +128,7 @@ def _has_int4(graph: Graph, op: Op) -> bool:
 
 
 def arena(graphs: Collection[Graph], what: str) -> dict[str, str]:
-    """Return what templates say of the arena of the largest of some graphs."""
+    """Return the templates' values for the largest arena of graphs."""
     board = max(arena_bytes(graph, CMSIS_NN) for graph in graphs)
     sketch = max(arena_bytes(graph, ARDUINO) + _ARDUINO_MARGIN * len(graph.ops) for graph in graphs)
     return {

@@ -1,4 +1,4 @@
-"""Firmware that times several networks, and the log it prints."""
+"""Firmware that times several networks, and its log."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from micronas.export.firmware.runtime import EngineName
 from micronas.export.firmware.shared import ProjectKind, check_kind, filled
 
 _MARK = "micronas-timing"
-"""Text that every line with a time contains, whatever a logger puts before it."""
+"""Text in every line with a time, which a logger may prefix."""
 _LINE = re.compile(rf"{_MARK}[ \t](?P<said>.*)")
 _TIME = re.compile(
     r"(?P<name>\w+) (?P<unit>us|cycles) (?P<value>\d{1,10}) runs \d+(?!\w)", re.ASCII
@@ -30,25 +30,25 @@ def timing_project(
     """Return the files of a program that prints the time of one inference of each network.
 
     Every network runs once to warm up and ten times for the clock. The time is the mean of the
-    middle six runs: an interrupt in one of them does not move it, and it is finer than a tick.
+    middle six runs: an interrupt in one of them does not change it, and it is finer than a tick.
 
     Parameters
     ----------
     models
         Contents of ``.tflite`` files, by a name of letters, digits and underscores.
     name
-        Of the program, and of the folder the files go to.
+        Name of the program and of its folder.
     kind
         ``cmake``: C++17 for any board. ``arduino``: a sketch.
     engine
-        What runs the networks, see `micronas.export.firmware.project.write_project`.
+        Engine of the networks, see `micronas.export.firmware.project.write_project`.
 
     Raises
     ------
     ExportError
         If there is no such kind of project.
     ModelError
-        If a model is damaged or holds operators that micronas does not know.
+        If a model is damaged or holds operators that micronas lacks.
     """
     check_kind(kind)
     symbols = {f"network{number}": model for number, model in enumerate(models.values(), 1)}
@@ -68,15 +68,15 @@ def timing_project(
 
 
 def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
-    """Read the times that a `timing_project` printed, from a log with anything else in it.
+    """Read the times that a `timing_project` printed from a log, which may hold other lines.
 
     Parameters
     ----------
     text
-        What came from the board: of several projects, one after another. Of a network timed
-        several times the last time counts.
+        Output of the board, for several projects one after another. The last time of a network
+        counts.
     clock_hz
-        The processor's clock, needed where times are in cycles.
+        Clock of the processor, needed where times are in cycles.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
 
 
 def _time(said: str, number: int, clock_hz: float | None) -> tuple[str, float]:
-    """Name and milliseconds of a line, from what it says after the mark."""
+    """Return name and milliseconds from the text of a line after the mark."""
     if (failure := _FAILURE.match(said)) is not None:
         raise DataError(
             f"every network must run on the board, but line {number} of the log says "

@@ -1,4 +1,4 @@
-"""Front ends in C99: what turns samples into the codes of a network's input, one kind a file."""
+"""Front ends in C99, from samples to the codes of a network's input, one kind per file."""
 
 from micronas.export.firmware.front_ends.audio import LogMel as LogMel
 from micronas.export.firmware.front_ends.audio import Mfcc as Mfcc

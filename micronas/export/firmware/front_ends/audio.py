@@ -13,11 +13,11 @@ from micronas.export.firmware.shared import filled
 from micronas.graph.ir import Quantization
 
 _LOG_BITS = 25
-"""Logarithms are in units of 2^-25."""
+"""Fractional bits of logarithms."""
 _ENERGY_BITS = 45
-"""Energies are in units of 2^-45: powers of 2^-30, weights of 2^-15."""
+"""Fractional bits of energies: those of powers, 30, and of weights, 15."""
 _CODE_BITS = 48
-"""Steps of the code are in units of 2^-48."""
+"""Fractional bits of a step of the code."""
 _LOG_STEPS = 64
 _STRIDE = 10
 """Rows from one input to the next: a fifth of a second of speech."""
@@ -30,19 +30,19 @@ class _Audio(FrontEnd):
     Parameters
     ----------
     rate
-        Samples a second.
+        Samples per second.
     window
-        float32 [window].
+        Weights of a frame's samples, float32 [window].
     hop
         Samples from one frame to the next.
     filters
-        float32 [bins, bands]: triangles, of which a bin lies in two neighbouring ones at most.
+        Triangles, float32 [bins, bands]; a bin lies in at most two neighbouring ones.
     magnitude
         Whether bands add up roots of powers.
     floor
-        What is added to an energy before its logarithm is taken.
+        Number added to an energy before its logarithm.
     rows, columns
-        Of the network's input.
+        Size of the network's input.
     """
 
     rate: int
@@ -60,7 +60,7 @@ class _Audio(FrontEnd):
     samples: ClassVar[str] = "int16"
     works: ClassVar[bool] = True
     stacked: ClassVar[int]
-    """Frames of a row."""
+    """Frames per row."""
 
     @property
     def pace(self) -> Pace:
@@ -88,11 +88,11 @@ class _Audio(FrontEnd):
 
     @abstractmethod
     def rows_in_float(self) -> dict[str, Array]:
-        """Tables that make a row, in float32."""
+        """Return the tables by which rows are computed in float32."""
 
     @abstractmethod
     def rows_in_integers(self, scale: float) -> dict[str, Array]:
-        """Tables that make a row, in integers."""
+        """Return the tables by which rows are computed in integers."""
 
     def tables(self, name: str, quantization: Quantization) -> str:
         if name == "front_end_float.h":
@@ -102,7 +102,7 @@ class _Audio(FrontEnd):
     def values(self, quantization: Quantization) -> Mapping[str, str]:
         halvings = int(math.log2(self.fft // 2))
         quiet = round(self.floor * 2**_ENERGY_BITS)
-        octaves = 1 if self.magnitude else 2  # of an energy where samples are doubled
+        octaves = 1 if self.magnitude else 2  # growth of an energy when samples are doubled
         return {
             "TITLE": self.title,
             "RATE": str(self.rate),
@@ -130,7 +130,7 @@ class _Audio(FrontEnd):
             "kWindow": self.window / np.float32(2**15),  # exact: samples are 16 bits
             "kTurns": _turns(self.fft).astype(np.float32),
             "kBand": band,
-            # exact: powers come out four times as large
+            # exact: computed powers are four times as large
             "kWeights": weights / np.float32(2 if self.magnitude else 4),
             **self.rows_in_float(),
         }
@@ -159,9 +159,9 @@ class Mfcc(_Audio):
     Parameters
     ----------
     cosines
-        float32 [bands, columns]: the cosine transform, divided by the spread of each coefficient.
+        Cosine transform divided by the spread of each coefficient, float32 [bands, columns].
     bias
-        float32 [columns].
+        Shift of each coefficient, float32 [columns].
     """
 
     cosines: Array
@@ -215,7 +215,7 @@ class LogMel(_Audio):
 
 
 def _turns(fft: int) -> Array:
-    """Return cosine and sine of each angle of half a turn, float64 [fft]."""
+    """Return cosine and sine of each angle in half a turn, float64 [fft]."""
     angles = 2 * np.pi * np.arange(fft // 2) / fft
     return np.stack((np.cos(angles), np.sin(angles)), axis=1).reshape(-1)
 

@@ -1,4 +1,4 @@
-"""The front end as the exporter sees it, and its tables in C."""
+"""Interface of front ends to the exporter, and their tables in C."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _C_TYPES = {
 
 @dataclass(frozen=True)
 class Pace:
-    """How samples of a stream become inputs, as ``input.h`` reads them."""
+    """Numbers of samples by which ``input.h`` turns a stream into inputs."""
 
     whole: int
     """Samples of an input."""
@@ -38,17 +38,17 @@ class Pace:
     read: int
     """Samples that a device reads at once."""
     stride: int
-    """Rows from one input to the next, where a detector does not say otherwise."""
+    """Rows from one input to the next, unless a detector has its own."""
     rate: int | None = None
-    """Samples a second, where the front end fixes it."""
+    """Samples per second, where the front end fixes it."""
 
     def ends(self, samples: int, stride: int = 0) -> list[int]:
-        """Return how many samples were read when each input of a recording is complete.
+        """Return the number of samples read at the end of each input of a recording.
 
         Parameters
         ----------
         stride
-            Rows from one input to the next; 0 for the usual ones.
+            Rows from one input to the next; 0 for `Pace.stride`.
         """
         step = self.row * (stride or self.stride)
         needed = range(self.whole, samples + 1, step)
@@ -56,36 +56,36 @@ class Pace:
 
 
 class FrontEnd(ABC):
-    """Turns samples, pixels or readings into the codes of a network's input, as training did."""
+    """Front end that turns samples, pixels or readings into an input's codes, as in training."""
 
     kind: ClassVar[str]
-    """One word, such as ``mfcc``."""
+    """Name of one word, such as ``mfcc``."""
     samples: ClassVar[str]
     """NumPy's name of a sample's type."""
     works: ClassVar[bool] = False
-    """Whether it works in memory that the caller lends, ``FrontEndWork``."""
+    """Whether it needs work memory of the caller, ``FrontEndWork``."""
 
     @property
     @abstractmethod
     def pace(self) -> Pace | None:
-        """How samples that come one after another become inputs; None for whole pictures."""
+        """Pace of a stream's inputs; None for whole pictures."""
 
     @property
     @abstractmethod
     def codes(self) -> int:
-        """Codes of an input."""
+        """Number of codes of an input."""
 
     @property
     @abstractmethod
     def templates(self) -> Mapping[str, str]:
-        """The shipped template of each file that is generated."""
+        """Shipped template of each generated file."""
 
     @abstractmethod
     def values(self, quantization: Quantization) -> Mapping[str, str]:
-        """Return what the templates leave open, for an input of this scale and zero point."""
+        """Return the values of the templates for an input of this scale and zero point."""
 
     def files(self, quantization: Quantization) -> dict[str, str]:
-        """Return the C99 sources by name: ``front_end.h``, ``front_end.c`` and what they include.
+        """Return the C99 sources by name: ``front_end.h``, ``front_end.c`` and their includes.
 
         Parameters
         ----------
@@ -95,15 +95,15 @@ class FrontEnd(ABC):
         Raises
         ------
         ModelError
-            If numbers of the model file leave the range of the device's.
+            If numbers of the model file leave the device's range.
         """
         try:
             with np.errstate(over="raise", divide="raise", invalid="raise"):
                 return self._files(quantization)
         except (ArithmeticError, ValueError) as error:
             raise ModelError(
-                "a front end must be of numbers that a device can compute with, but what the "
-                f"model file says of its input gives others ({error}); export it anew"
+                "a front end must have numbers that a device can compute with, but the meaning of "
+                f"the input in the model file gives others ({error}); export it anew"
             ) from error
 
     def _files(self, quantization: Quantization) -> dict[str, str]:
@@ -124,7 +124,7 @@ class FrontEnd(ABC):
 
 
 def written(tables: Mapping[str, Array]) -> str:
-    """Return constant arrays of C by name, or constants where they have no dimension."""
+    """Return C definitions of arrays by name, or of numbers where they have no dimension."""
     return "\n".join(_table(name, values) for name, values in tables.items())
 
 
@@ -137,7 +137,7 @@ def _table(name: str, values: Array) -> str:
 
 
 def literal(value: Any) -> str:
-    """Return a number as C reads it back exactly; float32 without its suffix F in macros."""
+    """Return a C literal of exactly a number; for use in macros float32 has no suffix F."""
     if not np.isfinite(value):
         raise ValueError(f"{value} is no number")
     if isinstance(value, np.float32):

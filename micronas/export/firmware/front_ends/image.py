@@ -1,4 +1,4 @@
-"""A camera's pixels, cut, scaled and made gray as Pillow does."""
+"""Front end of a camera's pixels, which are cut, scaled and made gray as by Pillow."""
 
 import re
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, writt
 from micronas.graph.ir import Quantization
 
 _FORMATS = {"gray": 1, "rgb": 3, "rgb565": 2}
-"""Bytes of a pixel."""
+"""Bytes of a pixel by format."""
 _BITS = 22
-"""Pillow's weights are in units of 2^-22."""
+"""Fractional bits of Pillow's weights."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Camera:
     width: int
     height: int
     format: str
-    """``gray``, ``rgb`` (8 bits each) or ``rgb565`` (little endian)."""
+    """Format of pixels: ``gray``, ``rgb`` (8 bits each) or ``rgb565`` (little endian)."""
 
     @classmethod
     def parse(cls, text: str) -> "Camera":
@@ -33,7 +33,7 @@ class Camera:
         Raises
         ------
         ConfigError
-            If it is written otherwise, or a side is not 16 to 4,096 pixels.
+            If the text has another form, or a side is not 16 to 4,096 pixels.
         """
         found = re.fullmatch(r"(\d{1,5})x(\d{1,5}):(\w+)", text)
         sides = [int(side) for side in found.groups()[:2]] if found else []
@@ -47,16 +47,16 @@ class Camera:
 
 @dataclass(frozen=True)
 class Image(FrontEnd):
-    """Pixels as the network reads them.
+    """Front end of pictures.
 
     Parameters
     ----------
     size, channels
-        Of the network's input: a square.
+        Side and channels of the network's input, a square.
     fit
         ``stretch`` squeezes the whole picture, ``crop`` takes the middle square.
     middle
-        The pixel that is 0; a value is ``(pixel - middle) / middle``.
+        Pixel of value 0; a value is ``(pixel - middle) / middle``.
     """
 
     camera: Camera
@@ -123,8 +123,8 @@ class Image(FrontEnd):
 def _bilinear(source: int, start: float, length: float, size: int) -> tuple[Array, Array, Array]:
     """Return the first pixel, the number of pixels and their weights for each result.
 
-    The filter is a triangle as wide as a result covers, or two pixels (antialiased), cut at the
-    edges. Source: Pillow's ``precompute_coeffs`` and ``normalize_coeffs_8bpc``.
+    The filter is a triangle over twice the pixels that a result covers, at least two (antialiased),
+    cut at the edges. Source: Pillow's ``precompute_coeffs`` and ``normalize_coeffs_8bpc``.
     """
     scale = length / size
     support = max(scale, 1.0)

@@ -1,4 +1,4 @@
-"""Windows of sensor readings, standardised channel by channel."""
+"""Front end of sensor readings in windows, standardised channel by channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from micronas.graph.ir import Quantization
 
 @dataclass(frozen=True)
 class Series(FrontEnd):
-    """Readings as the network sees them: ``(reading - mean) / deviation``, limited.
+    """Front end of readings: ``(reading - mean) / deviation``, limited.
 
     Parameters
     ----------
     window
-        Readings the network sees at once.
+        Readings of one input.
     mean, deviation
-        Of each channel.
+        Mean and deviation of each channel.
     """
 
     window: int
