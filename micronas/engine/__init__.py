@@ -1,1 +1,1 @@
-"""An engine without interpreter: C99 for one int8 network, the same bits as integer execution."""
+"""Engine without an interpreter: C99 of one int8 network, bit for bit as integer execution."""

@@ -15,11 +15,11 @@ _TYPES = {
     np.dtype(np.int32): "int32_t",
 }
 _ROWS = {"scales": "Scale", "factors": "Factor", "rows": "Between", "columns": "Between"}
-"""Structures that arrays of two dimensions consist of, by the member that points to them."""
+"""Structures in arrays of two dimensions, by the member that points to them."""
 
 
 def structure(name: str, kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the definitions of a constant structure: its arrays first."""
+    """Yield the definitions of a constant structure, its arrays first."""
     arrays: list[str] = []
     body = _written(name, fields, arrays)
     yield from arrays
@@ -49,7 +49,7 @@ def _written(name: str, value: Any, arrays: list[str], member: str = "") -> str:
 def array(name: str, values: np.ndarray, kind: str = "") -> str:
     """Return the definition of a constant array.
 
-    Two dimensions are structures; uint8 stands for filters whose form depends on the core.
+    Rows of two dimensions are structures; uint8 are filters whose form depends on the core.
     """
     if values.dtype == np.uint8:
         items, kind = [f"W({each})" for each in values.view(np.int8).tolist()], "uint8_t"
@@ -64,19 +64,19 @@ def array(name: str, values: np.ndarray, kind: str = "") -> str:
 
 
 def integer(value: int) -> str:
-    """Return a C integer; the least one of 32 bits has no literal."""
+    """Return a C integer; the least of 32 bits has no literal."""
     return "INT32_MIN" if value == -(2**31) else str(int(value))
 
 
 def identifier(name: str) -> str:
-    """Return lower-case words of letters and digits."""
+    """Return a C identifier of a name: lower-case words of letters and digits."""
     words = re.findall(r"[a-z0-9]+", name.lower()) or ["model"]
     found = "_".join(words)
     return f"n_{found}" if found[0].isdigit() else found
 
 
 def unique(names: Sequence[str]) -> dict[str, str]:
-    """Return identifiers by name, each of its own."""
+    """Return distinct identifiers by name."""
     found: dict[str, str] = {}
     for position, name in enumerate(names):
         word = identifier(name)
@@ -85,5 +85,5 @@ def unique(names: Sequence[str]) -> dict[str, str]:
 
 
 def comment(text: str) -> str:
-    """Return text that may stand in a C comment."""
+    """Return text that is valid in a C comment."""
     return re.sub(r"[^\w/.:+-]|/(?=\*)|(?<=\*)/", "_", text, flags=re.ASCII)[:80]

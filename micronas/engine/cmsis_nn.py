@@ -1,7 +1,7 @@
-"""The second back end: calls of CMSIS-NN, where its functions give the bits of integer execution.
+"""Second back end: calls of CMSIS-NN, where its functions give the bits of integer execution.
 
-Convolutions of 8-bit weights, pools, sums and products of maps of one shape, and softmax; the rest
-goes to kernels of the engine. Scratch memory is what CMSIS-NN asks for on the core in question.
+It computes convolutions of 8-bit weights, pools, sums and products of maps of one shape, and
+softmax; kernels of the engine compute the rest. Scratch memory is CMSIS-NN's on the core.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
 
 Scratch = Callable[[Graph, Op], tuple[int, ...]]
-"""Bytes that kernels ask for while an operator runs."""
+"""Function to the bytes of scratch memory of an operator's kernel."""
 
 
 def makers(scratch: Scratch) -> Makers:
-    """Return how operators are computed by CMSIS-NN on a core."""
+    """Return the makers of calls of CMSIS-NN on a core with this scratch memory."""
     taken = {
         "CONV_2D": _convolution,
         "DEPTHWISE_CONV_2D": _convolution,
@@ -60,7 +60,7 @@ def _convolution(graph: Graph, step: Step, scratch: int) -> list[Call]:
         taps = weights.shape[1], weights.shape[2]
         window = window_of(graph, step, taps)
         channels, groups = weights.shape[-1 if by_channel else 0], graph.groups_of(op)
-        # scratch is that of the padded map, for which CMSIS-NN may choose another function
+        # scratch memory is the padded map's, for which CMSIS-NN may choose another function
         if step.pads and (max(step.pads) > 1 or min(taps) == 1):
             return []
     rescaling = Rescaling(graph, step, is_folded=False)

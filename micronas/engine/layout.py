@@ -1,4 +1,4 @@
-"""Where everything lies while a network runs: calls, shared memory, and what goes row by row."""
+"""Memory of a running network: calls, buffers, shared memory, and operators run row by row."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,35 +12,35 @@ from micronas.errors import ExportError
 from micronas.graph.ir import Graph
 
 _TRIED = 6
-"""Streams of the least bounds that are placed."""
+"""Number of streams, those of the least bounds, that are placed."""
 
 
 class Layout:
-    """The calls of a network and the places of its buffers.
+    """Calls of a network and places of its buffers.
 
     Parameters
     ----------
     most
-        Bytes of arena from which on the first operators run row by row; never when None.
+        Bytes of arena beyond which the first operators run row by row; never when None.
     makers
-        How operators are computed.
+        Makers of the operators' calls.
     slices
-        Whether operands of concatenations are written where they lie in the output, if they lie
-        there in one piece; else all are copied.
+        Write operands of concatenations directly into the output where they are contiguous there;
+        otherwise all are copied.
 
     Attributes
     ----------
     steps, calls
         Operators, and the calls of each.
     roots
-        For each activation the tensor in whose memory it lies.
+        Tensor whose memory each activation shares.
     sliced
-        Of activations that lie further on in that memory, how many bytes.
+        Offsets in bytes of activations within that memory, where they are not 0.
     stream
-        The first operators, where they go row by row.
+        The first operators, where they run row by row.
     buffers, places
-        What lies in the arena, and bytes from its start, by tensor; of work memory by `scratch_of`
-        an operator's place.
+        Buffers of the arena, and their offsets in bytes, by tensor; those of work memory by
+        `scratch_of` an operator's place.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def streamed(self) -> int:
-        """Number of operators that go row by row."""
+        """Number of operators that run row by row."""
         return len(self.stream.stages) if self.stream else 0
 
     @property
@@ -87,12 +87,12 @@ class Layout:
 
     @property
     def place_bytes(self) -> int:
-        """Bytes of a place in the generated tables; fewer things than tensors lie outside."""
+        """Bytes of a place in the generated tables; fewer places than tensors are outside."""
         return 2 if self.plan.size + len(self.graph.tensors) < 2**16 else 4
 
     @property
     def outside(self) -> int:
-        """Number of things outside of the arena: inputs, outputs, constant operands, the state."""
+        """Number of places outside of the arena: inputs, outputs, constant operands, the state."""
         constants = {
             (number, step.operands[each])
             for number, step, calls in self.made
@@ -104,11 +104,11 @@ class Layout:
         return ends + len(constants) + bool(self.states)
 
     def place_of(self, name: str) -> int:
-        """Return where an activation lies in the arena, bytes."""
+        """Return the offset of an activation in the arena, in bytes."""
         return self.places[self.roots[name]] + self.sliced.get(name, 0)
 
     def _shared(self) -> dict[str, str]:
-        """Return the tensor in whose memory each activation lies."""
+        """Return the tensor whose memory each activation shares; insert copies where it cannot."""
         graph = self.graph
         roots = {name: name for name in graph.inputs}
         held = {*graph.inputs, *graph.outputs}
@@ -126,7 +126,7 @@ class Layout:
         return roots
 
     def _slice(self) -> None:
-        """Let operands of concatenations lie in the output, the last concatenation first."""
+        """Move operands of concatenations into the output, from the last concatenation on."""
         graph, roots = self.graph, self.roots
         held = {roots[name] for name in (*graph.inputs, *graph.outputs)}
         for number, step in reversed([*enumerate(self.steps)]):
@@ -149,7 +149,7 @@ class Layout:
             self.calls[number] = kept
 
     def _choose_stream(self, buffers: dict[str, Buffer]) -> dict[str, Buffer]:
-        """Let as many of the first operators run row by row as takes the least memory."""
+        """Run as many of the first operators row by row as takes the least memory."""
         found = [
             (stream, self._laid_out(stream))
             for stream in streams(self.graph, self.steps, self.calls)
@@ -168,9 +168,9 @@ class Layout:
     def _laid_out(
         self, stream: Stream | None
     ) -> tuple[dict[str, Buffer], dict[tuple[int, int], Overlap]]:
-        """Return activations by their first tensor and scratch memory by its operator's place.
+        """Return buffers of activations by root and of scratch memory by place, and overlaps.
 
-        What runs row by row runs at once, in the place of its last operator.
+        Operators that run row by row run together, in the place of the last.
         """
         graph, roots = self.graph, self.roots
         sizes: dict[str, int] = {}
@@ -230,7 +230,7 @@ def calls_of(graph: Graph, step: Step, makers: Makers = maker_of) -> list[Call]:
     Raises
     ------
     ExportError
-        If there is no kernel for it, or a number does not fit what the kernel counts with.
+        If there is no kernel for it, or a number exceeds the kernel's integers.
     """
     assert step.op.kind != "UNKNOWN"
     make = makers(step.op.kind)
@@ -249,9 +249,9 @@ def calls_of(graph: Graph, step: Step, makers: Makers = maker_of) -> list[Call]:
 
 
 def best_layout(graph: Graph, most: int | None, makers: Makers = maker_of) -> Layout:
-    """Return the layout that takes least memory: the order of operators, and `Layout`'s slices.
+    """Return the layout of least memory, over orders of operators and `Layout`'s slices.
 
-    Of those that take as little, operands of concatenations are copied in the last ones.
+    Among equals, those with slices are preferred.
     """
     orders = [each for each in (graph, reordered(graph)) if each is not None]
     copies = [Layout(each, most, makers) for each in orders]
@@ -261,7 +261,7 @@ def best_layout(graph: Graph, most: int | None, makers: Makers = maker_of) -> La
 
 
 def scratch_of(place: int) -> str:
-    """Return the key of the work memory of the operator at a place; no tensor is named so."""
+    """Return the key of the work memory of the operator at a place; no tensor has this name."""
     return f"/{place}"
 
 

@@ -1,15 +1,15 @@
 """Instructions of newlib's `memcpy` and `memset`, which copy and clear runs of bytes.
 
-Both are in assembly for cores of this kind: 64 or 16 bytes at a time, then words and single bytes,
-after those up to the next word. So a run's instructions are a step function of its length and of
-where it begins, and are a term of their own.
+Both are in assembly for cores with the DSP extension: single bytes up to the next word, 64 or 16
+bytes at a time, then words and single bytes. A run's instructions are thus a step function of its
+length and start, and are a term of their own.
 """
 
 from typing import NamedTuple
 
 
 class Runs(NamedTuple):
-    """Where runs of bytes begin: the first, counted from a word, and from one to the next."""
+    """Starts of runs of bytes: the first, counted from a word, and the step to the next."""
 
     first: int
     step: int
@@ -32,7 +32,7 @@ def filling(size: int, to: Runs) -> float:
 
 
 def copied(size: int, to: int, source: int) -> float:
-    """Instructions of `memcpy` between these bytes of a word."""
+    """Return the instructions of `memcpy` between these bytes of a word."""
     if (to or source) and size < 8:
         return 10 + 4 * size if size > 3 else (18, 23, 25, 25)[size]
     if to and source:
@@ -43,7 +43,7 @@ def copied(size: int, to: int, source: int) -> float:
 
 
 def filled(size: int, to: int) -> float:
-    """Instructions of `memset` from this byte of a word."""
+    """Return the instructions of `memset` from this byte of a word."""
     if size < 4:
         return 18 + 3 * size if size else 16
     if to:

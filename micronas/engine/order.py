@@ -1,4 +1,4 @@
-"""The order of operators: of branches, the one that holds the fewest bytes at once."""
+"""Order of operators in branches that holds the fewest bytes at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,28 +6,28 @@ from dataclasses import dataclass, replace
 from micronas.graph.ir import Graph, Op
 
 _KEPT = 32
-"""Beginnings of orders that are followed at once."""
+"""Number of beginnings of orders kept at each step."""
 _MOST = 400
-"""Operators beyond which the given order stays."""
+"""Number of operators beyond which the given order stays."""
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """The beginning of an order."""
+    """Beginning of an order."""
 
     peak: int
     live: int
     """Bytes that are still to be read."""
     done: int
-    """A bit for each operator."""
+    """Operators so far, as bits."""
     last: "tuple[_Begun, int] | None" = None
 
 
 def reordered(graph: Graph) -> Graph | None:
-    """Return the graph in the order of least memory, or None where there is but one order.
+    """Return the graph in the order of least memory, or None where there is only one order.
 
-    Outputs are counted over the largest operand that is read for the last time: where they lie in
-    the end, and whether that takes less, only placing them says.
+    Outputs count as overlapping the largest operand that is read for the last time; the memory
+    itself is known only after placement.
     """
     count = len(graph.ops)
     if count > _MOST:

@@ -1,4 +1,4 @@
-"""Place buffers in an arena: outputs may overlap the operands that their operators read last."""
+"""Place buffers in an arena; outputs may overlap operands that no later operator reads."""
 
 import math
 import random
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from micronas.engine.steps import Overlap
 
 ALIGNMENT = 4
-"""Bytes; work memory holds words."""
+"""Alignment of buffers in bytes: work memory holds words."""
 _ORDERS = 300
-"""Random orders that are tried, fewer of many buffers."""
+"""Most random orders to try, fewer for many buffers."""
 _WORK = 30_000
 
 
@@ -25,20 +25,20 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Plan:
-    """Offsets of buffers by their position, bytes."""
+    """Offsets of buffers by their position, in bytes."""
 
     offsets: tuple[int, ...]
     size: int
     bound: int
-    """No placement takes less."""
+    """Lower bound of the size of any placement."""
 
 
 Pair = tuple[int, int]
-"""Positions of an operand and of the output that may lie over it."""
+"""Positions of an operand and of the output that may overlap it."""
 
 
 def plan(buffers: Sequence[Buffer], overlaps: Mapping[Pair, Overlap]) -> Plan:
-    """Place each buffer first fit, in the best of several orders."""
+    """Return the first-fit placement of the best of several orders."""
     sizes = [aligned(buffer.size) for buffer in buffers]
     meets = _meeting(buffers)
     bound = lower_bound(buffers, overlaps)
@@ -59,7 +59,7 @@ def aligned(size: int) -> int:
 
 
 def lower_bound(buffers: Sequence[Buffer], overlaps: Mapping[Pair, Overlap]) -> int:
-    """Return the bytes that are needed at some step, however buffers are placed."""
+    """Return the bytes that some step needs, however buffers are placed."""
     change: dict[int, int] = {}
     for buffer in buffers:
         change[buffer.first] = change.get(buffer.first, 0) + aligned(buffer.size)
@@ -68,20 +68,20 @@ def lower_bound(buffers: Sequence[Buffer], overlaps: Mapping[Pair, Overlap]) -> 
     for step in sorted(change):
         at += change[step]
         live[step] = at
-    spared: dict[int, list[int]] = {}  # by output, for each operand it may lie over
+    spared: dict[int, list[int]] = {}  # by output, for each operand it may overlap
     for (operand, output), overlap in overlaps.items():
         inner, outer = aligned(buffers[operand].size), aligned(buffers[output].size)
         union = max(inner + max(_distance(overlap), 0), outer)
         spared.setdefault(output, []).append(max(inner + outer - union, 0))
     for output, each in spared.items():
-        # over several operands an output can at most disappear
+        # with several operands an output can at most be free
         saving = each[0] if len(each) == 1 else aligned(buffers[output].size)
         live[buffers[output].first] -= saving
     return max(live.values(), default=0)
 
 
 def _meeting(buffers: Sequence[Buffer]) -> list[list[int]]:
-    """For each buffer those that are in use at one time with it."""
+    """Return for each buffer those in use at the same time."""
     meets: list[list[int]] = [[] for _ in buffers]
     order = sorted(range(len(buffers)), key=lambda index: buffers[index].first)
     active: list[int] = []
@@ -95,7 +95,7 @@ def _meeting(buffers: Sequence[Buffer]) -> list[list[int]]:
 
 
 def _orders(buffers: Sequence[Buffer], sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Yield orders: the largest first, as they come, then random ones that lean to large sizes."""
+    """Yield orders: by size, as given, reversed, then random ones that tend to large sizes."""
     indices = list(range(len(buffers)))
     yield sorted(indices, key=lambda index: -sizes[index])
     yield indices

@@ -1,4 +1,4 @@
-"""Run the first operators row by row: which of them, and how many rows each keeps."""
+"""Choose the first operators to run row by row, and the rows that each tensor keeps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from micronas.engine.steps import Call, Rows, Step
 from micronas.graph.ir import Graph
 
 _LONGEST = 64
-"""Operators that go row by row, at most."""
+"""Most operators that run row by row."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One operator that goes row by row; heights in rows."""
+    """One operator that runs row by row; heights in rows."""
 
     step: Step
     call: Call
     rows: Rows
     reads: tuple[str, ...]
-    """Tensors, in the order the kernel takes them."""
+    """Tensors in the order of the kernel's operands."""
     in_height: int
     height: int
 
     def span(self, row: int) -> tuple[int, int]:
-        """Return the first row that a row is made of, and the one behind the last."""
+        """Return the first row that an output row reads, and the one after the last."""
         top = row * self.rows.stride - self.rows.top
         first = min(max(top, 0), self.in_height)
         return first, min(top + self.rows.reach, self.in_height)
@@ -31,20 +31,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stream:
-    """The first operators of a network, row by row."""
+    """First operators of a network, run row by row."""
 
     stages: tuple[Stage, ...]
     kept: Mapping[str, int]
-    """Rows of each tensor they write that are there at once, at most."""
+    """Most rows in memory at once of each tensor they write."""
 
     @property
     def last(self) -> str:
-        """The tensor that its last operator writes."""
+        """Tensor that the last operator writes."""
         return self.stages[-1].step.op.outputs[0]
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """The tensors it reads, and those it writes, which others may read alone."""
+        """Tensors that the stages read, and those they write, of which some only others read."""
         names = [name for stage in self.stages for name in stage.reads]
         return (*dict.fromkeys([*names, *(each.step.op.outputs[0] for each in self.stages)]),)
 
@@ -54,7 +54,7 @@ class Stream:
 
 
 def streams(graph: Graph, steps: Sequence[Step], calls: Sequence[list[Call]]) -> list[Stream]:
-    """Return the streams that a network can begin with, the shortest first."""
+    """Return the possible streams at the beginning of a network, the shortest first."""
     stages: list[Stage] = []
     found = []
     for step, made in zip(steps[:_LONGEST], calls, strict=False):
@@ -87,9 +87,9 @@ def _stage(graph: Graph, step: Step, calls: list[Call], written: set[str]) -> St
 
 
 def _kept(graph: Graph, steps: Sequence[Step], stages: Sequence[Stage]) -> dict[str, int]:
-    """Go through the rows in the order the device does; count those that are there at once.
+    """Return the most rows of each tensor at once, by going through them in the device's order.
 
-    A map that something else reads later is kept whole.
+    A map that a later operator reads is kept whole.
     """
     heights = {stage.step.op.outputs[0]: stage.height for stage in stages}
     later = {name for step in steps[len(stages) :] for name in step.operands} | {*graph.outputs}
@@ -99,7 +99,7 @@ def _kept(graph: Graph, steps: Sequence[Step], stages: Sequence[Stage]) -> dict[
     readers = {name: [each for each in stages if name in each.reads] for name in heights}
 
     def oldest(name: str) -> int:
-        """First row that somebody still reads."""
+        """Return the first row that a stage still reads."""
         wanted = [
             stage.in_height
             if end[stage.step.op.outputs[0]] == stage.height

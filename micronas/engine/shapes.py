@@ -1,4 +1,4 @@
-"""Quantisation for graphs of shapes alone: enough to choose kernels and to place buffers."""
+"""Quantisation for graphs without data: enough to choose kernels and to place buffers."""
 
 from dataclasses import replace
 
@@ -7,16 +7,16 @@ import numpy as np
 from micronas.graph.ir import Graph, Quantization, Tensor
 
 _ACTIVATION = 2.0**-6
-"""Scale with which ReLU6 uses all codes, as training makes it."""
+"""Scale with which ReLU6 uses all codes, a typical result of training."""
 _WEIGHTS = 2.0**-8
 _CELL = 2.0**-11
 
 
 def described(graph: Graph) -> Graph:
-    """Return the graph with quantisation where it has none, such as training makes of its shapes.
+    """Return the graph with quantisation where it has none, similar to a trained one's.
 
-    Scales of activations differ from one to the next, so that what only equal scales spare is not
-    taken for granted; a fused ReLU's zero is the lowest code.
+    Scales of neighbouring activations differ, so that savings of equal scales are not counted; a
+    fused ReLU's zero is the lowest code.
     """
     if all(graph.tensors[name].quantization is not None for name in graph.inputs):
         return graph

@@ -1,4 +1,4 @@
-"""Flash of a generated network, from shapes: its constants, and which functions it consists of."""
+"""Flash of a generated network from shapes: its constants, and the functions it consists of."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _DEFINED = re.compile(
 _POINTER = 4
 _REPEAT = 20
 _STRUCTURE = 8
-"""Bytes of each of those that arrays consist of."""
+"""Bytes of a structure in an array."""
 _NEEDS = re.compile(r"/\* needs ([\w ]+) \*/\n")
 
 
@@ -47,7 +47,7 @@ def constant_bytes(layout: Layout | Hops, structures: Mapping[str, int]) -> int:
 
 
 def functions_of(calls: Iterator[Call] | list[Call]) -> set[str]:
-    """Return the names of all functions that the calls' kernel files define, or could inline."""
+    """Return the names of all functions and tables that the calls' kernel files define."""
     found: set[str] = set()
     for call in calls:
         for name in call.uses:
@@ -88,7 +88,7 @@ def _names(text: str) -> set[str]:
 
 
 def _arrays(value: Any, seen: set[bytes]) -> int:
-    """Count arrays, of tables that are equal one, as compilers make one of them."""
+    """Return the bytes of arrays; equal tables count once, as compilers merge them."""
     if isinstance(value, Constant):
         return _words(value.nbytes)
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""The calls that a network becomes: one or several for each operator, and what each needs."""
+"""Calls of C functions that compute a network, one or several per operator."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from micronas.graph.ir import Graph, Op
 
 Table = npt.NDArray[Any]
 Fields = Mapping[str, Any]
-"""Members of a C structure by name. An array or `Constant` becomes a constant of its own, which the
-member points to; a mapping a structure, a tuple numbers; text stands as it is."""
+"""Members of a C structure by name. An array or `Constant` becomes a constant of its own, to which
+the member points, a mapping a structure, and a tuple numbers; text is copied."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """An array whose values are made when it is written: its size follows from shapes alone."""
+    """Array whose values are computed when it is written; its size follows from shapes alone."""
 
     shape: tuple[int, ...]
     dtype: type[np.generic]
@@ -30,7 +30,7 @@ class Constant:
 
     @property
     def values(self) -> Table:
-        """Raises AssertionError if they are not of the shape that was said."""
+        """Values; raises AssertionError if they do not have `shape`."""
         found = self.made().astype(self.dtype)
         assert found.shape == self.shape, (found.shape, self.shape)
         return found
@@ -38,26 +38,26 @@ class Constant:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Overlap that an output may have with an operand that nobody reads later."""
+    """Overlap that an output may have with an operand that no later operator reads."""
 
     distance: int
     """Least number of bytes by which the output must begin before the operand; may be negative."""
     exact: bool = False
-    """They must begin at one place."""
+    """Whether both must begin at the same place."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """How a kernel makes one row of its output."""
+    """Form of a kernel that computes one row of its output."""
 
     stride: int = 1
-    """Row y is made of rows from ``y * stride - top`` on, as many as `reach`."""
+    """Step in input rows: output row y reads `reach` rows from ``y * stride - top`` on."""
     top: int = 0
     reach: int = 1
     scratch: int = 0
     """Bytes of work memory."""
     is_window: bool = False
-    """Whether its structure begins with a window; else with a count of rows' parts."""
+    """Whether its structure begins with a window; otherwise with a count of a row's parts."""
 
 
 @dataclass(frozen=True)
@@ -71,30 +71,30 @@ class Call:
     """Parameters: the members of a constant structure."""
     structure: str
     operands: tuple[int, ...] = (0,)
-    """Which operands it is given, in order."""
+    """Positions of the operands it takes, in order."""
     scratch: int = 0
     """Bytes of work memory."""
     overlaps: Mapping[int, Overlap] = field(default_factory=dict)
-    """By operand; over those left out an output may not lie."""
+    """Overlaps by operand; the output must not overlap others."""
     is_reference: bool = False
-    """A plain loop that is right for any parameters, for want of a better kernel."""
+    """Whether it is a plain loop that is right for any parameters, as no better kernel exists."""
     maps: int = 1
     """Number of calls, each on the next part of operand and output."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """Further kernel files made for these parameters: text by name."""
     rows: Rows | None = None
-    """Its form for single rows, where it has one."""
+    """Form for single rows, where it has one."""
     state: bool = False
-    """Whether it is given the network's state too."""
+    """Whether it takes the network's state too."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """An operator with what was folded into it."""
+    """An operator with the padding folded into it."""
 
     op: Op
     source: str
-    """Its first operand, before padding that was folded in."""
+    """First operand, before a folded PAD."""
     pads: tuple[int, int] | None = None
     """Rows and columns before the map, where a PAD was folded in."""
 
@@ -104,7 +104,7 @@ class Step:
 
 
 Maker = Callable[[Graph, Step], list[Call]]
-"""Returns the calls of an operator; none where its output is its input."""
+"""Function to the calls of an operator; none where its output is its input."""
 
 
 def folded(graph: Graph) -> list[Step]:
@@ -130,7 +130,7 @@ def folded(graph: Graph) -> list[Step]:
 
 
 def amounts(graph: Graph, op: Op) -> Table:
-    """Return what a PAD adds before and after each dimension; without a table, all of it after."""
+    """Return the padding of a PAD before and after each dimension; without a table all after."""
     data = graph.constant_of(op).data
     if data is not None:
         return np.asarray(data)
@@ -144,7 +144,7 @@ def _is_border(graph: Graph, op: Op) -> bool:
     added = amounts(graph, op)
     if len(added) != 4 or added[[0, 3]].any() or graph.tensors[op.operands[0]].constant:
         return False
-    # zeros are codes of the zero point, which both tensors share
+    # zeros have the code of the zero point, which both tensors must share
     source, output = graph.input_of(op).quantization, graph.output_of(op).quantization
     return source is not None and output is not None and source.zero_point == output.zero_point
 

@@ -1,4 +1,4 @@
-"""Tables of what runs, as C text: calls of kernels, and the bands and stages that go row by row."""
+"""C tables of calls of kernels, and of the bands and stages that run row by row."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,17 +10,17 @@ from micronas.engine.steps import Step
 
 
 class Tables:
-    """The tables of a layout.
+    """Tables of a layout.
 
     Parameters
     ----------
     names
-        Of inputs and outputs as parameters in C.
+        Names of inputs and outputs as parameters in C.
 
     Attributes
     ----------
     outside
-        Pointers to what lies outside of the arena, to which places refer by their numbers.
+        Pointers to memory outside of the arena, to which places refer by number.
     text
         The tables in C.
     """
@@ -81,7 +81,7 @@ class Tables:
         return str(self.outside.index(pointer))
 
     def _bands(self, stream: Stream) -> Iterator[str]:
-        """What is read, what is written, and work memory, of which all rows are there."""
+        """Yield the bands that are read or written, then work memory, with all its rows."""
         graph = self._layout.graph
         for name in stream.bands:
             height = graph.tensors[name].shape[1]
@@ -104,14 +104,12 @@ class Tables:
 
 
 class HopTables:
-    """The tables of a network that streams: shifts, and the calls of each turn.
+    """Tables of a network that streams: shifts, and the calls of each turn.
 
     Attributes
     ----------
-    outside
-        As of `Tables`.
-    text
-        The tables in C.
+    outside, text
+        See `Tables`.
     """
 
     def __init__(self, hops: Hops) -> None:

@@ -1,7 +1,7 @@
-"""Work of the kernels of generated C: amounts that their instructions are linear in.
+"""Work of the kernels of generated C: amounts in which their instructions are linear.
 
-Read from export/engine as GCC compiles it. A call is the work of its own kernel and of what kernels
-share, each function under its name.
+The amounts follow export/engine as compiled by GCC. A call has the work of its own kernel and of
+shared functions, each under its name.
 """
 
 import math
@@ -27,9 +27,9 @@ class Done:
 
 
 def work_of(call: Call, written: int) -> list[Done]:
-    """Return what a call does; `written` is the elements of its output.
+    """Return the work of a call; `written` is the number of elements of its output.
 
-    Of reference kernels and those that go by the data, amounts are those of most inputs.
+    For reference kernels and those whose work depends on the data, amounts are typical ones.
     """
     rule = _RULES.get(call.structure, _elements)
     found: dict[str, Terms] = {}
@@ -43,7 +43,7 @@ def work_of(call: Call, written: int) -> list[Done]:
 
 
 def work_of_turn(hops: Hops, turn: int) -> list[tuple[str, list[Done]]]:
-    """Return what one call of a streaming network does, by the kernels it runs."""
+    """Return the work of one call of a streaming network, by kernel."""
     runs = hops.turns[turn]
     found = [("hop", [Done("hop", {"calls": 1.0, "runs": float(len(runs))})])]
     for run in runs:
@@ -111,7 +111,7 @@ def _convolution(call: Call, written: float) -> Iterator[Done]:
 
 
 def _places(window: Mapping[str, int], axis: str, taps: int) -> np.ndarray:
-    """Coordinates [outputs, taps] of what is read."""
+    """Return the coordinates [outputs, taps] that are read."""
     down = axis == "y"
     out, before = window["out_height" if down else "out_width"], window["top" if down else "left"]
     step, apart = window[f"stride_{axis}"], window[f"dilation_{axis}"]
@@ -126,7 +126,7 @@ def _widen(times: float, count: int) -> Done:
 
 
 def _tile(tile: Mapping[str, Any], threes: int, ones: int) -> Iterator[Done]:
-    """Channels go in pairs; elements in fours, two of which a loop takes at a time."""
+    """Yield the work of tiles: channels in pairs, elements in fours, two fours per loop."""
     channels, fours = tile["channels"], tile["pairs"] // 2
     pairs, form = -(-channels // 2), tile["form"].removeprefix("&k")
     for name, times, pixels in (("three", threes, 3), ("one", ones, 1)):
@@ -203,11 +203,11 @@ def _depthwise(call: Call, written: float) -> Iterator[Done]:
 
 
 _REGISTERS = 6
-"""For pairs of taps, about; more are loaded again at each step."""
+"""Approximate number of registers for pairs of taps; further pairs are loaded at each step."""
 
 
 def written_out(call: Call) -> Terms:
-    """Return what the text of a depthwise kernel holds, which is made for one window."""
+    """Return counts in the text of a depthwise kernel, which is generated for one window."""
     (text,) = call.generated.values()
     pairs = text.count(" = pair(")
     return {
@@ -264,11 +264,11 @@ def _move(call: Call, written: float) -> Iterator[Done]:
 
 
 _AROUND = 6
-"""Instructions of a call that belong to the function that calls."""
+"""Instructions of a call that are counted in the caller."""
 
 
 def _begins(sizes: Sequence[int], steps: Sequence[int], first: int) -> np.ndarray:
-    """Return where runs begin that are walked along dimensions."""
+    """Return the starts of runs along dimensions."""
     found = np.array([first], np.int64)
     for size, step in zip(sizes, steps, strict=True):
         found = (found[:, None] + step * np.arange(size)).ravel()
@@ -276,7 +276,7 @@ def _begins(sizes: Sequence[int], steps: Sequence[int], first: int) -> np.ndarra
 
 
 def _copied(size: int, to: np.ndarray, source: np.ndarray) -> Done:
-    """Return copies of runs, from where to where they begin, counted from words."""
+    """Return the work of copies of runs between starts, which count modulo a word."""
     pairs, times = np.unique(np.stack([to % 4, source % 4]), axis=1, return_counts=True)
     each = [copied(size, int(at), int(read)) for at, read in pairs.T]
     spent = float(np.dot(each, times)) - _AROUND * len(to)
@@ -313,7 +313,7 @@ def _by_row(call: Call, written: float) -> Iterator[Done]:
     fields = call.fields.get("softmax", call.fields)
     rows = fields["rows"]
     terms = {"calls": 1, "rows": rows, "elements": rows * fields["count"]}
-    if "radius" in fields:  # others lie anywhere below the largest
+    if "radius" in fields:  # others are spread evenly below the largest
         others = rows * (fields["count"] - 1)
         terms["near"] = others * min(fields["radius"] + 1, _CODES) / _CODES
     yield Done(call.function, terms)
@@ -386,14 +386,14 @@ def _reference(call: Call, written: float) -> Iterator[Done]:
 
 
 def _inside(window: Mapping[str, Any], axis: str) -> int:
-    """Return how many taps of all outputs lie in the map, of one dimension."""
+    """Return the number of taps of all outputs inside the map, along one dimension."""
     down = axis == "y"
     places = _places(window, axis, window["height" if down else "width"])
     return int(((places >= 0) & (places < window["in_height" if down else "in_width"])).sum())
 
 
 def _gathered(window: Mapping[str, Any], channels: int) -> Terms:
-    """Return what taps of a transposed convolution come to, test by test."""
+    """Return the numbers of a transposed convolution's taps that pass each test."""
     counts: dict[str, list[int]] = {"y": [], "x": []}
     for axis, size, taps, before in (
         ("y", "height", window["height"], window["top"]),

@@ -1,4 +1,4 @@
-"""Makers of each operator's C: the function it calls, and its constants."""
+"""Makers of each operator's calls: C functions and their constants."""
 
 from collections.abc import Callable, Mapping
 
@@ -47,9 +47,9 @@ _MAKERS: Mapping[str, Maker] = {
 
 
 Makers = Callable[[Kind], Maker | None]
-"""Returns how an operator is computed; None where it cannot be."""
+"""Function from a kind to its maker; None where there is no kernel."""
 
 
 def maker_of(kind: Kind) -> Maker | None:
-    """Return how an operator is computed; None where the engine cannot."""
+    """Return the maker of a kind; None where the engine has no kernel."""
     return _MAKERS.get(kind, maps.moved if OPERATORS[kind].moves else None)

@@ -21,14 +21,14 @@ _SHIFTS = range(1, 23)
 
 
 def function(graph: Graph, step: Step) -> list[Call]:
-    """Any function of one code: a table, or bounds where it only clips."""
+    """Return the calls of a function of one code: a table, or bounds where it only clips."""
     op = step.op
     assert op.kind != "UNKNOWN"
     return _looked_up(graph, step, RULES[op.kind].kernel(graph, op)(_CODES[:, None]).ravel())
 
 
 def positions(graph: Graph, step: Step) -> list[Call]:
-    """Codes stand for their places in a table."""
+    """Return no call: codes serve as their places in a table."""
     return []
 
 
@@ -66,7 +66,7 @@ def _looked_up(graph: Graph, step: Step, codes: np.ndarray) -> list[Call]:
 
 
 def add(graph: Graph, step: Step) -> list[Call]:
-    """Two maps of one shape; the coarser comes first."""
+    """Return the calls of ADD; of two maps of one shape the coarser comes first."""
     op = step.op
     tensors = [graph.tensors[name] for name in step.operands]
     output = graph.output_of(op)
@@ -134,7 +134,7 @@ def _spread(graph: Graph, step: Step, name: str) -> list[Call]:
 
 
 def factors(kind: str, scales: list[float], output: float) -> Fields:
-    """Return what codes of two operands, and what is made of them, are rescaled by."""
+    """Return the factors by which codes of two operands, and of the result, are rescaled."""
     left, right = scales
     none = (0, 0)
     if kind == "MUL":
@@ -175,7 +175,7 @@ def _factor(real: float) -> tuple[int, int]:
 
 
 def _steps(tensors: list[Tensor], output: Tensor) -> tuple[tuple[int, ...], ...]:
-    """Sizes, and steps of both operands, with dimensions joined that are walked alike."""
+    """Return sizes and both operands' steps, with dimensions of like steps joined."""
     rank = len(output.shape)
     shapes = [(1,) * (rank - len(each.shape)) + each.shape for each in tensors]
     joined: list[tuple[int, tuple[bool, ...]]] = []

@@ -1,4 +1,4 @@
-"""Pools, reductions and whatever moves values."""
+"""Pools, reductions and operators that move values."""
 
 import math
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def sum_up(graph: Graph, step: Step) -> list[Call]:
 
 
 def mean(graph: Graph, step: Step) -> list[Call]:
-    """Average with 1/count folded into the multiplier by an integer division."""
+    """Return the calls of MEAN; an integer division folds 1/count into the multiplier."""
     count = math.prod(_reduced(graph, step))
     multiplier, shift = fixed_point.quantize_multiplier(_ratio(graph, step))
     fold = min(count.bit_length() - 1, 32, 31 + int(shift))
@@ -97,7 +97,7 @@ def _reduction(graph: Graph, step: Step, function: str, factor: tuple[int, int])
 
 
 def _joined(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join neighbouring dimensions (size, step) that are walked as one."""
+    """Join neighbouring dimensions (size, step) that can be walked as one."""
     found: list[tuple[int, int]] = []
     for size, step in pairs:
         if size == 1:
@@ -124,7 +124,7 @@ def _move(
     filled: int = 0,
     fill: int = 0,
 ) -> Call:
-    """Copy along dimensions that both operands walk in steps of their own."""
+    """Return a copy along dimensions in which operand and output have their own steps."""
     joined: list[tuple[int, int, int]] = []
     for size, one, other in zip(sizes, steps, to, strict=True):
         if size == 1:
@@ -167,7 +167,7 @@ def _padded(graph: Graph, step: Step, position: int, fill: int) -> list[Call]:
     added = amounts(graph, step.op) if position == 1 else data(graph.constant_of(step.op, position))
     place = sum(int(pair[0]) * one for pair, one in zip(added, to, strict=True))
     call = _move(shape, _strides(shape), to, place=place, filled=output.elements, fill=fill)
-    # channels alone: pixels come first, which rows consist of
+    # channels only: rows consist of pixels, which come first
     by_pixel = len(shape) == 4 and not added[:3].any() and call.fields["rank"] == 2
     return [replace(call, rows=Rows() if by_pixel else None)]
 
@@ -196,7 +196,7 @@ def transpose(graph: Graph, step: Step) -> list[Call]:
 def cut(graph: Graph, step: Step) -> list[Call]:
     shape = graph.tensors[step.source].shape
     pieces = moves.pieces(graph, step.op)
-    assert pieces is not None  # check_int8 has seen it
+    assert pieces is not None  # checked by check_int8
     steps = _strides(shape)
     sizes = [len(piece) for piece in pieces]
     first = sum(piece.start * one for piece, one in zip(pieces, steps, strict=True))
@@ -238,7 +238,7 @@ def gather(graph: Graph, step: Step) -> list[Call]:
 
 
 def moved(graph: Graph, step: Step) -> list[Call]:
-    """Pick each value by its place, for any operator that moves values."""
+    """Return the calls of any operator that moves values, which pick each by its place."""
     source = (graph.tensors[step.source].elements,)
     table = places(graph, step.op).ravel()
     return [replace(_picked(source, 0, 1, np.zeros(1, np.int64), table), is_reference=True)]

@@ -1,4 +1,4 @@
-"""Softmax and normalisation of rows, products of matrices, and the recurrent operator."""
+"""Softmax and normalisation of rows, products of matrices, and LSTM."""
 
 import math
 import textwrap
@@ -31,7 +31,7 @@ def log_softmax(graph: Graph, step: Step) -> list[Call]:
 
 
 def softmax_fields(graph: Graph, step: Step) -> dict[str, Any]:
-    """Return rows and their length, the factor of differences, and those that count."""
+    """Return rows and their length, and the factor and radius of differences."""
     source = graph.tensors[step.source]
     factor = _factor(min(float(scale(source)) * 2**26, 2**31 - 1.0))
     return {**_rows(source), "factor": factor, "radius": int(31 * 2.0**26 / 2.0 ** factor[1])}

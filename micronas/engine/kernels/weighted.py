@@ -1,4 +1,4 @@
-"""Convolutions and linear layers: filters packed for tiles, taps written out for planes."""
+"""Convolutions and linear layers: filters packed for tiles, unrolled taps for planes."""
 
 import math
 from functools import cached_property
@@ -22,13 +22,13 @@ from micronas.resources import folder
 
 Wide = npt.NDArray[np.int64]
 _LARGEST_SUM = 2**30
-"""Bound of sums that SMMULR rescales as TFLM does."""
+"""Bound of sums that SMMULR rescales like TFLM."""
 _SHIFTS = range(1, 23)
 """Shifts to the right at which rounding and zero point fit in one constant."""
 
 
 class Rescaling:
-    """Biases, with the input's zero point in them, and factors of each channel."""
+    """Biases and factors of channels; with `is_folded`, biases hold the input's zero point."""
 
     def __init__(self, graph: Graph, step: Step, *, is_folded: bool = True) -> None:
         self._graph, self._step, self._is_folded = graph, step, is_folded
@@ -68,7 +68,7 @@ class Rescaling:
 
     @cached_property
     def largest(self) -> int:
-        """Bound of all sums; 0 where weights are not known, which usual ones do not exceed."""
+        """Bound of all sums; 0 without weights, as for those of usual networks."""
         if self._graph.constant_of(self._step.op).data is None:
             return 0
         return int((np.abs(self.rows).sum(axis=1) * 128 + np.abs(self._offset)).max())
@@ -167,7 +167,8 @@ def _tile(
     Parameters
     ----------
     runs, run
-        Elements that lie side by side in the map, and how many such; each begins at an even place.
+        Number of runs of elements side by side in the map, each from an even place, and their
+        length.
     """
     rescaling, length = Rescaling(graph, step), runs * (run + run % 2)
     if rescaling.largest >= 2**31 or length > 2**17 - 8:
@@ -259,7 +260,7 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
 
 
 class _Taps:
-    """The depthwise kernel of one window: its taps in pairs, written out."""
+    """Depthwise kernel of one window, with its taps unrolled in pairs."""
 
     def __init__(self, window: Window, is_packed: bool) -> None:
         (self._height, self._width), (down, self._apart) = window.taps, window.dilation
@@ -276,7 +277,7 @@ class _Taps:
 
     @property
     def bytes(self) -> int:
-        """Return the bytes of one channel's taps."""
+        """Bytes of one channel's taps."""
         count = self._height * self._width
         return (count + 1) // 2 if self._is_packed else count
 
@@ -317,15 +318,16 @@ class _Taps:
         return f"(int8_t)({byte} & 0xF0)" if index % 2 else f"(int8_t)({byte} << 4)"
 
     def _pairs_and_sums(self) -> tuple[list[str], list[str]]:
-        """Words of taps, made once a channel, and what multiplies words of the plane with them.
+        """Return definitions of words of taps, made once per channel, and lines that use them.
 
-        The second sum's window begins in the upper half of a word, one element later.
+        The lines multiply words of the plane. The second sum's window begins in the upper half of a
+        word, one element later.
         """
         words: dict[tuple[int, int], str] = {}
         lines: list[str] = []
 
         def word(row: int, first: int) -> str:
-            """Name the pair of taps at two places; one that is not there is 0."""
+            """Return the name of the pair of taps from a place on; a missing one is 0."""
             if (row, first) not in words:
                 words[row, first] = f"w{row}_{len(words)}"
             return words[row, first]

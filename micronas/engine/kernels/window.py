@@ -1,4 +1,4 @@
-"""Windows over maps: their geometry for C, and how an output may lie over the map it reads."""
+"""Windows over maps: their geometry in C, and the overlap of an output with the map it reads."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """Height and width of everything; see export/engine/window.c."""
+    """Geometry of a window in height and width; see export/engine/window.c."""
 
     size: Pair
     depth: int
@@ -29,7 +29,7 @@ class Window:
 
     @property
     def fields(self) -> Fields:
-        """Raises NotImplementedError where a number does not fit the C structure."""
+        """Members of the C structure; raises NotImplementedError where a number does not fit."""
         if not self._fits:
             raise NotImplementedError
         names = (("in_height", "in_width"), ("out_height", "out_width"), ("height", "width"))
@@ -53,7 +53,7 @@ class Window:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every pixel of the output is made of the one at its place."""
+        """Whether every pixel of the output depends on the one at its place only."""
         return self.taps == self.stride == (1, 1) and self.before == (0, 0)
 
     @property
@@ -62,16 +62,16 @@ class Window:
         return max(largest) < 2**16 and max(self.before) < 2**15
 
     def rows(self, scratch: int = 0) -> Rows | None:
-        """Return how a kernel over this window, not laid flat, makes single rows."""
+        """Return the row form of a kernel over this window, which is not laid flat."""
         reach = extent(self.taps[0], self.dilation[0])
         if self.maps > 1 or max(reach, self.size[0], self.out[0]) >= 2**15:
             return None
         return Rows(self.stride[0], self.before[0], reach, scratch, is_window=True)
 
     def laid_flat(self) -> "Window":
-        """Return the same with its rows as columns, where maps are one pixel wide.
+        """Return the window with rows as columns, where maps are one pixel wide.
 
-        Rows that lie side by side in memory are read in one run.
+        Rows side by side in memory are then read in one run.
         """
         if self.size[1] != 1 or self.taps[1] != 1 or self.out[1] != 1 or self.before[1]:
             return self
@@ -103,31 +103,31 @@ def column_overlap(window: Window, channels: int, tiles: Iterable[int]) -> Overl
     Parameters
     ----------
     channels
-        Written for each pixel.
+        Channels written per pixel.
     tiles
         Pixels of each tile.
     """
     needed = _first_needed(window)
     ends = np.cumsum(np.fromiter(tiles, np.int64))
-    # what a tile writes must end before what later ones read
+    # the output of a tile must end before the bytes that later tiles read
     distances = ends[:-1] * channels - needed[ends[:-1]]
     largest = window.size[0] * window.size[1] * window.depth
     return Overlap(int(distances.max(initial=-largest)))
 
 
 def channel_overlap(window: Window) -> Overlap:
-    """Return that of a kernel that reads and writes one channel of one pixel after the other."""
+    """Return the overlap of a kernel that reads and writes channel by channel of each pixel."""
     pixels = np.arange(window.out[0] * window.out[1], dtype=np.int64)
     return Overlap(int((pixels * window.depth - _first_needed(window)).max()))
 
 
 def tiles_of(pixels: int, together: int = 3) -> Iterable[int]:
-    """Return the pixels of each tile: as many as go together, then single ones."""
+    """Return the pixels of each tile: `together` as long as there are as many, then single ones."""
     return chain(repeat(together, pixels // together), repeat(1, pixels % together))
 
 
 def _first_needed(window: Window) -> np.ndarray:
-    """Byte of the map from which each pixel of the output and all later ones read."""
+    """Return the first byte of the map that each output pixel or a later one reads."""
     rows, columns = (
         np.maximum(np.arange(out) * step - cut, 0)
         for out, step, cut in zip(window.out, window.stride, window.before, strict=True)
