@@ -1,1 +1,1 @@
-"""Pages that show runs: one file each, which loads nothing."""
+"""Report pages of runs: one file each, which loads nothing."""

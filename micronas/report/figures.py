@@ -1,4 +1,4 @@
-"""What a report shows of trials, training and fronts, as figures for a paper: SVG and PNG."""
+"""Figures of trials, training and fronts for a paper: SVG and PNG."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,29 +10,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE = (6.0, 4.0)
-"""Inches."""
+"""Width and height in inches."""
 _DPI = 200
 _COSTS = {
     "latency_ms": ("latency", "latency, ms", 1.0),
     "sram_bytes": ("sram", "SRAM, KB", 1e3),
     "flash_bytes": ("flash", "flash, KB", 1e3),
 }
-"""Name in the file, label of the axis, and what is divided by."""
+"""Name in the file, label of the axis, and divisor of values, by cost."""
 _PHASES = {"train": "float", "quantize": "int8 in the loop"}
 
 
 def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draw the figures of a report's data; the same data gives the same bytes of SVG.
 
-    Of one run: ``trials`` (score over latency) and ``training``; of several: ``front_latency`` and
-    others, once for each task and measure.
+    A single run has ``trials`` (score over latency) and ``training``; several have
+    ``front_latency`` and others, for each task and measure.
 
     Parameters
     ----------
     data
-        As `micronas.report.write.write_report` returns it.
+        Data from `micronas.report.write.write_report`.
     folder
-        Where the files go; made if need be.
+        Folder of the files, made if needed.
 
     Raises
     ------
@@ -89,10 +89,10 @@ def _of_one(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         def losses(axes: "Axes") -> None:
             first = 1
             for phase in training["phases"]:
-                told = [epoch["loss"] for epoch in phase["epochs"]]
+                values = [epoch["loss"] for epoch in phase["epochs"]]
                 name = _PHASES.get(phase["name"], phase["name"])
-                axes.plot(range(first, first + len(told)), told, label=f"training, {name}")
-                first += len(told)
+                axes.plot(range(first, first + len(values)), values, label=f"training, {name}")
+                first += len(values)
             axes.set(xlabel="epoch", ylabel="loss")
 
         yield "training", losses
@@ -133,7 +133,7 @@ def _of_several(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _axis(name: str, unit: str) -> tuple[float, str]:
-    """What a measure is multiplied by, and the label of its axis."""
+    """Return the factor of a measure, and the label of its axis."""
     size, of = (100.0, "%") if unit == "share" else (1.0, unit)
     return size, f"{name}, {of}".removesuffix(", ")
 

@@ -1,4 +1,4 @@
-"""A network block by block with what each costs, for reports. Imports no torch."""
+"""A network block by block with costs, for reports. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ _SUMMED = ("macs", "latency_ms", "weights_bytes")
 def blocks_of(
     drawing: Sequence[Mapping[str, Any]], layers: Sequence[Layer] = ()
 ) -> list[dict[str, Any]]:
-    """Add costs to the blocks of a network, in the order they run.
+    """Add costs to the blocks of a network, in execution order.
 
     Parameters
     ----------
     drawing
-        As `space.searchable.Searchable.drawing` describes the network.
+        Blocks from `space.searchable.Searchable.drawing`.
     layers
-        As `hardware.profile.profile` lists them, each with its ``latency_ms``.
+        Layers from `hardware.profile.profile`, each with its ``latency_ms``.
     """
     by_name = {layer["name"]: layer for layer in layers}
     found = []

@@ -1,4 +1,4 @@
-"""Contents of the page of several runs: Pareto fronts and the best run. Imports no torch."""
+"""Data for the page of several runs: Pareto fronts and the best run. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,15 +12,15 @@ _COSTS = ("latency_ms", "sram_bytes", "flash_bytes")
 
 
 def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[str, Any]:
-    """Collect what is compared.
+    """Collect the data to compare.
 
-    Runs are compared where they have the task and the score in common; a front is one board's, as
-    latencies of different boards are no alternatives.
+    Runs of the same task and score are compared; each board has its own front, as latencies of
+    different boards are no alternatives.
 
     Parameters
     ----------
     left_out
-        Why a folder is not shown, by its path.
+        Reasons for folders that are not shown, by path.
     """
     rows = [_row(run) for run in runs]
     groups: dict[tuple[str, str], list[int]] = {}
@@ -47,13 +47,13 @@ def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[st
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the points that no other beats, the cheapest first.
+    """Return the indices of the points that no other beats, the cheapest first.
 
     Parameters
     ----------
     points
-        Cost, where less is better, and score, where more is. One point beats another if it is not
-        worse in either and better in one.
+        Cost, where less is better, and score, where more is better. One point beats another if it
+        is worse in neither and better in one.
     """
     found: list[int] = []
     for index in sorted(
@@ -69,7 +69,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _boards(rows: Sequence[_Row], own: Sequence[int]) -> list[_Row]:
-    """Fronts and the best run of each board, among the runs that fit their budget."""
+    """Return fronts and the best run of each board, among the runs that fit their budget."""
     found = []
     for board in dict.fromkeys(rows[index]["board"] for index in own):
         fitting = [i for i in own if rows[i]["board"] == board and rows[i]["fits"]]

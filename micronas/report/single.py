@@ -1,4 +1,4 @@
-"""Contents of the page of one run. Imports no torch."""
+"""Data for the page of one run. Imports no torch."""
 
 import math
 import shlex
@@ -44,7 +44,7 @@ def page_data(run: RunFolder) -> Data:
 
 
 def finite(values: Data) -> Data:
-    """Replace numbers that JSON does not know by None, at any depth."""
+    """Replace numbers that JSON does not have by None, at any depth."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -68,7 +68,7 @@ def _section(make: Callable[[], Data]) -> Data:
 
 
 def _part(run: RunFolder, key: str) -> Any:
-    """A part of the history, or the reason why it is not there."""
+    """Return a part of the history; raise with the reason where it is missing."""
     if key not in run.parts:
         raise _AbsentError(run.absent.get(key, f"the run has no {key!r}"))
     return run.parts[key]
@@ -123,7 +123,7 @@ def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
 
 
 def _heard(metrics: Metrics) -> list[Data]:
-    """What a network takes of the processor that listens."""
+    """Return the tile of the processor's load while listening, if any."""
     if metrics.listening is None or metrics.listening["load"] is None:
         return []
     note = "of the time: a call of {hop_frames} frames computes {computes}"
@@ -131,7 +131,7 @@ def _heard(metrics: Metrics) -> list[Data]:
 
 
 def _plain(metrics: Metrics) -> list[Data]:
-    """Beside a network stands what a plain model gives on the same examples."""
+    """Return the tile of a plain model on the same examples, if any."""
     rival = metrics.plain
     if rival is None:
         return []
@@ -232,7 +232,7 @@ def _plan(arena: ArenaPlan) -> Data:
 
 
 def _judged(score: Score) -> str:
-    """On what a score was measured, and between what it may lie."""
+    """Return the data that a score was measured on, and its interval."""
     if score.interval is None:
         return f"on {score.on}"
     return f"95 % interval {span(score.interval, score.unit)}, on {score.on}"
@@ -315,10 +315,10 @@ def _training(run: RunFolder) -> Data:
 
 
 def _watched(metrics: Metrics) -> Data:
-    """The measure that was written down after every epoch."""
+    """Return the measure recorded after every epoch."""
     if metrics.search is not None:
         return metrics.search.measure.model_dump()
-    # a pretext is watched where anomalies are judged
+    # training of an anomaly detector records its pretext
     shown = metrics.scores[-1] if metrics.per_machine else metrics.score
     return shown.model_dump(include={"name", "unit", "larger"})
 

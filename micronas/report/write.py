@@ -1,4 +1,4 @@
-"""Reports as files: of one run, or of several. Imports no torch."""
+"""Write reports of one run, or of several. Imports no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> tuple[Path, 
     paths
         Run folders, or folders that hold some.
     out
-        The file; by default ``report.html`` in the one folder given, or in the current one.
+        File to write; by default ``report.html`` in the only folder given, or in the current one.
 
     Returns
     -------
     tuple
-        Where it was written, and the data that its page shows.
+        Path of the file, and the data of its page.
 
     Raises
     ------
@@ -54,9 +54,9 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> tuple[Path, 
 
 
 def report_line(folder: Path) -> str:
-    """Write a finished run's report, and return the line that says where it is, or why it is not.
+    """Write a finished run's report, and return a line with its path or the reason without one.
 
-    Nothing about a report may lose a run, so that this raises no error of any kind.
+    No fault of a report may lose a run, so this raises no error of any kind.
     """
     try:
         path, _ = write_report([folder])

@@ -1,4 +1,4 @@
-"""Costs of a network on boards; those of a run by its own board and settings."""
+"""Costs of a network on boards, and of a run on its own board with its settings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from micronas.space.load import Loaded, load
 from micronas.space.published import paper_figures, paper_ops
 
 _BOARD = "stm32f446re"
-"""Where none is named."""
+"""Default board."""
 
 
 def describe_costs(
@@ -32,14 +32,13 @@ def describe_costs(
     network
         A ``.tflite``, an architecture or a run folder.
     names
-        Boards, or ``all`` alone. Without any a run is judged on its board, by its latency model and
-        its budget.
+        Boards, or ``all`` alone. By default a run's own board, with its latency model and budget.
     form
-        Form of latency model; each board's own where it is None.
+        Form of latency model; None for each board's own.
     engine
-        What runs the network, ``tflm`` or ``micronas``; each board's own where it is None.
+        Engine of the network, ``tflm`` or ``micronas``; None for each board's own.
     hop
-        Time between calls of what listens, such as ``100 ms``; the budget's where it is None.
+        Time between inferences of a listening device, such as ``100 ms``; None for the budget's.
 
     Raises
     ------
@@ -78,7 +77,7 @@ def describe_costs(
 
 
 def describe_boards(network: Path) -> list[dict[str, Any]]:
-    """Return whether a network fits each shipped board, and its latency and energy there."""
+    """Return whether a network fits each shipped board, with its latency and energy."""
     boards = [Board.load(name) for name in available()]
     return _on(boards, load(model_file(network)), own(network))
 

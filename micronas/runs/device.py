@@ -1,4 +1,4 @@
-"""Parts of a run or model that firmware needs: front end, labels, decision, an example."""
+"""Parts of a run or model for firmware: front end, labels, decision, an example."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,30 +27,30 @@ from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 
 _IGNORED = ("silence", "unknown")
-"""Labels that are no keyword, where a model file alone or an earlier version's run says nothing."""
+"""Labels that are no keywords, by default for model files and runs of earlier versions."""
 
 
 @dataclass(frozen=True)
 class _Device:
-    """Meaning of a model, around which firmware is written."""
+    """Meaning of a model, for firmware."""
 
     application: Application | None
-    """None where nothing is known of the input."""
+    """Front end, labels and decision; None where the meaning of the input is unknown."""
     example: Values | None
-    """int8, the shape of the input; None where the run stored none."""
+    """Example of the input, int8 in its shape; None where the run stored none."""
     board: Emulated | None = None
-    """With the memory of the run's board; None where that is not known."""
+    """Emulated board with the memory of the run's board; None where that is unknown."""
     engine: str | None = None
-    """What runs the network there, where a run says so."""
+    """Engine of the network on the board, if a run gives it."""
 
 
 def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> _Device:
-    """Find out what is known of a run folder's or a file's network.
+    """Return the meaning of a run folder's or a file's network, as far as known.
 
     Parameters
     ----------
     path
-        A run folder, or the file.
+        Run folder, or the file.
     data
         The ``.tflite`` file.
     camera
@@ -80,10 +80,10 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
 def _decision(
     path: Path, output: Mapping[str, Any], labels: Sequence[str], target: Tensor
 ) -> tuple[Detector | Value, str]:
-    """Return how outputs are told and where that comes from.
+    """Return the decision on outputs, and the source of its thresholds.
 
-    The model file says what they are; when they are believed says what was chosen on recordings, or
-    else what the run chose on its validation part.
+    The model file gives the kind of outputs; thresholds are those chosen on recordings, or else on
+    the run's validation part.
     """
     if output.get("is") == "value":
         mean, deviation = float(output["mean"]), float(output["deviation"])
@@ -101,7 +101,7 @@ def _decision(
         return detector, source
     stored = _stored(path / METRICS, "decision")
     stored = stored if isinstance(stored, dict) else {}
-    # a label leads (by the margin of a run before there were thresholds), or is likelier than not
+    # a label leads (by the margin of an old run without thresholds), or is likelier than not
     least = max(1, int(stored.get("margin", 1))) if exclusive else _zero(target) + 1
     thresholds = stored.get("thresholds") or [least] * target.elements
     ignored = stored.get("ignored", _IGNORED) if exclusive else ()
@@ -117,7 +117,7 @@ def _zero(target: Tensor) -> int:
 
 
 def _stored(path: Path, key: str) -> object:
-    """A part of a run's file, or None where it is not there: an earlier version wrote none."""
+    """Return a part of a run's file, or None where an earlier version wrote none."""
     try:
         return json.loads(path.read_text(encoding="utf-8")).get(key)
     except (OSError, ValueError, AttributeError):
@@ -127,22 +127,23 @@ def _stored(path: Path, key: str) -> object:
 def compare_front_end(
     path: Path, data: bytes, graph: Graph, *, recordings_in: Path, count: int
 ) -> dict[str, Any] | None:
-    """Feed recordings through the generated C and through training's Python; count what differs.
+    """Run recordings through the generated C and training's Python, and count differences.
 
     Parameters
     ----------
     path
-        A run folder, or the file.
+        Run folder, or the file.
     data
         The ``.tflite`` file.
     recordings_in
-        A folder of files as training read them, or one file.
+        Folder of files in the training data's form, or one file.
     count
-        Recordings, at most.
+        Most recordings.
 
     Returns
     -------
-    None where nothing is known of the input.
+    dict or None
+        None where the meaning of the input is unknown.
 
     Raises
     ------
@@ -178,12 +179,12 @@ def compare_front_end(
 
 
 def recordings_of(run: Path) -> Path | None:
-    """Return the folder of a run's data, where its config says it and it is still there."""
+    """Return the folder of a run's data, if its config gives one that exists."""
     data = _setting(run, "data")
     folder = Path(str(data.get("path"))) if isinstance(data, dict) else None
     return folder if folder is not None and folder.exists() else None
 
 
 def _setting(run: Path, key: str) -> object:
-    """A setting of a run, or None where there is none."""
+    """Return a setting of a run, or None without one."""
     return read_mapping(run / CONFIG)[0].get(key) if (run / CONFIG).is_file() else None

@@ -1,7 +1,7 @@
-"""Estimate how long a run takes on this machine, from a few measured steps.
+"""Estimate the time of a run on this machine, from a few measured steps.
 
-Steps of training are timed for the networks that would be tried. Measured are seconds of CPU; what
-else the machine does stretches them as it did while this was measured.
+Training steps of networks like those of the search are timed in CPU seconds, and stretched by the
+load of the machine during the measurement.
 """
 
 import os
@@ -34,12 +34,12 @@ from micronas.train.side_by_side import side_by_side
 from micronas.train.timing import seconds_of
 
 _TIMED = 24
-"""Most networks whose steps are timed; of more, as many from the smallest to the largest."""
+"""Most networks whose steps are timed, evenly chosen from the smallest to the largest."""
 _CODES = 8
-"""Examples on which integer execution is timed."""
+"""Number of examples on which integer execution is timed."""
 _PHASES = ("search", "trials", "training", "quantization", "checks")
 _CHECKED = 232
-"""Examples a finished network runs beside those it is judged on: on TFLM and by layer."""
+"""Number of examples of a finished network's checks on TFLM and by layer, beside evaluation."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def estimate_search(
     *,
     workers: int | None = None,
 ) -> _Estimate:
-    """Time steps of the networks a search would try, and multiply; takes some seconds.
+    """Time steps of the networks that a search would try, and multiply; takes some seconds.
 
-    A search that goes on from a checkpoint has less to do.
+    A search that resumes from a checkpoint takes less time.
     """
     clock = _Clock()
     examples = len(data.train.labels)
@@ -88,7 +88,7 @@ def estimate_search(
     timed = [networks[place].architecture for place in places]
     seen = [data.seen_as(each.input_shape) for each in timed]
     phases = {"search": chosen.rehearse()}
-    middle = len(timed) // 2  # who wins is not known
+    middle = len(timed) // 2  # the winner is unknown
     step, example = _quantized(timed[middle], seen[middle], settings.quantize)
     phases["quantization"] = _recipe(settings.quantize, examples) * step
     trial = settings.search.trial
@@ -114,13 +114,13 @@ def estimate_search(
 
 
 class _Clock:
-    """Return how long a second of CPU takes: other programs want it, too."""
+    """Clock of the wall time of a CPU second, which other programs stretch."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def stretch(self) -> float:
-        """Return seconds on the wall for one of CPU since this was made."""
+        """Return wall seconds per CPU second since this object was made."""
         return (time.perf_counter() - self._wall) / (time.process_time() - self._cpu)
 
 
@@ -135,8 +135,8 @@ def _recipe(recipe: Recipe, examples: int) -> float:
 def _steps(
     networks: Sequence[Architecture], seen: Sequence[DataSet], *, batch: int, workers: int
 ) -> tuple[list[float], float]:
-    """Return seconds of CPU of a step of each network, measured by `workers` processes at once, and
-    how long a second of CPU takes then."""
+    """Return CPU seconds per step of each network, measured by `workers` processes at once, and the
+    wall time of a CPU second meanwhile."""
 
     def timed(first: int, kept: Checkpoint) -> list[float]:
         clock = _Clock()
@@ -147,18 +147,20 @@ def _steps(
         return [clock.stretch(), *found]
 
     jobs = {str(first): partial(timed, first) for first in range(min(workers, len(networks)))}
-    told = dict(side_by_side(jobs, workers=workers, checkpoint=Checkpoint()))
-    steps = [told[str(place % workers)][1 + place // workers] for place in range(len(networks))]
-    return steps, fmean(each[0] for each in told.values())
+    measured = dict(side_by_side(jobs, workers=workers, checkpoint=Checkpoint()))
+    steps = [measured[str(place % workers)][1 + place // workers] for place in range(len(networks))]
+    return steps, fmean(each[0] for each in measured.values())
 
 
 def _step(module: nn.Module, data: DataSet, batch: int) -> float:
-    """Return seconds of CPU of a training step, augmentation included."""
-    split, told = data.train, data.objective
+    """Return CPU seconds of a training step, augmentation included."""
+    split, objective = data.train, data.objective
     count = min(len(split.labels), batch)
     few = Subset(split, torch.linspace(0, len(split.labels) - 1, count).long())
     recipe = Recipe(epochs=1, batch_size=count)
-    return seconds_of(lambda: fit(module, few, recipe, seed=0, objective=told, section="estimate"))
+    return seconds_of(
+        lambda: fit(module, few, recipe, seed=0, objective=objective, section="estimate")
+    )
 
 
 def _beside(
@@ -169,15 +171,15 @@ def _beside(
     batch: int,
     workers: int,
 ) -> float:
-    """Return seconds of CPU of a trial beside its steps: a process, its last state, its ranking."""
+    """Return CPU seconds of a trial beside its steps: process, saved state, ranking."""
 
     def trial(place: int, kept: Checkpoint) -> None:
         network, data = networks[place % len(networks)].build(_generator()), seen[place % len(seen)]
         few = Subset(data.train, torch.arange(min(len(data.train.labels), batch)))
         recipe = Recipe(epochs=1, batch_size=len(few.labels))
-        told, section = data.objective, f"estimate/{place}"
-        fit(network, few, recipe, seed=0, objective=told, section=section, checkpoint=kept)
-        evaluate(network, Subset(data.train, torch.arange(ranked)), objective=told)
+        objective, section = data.objective, f"estimate/{place}"
+        fit(network, few, recipe, seed=0, objective=objective, section=section, checkpoint=kept)
+        evaluate(network, Subset(data.train, torch.arange(ranked)), objective=objective)
 
     count = 2 * workers
     jobs = {str(place): partial(trial, place) for place in range(count)}
@@ -188,7 +190,7 @@ def _beside(
 
 
 def _quantized(architecture: Architecture, data: DataSet, recipe: Recipe) -> tuple[float, float]:
-    """Return seconds of a quantization-aware step, and of an example by integer execution."""
+    """Return CPU seconds of a quantization-aware step, and of an example in integer execution."""
     quantized = QuantizedNetwork(architecture.float_graph(architecture.build(_generator())))
     index = torch.arange(min(len(data.train.labels), recipe.batch_size))
     quantized.calibrate([data.train.batch(index, None)])

@@ -1,9 +1,9 @@
 """The run folder: the names of its files, writing it, and reading it for a report.
 
-Every file name of a run folder is spelt here and nowhere else. Imports no torch.
+This is the only home of file names in a run folder. Imports no torch.
 
-Metrics must be there and sound. Of everything else a part that is missing or damaged is left out,
-with the reason, so that an old run still has a report.
+Metrics are required. Any other part that is missing or damaged is left out, with the reason, so
+that old runs still have a report.
 """
 
 import hashlib
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from micronas.checkpoint import Checkpoint
 
 CONFIG = "config.yaml"
-"""The settings of the run."""
+"""Settings of the run."""
 ARCHITECTURE = "architecture.yaml"
 CHECKPOINT = "checkpoint.pt"
-"""State of every step, from which a run that was killed goes on."""
+"""State after each step, from which a killed run resumes."""
 MODEL = "model.tflite"
 METRICS = "metrics.json"
-"""Written last: a folder that has it holds a finished run."""
+"""Metrics, written last: they mark a finished run."""
 HISTORY = "history.json"
-"""History that a report shows beside the metrics."""
+"""History for reports, beside the metrics."""
 REPORT = "report.html"
 DETECTOR = "detector.json"
-"""Detector that `micronas listen` chose on recordings."""
+"""Detector chosen on recordings by `micronas listen`."""
 _SETTINGS = "settings"
-"""Section of the checkpoint that says of which settings it is."""
+"""Section of the checkpoint with the hash of its settings."""
 LOG = "log"
 """Folder of TensorBoard's events."""
 
 
 class Folder:
-    """A run folder, of these settings and no others."""
+    """A run folder for one set of settings."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Check the folder; nothing is written before `claim`."""
@@ -60,7 +60,7 @@ class Folder:
         self._config = folder / CONFIG
         self._text = yaml.safe_dump(settings, sort_keys=False).encode()
         self._doubt: str | None = None
-        """Why the config does not say whose the folder is; the checkpoint may."""
+        """Reason why the config does not identify the run; the checkpoint may."""
         self._examine()
 
     def _examine(self) -> None:
@@ -92,9 +92,9 @@ class Folder:
             raise self._foreign()
 
     def claim(self) -> "Checkpoint":
-        """Keep other processes out, write the settings and return the state of an earlier attempt.
+        """Lock the folder, write the settings and return the state of an earlier attempt.
 
-        The folder is held as long as the checkpoint is there.
+        The lock lasts as long as the checkpoint object.
         """
         from micronas.checkpoint import Checkpoint
 
@@ -103,11 +103,11 @@ class Folder:
             checkpoint = Checkpoint(self._folder / CHECKPOINT)
         except OSError as error:
             raise self._unusable(error) from error
-        self._examine()  # another process may have held it a moment ago
-        told = checkpoint.load(_SETTINGS)
-        if told is not None and told["sha256"] != digest:
+        self._examine()  # another process may have written it a moment ago
+        stored = checkpoint.load(_SETTINGS)
+        if stored is not None and stored["sha256"] != digest:
             raise self._foreign()
-        if told is None and self._doubt and self._holds_more():
+        if stored is None and self._doubt and self._holds_more():
             raise ConfigError(
                 f"a run folder must say whose it is, but {self._folder} {self._doubt}; put the "
                 "config back, choose another --out, or delete the folder"
@@ -122,7 +122,7 @@ class Folder:
         return checkpoint
 
     def _holds_more(self) -> bool:
-        """Whether there is anything that a run of other settings could have left."""
+        """Return whether there are files that a run of other settings could have left."""
         return any((self._folder / name).exists() for name in (CHECKPOINT, MODEL, METRICS))
 
     def _foreign(self) -> ConfigError:
@@ -139,7 +139,7 @@ class Folder:
         history: Mapping[str, Any],
         metrics: Mapping[str, Any],
     ) -> None:
-        """Write what a finished run leaves; the metrics last, since they mark it as finished."""
+        """Write the results of a finished run, the metrics last, which mark it as finished."""
         write_atomically(self._folder / ARCHITECTURE, architecture.text().encode())
         write_atomically(self._folder / MODEL, model)
         text = json.dumps(history, separators=(",", ":")) + "\n"
@@ -152,25 +152,25 @@ class Folder:
 
 
 def model_file(path: Path) -> Path:
-    """Return the .tflite of a run folder, or a path that is no folder as it is."""
+    """Return the .tflite of a run folder, or the path itself if it is no folder."""
     return path / MODEL if path.is_dir() else path
 
 
 @dataclass(frozen=True)
 class Own:
-    """By what a run judges its network; nothing is known of a file that lies elsewhere."""
+    """A run's own board, budget and kind; defaults for a file outside a run folder."""
 
     board: Board | None = None
-    """As it was, with the latency model that was believed; None where nothing says it."""
+    """Board at the time of the run, with the latency model in use; None where unknown."""
     gone: str | None = None
-    """Why the board that is named cannot be read."""
+    """Reason why the named board cannot be read."""
     budget: Budget = field(default_factory=Budget)
     kind: str | None = None
     """Key of the board's latency models."""
 
 
 def own(path: Path) -> Own:
-    """Return what the history and settings of a run folder say; of a file nothing.
+    """Return a run folder's own board, budget and kind; defaults for a file.
 
     Raises
     ------
@@ -194,10 +194,10 @@ def own(path: Path) -> Own:
 def _board(
     parts: Mapping[str, Any], name: object, form: object, settings: Mapping[str, Any]
 ) -> Board | None:
-    """The board as the history has it, or else that of a name as it is now."""
+    """Return the board in the history, or else the current one of a name."""
     if name is None or "board" in parts:
         return parts.get("board")
-    form = form if form in FORMS else None  # an engine's has no choice
+    form = form if form in FORMS else None  # an engine's latency model has no choice of form
     return Board.load(str(name)).using(form, engine=settings.get("engine"))
 
 
@@ -218,15 +218,15 @@ class RunFolder:
     path: Path
     metrics: Metrics
     settings: dict[str, Any]
-    """Settings in `config.yaml` as they stand there; {} where it cannot be read."""
+    """Settings as written in `config.yaml`; {} where it cannot be read."""
     parts: dict[str, Any]
-    """Parts of `history.json` that are there and sound, by their key in `stored.PARTS`."""
+    """Valid parts of `history.json`, by their key in `stored.PARTS`."""
     graph: Graph | None
     """Graph of `model.tflite`."""
     architecture: Space | None
     board: Board | None
     absent: dict[str, str] = field(default_factory=dict)
-    """Why something is not there, by its file or by its key in `stored.PARTS`."""
+    """Reasons for missing parts, by file or by key in `stored.PARTS`."""
 
     @property
     def name(self) -> str:
@@ -234,12 +234,12 @@ class RunFolder:
 
     @property
     def task(self) -> str:
-        """The task of its data settings; empty where they do not say."""
+        """Task of the data settings; empty without one."""
         return _task(self.settings)
 
     @property
     def drawing(self) -> list[dict[str, Any]]:
-        """The network block by block; [] where nothing says how it is built."""
+        """Network block by block; [] where its structure is unknown."""
         if "network" in self.parts:
             return [block.model_dump() for block in self.parts["network"]]
         return [] if self.architecture is None else self.architecture.drawing(())
@@ -250,7 +250,7 @@ class RunFolder:
         return _kind(self.parts, self.settings)
 
     def texts(self) -> dict[str, str]:
-        """The files one would read to repeat the run."""
+        """Return the files needed to repeat the run."""
         return {
             name: text
             for name in (CONFIG, ARCHITECTURE)
@@ -258,7 +258,7 @@ class RunFolder:
         }
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file that is there."""
+        """Return the SHA-256 of each existing file."""
         files = (CONFIG, ARCHITECTURE, MODEL, METRICS)
         contents = {name: self._bytes(name) for name in files}
         return {name: hashlib.sha256(data).hexdigest() for name, data in contents.items() if data}
@@ -276,7 +276,7 @@ def open_run(path: Path) -> RunFolder:
     Raises
     ------
     DataError
-        If it has no sound `metrics.json`, which a finished run has.
+        If `metrics.json`, which a finished run has, is missing or invalid.
     """
     metrics = _metrics(path / METRICS)
     absent: dict[str, str] = {}
@@ -304,12 +304,12 @@ def open_run(path: Path) -> RunFolder:
 
 
 def listening(path: Path) -> Listening:
-    """Read what `micronas listen` chose for a run.
+    """Read the detector that `micronas listen` chose for a run.
 
     Raises
     ------
     DataError
-        If it chose nothing, or the file is damaged.
+        If there is none, or the file is damaged.
     """
     if not (path / DETECTOR).exists():
         raise DataError(
@@ -326,12 +326,12 @@ def listening(path: Path) -> Listening:
 
 
 def runs_in(path: Path) -> list[Path]:
-    """Return the folder itself if it is a run, or else the runs in it, two levels deep at most.
+    """Return the folder itself if it is a run, else the runs in it, at most two levels deep.
 
     Raises
     ------
     DataError
-        If there is none.
+        If there is no run.
     """
     found: list[Path] = []
     try:
@@ -377,7 +377,7 @@ def _json(path: Path) -> Any:
 
 
 def _parts(path: Path, absent: dict[str, str]) -> dict[str, Any]:
-    """Read the parts of a history that are sound, and note why the others are not there."""
+    """Read the valid parts of a history, and note the reasons for the others."""
     try:
         values = _json(path)
     except DataError as error:
@@ -400,7 +400,7 @@ def _parts(path: Path, absent: dict[str, str]) -> dict[str, Any]:
 
 
 def _first(error: ValidationError) -> str:
-    """The first complaint, without what the value was: it may be large."""
+    """Return the first complaint, without the value, which may be large."""
     item = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, item["loc"])) or "the whole"
     return f"{place!r}: {item['msg']}"

@@ -36,11 +36,11 @@ class Run:
     """A finished run."""
 
     folder: Path
-    """Where everything is written down; see docs/reference/metrics.md and the tutorial."""
+    """Folder of all files; see docs/reference/metrics.md and the tutorial."""
     search: SearchResult
-    """All networks that were tried, the best first."""
+    """Result of the search, with all networks tried, the best first."""
     model: bytes
-    """The int8 .tflite file, checked on TFLM."""
+    """Contents of the int8 .tflite file, checked on TFLM."""
     metrics: Metrics
     """Contents of metrics.json."""
 
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def network(self) -> nn.Module | None:
-        """The trained float network; None of a user's own module, whose class no file knows."""
+        """Trained float network; None for a user's own module, whose class is in no file."""
         return trained_network(self.folder)
 
     def table(self) -> str:
@@ -95,24 +95,24 @@ def run(
     Parameters
     ----------
     data
-        A path in the layout of the space's task; a mapping of ``data`` settings; a `DataSet`; or
+        Path in the layout of the space's task; a mapping of ``data`` settings; a `DataSet`; or
         torch Datasets or DataLoaders, see `micronas.tasks.arrays.loaders.as_data_set`.
     space
-        Name of a shipped space, path of a YAML file, or a space: one with other classes or of
-        another input than the data follows the data.
+        Name of a shipped space, path of a YAML file, or a space. Its number of classes and its
+        input are adapted to those of the data.
     board
         Name of a shipped board, path of a YAML file, or a shipped board.
     folder
-        The run folder, ``runs/NAME`` of the space by default. The same call resumes a run that was
-        killed, and returns at once what is finished.
+        Run folder; by default ``runs/NAME``, by the name of the space. The same call resumes a
+        killed run, and returns a finished one at once.
     quiet
-        Whether to show no progress.
+        Show no progress.
     workers
-        Trial trainings at once, on which nothing that is written depends.
+        Number of trial trainings at once; no written file depends on it.
     track
-        ``mlflow``, ``wandb``: where numbers are logged, beside TensorBoard's files in the folder.
+        Trackers to log to, ``mlflow`` or ``wandb``, beside TensorBoard's files in the folder.
     **settings
-        Other keys of a run, as its YAML has them: ``budget={"sram": "24 KB"}``, ``seed=1``,
+        Other keys of a run, as in its YAML: ``budget={"sram": "24 KB"}``, ``seed=1``,
         ``search={"draws": 8}``, ``train={"epochs": 20}``.
 
     Returns
@@ -163,7 +163,7 @@ def run(
 
 
 def _following(space: Searchable | OpenSpace, data: DataSet) -> Searchable | OpenSpace:
-    """Return a space with the data's classes and, where it cannot see the data, its input."""
+    """Return a space with the data's classes and, where its input does not suit the data, input."""
     if not isinstance(space, Space | OpenSpace):
         return space
     update: dict[str, Any] = {"classes": len(data.classes)}

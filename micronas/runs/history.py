@@ -1,6 +1,6 @@
 """Records of a run for its report: `history.json`, beside the metrics.
 
-Nothing in it is read by the run itself, and no figure of `metrics.json` depends on it.
+The run itself does not read it, and no figure of `metrics.json` depends on it.
 """
 
 import platform
@@ -25,16 +25,16 @@ _HISTORY_VERSION = 1
 History = dict[str, Any]
 _WATCHED = 1000
 _COMPARED = 32
-"""Examples on which layers are compared: every activation of all of them is held at once."""
+"""Number of examples on which layers are compared: all their activations are held at once."""
 
 
 def watched(data: DataSet) -> Subset:
-    """The validation examples whose measure is written down after every epoch: 1,000 at most."""
+    """Return the validation examples to measure after every epoch: 1,000 at most."""
     return Subset(data.validation, evenly(data.validation, _WATCHED))
 
 
 def evenly(split: Split, count: int) -> torch.Tensor:
-    """Indices of `count` examples from all over a split, or of all where it has fewer."""
+    """Return the indices of `count` examples spread over a split, or of all where it has fewer."""
     index: torch.Tensor = torch.unique(torch.linspace(0, len(split.labels) - 1, count).long())
     return index
 
@@ -104,7 +104,7 @@ def search_history(result: SearchResult) -> History:
 def layer_history(
     float_graph: Graph, int8_graph: Graph, inputs: npt.NDArray[np.int8]
 ) -> dict[str, Any]:
-    """Describe float against int8 layer by layer; as ``micronas verify --layers --json`` does."""
+    """Describe float against int8 layer by layer, like ``micronas verify --layers --json``."""
     errors = compare(float_graph, int8_graph, inputs[:_COMPARED])
     worst = culprit(errors)
     return {

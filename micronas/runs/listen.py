@@ -1,4 +1,4 @@
-"""Listen to long recordings as firmware does: front end in C, network in integers, detector."""
+"""Replay long recordings as on the device: front end in C, network in integers, detector."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,44 +40,44 @@ _BATCH = 256
 _VERSION = 1
 _SHOWN_S = 15.0
 _SHOWN_INPUTS = 20
-"""Of sensors: inputs without a common reading that are shown."""
+"""Length of shown sensor data, in whole inputs."""
 _SHOWN_LABELS = 6
 
 
-class Told(NamedTuple):
-    """An event that firmware would tell."""
+class Reported(NamedTuple):
+    """An event as firmware reports it."""
 
     recording: str
     label: str
     position: int
-    """Milliseconds of sound or readings, when it begins."""
+    """Begin of the event, in milliseconds of sound or in readings."""
     score: int
 
 
 @dataclass(frozen=True)
 class Listened:
-    """What was heard in recordings."""
+    """Result of replaying recordings."""
 
     run: Path
     detector: Detector
     labels: tuple[str, ...]
     unit: str
-    """Of positions, as firmware names it: ``ms`` or ``readings``."""
+    """Unit of positions, as in firmware: ``ms`` or ``readings``."""
     recordings: int
     hours: float | None
-    """None where nothing says how long a reading takes."""
+    """Duration of the recordings; None where the rate of readings is unknown."""
     silent: float
-    """Share of inferences that the gate spares."""
-    events: tuple[Told, ...]
+    """Share of inferences skipped by the gate."""
+    events: tuple[Reported, ...]
     outcome: Outcome | None = None
-    """None where nothing says what there is to hear."""
+    """Misses and false alarms; None without labels."""
     choice: Choice | None = None
     shown: Mapping[str, Any] | None = None
     """Some seconds for the report, see `micronas.runs.stored.Listening`."""
     notes: tuple[str, ...] = ()
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the result as JSON values."""
         found: dict[str, Any] = {
             "recordings": self.recordings,
             "hours": self.hours,
@@ -101,12 +101,12 @@ class Listened:
         return found
 
     def write(self) -> Path:
-        """Write the detector into the run, where `export` finds it; return the file.
+        """Write the detector into the run for `export`; return the file.
 
         Raises
         ------
         ConfigError
-            If the run is no run folder.
+            If the run is no finished run folder.
         """
         if not (self.run / METRICS).is_file():
             raise ConfigError(
@@ -140,33 +140,34 @@ def listen(
     rate_hz: float | None = None,
     progress: Progress | None = None,
 ) -> Listened:
-    """Replay recordings through a run's front end and int8 network, and tell its events.
+    """Replay recordings through a run's front end and int8 network, and return its events.
 
     Parameters
     ----------
     run
-        A run folder, or a model file.
+        Run folder, or a model file.
     recordings
-        Sound files or CSV files of sensors, or folders that hold some.
+        Sound files or CSV files of sensors, or folders of them.
     marked
-        What there is to hear, see `micronas.runs.marks.read_marks`; gives the curve of misses.
+        Occurrences of labels, see `micronas.runs.marks.read_marks`; required for the curve of
+        misses.
     false_alarms, misses
-        An hour, and a share: thresholds, smoothing and confirmation are chosen for them, see
-        `micronas.streaming.thresholds.choose`; else they are the run's.
+        Wanted false alarms per hour, or share of misses, for which thresholds, smoothing and
+        confirmation are chosen, see `micronas.streaming.thresholds.choose`; by default the run's.
     hop
-        Rows of the front end (20 ms of speech) or readings from one inference to the next; the
-        run's when left out.
+        Rows of the front end (20 ms of speech) or readings from one inference to the next; by
+        default the run's.
     gate_db
-        Let the network rest while sound stays so many dB below the quietest marked occurrence.
+        Level in dB below the quietest marked occurrence under which inferences are skipped.
     rate_hz
-        Readings a second, where the model does not say it.
+        Readings per second, where the model does not give it.
 
     Raises
     ------
     ConfigError
-        If the network tells values, or nothing is known of its input.
+        If the network predicts values, or the meaning of its input is unknown.
     DataError
-        If there are no recordings, or one of them cannot be read.
+        If there are no recordings, or one cannot be read.
     ExportError
         If there is no C compiler.
     """
@@ -217,7 +218,9 @@ def listen(
         sum(each.hours for each in heard) if ear.rate else None,
         float(1 - is_open.mean()) if len(is_open) else 0.0,
         tuple(
-            Told(str(path), ear.labels[event.label], ear.position(places[event.hop]), event.score)
+            Reported(
+                str(path), ear.labels[event.label], ear.position(places[event.hop]), event.score
+            )
             for path, each, places in zip(paths, heard, ends, strict=True)
             for event in detector.events(each.codes, each.levels)
         ),
@@ -232,7 +235,7 @@ def listen(
 
 
 def table(found: Listened) -> str:
-    """Return events, one a line, and how right they are."""
+    """Return events, one per line, and their misses and false alarms."""
     lines = [
         f"{event.recording}: {event.label} at {event.position} {found.unit} ({event.score})"
         for event in found.events
@@ -252,11 +255,11 @@ def table(found: Listened) -> str:
     if found.choice.held_out is not None:
         lines.append(f"on others       {_said(found.choice.held_out)}")
     thresholds = zip(found.labels, found.detector.thresholds, strict=True)
-    told = [f"{label} {each}" for label, each in thresholds if each is not None]
+    shown = [f"{label} {each}" for label, each in thresholds if each is not None]
     shape = found.detector
     lines.append(
-        f"thresholds      {', '.join(told)}; smoothing {shape.smoothing}, confirm {shape.confirm}, "
-        f"gate {shape.gate}"
+        f"thresholds      {', '.join(shown)}; smoothing {shape.smoothing}, "
+        f"confirm {shape.confirm}, gate {shape.gate}"
     )
     return "\n".join(lines)
 
@@ -269,7 +272,7 @@ def _said(outcome: Outcome) -> str:
 
 
 class Ear:
-    """A run's front end, network and detector, as firmware has them."""
+    """A run's front end, network and detector, as in firmware."""
 
     def __init__(self, run: Path, hop: int | None, rate_hz: float | None) -> None:
         data = model_bytes(model_file(run))
@@ -286,7 +289,7 @@ class Ear:
         self.labels = tuple(known.labels or map(str, range(len(detector.thresholds))))
         self._stride = detector.hop or self.pace.stride
         self.stays = -(-self.pace.whole // (self.pace.row * self._stride))
-        """Hops in whose input a sample is."""
+        """Number of hops whose input includes a given sample."""
         self.rate = self.pace.rate or rate_hz or self.meaning.get("rate_hz")
         self.unit = "readings" if self.pace.rate is None else "ms"
         self._front_end = known.front_end
@@ -296,7 +299,7 @@ class Ear:
         self._compiled = OnHost(known.front_end, given.quantization)
 
     def hear(self, path: Path, occurring: Sequence[Marked]) -> tuple[Heard, list[int]]:
-        """Run the network on a recording; return how many samples were read at each hop too."""
+        """Run the network on a recording; return also the number of samples read at each hop."""
         samples = whole(path, self.meaning, self._front_end)
         ends = np.array(self.pace.ends(len(samples), self._stride), np.int64)
         inputs = self._compiled.stream(samples, ends.tolist()).reshape(-1, *self._shape)
@@ -345,10 +348,10 @@ class Ear:
         hops = [
             hop for hop, place in enumerate(ends[number]) if 0 <= place / unit - begin <= length
         ]
-        told = [each for each in events[number] if each.hop in set(hops)]
+        near = [each for each in events[number] if each.hop in set(hops)]
         # those with an event, then those of the largest score
         order = np.argsort(-scores[hops].max(axis=0), kind="stable").tolist()
-        labels = list(dict.fromkeys([*(each.label for each in told), *order]))[:_SHOWN_LABELS]
+        labels = list(dict.fromkeys([*(each.label for each in near), *order]))[:_SHOWN_LABELS]
         part = samples[int(begin * unit) : int((begin + length) * unit)]
         return {
             "recording": path.name,
@@ -365,7 +368,7 @@ class Ear:
             ],
             "events": [
                 {"label": self.labels[each.label], "at": ends[number][each.hop] / unit}
-                for each in told
+                for each in near
             ],
             "marks": [
                 {"label": each.label, "start": each.start, "end": each.end}
@@ -376,11 +379,11 @@ class Ear:
         }
 
     def position(self, samples: int) -> int:
-        """Return a place in a recording as firmware tells it."""
+        """Return a position in a recording as firmware reports it."""
         return samples if self.pace.rate is None else 1000 * samples // self.pace.rate
 
     def _levels(self, samples: Array, ends: Integers) -> Integers:
-        """Return the mean of absolute samples that each input adds, rounded down; 0 of sensors."""
+        """Return the mean of absolute new samples of each input, rounded down; 0 for sensors."""
         if self.pace.rate is None or not len(ends):
             return np.zeros(len(ends), np.int64)
         total = np.add.reduceat(np.abs(samples[: ends[-1]].astype(np.int64)), [0, *ends[:-1]])
@@ -390,7 +393,7 @@ class Ear:
 def _gated(
     detector: Detector, recordings: Sequence[Heard], decibels: float, stays: int
 ) -> Detector:
-    """Return a detector whose gate is so far below the quietest occurrence."""
+    """Return a detector whose gate is `decibels` below the quietest occurrence."""
     loudest = [
         int(heard.levels[each.first : each.last + 1].max())
         for heard in recordings

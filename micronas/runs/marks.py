@@ -1,4 +1,4 @@
-"""What there is to hear in recordings: a CSV file that names labels and their times."""
+"""Labels in recordings and their times, from a CSV file."""
 
 import csv
 import math
@@ -28,7 +28,7 @@ def read_marks(path: Path) -> list[Marked]:
     Raises
     ------
     DataError
-        If it cannot be read, lacks a column, or an end comes before its start.
+        If the file cannot be read, lacks a column, or an end comes before its start.
     """
     try:
         with regular(path).open(encoding="utf-8", newline="") as file:
@@ -55,7 +55,7 @@ def read_marks(path: Path) -> list[Marked]:
 def assigned(
     paths: Sequence[Path], marked: Sequence[Marked]
 ) -> tuple[dict[Path, list[Marked]], int]:
-    """Return what occurs in each recording, and how much in none of them.
+    """Return the marks of each recording, and the number of marks of no recording.
 
     Recordings are named by the ends of their paths.
     """

@@ -1,7 +1,7 @@
 """Search for a network or take a given one, train and check it, and write its run folder.
 
-Every step saves its state in the run folder; a run that was killed goes on from there and ends in
-the same bytes. What the folder holds: `micronas.runs.folder`.
+Every step saves its state in the run folder; a killed run resumes from it and ends in the same
+bytes. `micronas.runs.folder` describes the files.
 """
 
 from collections.abc import Callable
@@ -53,25 +53,25 @@ def run_search(
     Parameters
     ----------
     folder
-        A new folder, or that of an earlier run of the same settings, which is continued.
+        New folder, or that of an earlier run of the same settings, which is resumed.
     progress
-        Told after every step that was saved.
+        Called after each saved step.
     data
-        The data set; read as the settings say when left out. With ``data.task=arrays`` it is kept
-        in the folder, and its config.yaml repeats the run.
+        Data set; by default read by the settings. With ``data.task=arrays`` it is stored in the
+        folder, and its config.yaml repeats the run.
     space
-        What is searched, such as a module that `convert` made a space of; read as the settings
-        say when left out, with the data's number of classes.
+        Space to search, such as a result of `convert`; by default read by the settings, with the
+        data's number of classes.
     shared
-        A file in which runs of the same space, data, search settings and seed share what their
-        supernets have in common; see `micronas.nas.search.search`.
+        File in which runs of the same space, data, search settings and seed share a part of their
+        supernets; see `micronas.nas.search.search`.
     workers
-        Trial trainings at once, on which nothing that is written depends; by default one for each
-        CPU.
+        Number of trial trainings at once; by default one for each CPU. No written file depends on
+        it.
     ray
-        Where trial trainings run on Ray instead; see `micronas.nas.search.search`.
+        Address of Ray to run trial trainings on instead; see `micronas.nas.search.search`.
     tell
-        Told in lines what was read and, before a search that begins, how long it will take.
+        Called with lines on the data read and, before a new search, on its estimated time.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def run_search(
 
 
 class _Trainings(NamedTuple):
-    """The file that supernets share, and where trial trainings run: see `run_search`."""
+    """Arguments of `run_search` on shared supernets and trial trainings."""
 
     shared: Path | None
     workers: int | None
@@ -125,7 +125,7 @@ def _run_search(
     space = given or settings.load_space().model_copy(update=update)
     if tell is not None:
         _tell_of(settings, loaded, tell)
-        # how fast others' machines are is not known
+        # the speed of other machines is unknown
         begins = checkpoint.load("search") is None and checkpoint.load("trials") is None
         if trainings.ray is None and begins:
             progress("estimate", 0, 1, {})
@@ -167,7 +167,7 @@ def _run_search(
 
 
 def _with_arrays(settings: Kind, folder: Path, data: DataSet | None) -> Kind:
-    """Return settings that name the arrays that were given, which go into the run folder."""
+    """Return settings with the path and hash of given arrays, which go into the run folder."""
     if data is None or not isinstance(settings.data, ArraySettings):
         return settings
     update = {"path": folder / FILE, "sha256": digest(data)}
@@ -199,15 +199,15 @@ def run_training(
     data: DataSet | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train one given network as a found one is trained, and write the run folder.
+    """Train one given network like the winner of a search, and write the run folder.
 
     Parameters
     ----------
     tell
-        Told in lines what was read.
+        Called with lines on the data read.
     """
     find_device(settings.device)
-    architecture.graph()  # refuses what is still to be chosen
+    architecture.graph()  # refuses open decisions
     shape = architecture.model_dump(mode="json")
     settings = _with_arrays(settings, folder, data)
     run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})

@@ -36,9 +36,9 @@ class DistillSettings(Settings):
     """A teacher for the final training."""
 
     teacher: Path
-    """A run folder, whose float network teaches."""
+    """Run folder of the float network that teaches."""
     coefficient: float = Field(0.5, ge=0, le=1)
-    """Weight of the teacher's outputs against the labels; the paper's."""
+    """Weight of the teacher's outputs against the labels; the paper's by default."""
     temperature: float = Field(4.0, gt=0)
 
 
@@ -48,21 +48,21 @@ class TrainSettings(Settings):
     board: str
     """Name of a shipped board, or path of a YAML file."""
     latency_form: Form | None = None
-    """Which of the board's latency models to believe; None takes the board's own choice."""
+    """Form of the board's latency model to use; None for the board's own choice."""
     engine: str | None = None
-    """Engine of the network on the board: ``tflm`` with a file, or ``micronas``, C of its own
-    without an interpreter; None takes the board's own choice."""
+    """Engine of the network on the board: ``tflm`` with a file, or ``micronas``, generated C
+    without an interpreter; None for the board's own choice."""
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
     data: DataSettings
     train: Recipe = Recipe(epochs=100, batch_size=64)
     """Float training of the final network."""
     quantize: Recipe = FINETUNE
-    """Quantization-aware training that follows it."""
+    """Quantization-aware training after float training."""
     distill: DistillSettings | None = None
-    """Knowledge distillation in both; None for labels alone."""
+    """Knowledge distillation in both trainings; None for labels alone."""
     device: Device = "cpu"
-    """Where to train; ``auto`` takes an accelerator if torch finds one. Figures are those of this
+    """Device to train on; ``auto`` takes an accelerator if torch finds one. Results depend on the
     kind of device."""
     seed: int = 0
 
@@ -71,23 +71,23 @@ class TrainSettings(Settings):
 
 
 class RunSettings(TrainSettings):
-    """A search and all that follows."""
+    """Settings of a search and of the training after it."""
 
     space: str
     """Name of a shipped search space, or path of a YAML file."""
     search: AnySettings = SearchSettings()
-    """Settings of a strategy, which `search.strategy` names."""
+    """Settings of the strategy named by `search.strategy`."""
     effort: int | None = Field(None, ge=2)
-    """Epochs that search and training take together, in place of `search.epochs` and
-    `train.epochs`: half of them train the winner alone, or a fifth after ``single_stage``, whose
-    weights it has. More find a better network."""
+    """Epochs of search and training together, in place of `search.epochs` and `train.epochs`: half
+    of them train the winner alone, or a fifth after ``single_stage``, whose weights it inherits.
+    More find a better network."""
 
     def for_training(self) -> TrainSettings:
-        """The same without what concerns the search only."""
+        """Return the settings without those of the search."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
     def load_space(self) -> Space | OpenSpace:
-        """Read the space, for inputs of the shape the data has where the data says one."""
+        """Read the space, with the input shape of the data where the data decides it."""
         space = load_space(self.space)
         shape = input_of(self.data, space.inputs)
         if shape is None or (isinstance(space, OpenSpace) and space.input is None):
@@ -95,15 +95,14 @@ class RunSettings(TrainSettings):
         return space.model_copy(update={"input": shape})
 
     def supernet_key(self, made: Mapping[str, Any] = MappingProxyType({})) -> str | None:
-        """Return a hash of what a supernet depends on that boards and budgets do not change.
+        """Return a hash of a supernet's inputs without board and budget; None where none is shared.
 
-        None where none is shared: whether ``auto`` will train one is mostly not known before data
-        is read.
+        ``auto`` mostly decides on a supernet after the data is read, and then shares none.
 
         Parameters
         ----------
         made
-            What stands for ``space`` and ``data`` where the settings do not describe them.
+            Identities of ``space`` and ``data`` that the settings do not describe.
         """
         if not self.search.shares:
             return None
@@ -113,13 +112,12 @@ class RunSettings(TrainSettings):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def supernet_in(self, folder: Path | None) -> Path | None:
-        """Return the file in a folder of supernets from which this run's is loaded, or where it is
-        left.
+        """Return the file of this run's supernet in a folder of supernets.
 
         Raises
         ------
         ConfigError
-            If the search trains none that others could load.
+            If the search trains no supernet that others could load.
         """
         if folder is None:
             return None
@@ -143,9 +141,9 @@ class RunSettings(TrainSettings):
         Parameters
         ----------
         space
-            What is searched where that is not what the settings name.
+            Space to search in place of the settings'.
         known
-            Of the input's meaning, where the data is not what the settings name.
+            Known part of the input's meaning, where the data is not that of the settings.
         """
         self.problem(space, known=known).check_feasible()
 
@@ -155,9 +153,9 @@ class RunSettings(TrainSettings):
         *,
         known: Mapping[str, Any] | None = None,
     ) -> Problem:
-        """Return what is searched, with what is known of the front end before data is read.
+        """Return the problem of the search, with the front end as far as known before data is read.
 
-        What listening takes is not limited where only the data says how long a frame is.
+        Costs of listening are not limited where only the data gives the duration of a frame.
         """
         space, known = space or self.load_space(), known_of(self.data) if known is None else known
         unheard = {"hop": None, "load": None, "energy": None}
@@ -173,13 +171,13 @@ def load_run(
     Parameters
     ----------
     source
-        A YAML file of settings, or a search space (its file, or the name of a shipped one), to
-        be used with default settings.
+        YAML file of settings, or a search space (its file, or the name of a shipped one) to use
+        with default settings.
     overrides
-        ``key=value`` strings with dots, e.g. ``budget.latency=100ms``.
+        Strings ``key=value`` with dots, e.g. ``budget.latency=100ms``.
     own
-        What stands in ``space`` and ``data.path`` where a space or data set of one's own is
-        searched, which no file describes; the settings must not name another then.
+        Values of ``space`` and ``data.path`` for a user's own space or data set without a file; the
+        settings must not give these keys then.
     """
     path = Path(source)
     if not path.is_file():
@@ -207,12 +205,12 @@ def load_run(
 
 
 def settings_of(values: Mapping[str, Any], *, space: Space | OpenSpace | None) -> RunSettings:
-    """Return the settings of a run from a mapping, as its YAML would hold it.
+    """Return the settings of a run from a mapping of the same form as its YAML.
 
     Parameters
     ----------
     space
-        What is searched, which says the task and the input of data that say none.
+        Space to search, which gives default task and input of the data.
 
     Raises
     ------
@@ -232,7 +230,7 @@ def load_training(
     Parameters
     ----------
     network
-        What is trained: where the settings say nothing of them, it says task and input.
+        Network to train, which gives default task and input of the data.
     """
     values, lines = read_mapping(source) if source else ({}, {})
     _check_units(overrides)
@@ -248,9 +246,9 @@ def load_training(
 def _completed(
     values: Mapping[str, Any], space: object, network: Space | OpenSpace | None = None
 ) -> dict[str, Any]:
-    """Add to data settings what the space, or the network to be trained, says of its data.
+    """Add defaults to data settings from the space, or from the network to train.
 
-    That is the task, and settings by which the data is read as finely as the input asks.
+    They are the task, and settings that read the data as finely as the input needs.
     """
     data = values["data"]
     if not isinstance(data, Mapping):
@@ -301,8 +299,8 @@ def _divided(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_units(overrides: Sequence[str]) -> None:
-    """Refuse a budget whose unit is left to be guessed: 0.06 was meant in seconds."""
-    # a long value of another key is not read twice
+    """Refuse a budget without a unit, such as 0.06, meant in seconds."""
+    # values of other keys, which may be long, are not parsed twice
     for text in (each for each in overrides if each.lstrip().startswith("budget")):
         given = with_overrides({}, [text]).get("budget")
         for name, value in given.items() if isinstance(given, Mapping) else ():
@@ -328,7 +326,7 @@ _UNITS = {
     "energy": '"20 J"',
 }
 _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
-    "architecture"  # noted in the settings of a training, and given to the next on its own
+    "architecture"  # recorded in the settings of a training, but an argument of its own
 }
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",

@@ -1,6 +1,6 @@
-"""Keys and types of `metrics.json` and `history.json` that a report reads.
+"""Keys and types of `metrics.json` and `history.json` that a report reads. Imports no torch.
 
-Keys that a report has no use for may be there. Imports no torch.
+Other keys are allowed.
 """
 
 from typing import Any, Literal
@@ -29,11 +29,11 @@ class _Candidate(_Stored):
     network: str
     macs: int
     latency_ms: float | None = None
-    """Files of earlier versions do not say."""
+    """Missing in files of earlier versions."""
     trial_epochs: int
     trial_loss: float | None
     trial_score: float | None = None
-    """The search's measure; its key in the file is ``trial_`` and that of the measure."""
+    """Measure of the search; its key in the file is ``trial_`` and that of the measure."""
 
 
 class _Measure(_Stored):
@@ -50,7 +50,7 @@ class Score(_Stored):
     unit: str
     larger: bool = True
     real: float | None = Field(alias="float")
-    """Of the float network."""
+    """Value of the float network."""
     int8: float
     interval: tuple[float, float] | None = None
     on: str
@@ -58,18 +58,18 @@ class Score(_Stored):
 
 class Search(_Stored):
     strategy: str = "dnas"
-    """Files from before there was a choice have none."""
+    """Missing in files from before there was a choice."""
     winner: str
     ahead_of_best_other_origin: float | None
     """None where no network of another origin had a trial."""
     ahead_half_width: float | None = None
-    """Runs from before there was this key have none."""
+    """Missing in runs of earlier versions."""
     ahead_after_epochs: int | None = None
-    """Epochs of both; runs from before there was this key compared unequal ones."""
+    """Epochs of both; missing in runs of earlier versions, which compared unequal ones."""
     measure: _Measure = _Measure()
     candidates: tuple[_Candidate, ...]
     history: tuple[dict[str, float], ...]
-    """One record a round."""
+    """One record per round."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +83,7 @@ class Search(_Stored):
 
 
 class Plain(_Stored):
-    """A linear model of simple statistics, on the examples that judged the network."""
+    """A linear model of simple statistics, on the examples that evaluated the network."""
 
     name: str
     score: float
@@ -95,13 +95,13 @@ class Metrics(_Stored):
 
     board: str
     engine: str = TFLM
-    """Files of earlier versions do not say."""
+    """Missing in files of earlier versions."""
     network: str
     macs: int
     flash_bytes: int
     arena_bytes: int
     arena_is_upper_bound: bool = False
-    """Files of the first edition have neither this nor the next."""
+    """Missing in files of the first edition, like the next key."""
     arena_assumes: str | None = None
     host_arena_bytes: int
     latency_ms: float
@@ -110,26 +110,27 @@ class Metrics(_Stored):
     objective: str = "classes"
     judged_on: str
     scores: tuple[Score, ...] = Field(min_length=1)
-    """Measures, first the one that networks are known by."""
+    """Measures, the main one first."""
     tflm_mismatches: int
     tflm_bytes_compared: int
     budget: dict[str, float]
     used: dict[str, float]
     fits: bool
     fits_estimates: tuple[str, ...] = ()
-    """Limits that nobody measured on the board; files of earlier versions do not say."""
+    """Limits that rest on estimates and not on measurements of the board; missing in files of
+    earlier versions."""
     device: dict[str, Any] | None = None
-    """Needs of the device in all; files of earlier versions have neither this nor the next."""
+    """Total needs on the device; missing in files of earlier versions, like the next key."""
     listening: dict[str, Any] | None = None
-    """What a call takes where the network listens."""
+    """Costs of a call where the network listens."""
     decision: dict[str, Any] | None = None
     per_machine: dict[str, Machine] | None = None
     plain: Plain | None = None
-    """Of series; files of earlier versions have none."""
+    """Plain rival for series; missing in files of earlier versions."""
     search: Search | None = None
 
     def left(self, name: str) -> float | None:
-        """Return what a limit leaves to the network itself; None where it is not limited."""
+        """Return the part of a limit that is left to the network; None without a limit."""
         limit = self.budget.get(name)
         beside = (self.device or {}).get("beside", {})
         return None if limit is None else limit - beside.get(name, 0)
@@ -143,19 +144,19 @@ class Metrics(_Stored):
     @model_validator(mode="before")
     @classmethod
     def _older(cls, values: Any) -> Any:
-        """Files of earlier versions have no `scores`, but what these are made of."""
+        """Make `scores` from the keys of files of earlier versions."""
         if not isinstance(values, dict) or "scores" in values:
             return values
         return {**values, "scores": _scores(values)}
 
     @property
     def score(self) -> Score:
-        """What the network is judged by."""
+        """Main measure of the network."""
         return self.scores[0]
 
     @property
     def gain(self) -> float:
-        """The score as a number of which more is better."""
+        """Score as a number of which more is better."""
         return self.score.int8 if self.score.larger else -self.score.int8
 
 
@@ -193,7 +194,7 @@ class _Made(_Stored):
 class Examples(_Stored):
     summary: str
     examples: dict[str, int]
-    """By part."""
+    """Number of examples by part."""
 
 
 class _Epoch(_Stored):
@@ -203,13 +204,13 @@ class _Epoch(_Stored):
     validation_score: float | None = Field(
         None, validation_alias=AliasChoices("validation_score", "validation_accuracy")
     )
-    """The measure of the objective; files of earlier versions know accuracy."""
+    """Measure of the objective; accuracy in files of earlier versions."""
 
 
 class _Decision(_Stored):
     name: str
     options: tuple[str | int, ...]
-    """As text; numbers in files of the first edition."""
+    """Options as text; numbers in files of the first edition."""
 
 
 class Gates(_Stored):
@@ -238,7 +239,7 @@ class _Curve(_Stored):
 
 
 class _Mistake(_Stored):
-    """A misclassified example: what it was, and how to draw and play it."""
+    """A misclassified example, with data to draw and play it."""
 
     label: int
     answer: int
@@ -247,7 +248,7 @@ class _Mistake(_Stored):
     values: tuple[tuple[float, ...], ...] = ()
     """Values of a series, by channel."""
     rows: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    """Pixels of a picture: planes, of rows, of 0 to 255."""
+    """Pixels of a picture [planes][rows][columns], 0 to 255."""
     sound: str | None = None
     """Mu-law of 8 kHz in base64."""
 
@@ -329,7 +330,7 @@ class Layers(_Stored):
 
 
 class Block(BaseModel):
-    """A block as `space.searchable.Searchable.drawing` describes it."""
+    """A block from `space.searchable.Searchable.drawing`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -363,7 +364,7 @@ class _Mark(_Stored):
 
 
 class _Heard(_Stored):
-    """Some seconds of sound, or readings: scores over time, events, and what there was to hear."""
+    """Some seconds of sound, or readings: scores over time, events, and marks."""
 
     recording: str
     unit: str
@@ -377,7 +378,7 @@ class _Heard(_Stored):
 
 
 class Listening(_Stored):
-    """Detector that was chosen on recordings, as `micronas.runs.listen` writes it."""
+    """Detector chosen on recordings, written by `micronas.runs.listen`."""
 
     recordings: int
     hours: float
@@ -400,4 +401,4 @@ PARTS: dict[str, TypeAdapter[Any]] = {
     "gates": TypeAdapter(Gates),
     "network": TypeAdapter(tuple[Block, ...]),
 }
-"""Keys of `history.json`, and what each holds."""
+"""Types of the keys of `history.json`."""

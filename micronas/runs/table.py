@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def _arena_notes(metrics: Mapping[str, Any]) -> list[str]:
-    """Where the arena is not exactly the board's."""
+    """Return notes on an arena that is not exactly the board's."""
     bound = ["an upper bound"] if metrics["arena_is_upper_bound"] else []
     assumed = metrics["arena_assumes"]
     return bound + ([f"planned for {assumed}"] if assumed else [])
 
 
 def _score(score: Mapping[str, Any]) -> str:
-    """A measure of the float and the int8 network, between what it may lie, and of what."""
+    """Return a measure of the float and the int8 network, with its interval and its data."""
     unit = score["unit"]
     real = "" if score["float"] is None else f"float {quantity(score['float'], unit)}, "
     said = [score["on"]]
@@ -29,10 +29,10 @@ def _score(score: Mapping[str, Any]) -> str:
 
 
 def _recall(metrics: Mapping[str, Any]) -> list[str]:
-    """Share of each class that is told right, the worst first; a pretext has none to speak of."""
+    """Return the recall of each class, the worst first; [] for a pretext."""
     is_pretext = metrics.get("accuracy_name") != "accuracy"
-    told = {} if is_pretext else metrics["int8_accuracy_per_class"]
-    known = {name: share for name, share in told.items() if share == share}
+    recall = {} if is_pretext else metrics["int8_accuracy_per_class"]
+    known = {name: share for name, share in recall.items() if share == share}
     return [
         f"{name} {percent(known[name])}" for name in sorted(known, key=lambda name: known[name])
     ]
@@ -54,7 +54,7 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
 
 
 def _plain(metrics: Mapping[str, Any]) -> str:
-    """What a plain model gives on the same examples, and whether the network beats it."""
+    """Return a plain model's score on the same examples, and whether the network beats it."""
     rival = metrics.get("plain")
     if rival is None:
         return ""
@@ -74,7 +74,7 @@ def _plain(metrics: Mapping[str, Any]) -> str:
 
 
 def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
-    """Return the needs of the device beside the network; earlier versions did not count them."""
+    """Return the needs of the device beside the network; [] for earlier versions."""
     if device is None:
         return []
     front = device["front_end"]
@@ -90,12 +90,12 @@ def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
 
 
 def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> str:
-    """Measures, and each cost beside its budget.
+    """Return measures, and each cost beside its budget.
 
     Parameters
     ----------
     width
-        Characters of a line; no limit when left out.
+        Longest line in characters; by default without limit.
     """
     budget, used = metrics["budget"], metrics["used"]
     rows = [
@@ -135,7 +135,7 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
 
 
 def _margin(search: Mapping[str, Any]) -> str:
-    """How far the winner was ahead, at equal epochs."""
+    """Return the winner's lead at equal epochs."""
     ahead = search["ahead_of_best_other_origin"]
     if ahead is None:
         return "no network of another origin had a trial"
@@ -154,12 +154,12 @@ def _margin(search: Mapping[str, Any]) -> str:
 def search_summary(
     result: "SearchResult", metrics: Mapping[str, Any], *, width: int | None = None
 ) -> str:
-    """The trial trainings, which of them won and by how much, and the final network.
+    """Return the trial trainings, the winner with its lead, and the final network.
 
     Parameters
     ----------
     width
-        Characters of a line; no limit when left out.
+        Longest line in characters; by default without limit.
     """
     return "\n".join(
         [

@@ -1,7 +1,7 @@
-"""Hand a run's numbers on, as they come, to TensorBoard, MLflow or Weights & Biases.
+"""Log a run's numbers to TensorBoard, MLflow or Weights & Biases while it runs.
 
-All listen to one stream: each call of `Progress` that has numbers, trials included, and the end.
-Each tracker is a class here and an extra of its name; one's own is any `Tracker`.
+All get one stream: each call of `Progress` with numbers, trials included, and the end. Each tracker
+is a class here and an extra of its name; a user's own is any `Tracker`.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ from micronas.runs.folder import LOG, METRICS, MODEL
 from micronas.settings import nearest
 
 _BATCH = 100
-"""Parameters that MLflow takes at once."""
+"""Most parameters that MLflow takes at once."""
 _log = logging.getLogger("micronas")
 
 
 class Tracker(Protocol):
-    """Listens to a run; made before its first step."""
+    """Logger of a run, made before its first step."""
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        """Take the numbers of a step: ``loss``, ``validation_accuracy``, ``expected_sram``..."""
+        """Log the numbers of a step: ``loss``, ``validation_accuracy``, ``expected_sram``..."""
 
     def end(self, metrics: Mapping[str, float] | None) -> None:
-        """Take the numbers of metrics.json, or None where the run did not reach its end."""
+        """Log the numbers of metrics.json, or None where the run did not reach its end."""
 
 
 class TensorBoard:
@@ -45,14 +45,14 @@ class TensorBoard:
         self._file: EventFile | None = None
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        if self._file is None:  # not before: the folder must still be claimed
+        if self._file is None:  # not earlier: the folder must be claimed first
             self._file = EventFile(self._folder / LOG)
         self._file.add(_named(phase, numbers), step=done)
 
 
 class MlFlow:
-    """Logs a run of the experiment ``MLFLOW_EXPERIMENT_NAME``, or ``micronas``, where
-    ``MLFLOW_TRACKING_URI`` says; a resumed run goes on in the same one."""
+    """Logs a run of the experiment ``MLFLOW_EXPERIMENT_NAME``, or ``micronas``, to
+    ``MLFLOW_TRACKING_URI``; a resumed run continues the same one."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         from mlflow import MlflowClient, entities
@@ -87,8 +87,8 @@ class MlFlow:
 
 
 class WeightsAndBiases:
-    """Logs a run of the project ``WANDB_PROJECT``, or ``micronas``, where ``WANDB_MODE`` and the
-    like say; a resumed run goes on in the same one."""
+    """Logs a run of the project ``WANDB_PROJECT``, or ``micronas``, by ``WANDB_MODE`` and other
+    variables; a resumed run continues the same one."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         import wandb
@@ -132,43 +132,44 @@ def tracked(
     *,
     shown: Progress = nobody,
 ) -> Iterator[Progress]:
-    """Yield what hands numbers on to TensorBoard and to trackers, which end with the block.
+    """Yield a `Progress` that logs numbers to TensorBoard and to trackers, which end with the
+    block.
 
     Parameters
     ----------
     folder
-        The run folder, by which trackers know a run that is resumed.
+        Run folder, by which trackers identify a resumed run.
     settings
-        Of the run.
+        Settings of the run.
     names
-        ``mlflow``, ``wandb``.
+        Trackers: ``mlflow``, ``wandb``.
     shown
-        Told of every step, with numbers or without, before them.
+        Called before the trackers on every step, with numbers or without.
 
     Raises
     ------
     ConfigError
-        If there is no such tracker, or it cannot begin. One that fails later is left behind with a
-        warning: no training is lost by it.
+        If there is no such tracker, or it cannot start. One that fails later is dropped with a
+        warning, so that no training is lost.
     """
     check_names(names)
     board = TensorBoard(folder)
     trackers = {name: _begun(name, folder, settings) for name in dict.fromkeys(names)}
 
-    def told(tell: Callable[[Tracker], None]) -> None:
+    def call_all(call: Callable[[Tracker], None]) -> None:
         for name, each in [*trackers.items()]:
             try:
-                tell(each)
+                call(each)
             except Exception as error:
                 del trackers[name]
-                _log.warning("%s is told no more, for it failed: %s", name, error)
+                _log.warning("%s failed and gets no more numbers: %s", name, error)
 
     def tell(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         shown(phase, done, total, numbers)
         sound = {key: value for key, value in numbers.items() if math.isfinite(value)}
         if sound:
             board(phase, done, total, sound)
-            told(lambda each: each(phase, done, total, sound))
+            call_all(lambda each: each(phase, done, total, sound))
 
     finished: dict[str, float] | None = None
     try:
@@ -176,7 +177,7 @@ def tracked(
         written = folder / METRICS
         finished = _numbers(json.loads(written.read_bytes())) if written.exists() else None
     finally:
-        told(lambda each: each.end(finished))
+        call_all(lambda each: each.end(finished))
 
 
 def _begun(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
@@ -195,7 +196,7 @@ def _begun(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise ConfigError if one of these is no tracker."""
+    """Raise ConfigError if a name is no tracker."""
     for name in names:
         if name not in _TRACKERS:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""The float network that a run folder was trained to."""
+"""The trained float network of a run folder."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def trained(folder: Path) -> Graph | None:
 
 
 def trained_network(folder: Path) -> Network | None:
-    """Return the float network a run folder was trained to, or None if it does not hold it.
+    """Return the trained float network of a run folder, or None without one.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def trained_network(folder: Path) -> Network | None:
     if state is None:
         return None
     if "widths" in read_mapping(description)[0]:
-        return None  # of a user's own module, which no file builds
+        return None  # a user's own module, which no file builds
     network = Network(Space.load(description).graph())
     try:
         network.load_state_dict(state["module"])

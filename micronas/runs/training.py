@@ -45,10 +45,10 @@ from micronas.train.recipe import going_on
 _METRICS_VERSION = 1
 Metrics = dict[str, Any]
 _VERIFIED = 100
-"""Examples on which TFLM and integer execution are compared; as many random inputs follow."""
+"""Number of examples on which TFLM and integer execution are compared, and of random inputs."""
 
 _CHECKS = 3
-"""Checks of a finished network: verification on TFLM, its answers, and layer by layer."""
+"""Number of checks of a finished network: on TFLM, its answers, and layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Trained:
 
     architecture: Architecture
     model: bytes
-    """The .tflite file."""
+    """Contents of the .tflite file."""
     metrics: Metrics
     history: History
-    """History that a report shows beside the metrics; see `micronas.runs.history`."""
+    """History for reports, beside the metrics; see `micronas.runs.history`."""
 
 
 def train_and_check(
@@ -78,11 +78,11 @@ def train_and_check(
     Parameters
     ----------
     kind
-        Kind of its space, whose latency model holds.
+        Kind of the space, whose latency model applies.
     checkpoint
-        Each epoch saves its state there, and what is there is not done again.
+        Checkpoint of each epoch's state; saved epochs are not repeated.
     begin
-        Weights to begin with; random ones by default.
+        Initial weights; random ones by default.
     """
     read, data = data, data.seen_as(architecture.input_shape)
     described = describe(
@@ -205,7 +205,7 @@ def train_and_check(
 
 
 def _losses(settings: TrainSettings, objective: Objective) -> tuple[Loss | None, Loss | None]:
-    """Losses of float training and of quantisation, with a teacher where there is one."""
+    """Return the losses of float training and of quantisation, with a teacher if there is one."""
     if settings.distill is None:
         return None, None
     teacher = trained_network(settings.distill.teacher)
@@ -245,5 +245,5 @@ def _examples(graph: Graph, split: Split) -> npt.NDArray[np.int8]:
 
 
 def _noise(like: npt.NDArray[np.int8], seed: int) -> npt.NDArray[np.int8]:
-    """Random bytes, which reach corners that real examples do not."""
+    """Return random bytes, which reach corners that real examples do not."""
     return np.random.default_rng(seed).integers(-128, 128, like.shape).astype(np.int8)

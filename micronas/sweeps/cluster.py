@@ -1,4 +1,4 @@
-"""Workers on Ray: one task per point. All machines must see the same files under the same paths."""
+"""Workers on Ray: one task per point. All machines must have the same files at the same paths."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ class Cluster:
     Parameters
     ----------
     address
-        As `connected` takes it.
+        Address of Ray, as for `connected`.
     workers
-        Tasks at once, for which a Ray that is started here makes room.
+        Number of tasks at once, for which a Ray started here reserves CPUs.
     cpus
-        Of each task, as Ray reserves them.
+        Number of CPUs that Ray reserves for each task.
 
     Raises
     ------
@@ -27,7 +27,7 @@ class Cluster:
     def __init__(self, address: str, *, workers: int, cpus: int) -> None:
         self._connection = connected(address, cpus=workers * cpus)
         self._ray = self._connection.__enter__()
-        # a process a point, as on one machine; it is the sweep that tries again
+        # one process per point, as on one machine; the sweep itself tries again
         self._task = self._ray.remote(max_calls=1, max_retries=0, num_cpus=cpus)(run_point)
         self._running: dict[Any, str] = {}
 
@@ -36,12 +36,12 @@ class Cluster:
         self._running[self._task.remote(job)] = job.name
 
     def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
-        """Names and outcomes of tasks that ended; waits this long for a first one."""
+        """Return names and outcomes of finished tasks, after at most `seconds` for a first one."""
         ended, _ = self._ray.wait(list(self._running), timeout=seconds)
         return [(self._running.pop(task), self._outcome(task)) for task in ended]
 
     def close(self) -> None:
-        """End the tasks that still run, and leave Ray."""
+        """End the running tasks, and disconnect from Ray."""
         for task in self._running:
             self._ray.cancel(task, force=True)
         self._running.clear()

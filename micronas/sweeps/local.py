@@ -1,4 +1,4 @@
-"""Workers on this machine: one process per point, so that a death is noticed and harms no other."""
+"""Workers on this machine: one process per point, so that a crash harms no other."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from micronas.sweeps.worker import Job, PointResult
 
 _POLL = 0.05
-"""Seconds between two looks at the processes."""
+"""Seconds between two polls of the processes."""
 
 
 class Processes:
@@ -21,7 +21,7 @@ class Processes:
         self._running: dict[str, tuple[subprocess.Popen[str], Path]] = {}
 
     def start(self, job: Job) -> None:
-        """Start a worker; what it prints is appended to a file beside the run folder."""
+        """Start a worker; its output is appended to a file beside the run folder."""
         log = Path(f"{job.folder}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as errors:
@@ -31,16 +31,17 @@ class Processes:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                start_new_session=True,  # Ctrl-C is for the leader, who then ends its workers
+                start_new_session=True,  # Ctrl-C is for the leader, which then ends its workers
             )
         self._running[job.name] = process, log
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # killed already: `finished` tells
+        with contextlib.suppress(BrokenPipeError):  # killed already: `finished` reports it
             process.stdin.write(json.dumps(asdict(job)) + "\n")
             process.stdin.flush()
 
     def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
-        """Names and outcomes of workers that ended; waits this long for a first one."""
+        """Return names and outcomes of finished workers, after at most `seconds` for a first
+        one."""
         deadline = time.monotonic() + seconds
         while True:
             ended = [
@@ -51,7 +52,7 @@ class Processes:
             time.sleep(_POLL)
 
     def close(self) -> None:
-        """End the workers that still run; they go on from their last saved step another time."""
+        """End the running workers, whose points resume later from their last saved step."""
         for process, _ in self._running.values():
             process.kill()
         for process, _ in self._running.values():

@@ -1,7 +1,7 @@
 """A sweep's own space or data: a function that every process calls, found by its name.
 
-A module has no file that builds it, and what a pickle holds nobody can read. A function is plain
-text, works on other machines, and makes the same thing another day, which is checked.
+A module has no file that builds it, and a pickle is not readable. A function is plain text, works
+on other machines, and makes the same result another day, which is checked.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from micronas.errors import ConfigError, MicronasError
 
 _SCRIPT = "__mp_main__"
-"""Name a leader's script gets in a worker, as multiprocessing names it."""
+"""Name of the leader's script in a worker, as in multiprocessing."""
 _LOOKED_AT = 8
-"""Examples of each part of a data set that are compared."""
+"""Number of examples of each part of a data set that are compared."""
 
 _REMEDY = {
     True: 'call the sweep below `if __name__ == "__main__":`',
@@ -26,16 +26,16 @@ _REMEDY = {
 
 
 class Made(NamedTuple):
-    """Call that makes something, and a digest of its result."""
+    """A function that makes a space or data, and a digest of its result."""
 
     function: str
     """``module:function``, or ``file.py:function`` of a script."""
     content: str
-    """Hash of what it returned to the leader."""
+    """Hash of its result in the leader."""
 
 
 def made_by(key: str, function: Callable[[], Any]) -> tuple[Made, Any]:
-    """Call a function, and return how another process calls it, and what it returned.
+    """Call a function, and return its reference for other processes, and its result.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def made_by(key: str, function: Callable[[], Any]) -> tuple[Made, Any]:
     Raises
     ------
     ConfigError
-        If it is no function that another process can find, or returns something else.
+        If no other process could find the function, or it returns no space or data set.
     """
     name = _reference(key, function)
     found = _called(key, name, function)
@@ -53,12 +53,12 @@ def made_by(key: str, function: Callable[[], Any]) -> tuple[Made, Any]:
 
 
 def make(key: str, made: Made) -> Any:
-    """Call the function that a leader called.
+    """Call the function that the leader called.
 
     Raises
     ------
     ConfigError
-        If it is not found, or returns something else than it did there.
+        If the function is not found, or returns something else than in the leader.
     """
     home, _, name = made.function.rpartition(":")
     try:
@@ -114,7 +114,7 @@ def _module(name: str) -> Any:
 
 
 def _script(path: str) -> Any:
-    """The leader's script as a module; what it runs as ``__main__`` is not run."""
+    """Return the leader's script as a module, without running its ``__main__`` part."""
     spec = importlib.util.spec_from_file_location(_SCRIPT, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"no module in {path}")

@@ -14,9 +14,9 @@ from micronas.settings import with_overrides
 from micronas.sweeps.made import Made
 
 Over = Mapping[str, Sequence[Any]]
-"""Values of each setting that is varied, by its key."""
+"""Values of each varied setting, by its key."""
 _KEYS = {"space": "space", "data": "data.path"}
-"""Settings where the name of the function stands that makes it."""
+"""Settings that hold the name of the function that makes a space or data."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,20 @@ class Point:
     """Values of the varied keys."""
     settings: RunSettings
     made: Mapping[str, Made] = field(default_factory=dict)
-    """The ``space`` and ``data`` that the settings do not describe."""
+    """``space`` and ``data`` that the settings do not describe."""
 
     @property
     def stored(self) -> str:
-        """The settings as JSON, and what they do not describe."""
+        """Settings as JSON, with `made`."""
         stored = self.settings.model_dump(mode="json")
         return json.dumps({**stored, "made": self.made} if self.made else stored)
 
     @property
     def shared(self) -> str | None:
-        """Hash of what a supernet depends on that boards and budgets do not change;
-        None where there is none.
+        """Hash of a supernet's inputs without board and budget; None where none is shared.
 
-        Points of the same hash share it. Whether ``auto`` will train a supernet is mostly not known
-        before data is read: then it shares nothing.
+        Points of the same hash share the supernet. ``auto`` mostly decides on a supernet after the
+        data is read, and then shares none.
         """
         return self.settings.supernet_key(self.made)
 
@@ -74,14 +73,14 @@ def plan(
     *,
     made: Mapping[str, Made] | None = None,
 ) -> list[Point]:
-    """Return the cartesian product of what is varied, the last key varying fastest.
+    """Return the cartesian product of the varied values, the last key varying fastest.
 
     Parameters
     ----------
     source, overrides
-        The run that all points have in common; see `micronas.runs.settings.load_run`.
+        Common run of all points; see `micronas.runs.settings.load_run`.
     made
-        Of ``space`` and ``data`` those that the settings do not describe.
+        ``space`` and ``data`` that the settings do not describe.
 
     Raises
     ------
@@ -118,13 +117,13 @@ def plan(
 
 
 def _labels(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each key, or the whole where two would be the same."""
+    """Return the last part of each key, or the whole key where two would be equal."""
     last = {key: key.rpartition(".")[2] for key in keys}
     short = list(last.values())
     return {key: name if short.count(name) == 1 else key for key, name in last.items()}
 
 
 def _text(value: Any) -> str:
-    """A value as part of a folder's name."""
+    """Return a value as part of a folder's name."""
     text = value if isinstance(value, str) else json.dumps(value)
     return re.sub(r"[^\w.+-]+", "_", text.replace(" ", "").removesuffix(".yaml")).strip("_")

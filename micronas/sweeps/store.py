@@ -1,8 +1,8 @@
-"""The SQLite file of a sweep: its points, every attempt, and what came of it. Imports no torch.
+"""The SQLite file of a sweep: its points, every attempt, and outcomes. Imports no torch.
 
-Only the process that leads the sweep writes. A point's row changes together with the attempt that
-changed it, in one transaction, and only a point in state ``running`` can end: so none is recorded
-twice, and none is lost.
+Only the process that leads the sweep writes. A point's row changes together with its attempt, in
+one transaction, and only a point in state ``running`` can end: so no result is recorded twice or
+lost.
 """
 
 import json
@@ -42,24 +42,24 @@ class SweepPoint:
     """Values of the varied keys."""
     state: _State
     reason: str
-    """One line: why it is infeasible, or why its last attempt failed; empty otherwise."""
+    """Reason in one line why it is infeasible or its last attempt failed; empty otherwise."""
     attempts: int
     metrics: dict[str, Any] | None
-    """Its `metrics.json`; None unless done."""
+    """Contents of `metrics.json`; None unless done."""
     folder: Path
-    """Its run folder."""
+    """Run folder."""
     seconds: float | None
-    """Seconds of all attempts that ended, by the clock; None before one has."""
+    """Seconds of all finished attempts, by the clock; None without any."""
 
 
 class Store:
-    """The file, for the process that leads the sweep."""
+    """The file of a sweep, for the process that leads it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
 
     def claim(self, planned: Sequence[Point]) -> None:
-        """Write the points down, or go on with them: what was cut short or failed waits again.
+        """Record the points, or resume them: interrupted and failed ones wait again.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Store:
         self.release()
 
     def release(self) -> None:
-        """Let what was cut short wait again."""
+        """Let interrupted points wait again."""
         with self._sql:
             self._sql.execute(
                 "UPDATE attempts SET outcome = 'stopped', ended = ? WHERE ended IS NULL",
@@ -95,7 +95,7 @@ class Store:
             self._sql.execute("UPDATE points SET state = 'waiting' WHERE state = 'running'")
 
     def waiting(self) -> set[str]:
-        """Names of the points that are to be run."""
+        """Return the names of the points to run."""
         return {
             name for (name,) in self._sql.execute("SELECT name FROM points WHERE state = 'waiting'")
         }
@@ -121,7 +121,7 @@ class Store:
     def end(
         self, name: str, outcome: str, *, state: _State, reason: str, metrics: str | None
     ) -> None:
-        """Record how the attempt at a running point ended, and the point's state."""
+        """Record the outcome of the attempt at a running point, and the point's state."""
         with self._sql:
             changed = self._sql.execute(
                 "UPDATE points SET state = ?, reason = ?, metrics = ? "
@@ -156,14 +156,14 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
             f"a sweep's folder must be writable: {error}; choose another --out"
         ) from error
     try:
-        # an open transaction on a file of its own: a lock that ends with the process, anywhere
+        # an open transaction on a file of its own: a lock that ends with the process everywhere
         with (
             closing(sqlite3.connect(folder / ".leader", timeout=0)) as lock,
             closing(sqlite3.connect(_file(folder))) as connection,
         ):
             lock.execute("BEGIN EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
-            # one transaction with the points: a reader sees a sweep that is planned, or none
+            # one transaction with the points: a reader sees a planned sweep, or none
             connection.execute("BEGIN")
             for statement in _SCHEMA:
                 connection.execute(statement)
@@ -183,7 +183,7 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
 
 
 def points_of(folder: Path) -> list[SweepPoint]:
-    """Return the points of a sweep, in the order they were planned; it may be under way.
+    """Return the points of a sweep, running or not, in planned order.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def points_of(folder: Path) -> list[SweepPoint]:
                 "FROM points ORDER BY rowid"
             ).fetchall()
     except sqlite3.DatabaseError as error:
-        if "no such table" in str(error):  # its leader was killed before it had planned
+        if "no such table" in str(error):  # the leader was killed before planning
             raise absent from error
         raise _damaged(folder, error) from error
     return [

@@ -23,20 +23,21 @@ if TYPE_CHECKING:
     from micronas.space.searchable import Searchable
 
 _WAIT = 1.0
-"""Seconds between two looks at who may start."""
+"""Longest wait in seconds for a finished worker before points are checked again."""
 
 
 class _Workers(Protocol):
-    """Where points are run."""
+    """Workers that run points."""
 
     def start(self, job: Job) -> None:
         """Start a worker on a job."""
 
     def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
-        """Names and outcomes of workers that ended; waits this long for a first one."""
+        """Return names and outcomes of finished workers, after at most `seconds` for a first
+        one."""
 
     def close(self) -> None:
-        """End the workers that still run."""
+        """End the running workers."""
 
 
 def sweep(
@@ -57,43 +58,43 @@ def sweep(
 ) -> list[SweepPoint]:
     """Search at every combination of budgets, boards, seeds or any other settings.
 
-    Each point is an ordinary run folder under ``out/points``, to the same bytes as
-    `micronas search` writes alone. Points that differ in board,
-    budget or final training alone share the supernet's warm-up. The same call goes on with a sweep
-    that was stopped, and tries failed points again.
+    Each point is an ordinary run folder under ``out/points``, with the same bytes as from `micronas
+    search` alone. Points that differ only in board, budget or final training share the supernet's
+    warm-up. The same call resumes a stopped sweep, and tries failed points again.
 
     Parameters
     ----------
     config
-        A run's YAML or a search space; see `micronas.runs.settings.load_run`.
+        YAML file of a run, or a search space; see `micronas.runs.settings.load_run`.
     over
-        Values of each setting that is varied: ``{"budget.latency": ["20 ms", "50 ms"]}``.
+        Values of each varied setting: ``{"budget.latency": ["20 ms", "50 ms"]}``.
     overrides
-        ``key=value`` settings of all points.
+        Settings of all points as ``key=value``.
     out
-        The sweep's folder; ``runs/NAME_sweep`` by default. ``sweep.sqlite`` in it keeps points,
+        Folder of the sweep; ``runs/NAME_sweep`` by default. Its ``sweep.sqlite`` holds points,
         attempts and metrics.
     workers
-        Points at once; by default as many as the machine has processors for `cpus` each.
+        Number of points at once; by default the number of processors divided by `cpus`.
     cpus
-        Of each point: so many of its trial trainings run at once. No result depends on it.
+        Number of trial trainings at once in each point. No result depends on it.
     ray
-        Address of Ray (``local``, ``auto`` or ``HOST:PORT``); processes of this machine if None.
+        Address of Ray (``local``, ``auto`` or ``HOST:PORT``); None for processes of this machine.
     retries
-        How often a failed point is tried again. A budget that no network can meet is no failure.
+        Number of times a failed point is tried again. A budget that no network can meet is no
+        failure.
     track
         Trackers of each point; see `micronas.runs.tracking`.
     space
-        Returns what is searched in place of the configuration's space, such as a module that
-        `micronas.convert` made a space of: ``def space(): return micronas.convert(module, x)``.
-        The process of every point calls it, so that it must be at the top of a file, and return
-        the same each time. Torch's random numbers start from one seed.
+        Function that returns the space to search in place of the configuration's, such as a result
+        of `micronas.convert`: ``def space(): return micronas.convert(module, x)``. The process of
+        every point calls it, so it must be at the top of a file, and return the same each time.
+        Torch's random numbers start from one seed.
     data
-        Likewise the data set, in place of that at ``data.path``.
+        Function that likewise returns the data set, in place of that at ``data.path``.
     tell
-        Told a line about every attempt that ended.
+        Called with a line on each finished attempt.
     progress
-        Told after every point that ended.
+        Called after each finished point.
 
     Returns
     -------
@@ -103,8 +104,8 @@ def sweep(
     Raises
     ------
     ConfigError
-        Before anything is run, if settings are not valid, the folder holds another sweep, or
-        `space` or `data` cannot be called in another process.
+        Before any run, if settings are not valid, the folder holds another sweep, or `space` or
+        `data` cannot be called in another process.
     """
     for name, value, least in (
         ("workers", workers, 1),
@@ -136,22 +137,22 @@ def sweep(
 
 
 def default_folder(config: str | Path) -> Path:
-    """Return the folder of a sweep that is not given one."""
+    """Return the default folder of a sweep."""
     return Path("runs") / f"{Path(config).stem}_sweep"
 
 
 def _refuse(store: Store, planned: Sequence[Point], space: "Searchable | None") -> None:
-    """Record what no network can meet, before any worker starts."""
+    """Record infeasible points, before any worker starts."""
     for point in planned:
         try:
-            # what data of a function means is not known before it is made
+            # the meaning of a function's data is unknown before it is made
             point.settings.check_feasible(space, known={} if "data" in point.made else None)
         except BudgetError as error:
             store.refuse(point.name, str(error))
 
 
 class _Leader:
-    """Hands points to workers until none waits."""
+    """Leader of a sweep, which hands points to workers until none waits."""
 
     def __init__(
         self,
@@ -185,7 +186,7 @@ class _Leader:
         progress("sweep", self._planned, self._planned, {})
 
     def _ready(self) -> Point | None:
-        """The first point that need not wait for what another one will share."""
+        """Return the first point that does not wait for a supernet that another one trains."""
         training = {point.shared for point in self._running.values()}
         for point in self._waiting:
             file = self._shared(point)
@@ -219,7 +220,7 @@ class _Leader:
         )
 
     def _end(self, point: Point, outcome: PointResult) -> str:
-        """Write an attempt's outcome down; a point that failed waits again, if it may."""
+        """Record an attempt's outcome; a failed point waits again while it has retries."""
         found = self._run_folder(point) / METRICS
         if outcome.state == "done" and not found.exists():
             reason = f"no {found} to be seen from here; all machines must share the sweep's folder"
@@ -235,5 +236,5 @@ class _Leader:
         if again:
             self._left[point.name] -= 1
             self._waiting.insert(0, point)
-        told = f"{outcome.state}: {outcome.reason}" if outcome.reason else outcome.state
-        return f"{point.name}: {told}{'; tried again' if again else ''}"
+        stated = f"{outcome.state}: {outcome.reason}" if outcome.reason else outcome.state
+        return f"{point.name}: {stated}{'; tried again' if again else ''}"

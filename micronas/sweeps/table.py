@@ -16,10 +16,10 @@ _COSTS = ("latency", "sram", "flash")
 
 
 def fronts(points: Sequence[SweepPoint]) -> _Fronts:
-    """Names of the points that no other beats, by board and cost, the cheapest first.
+    """Return names of the points that no other beats, by board and cost, the cheapest first.
 
-    One point beats another if it is not worse in score (accuracy, AUC, MAE) and in the cost, and
-    better in one. Points that do not fit their budget take no part.
+    One point beats another if it is worse in neither score (accuracy, AUC, MAE) nor cost, and
+    better in one. Points that do not fit their budget are left out.
     """
     found: _Fronts = {}
     fitting = [
@@ -35,9 +35,9 @@ def fronts(points: Sequence[SweepPoint]) -> _Fronts:
 
 
 def best_that_fit(points: Sequence[SweepPoint]) -> dict[str, str]:
-    """Name of the best network within each point's limits, whichever point of its board found it.
+    """Return the point whose network is best within each point's limits, on the same board.
 
-    A larger budget holds what a smaller one found, so no row is worse than one that asks for less.
+    A larger budget includes the networks of a smaller one, so that its best is no worse.
     """
     known = [(point, metrics) for point in points if (metrics := _metrics(point))]
     found = {}
@@ -52,7 +52,7 @@ def best_that_fit(points: Sequence[SweepPoint]) -> dict[str, str]:
 
 
 def _holds(limits: Metrics, other: Metrics) -> bool:
-    """Whether a network that another point found fits these limits on the same board."""
+    """Return whether another point's network fits these limits on the same board."""
     if limits.board != other.board or not other.fits or limits.judged_on != other.judged_on:
         return False
     spent = {name: other.used[name] * limit for name, limit in other.budget.items()}
@@ -61,7 +61,8 @@ def _holds(limits: Metrics, other: Metrics) -> bool:
 
 
 def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> str:
-    """One line a point, the fronts it is on, and a line for each that has no result."""
+    """Return one line per point with its fronts, and one with the reason for points without
+    result."""
     known, best = fronts(points), best_that_fit(points)
     rows = [_row(point, known, best) for point in points]
     reasons = [f"{point.name}: {point.reason}" for point in points if point.reason]
@@ -93,7 +94,7 @@ def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> st
 
 
 def view(points: Sequence[SweepPoint]) -> dict[str, Any]:
-    """Return what ``micronas sweep --json`` prints."""
+    """Return the output of ``micronas sweep --json``."""
     return {
         "points": [
             {
@@ -115,7 +116,7 @@ def view(points: Sequence[SweepPoint]) -> dict[str, Any]:
 
 
 def _noise(points: Sequence[SweepPoint]) -> list[str]:
-    """Return a line on how much of a difference is chance, where that is known."""
+    """Return a line on the noise of scores, if known."""
     halves = [
         ((interval[1] - interval[0]) / 2, metrics.score.unit)
         for point in points

@@ -1,6 +1,6 @@
 """Run one point of a sweep, from its settings to its run folder.
 
-`run_point` is the same in a process of this machine and in one of Ray's.
+`run_point` is the same in a process of this machine and in a task of Ray.
 """
 
 import json
@@ -15,25 +15,25 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Job:
-    """Order to a worker; plain values, so that it can be sent."""
+    """Order to a worker, in plain values that can be sent."""
 
     name: str
     settings: dict[str, Any]
-    """As `config.yaml` holds them."""
+    """Settings as in `config.yaml`."""
     folder: str
-    """The run folder."""
+    """Run folder."""
     shared: str | None
-    """The file of what supernets have in common."""
+    """File of the common part of supernets."""
     cpus: int
-    """Trial trainings at once."""
+    """Number of trial trainings at once."""
     directory: str
-    """Folder that relative paths start from."""
+    """Folder of relative paths."""
     track: list[str] = field(default_factory=list)
     """Trackers; see `micronas.runs.tracking`."""
     made: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """The ``space`` and ``data`` that the settings do not describe, as `made.Made`."""
+    """``space`` and ``data`` that the settings do not describe, as `made.Made`."""
     modules: list[str] = field(default_factory=list)
-    """Where the leader finds modules."""
+    """Folders of the leader's modules."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class PointResult:
 
     state: Literal["done", "infeasible", "failed"]
     reason: str = ""
-    """One line, unless done."""
+    """Reason in one line; empty if done."""
 
 
 def run_point(job: Job) -> PointResult:
-    """Run one point, or go on with it; errors become part of the outcome."""
+    """Run or resume one point; errors become part of the outcome."""
     os.chdir(job.directory)
 
     from micronas.errors import BudgetError, MicronasError
@@ -83,17 +83,17 @@ def _line(text: str) -> str:
 
 
 def _end_with_leader() -> None:
-    """The leader holds the other end of stdin: where it is gone, so is the reason to work."""
+    """Exit when the leader, which holds the other end of stdin, is gone."""
     sys.stdin.read()
     os._exit(1)
 
 
 def _main() -> None:
-    """Read a job from stdin, a line of JSON, and answer with its outcome on stdout."""
+    """Read a job from stdin, a line of JSON, and write its outcome to stdout."""
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_leader, daemon=True).start()
     with os.fdopen(os.dup(1), "w") as answer:
-        os.dup2(2, 1)  # whatever else is printed belongs to the log
+        os.dup2(2, 1)  # other output goes to the log
         answer.write(json.dumps(asdict(run_point(job))))
 
 

@@ -76,7 +76,7 @@ def test_a_tracker_that_fails_later_takes_no_run_with_it(
         progress("training", 2, 2, {"loss": 0.5})
     assert [
         each.message.partition(":")[0] for each in caplog.records if each.name == "micronas"
-    ] == ["mlflow is told no more, for it failed"]
+    ] == ["mlflow failed and gets no more numbers"]
     assert len([*(tmp_path / "run/log").iterdir()]) == 1
 
 
