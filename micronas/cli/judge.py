@@ -24,9 +24,12 @@ judge_app = typer.Typer(
 _RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of a recipe.")]
 _SetFolder = Annotated[Path, typer.Option("--out", help="Folder of the evaluation set.")]
 Config = Annotated[Path, typer.Argument(help="YAML file of a judge run.")]
-_SetPath = Annotated[Path, typer.Option("--set", help="Evaluation set: folder or JSON lines.")]
+_SetPath = Annotated[
+    Path, typer.Option("--set", help="Evaluation set: folder, JSON lines or a store.")
+]
 _Answers = Annotated[
-    Path, typer.Option(help="Answers of the models: JSON lines of prompt_id, model, text.")
+    Path | None,
+    typer.Option(help="Answers of the models: JSON lines of prompt_id, model, text, or a store."),
 ]
 _StoreOut = Annotated[
     Path, typer.Option("--out", help="SQLite file of the run, which continues if it exists.")
@@ -53,6 +56,7 @@ class _Format(str, Enum):
     alpaca_eval = "alpaca-eval"
     llmfao = "llmfao"
     judgebench = "judgebench"
+    rewardbench2 = "rewardbench2"
 
 
 @judge_app.command()
@@ -125,8 +129,8 @@ def sample(
 def estimate(
     config: Config,
     prompts: _SetPath,
-    answers: _Answers,
     out: _StoreOut,
+    answers: _Answers = None,
     overrides: Overrides = None,
     null: Null = False,
     as_json: Json = False,
@@ -145,8 +149,8 @@ def estimate(
 def run(
     config: Config,
     prompts: _SetPath,
-    answers: _Answers,
     out: _StoreOut,
+    answers: _Answers = None,
     overrides: Overrides = None,
     null: Null = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as estimate.")] = False,
@@ -155,7 +159,7 @@ def run(
 ) -> None:
     """Judge all models against the baseline in both orders; the same command resumes."""
     if dry_run:
-        estimate(config, prompts, answers, out, overrides, null, as_json)
+        estimate(config, prompts, out, answers, overrides, null, as_json)
         return
     from micronas.judge.jobs import run_inputs
     from micronas.judge.run import run as run_judge
@@ -164,11 +168,7 @@ def run(
 
     settings, asked, said = run_inputs(config, overrides or [], prompts, answers, null=null)
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
-
-        def progress(done: int, total: int) -> None:
-            bars("verdicts", done, total, {})
-
-        summary = vars(run_judge(settings, asked, said, out, progress=progress))
+        summary = vars(run_judge(settings, asked, said, out, progress=bars))
     show(summary, as_json, lambda: pairs(_in_dollars(summary)))
     if summary["refused"]:
         print(
@@ -360,13 +360,16 @@ def accuracy(
     ],
     as_json: Json = False,
 ) -> None:
-    """Compare a judge with the majority of people's labels, with both games of a pair as one."""
+    """Compare a judge with the majority of people's labels, by several rules for labels."""
+    from micronas.judge.checks import POLICIES
     from micronas.judge.checks import accuracy as measure
+    from micronas.judge.jobs import accuracy_table
     from micronas.judge.store import verdicts_of
-    from micronas.text import pairs
 
-    found = vars(measure(verdicts_of(store), judge, humans))
-    show(found, as_json, lambda: pairs(found))
+    rows = verdicts_of(store)
+    found = {policy: measure(rows, judge, humans, policy=policy) for policy in POLICIES}
+    first, *others = ({"policy": name, **vars(each)} for name, each in found.items())
+    show({**first, "others": others}, as_json, lambda: accuracy_table(found))
 
 
 @judge_app.command()

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -156,29 +157,49 @@ class Agreement:
         Pairs that both have labelled.
     accuracy, kappa
         Share with the same label, and Cohen's kappa; an invalid verdict is a label of its own.
-    accuracy_low, accuracy_high, kappa_low, kappa_high
+    whole
+        Share of the prompts all of whose pairs have the same label.
+    accuracy_low, accuracy_high, kappa_low, kappa_high, whole_low, whole_high
         95 % intervals of a bootstrap over prompts.
     """
 
     pairs: int
     accuracy: float
     kappa: float
+    whole: float
     accuracy_low: float
     accuracy_high: float
     kappa_low: float
     kappa_high: float
+    whole_low: float
+    whole_high: float
 
 
 _Labels = Mapping[tuple[str, ...], float | None]
 """Labels by pairs of answers, whose prompt comes first: 1, 0, -1, or None for an invalid one."""
 
 
-def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> Agreement:
+_Policy = Literal["both orders", "first order", "agreeing", "decided"]
+POLICIES: tuple[_Policy, ...] = get_args(_Policy)
+
+
+def accuracy(
+    rows: Iterable[VerdictRow],
+    judge: str,
+    humans: Sequence[str],
+    *,
+    policy: _Policy = "both orders",
+) -> Agreement:
     """Compare a judge with the label that more than half of the human judges gave.
 
-    The verdicts of a judge on the same two answers, in both orders, are one label, as in
-    JudgeBench: the answer that won more games, a tie where they cancel; an invalid one says
-    nothing beside a valid one.
+    Parameters
+    ----------
+    policy
+        How verdicts on the same two answers become one label. ``both orders``, as in JudgeBench:
+        the answer that won more games, a tie where they cancel; an invalid one says nothing beside
+        a valid one. ``first order``: the game that shows the model first. ``agreeing``: a tie
+        unless all games say the same. ``decided``: as both orders, where neither the judge nor
+        people leave it at a tie or say nothing.
 
     Raises
     ------
@@ -188,16 +209,26 @@ def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> A
     games: defaultdict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
     for row in rows:
         said = games[row.prompt_id, row.model, row.baseline].setdefault(row.judge, [])
-        said += [] if row.outcome is None else [float(np.sign(row.outcome - 0.5))]
+        skipped = policy == "first order" and row.judge == judge and row.order == "second"
+        if row.outcome is not None and not skipped:
+            said.append(float(np.sign(row.outcome - 0.5)))
+
+    def label(found: list[float]) -> float | None:
+        if policy == "agreeing" and len(set(found)) > 1:
+            return 0.0
+        return float(np.sign(sum(found))) if found else None
+
     truth: dict[tuple[str, ...], float | None] = {}
     given: dict[tuple[str, ...], float | None] = {}
     for pair, found in games.items():
-        labels = {who: float(np.sign(sum(each))) if each else None for who, each in found.items()}
+        labels = {who: label(each) for who, each in found.items()}
         votes = Counter(labels[human] for human in humans if human in labels)
         if votes and 2 * votes.most_common(1)[0][1] > votes.total():
             truth[pair] = votes.most_common(1)[0][0]
         if judge in labels:
             given[pair] = labels[judge]
+    if policy == "decided":
+        truth, given = ({pair: x for pair, x in each.items() if x} for each in (truth, given))
     return _agreement(given, truth, f"by {judge!r} and by humans of {', '.join(humans)}")
 
 
@@ -247,10 +278,12 @@ def _agreement(one: _Labels, other: _Labels, whose: str) -> Agreement:
     drawn = np.random.default_rng(0).multinomial(
         len(tables), np.full(len(tables), 1 / len(tables)), size=_ROUNDS
     )
+    whole = np.trace(tables, axis1=1, axis2=2) == tables.sum(axis=(1, 2))
     counts = np.concatenate([tables.sum(axis=0)[None], np.tensordot(drawn, tables, 1)])
     counts /= counts.sum(axis=(1, 2), keepdims=True)
     same = np.trace(counts, axis1=1, axis2=2)
     chance = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1)
     kappa = np.divide(same - chance, 1 - chance, out=np.ones_like(same), where=chance < 1 - 1e-12)
-    bounds = [float(each) for values in (same, kappa) for each in intervals(values[1:])]
-    return Agreement(len(both), float(same[0]), float(kappa[0]), *bounds)
+    samples = (same[1:], kappa[1:], drawn @ whole / len(tables))
+    bounds = [float(each) for values in samples for each in intervals(values)]
+    return Agreement(len(both), float(same[0]), float(kappa[0]), float(whole.mean()), *bounds)

@@ -17,6 +17,8 @@ from micronas.language.client import Client, ExchangeError, Received
 from micronas.language.endpoints import BYTES_OF_TOKEN, BaseUrl, Price, api_key, estimate_tokens
 from micronas.settings import Settings
 
+Messages = Sequence[dict[str, str]]
+"""Chat messages, ``role`` and ``content``."""
 _LONGEST_WAIT = 120.0
 _OF_THE_PROMPT = (400, 403, 413, 422, 451)
 """Statuses that may be about one prompt: a content filter, a text that is too long."""
@@ -79,11 +81,11 @@ class EndpointSettings(Settings):
         """The most completion tokens that are billed for a call."""
         return self.billed_tokens or self.max_tokens
 
-    def least_usd(self, messages: Sequence[dict[str, str]]) -> float:
+    def least_usd(self, messages: Messages) -> float:
         """Return what a call costs if nothing comes back."""
         return self.price.usd(sum(estimate_tokens(each["content"]) for each in messages), 0)
 
-    def most_usd(self, messages: Sequence[dict[str, str]]) -> float:
+    def most_usd(self, messages: Messages) -> float:
         """Return the most that a call may cost."""
         # no tokenizer makes more tokens than there are bytes
         return BYTES_OF_TOKEN * self.least_usd(messages) + self.price.usd(0, self.most_tokens)
@@ -145,7 +147,7 @@ class JudgeEndpoint:
     ) -> None:
         await self._client.aclose()
 
-    async def send(self, messages: Sequence[dict[str, str]]) -> Reply | Lost:
+    async def send(self, messages: Messages) -> Reply | Lost:
         """Send one request once.
 
         Raises
@@ -198,7 +200,7 @@ class JudgeEndpoint:
             f"check model, base_url and the key in {self.settings.api_key_env}"
         )
 
-    def _read(self, body: bytes, messages: Sequence[dict[str, str]]) -> Reply | Lost:
+    def _read(self, body: bytes, messages: Messages) -> Reply | Lost:
         try:
             answer = read_json(body)
             content = answer["choices"][0]["message"]["content"]

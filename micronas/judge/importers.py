@@ -143,11 +143,12 @@ def llmfao(path: Path) -> Imported:
 
 
 def judgebench(path: Path) -> Imported:
-    """Read the output of JudgeBench for one judge: JSON lines of pairs with one game or two.
+    """Read JudgeBench's data, or its output for one judge: JSON lines of pairs, with games or not.
 
     The answers are those of models ``A`` and ``B``; the right one is a verdict of the judge
     ``label``. In the second game the answers are exchanged. `micronas.judge.checks.accuracy`
-    then gives JudgeBench's figure.
+    gives JudgeBench's figure, for a judge of these games or one that judges the pairs anew
+    (``baseline: B``).
 
     Raises
     ------
@@ -168,12 +169,44 @@ def judgebench(path: Path) -> Imported:
             raise ValueError(f"label must be A>B or B>A, but got {row['label']!r}")
         pair = (prompt, "A", "B")
         found.add(pair, "first", "label", row["label"])
-        judge = stem if named else str(row["judge_name"])
-        for order, game in zip(orders, row["judgments"], strict=False):
-            played = game or {}
+        for order, game in zip(orders, row.get("judgments") or (), strict=False):
+            played, judge = game or {}, stem if named else str(row["judge_name"])
             found.add(pair, order, judge, played.get("decision"), played.get("judgment"))
 
     return _imported("JudgeBench", path, read_rows(path), take)
+
+
+def rewardbench2(path: Path) -> Imported:
+    """Read RewardBench 2's data: JSON lines of a prompt, its right answer and wrong ones.
+
+    The right answer is that of the model ``chosen``, the wrong ones are of ``rejected 1`` and so
+    on; that each loses is a verdict of the judge ``label``. Judge them anew with ``baseline:
+    chosen``: RewardBench 2 counts the prompts on which the right answer wins against all, which
+    is ``whole`` of `micronas.judge.checks.accuracy`. The subset Ties has many right answers, whose
+    scores are compared with each other: it is left out.
+
+    Raises
+    ------
+    DataError
+        If a row is not as RewardBench 2 has it.
+    """
+
+    def take(row: Any, found: Imported) -> None:
+        if row["subset"] == "Ties":
+            return
+        (chosen,), rejected, prompt = row["chosen"], row["rejected"], str(row["id"])
+        if not isinstance(rejected, list) or not rejected:
+            raise ValueError(f"rejected must be a list of answers, but got {rejected!r:.60}")
+        if not all(isinstance(each, str) for each in (row["prompt"], chosen, *rejected)):
+            raise TypeError("prompt and answers must be texts")
+        found.prompts.append(StoredPrompt(prompt, row["prompt"], row["subset"]))
+        found.answers.append(Answer(prompt, "chosen", chosen, estimate_tokens(chosen)))
+        for place, text in enumerate(rejected, 1):
+            name = f"rejected {place}"
+            found.answers.append(Answer(prompt, name, text, estimate_tokens(text)))
+            found.add((prompt, name, "chosen"), "first", "label", "B>A")
+
+    return _imported("RewardBench 2", path, read_rows(path), take)
 
 
 def _imported(

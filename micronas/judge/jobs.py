@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
+from micronas.files import text_hash
 from micronas.judge import importers
-from micronas.judge.checks import null_answers
+from micronas.judge.checks import Agreement, null_answers
 from micronas.judge.leaderboard import (
     Statistics,
     at_equal_length,
@@ -18,7 +19,7 @@ from micronas.judge.leaderboard import (
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
 from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings
-from micronas.judge.store import battles_of, writing
+from micronas.judge.store import answers_of, battles_of, prompts_of, writing
 from micronas.settings import read_settings
 from micronas.text import table
 
@@ -39,11 +40,17 @@ def strata_table(manifest: Mapping[str, Any]) -> str:
 
 
 def run_inputs(
-    config: Path, overrides: Iterable[str], prompts: Path, answers: Path, *, null: bool
+    config: Path, overrides: Iterable[str], prompts: Path, answers: Path | None, *, null: bool
 ) -> tuple[JudgeSettings, list[Prompt], list[Answer]]:
-    """Read the settings, prompts and answers of a run; `null` adds constant answers."""
+    """Read the settings, prompts and answers of a run; `null` adds constant answers.
+
+    Prompts and answers may stand in stores, as imports leave them.
+    """
     settings = read_settings(config, JudgeSettings, overrides)
-    asked, said = load_prompts(prompts), read_answers(answers)
+    asked = _of_store(prompts) if prompts.suffix == ".sqlite" else load_prompts(prompts)
+    said: list[Answer] = []
+    if answers is not None:
+        said = answers_of(answers) if answers.suffix == ".sqlite" else read_answers(answers)
     if not null:
         return settings, asked, said
     constant = null_answers(asked, settings.rubric.scale)
@@ -91,6 +98,15 @@ def ratings(
     return rows, table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
+def _of_store(path: Path) -> list[Prompt]:
+    return [
+        Prompt(
+            each.id, each.text, each.category, each.language, path.stem, "", text_hash(each.text)
+        )
+        for each in prompts_of(path)
+    ]
+
+
 _FILES = {"alpaca-eval": "**/annotations.json", "llmfao": "*.csv"}
 """Files of a tool in a folder; JSON lines of the others."""
 
@@ -117,6 +133,7 @@ def import_verdicts(
         "alpaca-eval": importers.alpaca_eval,
         "llmfao": importers.llmfao,
         "judgebench": importers.judgebench,
+        "rewardbench2": importers.rewardbench2,
     }
     count = {"files": 0, "verdicts": 0, "invalid": 0, "itself": 0}
     for source in sources:
@@ -132,6 +149,21 @@ def import_verdicts(
             count["invalid"] += sum(row.outcome is None for row in fought)
             count["itself"] += len(found.verdicts) - len(fought)
     return count
+
+
+def accuracy_table(found: Mapping[str, Agreement]) -> str:
+    """Return one line per policy of labels: what a judge reaches, and the interval."""
+    names = ["accuracy", "kappa", "whole"]
+    rows = [
+        [policy, str(each.pairs)]
+        + [
+            f"{getattr(each, name):.3f} ({getattr(each, f'{name}_low'):.3f} to "
+            f"{getattr(each, f'{name}_high'):.3f})"
+            for name in names
+        ]
+        for policy, each in found.items()
+    ]
+    return table(["labels", "pairs", *names], rows)
 
 
 def drop(store: Path, reason: str | None, **chosen: str | None) -> int:

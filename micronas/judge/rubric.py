@@ -7,7 +7,7 @@ and the same call always has the same messages (which is what makes a cache poss
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -128,7 +128,7 @@ def ask(
     user = "\n\n".join(f"<<{tag} {name}>>\n{text}\n<</{tag} {name}>>" for name, text in parts)
     messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
     planted = holds_label(answer_a) or holds_label(answer_b) or holds_label(prompt)
-    return Call(messages, tag, planted, _hash(messages))
+    return Call(messages, tag, planted, messages_hash(messages))
 
 
 def ask_again(settings: RubricSettings, call: Call, reply: str) -> Call:
@@ -143,7 +143,7 @@ def ask_again(settings: RubricSettings, call: Call, reply: str) -> Call:
         {"role": "assistant", "content": reply or "(empty)"},
         {"role": "user", "content": reminder},
     )
-    return Call(messages, call.tag, call.planted, _hash(messages))
+    return Call(messages, call.tag, call.planted, messages_hash(messages))
 
 
 def _language(settings: RubricSettings, language: str) -> str:
@@ -167,5 +167,6 @@ def _tag(*texts: str) -> str:
     raise AssertionError("a text cannot hold its own hash a thousand times")
 
 
-def _hash(messages: tuple[dict[str, str], ...]) -> str:
+def messages_hash(messages: Sequence[dict[str, str]]) -> str:
+    """Return the SHA-256 of messages, as hexadecimal digits."""
     return hashlib.sha256(json.dumps(messages, ensure_ascii=True).encode()).hexdigest()

@@ -53,9 +53,11 @@ CREATE TABLE IF NOT EXISTS dropped ({_VERDICT}    reason TEXT NOT NULL, {_KEY}
 
 _STANDS = 600.0
 """Seconds for which a refusal stands, so that a run that is started again does not ask again."""
+# a key is a purpose and 64 digits
 _SPENDING = (
     "SELECT ifnull(sum(status = 'answered'), 0), ifnull(sum(status != 'answered'), 0), "
-    "ifnull(sum(usd), 0.0), ifnull(max(usd), 0.0) FROM attempts"
+    "ifnull(sum(usd), 0.0), ifnull(max(usd), 0.0) FROM attempts "
+    "WHERE ?1 IS NULL OR ?1 = substr(key, 1, max(0, length(key) - 64))"
 )
 _OBJECTS = (
     "SELECT lower(name), type || ' ' || tbl_name || ' ' || ifnull(sql, '') FROM sqlite_master"
@@ -218,9 +220,9 @@ class Store:
                 "WHERE status = 'sent'"
             )
 
-    def spending(self) -> Spending:
-        """Return what all requests of this store came to."""
-        return Spending(*self._first(_SPENDING))
+    def spending(self, purpose: str | None = None) -> Spending:
+        """Return what all requests of this store came to, or those whose keys have a purpose."""
+        return Spending(*self._first(_SPENDING, purpose))
 
     def has_verdicts(self, judge: str) -> bool:
         """Whether there is a verdict of a judge."""
@@ -231,7 +233,7 @@ class Store:
         row = self._first("SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'")
         return None if row[0] is None else float(row[0])
 
-    def _first(self, query: str, *values: str | float) -> Any:
+    def _first(self, query: str, *values: str | float | None) -> Any:
         with _translated(self._path):
             return self._sql.execute(query, values).fetchone()
 

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from micronas.errors import DataError
-from micronas.judge.checks import accuracy
-from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao
-from micronas.judge.jobs import import_verdicts
+from micronas.judge.checks import POLICIES, accuracy
+from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao, rewardbench2
+from micronas.judge.jobs import import_verdicts, run_inputs
+from micronas.judge.rows import VerdictRow
+from micronas.judge.run import run
 from micronas.judge.store import battles_of, battles_of_rows, verdicts_of
 from testing.pandalm import pandalm
+from tests.judge.judge_server import Judge, serve
 from tests.judge.runs import dropped_of
+from tests.judge.test_run import settings_for
 
 
 def write(path: Path, rows: list[Any], *, lines: bool = False) -> Path:
@@ -140,6 +144,79 @@ def test_judgebench_gives_the_published_figures(
     import_verdicts("judgebench", [path.parent], tmp_path / "s.db")
     measured = accuracy(verdicts_of(tmp_path / "s.db"), judge, ["label"])
     assert (measured.pairs, round(100 * measured.accuracy, 2)) == (len(pairs), published)
+
+
+PAIRS: list[dict[str, Any]] = [
+    {"pair_id": f"p{n}", "original_id": "o", "source": "livebench-math", "question": f"q{n}",
+     "response_model": "gpt", "response_A": "quality 0.9", "response_B": "quality 0.1",
+     "label": label}
+    for n, label in enumerate(["A>B", "A>B", "B>A"])
+]  # fmt: skip
+BEST_OF_FOUR: list[dict[str, Any]] = [
+    {"id": f"{n}", "prompt": f"prompt {n}", "chosen": [chosen], "rejected": rejected,
+     "num_correct": 1, "num_incorrect": 3, "total_completions": 4, "subset": "Math",
+     "models": ["a", "b", "c", "d"], "additional_metadata": None}
+    for n, (chosen, rejected) in enumerate([
+        ("quality 0.9", ["quality 0.1", "quality 0.2", "quality 0.3"]),
+        ("quality 0.5", ["quality 0.1", "quality 0.8", "quality 0.3"]),
+    ])
+] + [
+    {"id": "t", "prompt": "name a colour", "chosen": ["red", "blue"], "rejected": ["seven"],
+     "num_correct": 2, "num_incorrect": 1, "total_completions": 3, "subset": "Ties",
+     "models": [], "additional_metadata": None}
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "baseline", "pairs", "right", "whole"),
+    [
+        ("judgebench", PAIRS, "B", 3, 2 / 3, 2 / 3),
+        ("rewardbench2", BEST_OF_FOUR, "chosen", 6, 5 / 6, 1 / 2),
+    ],
+)
+def test_benchmarks_of_judges_are_judged_anew(
+    tmp_path: Path,
+    kind: str,
+    rows: list[Any],
+    baseline: str,
+    pairs: int,
+    right: float,
+    whole: float,
+) -> None:
+    """A judge that sees nothing but quality; of the data's labels one is against it."""
+    store, config = tmp_path / "s.sqlite", tmp_path / "judge.yaml"
+    import_verdicts(kind, [write(tmp_path / "data" / "x.jsonl", rows, lines=True)], store)
+    with serve(Judge(noise=0)) as url:
+        config.write_text(settings_for(url, baseline=baseline).model_dump_json())
+        settings, asked, said = run_inputs(config, [], store, store, null=False)
+        run(settings, asked, said, store)
+    found = accuracy(verdicts_of(store), "judge-1", ["label"])
+    assert (found.pairs, found.accuracy, found.whole) == (pairs, pytest.approx(right), whole)
+    assert found.whole_low <= whole <= found.whole_high
+
+
+def test_rows_that_are_no_best_of_four_are_refused(tmp_path: Path) -> None:
+    for change in ({"chosen": ["a", "b"]}, {"rejected": "a"}, {"prompt": None}, {"rejected": [1]}):
+        path = write(tmp_path / "x.jsonl", [{**BEST_OF_FOUR[0], **change}], lines=True)
+        with pytest.raises(DataError, match=r"row 1 of .* as RewardBench 2 writes it"):
+            rewardbench2(path)
+
+
+def test_labels_depend_on_the_policy() -> None:
+    """By hand: games in both orders of five pairs whose first answer is right, but for a tie."""
+    games = [("A", "B"), ("A", "A"), ("A", "tie"), ("tie", "B"), (None, None)]
+    win = {"A": 1.0, "B": 0.0, "tie": 0.5, None: None}
+    rows = [VerdictRow(f"p{n}", "m", "b", "first", "label", "A", 1.0) for n in range(5)]
+    for n, (first, second) in enumerate(games):
+        swapped = None if win[second] is None else 1 - win[second]
+        rows.append(VerdictRow(f"p{n}", "m", "b", "first", "j", None, win[first]))
+        rows.append(VerdictRow(f"p{n}", "m", "b", "second", "j", None, swapped))
+    rows.append(VerdictRow("p5", "m", "b", "first", "j", "A", 1.0))
+    rows.append(VerdictRow("p5", "m", "b", "first", "label", "tie", 0.5))
+    found = {policy: accuracy(rows, "j", ["label"], policy=policy) for policy in POLICIES}
+    # p0 wins twice; p1 cancels; p2 and p3 are a win and a tie; p4 says nothing; p5 is people's tie
+    right = {"both orders": (3, 6), "first order": (3, 6), "agreeing": (1, 6), "decided": (3, 3)}
+    assert {name: (round(e.accuracy * e.pairs), e.pairs) for name, e in found.items()} == right
 
 
 def test_llmfao(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers, null_models, position_bias
 from micronas.judge.rows import Answer, VerdictRow, read_answers
 from micronas.judge.run import JudgeSettings, Summary, estimate, run
-from micronas.judge.store import battles_of, verdicts_of, writing
-from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, serve
+from micronas.judge.store import answers_of, battles_of, verdicts_of, writing
+from testing.odd_endpoint import OddEndpoint, refusing, serving
+from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, chance, serve
 from tests.judge.runs import answers_for, prompts_for
 
 ROOT = Path(__file__).parents[2]
@@ -274,3 +275,68 @@ def test_constant_answers_lose_to_a_sound_judge_and_fool_a_weak_one(tmp_path: Pa
         assert len(found) == 4
         assert sum(each.fooled for each in found) == fooled
     assert battles_of(tmp_path / "sound").models == ("m0", "m1")
+
+
+class Both(Judge):
+    """A judge that is also the models: asked by one message, it answers."""
+
+    def text(self, messages: list[dict[str, str]]) -> str:
+        if len(messages) == 1:
+            return f"quality {chance(messages[0]['content']):.4f}"
+        return super().text(messages)
+
+
+def asking(url: str, *models: str, **changes: Any) -> JudgeSettings:
+    """Settings of a run that asks models for their answers, at the judge's address."""
+    judge = settings_for(url).judge
+    ask = {name: {**judge.model_dump(), "model": name} for name in models}
+    return settings_for(url, answers=ask, **changes)
+
+
+def test_models_are_asked_for_the_answers_that_are_missing(tmp_path: Path) -> None:
+    judge, path = Both(), tmp_path / "run.db"
+    given = [each for each in answers_for(6, 1) if each.model == "m0" or each.prompt_id == "p0002"]
+    with serve(judge) as url:
+        settings = asking(url, "m1", "m2")
+        guess = estimate(settings, prompts_for(6), given, path)
+        first = run(settings, prompts_for(6), given, path)
+        again = run(settings, prompts_for(6), given, path)
+    # 5 answers of m1, 6 of m2, and two verdicts on each; m1 and m2 say the same but to p0002
+    assert (first.wanted, first.judged, first.calls) == (24, 24, 11 + 14)
+    assert (again.calls, again.judged, unpaid_repeats(judge)) == (0, 24, 0)
+    assert guess.verdicts == 24
+    said = {(each.prompt_id, each.model): each.text for each in answers_of(path)}
+    assert len(said) == 18
+    assert said["p0002", "m1"] == {(a.prompt_id, a.model): a.text for a in given}["p0002", "m1"]
+    assert said["p0003", "m2"] == f"quality {chance('question 3'):.4f}"
+    assert first.usd == pytest.approx(judge.usd)
+
+
+def test_one_limit_holds_for_answers_and_verdicts(tmp_path: Path) -> None:
+    whole = Both()
+    with serve(whole) as url:
+        run(asking(url, "m0", "m1"), prompts_for(8), [], tmp_path / "whole.db")
+    for share in (0.1, 0.4, 0.9):
+        judge, path = Both(delay=0.001), tmp_path / f"{share}.db"
+        limit = share * whole.usd
+        with serve(judge) as url:
+            found = run(asking(url, "m0", "m1", max_usd=limit), prompts_for(8), [], path)
+            assert found.stopped
+            assert judge.usd == pytest.approx(found.usd)
+            assert limit - MOST <= judge.usd <= limit + 1e-12
+            rest = run(asking(url, "m0", "m1"), prompts_for(8), [], path)
+        assert (rest.judged, unpaid_repeats(judge)) == (16, 0)
+        assert judge.usd == pytest.approx(whole.usd)
+
+
+def test_a_prompt_that_a_model_refuses_is_a_missing_verdict(tmp_path: Path) -> None:
+    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
+        text = body["messages"][-1]["content"]
+        return text, "refusal" if text == "question 3" else "plain"
+
+    refusal = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')
+    with serving(OddEndpoint(wish, more={"refusal": refusal})) as url:
+        settings = asking(url, "m1", attempts=1)
+        found = run(settings, prompts_for(5), answers_for(5, 0), tmp_path / "run.db")
+    assert (found.wanted, found.judged, found.refused, found.stopped) == (10, 8, 2, False)
+    assert found.first_refusal == "m1 on p0003: HTTP 400 (content filter)"
