@@ -179,8 +179,9 @@ _Labels = Mapping[tuple[str, ...], float | None]
 """Labels by pairs of answers, whose prompt comes first: 1, 0, -1, or None for an invalid one."""
 
 
-_Policy = Literal["both orders", "first order", "agreeing", "decided"]
-POLICIES: tuple[_Policy, ...] = get_args(_Policy)
+Policy = Literal["both orders", "first order", "agreeing", "decided"]
+"""Rule by which verdicts become labels; see `accuracy`."""
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 def accuracy(
@@ -188,7 +189,7 @@ def accuracy(
     judge: str,
     humans: Sequence[str],
     *,
-    policy: _Policy = "both orders",
+    policy: Policy = "both orders",
 ) -> Agreement:
     """Compare a judge with the label that more than half of the human judges gave.
 
@@ -228,7 +229,8 @@ def accuracy(
         if judge in labels:
             given[pair] = labels[judge]
     if policy == "decided":
-        truth, given = ({pair: x for pair, x in each.items() if x} for each in (truth, given))
+        for pair in [pair for pair in games if not (truth.get(pair) and given.get(pair))]:
+            truth.pop(pair, None)
     return _agreement(given, truth, f"by {judge!r} and by humans of {', '.join(humans)}")
 
 

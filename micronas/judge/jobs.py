@@ -8,7 +8,7 @@ from typing import Any
 from micronas.errors import DataError
 from micronas.files import text_hash
 from micronas.judge import importers
-from micronas.judge.checks import Agreement, null_answers
+from micronas.judge.checks import Agreement, Policy, null_answers
 from micronas.judge.leaderboard import (
     Statistics,
     at_equal_length,
@@ -151,7 +151,7 @@ def import_verdicts(
     return count
 
 
-def accuracy_table(found: Mapping[str, Agreement]) -> str:
+def accuracy_table(found: Mapping[Policy, Agreement]) -> str:
     """Return one line per policy of labels: what a judge reaches, and the interval."""
     names = ["accuracy", "kappa", "whole"]
     rows = [
