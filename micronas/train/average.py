@@ -1,8 +1,8 @@
-"""A running mean of a network's weights: what its training is worth while the rate is high.
+"""Running mean of a network's weights, which scores its training while the rate is still high.
 
 Late steps of a schedule with a falling learning rate average out the noise of the early ones; the
 mean of recent weights does so at any time. It costs little in a step; batch norm's statistics cost
-as much as some steps, once for each comparison.
+as much as some steps, once per comparison.
 
 Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization",
 2018, and S. Sanyal et al., "Early Weight Averaging meets High Learning Rates for LLM Pre-training",
@@ -17,9 +17,9 @@ from micronas.data import Split
 from micronas.train.recipe import Recipe
 
 _RECENT = 0.1
-"""Share of the steps so far after which a step weighs a third of what the last one does."""
+"""Share of the steps so far after which a step weighs a third of the last one."""
 _BATCHES = 12
-"""From which statistics of batch norm are taken anew."""
+"""Number of batches for new statistics of batch norm."""
 
 
 def averaged(module: nn.Module) -> AveragedModel:
@@ -30,7 +30,7 @@ def averaged(module: nn.Module) -> AveragedModel:
 def recalibrated(
     network: nn.Module, split: Split, recipe: Recipe, generator: torch.Generator
 ) -> nn.Module:
-    """Return the network in eval mode, its batch norm as some batches of a training say."""
+    """Return the network in eval mode, with batch norm's statistics of some training batches."""
     order = torch.randperm(len(split.labels), generator=generator)
     update_bn(
         (

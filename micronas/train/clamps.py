@@ -1,10 +1,10 @@
-"""Constants of MAXIMUM and MINIMUM: what they say of the range that they share."""
+"""Constants of MAXIMUM and MINIMUM, and their effect on the range that they share."""
 
 from micronas.graph.ir import Graph, Op
 from micronas.graph.requantize import shares
 
 HIDES = -1e3
-"""Below it a constant of MINIMUM hides values from a softmax, as minus infinity does in float."""
+"""Largest constant of MINIMUM that hides values from a softmax, like minus infinity in float."""
 
 
 def hidden(graph: Graph, op: Op) -> list[str]:
@@ -16,9 +16,9 @@ def hidden(graph: Graph, op: Op) -> list[str]:
 
 
 def unseen(graph: Graph) -> set[str]:
-    """Return the tensors that say nothing of the range they share.
+    """Return the tensors that do not determine the range they share.
 
-    Where a constant bounds a tensor, the range must hold the result alone: the rest saturates.
+    Where a constant bounds a tensor, the range must hold only the result: other values saturate.
     """
     found = {op.outputs[0] for op in graph.ops if shares(op)}
     bounding, read_elsewhere = [], {*graph.outputs}

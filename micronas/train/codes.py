@@ -1,4 +1,4 @@
-"""int8 codes of values: what an int8 graph takes for inputs in float32."""
+"""int8 codes of values: the inputs of an int8 graph for inputs in float32."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ _Codes = npt.NDArray[np.int8]
 
 
 def quantize_inputs(graph: Graph, x: Tensor) -> _Codes:
-    """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
+    """Return int8 input [N, height, width, channels] for float32 [N, channels, height, width].
 
-    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
+    Inputs of other ranks keep their order. See `quantize_all_inputs` for a graph of several inputs.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def quantize_inputs(graph: Graph, x: Tensor) -> _Codes:
 
 
 def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, _Codes]:
-    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
+    """Quantise all inputs of a graph like `quantize_inputs`, and return them by name."""
     return {
         name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
     }
@@ -47,7 +47,7 @@ def _input_codes(tensor: ir.Tensor, x: Tensor) -> _Codes:
 
 
 def codes_of(values: ir.Array, quantization: ir.Quantization) -> _Codes:
-    with np.errstate(over="ignore"):  # beyond all codes, which end at the last one
+    with np.errstate(over="ignore"):  # infinity is clipped to the last code
         steps = np.rint(values.astype(np.float32) / quantization.scale)
     codes: _Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes

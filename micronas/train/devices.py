@@ -1,4 +1,4 @@
-"""Where torch computes: the CPU, or an accelerator that is there."""
+"""Devices of torch: the CPU, or an available accelerator."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ def find_device(device: Device) -> torch.device:
     Raises
     ------
     ConfigError
-        If it is not here.
+        If it is not available.
     """
     here = devices()
     if device == "auto":
@@ -27,7 +27,7 @@ def find_device(device: Device) -> torch.device:
 
 
 def describe_device(device: Device) -> str:
-    """Return a line about the device that was taken, and why."""
+    """Return a line about the chosen device and the reason."""
     taken = find_device(device)
     if device == "auto" and taken.type == "cpu":
         return "device: cpu, since torch finds no accelerator"
@@ -37,7 +37,7 @@ def describe_device(device: Device) -> str:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return where the parameters of a module are; the CPU if it has none."""
+    """Return the device of a module's parameters; the CPU if it has none."""
     return next((each.device for each in module.parameters()), torch.device("cpu"))
 
 
@@ -49,7 +49,7 @@ def moved(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ..
 
 
 def devices() -> list[str]:
-    """Return the names of those that are here, an accelerator first."""
+    """Return the names of available devices, an accelerator first."""
     accelerators = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

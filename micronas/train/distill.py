@@ -18,7 +18,7 @@ def distillation(
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
 ) -> Loss:
-    """Return a loss for `micronas.train.loop.fit` that a teacher takes part in.
+    """Return a loss with a teacher for `micronas.train.loop.fit`.
 
     ``(1 - c) cross_entropy(z, labels) + c T^2 KL(softmax(t / T) || softmax(z / T))`` for logits z
     of the student and t of the teacher; T^2 keeps the second term's gradients at the size of the
@@ -27,15 +27,15 @@ def distillation(
     Parameters
     ----------
     teacher
-        Any module from the student's inputs, float32 [n, channels, height, width] and augmented,
-        to logits [n, classes]; one that wants another size or range is wrapped in a module that
-        converts. It runs in eval mode, without gradients.
+        Module from the student's inputs, float32 [n, channels, height, width] and augmented, to
+        logits [n, classes]; wrap one of another input size or range in a module that converts. It
+        runs in eval mode, without gradients.
     coefficient
-        c, 0 to 1; 0 does without the teacher.
+        c, 0 to 1; with 0 the teacher does not run.
     temperature
         T, above 0.
     label_smoothing
-        Of the cross-entropy.
+        Label smoothing of the cross-entropy.
 
     Raises
     ------

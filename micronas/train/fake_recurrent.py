@@ -14,11 +14,11 @@ from micronas.train.recurrent import GATES, RecurrentUnit
 
 _LARGEST = 127
 _GATE_LIMIT = 8 - 2.0**-12
-"""The argument of a gate's curve has 16 bits, in steps of 2**-12."""
+"""Largest argument of a gate's sigmoid or tanh, 16 bits in steps of 2**-12."""
 
 
 class QuantizedRecurrentUnit(RecurrentUnit):
-    """The same with int8 weights, inputs and outputs; the largest cell seen decides its step."""
+    """LSTM with int8 weights, inputs and outputs; the largest cell observed sets their step."""
 
     largest_cell: Tensor
 
@@ -53,7 +53,7 @@ class QuantizedRecurrentUnit(RecurrentUnit):
         return torch.stack(steps, 1)
 
     def exact(self, x: Tensor) -> Tensor:
-        """The same without rounding; notes how large cells become."""
+        """Return the output without rounding; record the largest cell."""
         read = x @ self.weight.T + self.bias
         hidden = x.new_zeros(len(x), self.recurrent.shape[1])
         cells, steps = torch.zeros_like(hidden), []
@@ -66,12 +66,12 @@ class QuantizedRecurrentUnit(RecurrentUnit):
         return torch.stack(steps, 1)
 
     def cell_step(self) -> float:
-        """The step of cells, a power of two that holds the largest."""
+        """Return the step of cells, a power of two with which the largest fits in 16 bits."""
         power = math.ceil(math.log2(max(self.largest_cell.item(), 1.0) / 32767))
         return float(2.0 ** min(max(power, math.log2(recurrent.FINEST_CELL)), 0))
 
     def constants(self, graph: Graph, source: Range, output: Range) -> dict[str, ir.Tensor]:
-        """Integer weights, biases and states, with their scales."""
+        """Return integer weights, biases and states, with their scales."""
         scales = [scale.numpy() for scale in self._scales(source)]
         steps = np.concatenate([*scales, source.quantization().scale * scales[0]])
         found = {}
@@ -96,7 +96,7 @@ class QuantizedRecurrentUnit(RecurrentUnit):
         return forgot.sigmoid() * cells + entered.sigmoid() * more.tanh()
 
     def _scales(self, source: Range) -> tuple[Tensor, Tensor]:
-        """Steps of the weights of each gate, [4]: of the input, and of the output before."""
+        """Return the steps of each gate's weights, [4]: of the input, and of the last output."""
         largest = [
             part.detach().abs().reshape(GATES, -1).amax(1).clamp(min=2.0**-40)
             for part in (self.weight, self.recurrent, self.bias)

@@ -11,7 +11,7 @@ from micronas.graph.operators.row import Measure
 
 _AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
 _FARTHEST = 2.0**-29
-"""Smallest scale of an operand of those, in scales of the other."""
+"""Smallest scale of an operand of these kinds, relative to the other's."""
 _READ = {"SOFTMAX": 1.001 * 2.0**-26, "LOG_SOFTMAX": 1.001 * 2.0**-25}
 _CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
@@ -25,9 +25,9 @@ _MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
 
 
 def finest_read(op: Op, scales: Tensor) -> Tensor | None:
-    """Return the finest step of an operand, where operands have scales [operands]; None for any.
+    """Return the finest step of operands, given their scales [operands]; None where any will do.
 
-    Operands of sums have to be near each other.
+    Operands of sums need scales near each other.
     """
     if op.kind in _READ:
         return torch.tensor(_READ[op.kind])
@@ -40,9 +40,9 @@ def finest_written(op: Op, scales: Tensor, weights: Tensor | None) -> Tensor:
     Parameters
     ----------
     scales
-        Of the operands [operands].
+        Scales of the operands [operands].
     weights
-        Scales of the weights, of an operator that has some.
+        Scales of the weights of an operator that has weights.
     """
     if weights is not None:
         step = scales[0] * weights.max()

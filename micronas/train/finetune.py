@@ -1,4 +1,4 @@
-"""Training with rounding, from a trained float network."""
+"""Quantisation-aware training from a trained float network."""
 
 from collections.abc import Callable, Iterator
 
@@ -44,7 +44,7 @@ def finetune(
     Parameters
     ----------
     network
-        A trained network, or the float32 graph of one, weights included.
+        Trained network, or its float32 graph, weights included.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Functions of one value that a device looks up in a table of 256 codes."""
+"""Functions of one value, which a device looks up in a table of 256 codes."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,13 +7,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 ROWS = "rows"
-"""In place of a function: a table of 256 rows, of which a value says the number."""
+"""Name in place of a function for a table of 256 rows, numbered by values."""
 HIT, PLACE = "hit", "place"
-"""Steps towards the place of a largest value: 255 at it, and the place that 255 less it stands for.
+"""Functions towards the place of a largest value: 255 where a value is the largest, and from 255
+less a place to the place.
 
-Both are written with a scale of 1, so that every place has a code."""
+Both have outputs of scale 1, so that every place has a code."""
 _SMALLEST = 1e-6
-"""Nearer to zero no value is divided by."""
+"""Smallest absolute value of a divisor."""
 
 FUNCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "gelu": lambda x, _: F.gelu(x),
@@ -53,4 +54,4 @@ FUNCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     PLACE: lambda x, _: 255 - x,
     "power": lambda x, exponent: torch.pow(x, exponent),
 }
-"""By name: of x, and of a number that some of them need."""
+"""Functions by name, of x and of a number that some of them need."""

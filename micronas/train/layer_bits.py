@@ -13,7 +13,7 @@ LayerBits = Bits | Mapping[str, Bits]
 
 
 def bits_of_layers(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
-    """Bits of the weights of each operator that has some."""
+    """Return the bits of the weights of each operator that has weights."""
     ops = weighted_ops(graph)
     marked: dict[str, Bits] = {
         op.name: 4 if graph.constant_of(op).dtype == "int4" else 8 for op in ops

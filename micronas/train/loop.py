@@ -1,4 +1,4 @@
-"""The training loop: exactly repeatable, and exactly resumable after being killed at any moment."""
+"""Training loop: exactly repeatable, and exactly resumable after being killed at any moment."""
 
 import copy
 import hashlib
@@ -27,7 +27,7 @@ from micronas.train.threads import threads
 
 Module = TypeVar("Module", bound=nn.Module)
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``loss(outputs, labels, inputs)`` of a batch; inputs are there for a teacher to read."""
+"""Function ``loss(outputs, labels, inputs)`` of a batch; a teacher reads the inputs."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Epoch:
     """Report of a finished epoch."""
 
     number: int
-    """From 1."""
+    """Number from 1."""
     epochs: int
     loss: float
     """Mean training loss."""
     validation_loss: float | None = None
-    """On what `fit` was given to watch; None where that was nothing."""
+    """Loss on `validation` of `fit`, if given."""
     validation_score: float | None = None
-    """The measure that the objective shows; in classification the accuracy."""
+    """Measure that the objective shows; in classification the accuracy."""
 
 
 def source_for(seed: int, *names: object) -> random.Random:
-    """Return Python's random numbers for one purpose, as `generator_for` returns torch's."""
+    """Return a source of Python's random numbers for one purpose; see `generator_for`."""
     return random.Random(" ".join(map(str, (seed, *names))))
 
 
 def generator_for(seed: int, *names: object) -> torch.Generator:
-    """Random numbers for one purpose, a function of the seed and the purpose's names alone."""
+    """Return torch's random numbers for one purpose, a function of seed and names alone."""
     text = "\0".join(map(str, (seed, *names)))
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
@@ -75,44 +75,44 @@ def fit(
 ) -> Module:
     """Train a module in place and return it, in eval mode, where it was.
 
-    Order and augmentation depend on the seed, the section and the number of the epoch only, so a
-    run that continues from `checkpoint` ends in the same weights, bit for bit, as one left alone
-    on the same machine. Torch computes on the recipe's number of threads meanwhile.
+    Order and augmentation depend only on the seed, the section and the number of the epoch, so a
+    run that continues from `checkpoint` ends in the same weights, bit for bit, as an uninterrupted
+    one on the same machine. Torch computes on the recipe's number of threads.
 
-    A split whose `mixup` is above 0 is trained on mixtures: of every batch and the same
-    batch in another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise
-    (H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018). Where `cutmix` is set,
-    half of the batches get a box of the other one instead (S. Yun et al., "CutMix", 2019).
+    A split whose `mixup` is above 0 is trained on mixtures of every batch and the same batch in
+    another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise (H. Zhang et
+    al., "mixup: Beyond Empirical Risk Minimization", 2018). Where `cutmix` is set, half of the
+    batches get a box of the other one instead (S. Yun et al., "CutMix", 2019).
 
     Parameters
     ----------
     section
         Name of this training: of its state in the checkpoint and of its random numbers.
     checkpoint
-        Where the state is looked for at the start and saved at the end, and between epochs every
-        second or so.
+        Store of the state, which is loaded at the start and saved at the end, and between epochs
+        every second or so.
     until
         Stop after this epoch; a later call with the same checkpoint goes on under the same
         schedule.
     progress
         Called after every epoch.
     objective
-        What labels are, and how training descends to them.
+        Meaning of labels, with the loss and scores.
     loss
-        The objective's, with the recipe's label smoothing, when left out.
+        Loss of a batch; by default the objective's, with the recipe's label smoothing.
     validation
-        Watched after every epoch and written down, in the checkpoint's section under ``history``;
+        Split scored after every epoch and recorded, in the checkpoint's section under ``history``;
         nothing is chosen by it.
     device
-        Where to train; where the module is, by default. Random numbers are drawn on the CPU.
+        Device to train on; by default that of the module. Random numbers are drawn on the CPU.
     average
-        Follows the module's weights step by step, see `micronas.train.average`; kept in the
-        checkpoint.
+        Average of the module's weights, updated after each step, see `micronas.train.average`; kept
+        in the checkpoint.
 
     Raises
     ------
     DataError
-        If the split is empty, or its labels are none of the objective and `loss` is left out.
+        If the split is empty, or its labels do not suit the objective and `loss` is left out.
     ConfigError
         If the checkpoint was made with another recipe, seed or number of examples.
     MicronasError
@@ -151,7 +151,7 @@ def fit(
                 "optimizer": optimizer.state_dict(),
                 "average": None if average is None else average.state_dict(),
             }
-            # A copy, because the tensors go on changing and other sections rewrite the file.
+            # A copy, as the tensors go on changing and other sections rewrite the file.
             save = checkpoint.save if epoch + 1 == last else checkpoint.save_soon
             save(section, copy.deepcopy(state))
         if progress is not None:
@@ -191,24 +191,24 @@ def _epoch(
         if average is not None:
             average.update_parameters(module)
         losses.append(value.detach())
-    told: list[float] = torch.stack(losses).tolist()
-    for step, each in enumerate(told):
+    values: list[float] = torch.stack(losses).tolist()
+    for step, each in enumerate(values):
         if not math.isfinite(each):
             raise MicronasError(
                 f"the training loss must stay finite: loss={each} in epoch {epoch + 1}, step "
                 f"{step + 1}; lower learning_rate={recipe.learning_rate:g} or look for infinite "
                 "inputs"
             )
-    return sum(told) / steps
+    return sum(values) / steps
 
 
 def predict(
     module: nn.Module, split: Split, *, batch_size: int = 256, index: Tensor | None = None
 ) -> Tensor:
-    """Outputs float32 [n, outputs] in eval mode of the split, or of the examples in `index`.
+    """Return outputs float32 [n, outputs] in eval mode of the split, or of examples in `index`.
 
-    Computed where the module is, and returned on the CPU; on one thread, so that no figure depends
-    on their number.
+    The module's device computes them; they are returned on the CPU. One thread is used, so that no
+    figure depends on their number.
 
     Raises
     ------
@@ -251,7 +251,7 @@ def _watch(module: nn.Module, split: Split, objective: Objective) -> tuple[float
 
 
 def _criterion(objective: Objective, smoothing: float, every: Tensor) -> Loss:
-    """Return the loss of a training on the labels `every`; refuse what the network cannot tell."""
+    """Return the loss of a training on the labels `every`; refuse labels without an output."""
     objective.check(every)
     checked = set[int]()
 
@@ -272,12 +272,12 @@ def _mixed(
     split: Split,
     generator: torch.Generator,
 ) -> Tensor:
-    """Loss of a batch mixed with itself; mixing losses needs no soft labels, for any criterion."""
+    """Return the loss of a batch mixed with itself; mixed losses need no soft labels."""
     if split.cutmix:
         other = torch.randperm(len(labels), generator=generator)
         mixed, share = _pasted(inputs, inputs[other], generator)
     else:
-        # Of the public samplers only NumPy's Beta takes a generator.
+        # Only NumPy's Beta takes a generator.
         seed = int(torch.randint(2**62, (), generator=generator))
         share = float(np.random.default_rng(seed).beta(split.mixup, split.mixup))
         other = torch.randperm(len(labels), generator=generator)
@@ -288,7 +288,7 @@ def _mixed(
 
 
 def _pasted(inputs: Tensor, others: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Return inputs with a box of the others in them, and the share of the area that is their own.
+    """Return inputs with a box of the others in them, and the inputs' own share of the area.
 
     The box has a uniform share of the area and a uniform centre, and is cut off at the border; in
     half of all calls there is none.
@@ -330,11 +330,11 @@ def _resume(
     section: str,
     run: dict[str, object],
 ) -> tuple[int, list[dict[str, float | None]]]:
-    """Load what was saved; return the number of finished epochs, and what was told of them."""
+    """Load a saved state; return the number of finished epochs, and their history."""
     state = checkpoint.load(section) if checkpoint else None
     if state is None:
         return 0, []
-    saved = {"threads": 1} | state["run"]  # checkpoints are older than that setting
+    saved = {"threads": 1} | state["run"]  # old checkpoints lack that setting
     changed = [
         f"{key}={value} (saved: {saved.get(key)})"
         for key, value in run.items()
@@ -349,5 +349,5 @@ def _resume(
     optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
     if average is not None and state.get("average") is not None:
         average.load_state_dict(state["average"])
-    # checkpoints are older than what is told of epochs
+    # old checkpoints have no history
     return int(state["epoch"]), list(state.get("history", []))

@@ -1,4 +1,4 @@
-"""Keep memory that a training step frees, since the next one needs it again."""
+"""Keep memory that a training step frees, as the next one needs it again."""
 
 import ctypes
 import sys
@@ -8,12 +8,12 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory it frees, until it ends.
+    """Make this process keep the memory it frees, until it ends.
 
-    By default glibc gives large blocks back to the kernel at once, which must find and clear pages
-    for the next activation: a quarter to a half of a training step (benchmarks/freed_memory.py).
-    PyTorch has no cache of its own on CPUs. Memory at the peak grows by up to a tenth, as it breaks
-    into pieces. Other C libraries and operating systems are left as they are.
+    By default glibc returns large blocks to the kernel at once, which must find and clear pages for
+    the next activation: a quarter to a half of a training step (benchmarks/freed_memory.py).
+    PyTorch has no cache of its own on CPUs. Peak memory grows by up to a tenth by fragmentation.
+    With other C libraries and operating systems nothing changes.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,6 +1,6 @@
 """Trainings on Ray, one task each, which end in the same bits as in processes of this machine.
 
-Their last states come back to the leader, so that it goes on from there when it was killed.
+Their last states return to the leader, which resumes from them after being killed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ import torch
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
-from micronas.train.side_by_side import ATTEMPTS, Job, Result, error_told, telling
+from micronas.train.side_by_side import ATTEMPTS, Job, Result, answer_of, error_of
 
 
 def on_ray(
@@ -24,9 +24,9 @@ def on_ray(
     jobs
         Partial calls; a data set among their arguments is sent once to each machine.
     ray
-        The module, connected.
+        The module ``ray``, connected.
     threads
-        Of each task, as Ray reserves CPUs for them.
+        Threads of each task, for which Ray reserves as many CPUs.
 
     Raises
     ------
@@ -52,20 +52,20 @@ def on_ray(
         while running:
             (ended,), _ = ray.wait(list(running))
             name = running.pop(ended)
-            told = _told(ray, ended, name)
-            if "error" in told:
-                raise error_told(told)
-            if told["state"] is not None:  # a job need not save anything
-                checkpoint.save_soon(name, told["state"])
-            yield name, told["result"]
+            answer = _answer(ray, ended, name)
+            if "error" in answer:
+                raise error_of(answer)
+            if answer["state"] is not None:  # a job need not save anything
+                checkpoint.save_soon(name, answer["state"])
+            yield name, answer["result"]
     finally:
         for each in running:
             ray.cancel(each, force=True)
 
 
-def _told(ray: Any, task: Any, name: str) -> State:
+def _answer(ray: Any, task: Any, name: str) -> State:
     try:
-        told: State = ray.get(task)
+        answer: State = ray.get(task)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         return {
@@ -73,14 +73,13 @@ def _told(ray: Any, task: Any, name: str) -> State:
             "text": f"a training on Ray must end with a result, but that of {name!r} was lost "
             f"{ATTEMPTS} times ({reason}); free memory there, or train on this machine",
         }
-    return told
+    return answer
 
 
 def _train(run: Callable[..., Any], name: str, state: State | None, *arguments: Any) -> State:
-    """Run a job where Ray put it."""
+    """Run a job on Ray's worker."""
     torch.set_num_threads(1)
     kept = Checkpoint()
     if state is not None:
         kept.note(name, state)
-    told = telling(partial(run, *arguments), kept)
-    return told | {"state": kept.load(name)}
+    return answer_of(partial(run, *arguments), kept) | {"state": kept.load(name)}

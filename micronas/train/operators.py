@@ -19,18 +19,18 @@ from micronas.train.functions import FUNCTIONS, ROWS
 
 
 def nhwc(x: Tensor) -> Tensor:
-    """A value in the graph's order of axes: maps are NCHW in torch, all other ranks as there."""
+    """Return a value of torch in the graph's order of axes: maps from NCHW, others unchanged."""
     return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
 
 
 def nchw(x: Tensor) -> Tensor:
-    """A value of the graph's order of axes as torch holds it; the inverse of `nhwc`."""
+    """Return a value of the graph in torch's order of axes; the inverse of `nhwc`."""
     return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 
 def unweighted(graph: Graph, op: Op, operands: Sequence[Tensor]) -> Tensor:
     """Run an operator that has no weights, without its activation."""
-    assert op.kind != "UNKNOWN", op  # no float network has one
+    assert op.kind != "UNKNOWN", op  # never in a float network
     return _UNWEIGHTED[op.kind](graph, op, *operands)
 
 
@@ -51,13 +51,13 @@ _SMALLEST_SQUARE = 2.0**-60
 
 
 def constant(tensor: ir.Tensor, like: Tensor) -> Tensor:
-    """An operand that is a constant, where and as an activation `like` is held."""
-    assert tensor.data is not None, f"{tensor.name}: an operand that is constant has data"
+    """Return a constant operand on the device and with the type of an activation `like`."""
+    assert tensor.data is not None, f"{tensor.name}: a constant operand has data"
     return nchw(torch.as_tensor(tensor.data, dtype=like.dtype, device=like.device))
 
 
 def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Apply a function to two operands, spread over each other as in the graph."""
+    """Return the execution of a function of two operands, broadcast as in the graph."""
 
     def apply(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
         rank = len(graph.output_of(op).shape)
@@ -71,7 +71,7 @@ def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tenso
 
 
 def _of_rank(tensor: ir.Tensor, value: Tensor, rank: int) -> Tensor:
-    """Give a value more dimensions: before all others, but behind the batch."""
+    """Return a value with more dimensions, inserted after the batch."""
     if value.ndim == rank:
         return value
     value, ones = nhwc(value), (1,) * (rank - value.ndim)
@@ -80,7 +80,7 @@ def _of_rank(tensor: ir.Tensor, value: Tensor, rank: int) -> Tensor:
 
 
 def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Apply a function of the last dimension, which is channels in a map."""
+    """Return the execution of a function along the last dimension, which is channels in a map."""
     return lambda graph, op, x: nchw(function(nhwc(x)))
 
 
@@ -99,7 +99,7 @@ def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
     padding = _pool_padding(op, x)
     if not any(padding):
         return F.avg_pool2d(x, op.window, op.stride)
-    # TFLite divides by the window's elements inside the map, whichever side the padding is on.
+    # TFLite divides by the window's elements inside the map.
     inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), op.window, op.stride)
     return F.avg_pool2d(F.pad(x, padding), op.window, op.stride) / inside
 
@@ -109,7 +109,7 @@ def _max_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], Tensor]:
-    """Reduce axes in the graph's order, kept as 1 or dropped."""
+    """Return the execution of a reduction of the graph's axes, kept as 1 or dropped."""
 
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
@@ -129,7 +129,7 @@ def _resize_nearest(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
     source, output = graph.input_of(op).shape, graph.output_of(op)
-    # where a map is int8, pixels are those of the device, which counts in 1/1024 of a pixel
+    # in an int8 map positions are the device's, in 1/1024 of a pixel
     at = resizing.between_coarsely if output.dtype == "int8" else resizing.between_exactly
     for side in (1, 2):
         first, second, share = (
@@ -141,7 +141,7 @@ def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _space_to_depth(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    """Channels of a block's first pixel come first; torch's pixel_unshuffle has them last."""
+    """Run SPACE_TO_DEPTH, whose channels are ordered pixel by pixel, unlike pixel_unshuffle's."""
     count, depth, height, width = x.shape
     block = op.block
     split = x.reshape(count, depth, height // block, block, width // block, block)
@@ -160,7 +160,7 @@ def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    examples = max(len(part) for part in parts)  # a constant stands for every one
+    examples = max(len(part) for part in parts)  # a constant is repeated for all
     whole = [part.expand(examples, *part.shape[1:]) for part in parts]
     return nchw(torch.cat([nhwc(part) for part in whole], op.axis))
 
@@ -170,7 +170,7 @@ def _transpose(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _cut(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    """SLICE and STRIDED_SLICE; the first axis, of one example in the graph, stays whole."""
+    """Run SLICE or STRIDED_SLICE; the first axis, of one example in the graph, stays whole."""
     value, taken = nhwc(x), moves.pieces(graph, op)
     assert taken is not None, op
     for axis, piece in enumerate(taken[1:], 1):
@@ -206,14 +206,14 @@ def _batch_matmul(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
 
 
 def _moved(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    """Run an operator that moves values, by the places its integer kernel takes them from."""
+    """Run an operator that moves values, by the source places of its integer kernel."""
     at = torch.from_numpy(places(graph, op).reshape(-1)).to(x.device)
     value = nhwc(x).reshape(len(x), -1).index_select(1, at)
     return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
 
 
 def _looked_up(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    """A function of each value, or the row of a table that it numbers."""
+    """Run TABLE: a function of each value, or the row of a table with its number."""
     if op.function != ROWS:
         return FUNCTIONS[op.function](x, op.alpha)
     rows = torch.as_tensor(_constant(graph, op), dtype=x.dtype, device=x.device)
@@ -268,7 +268,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     OPERATORS.keys() - {*LEARNING},
     moved=_moved,
 )
-"""Float execution of each kind without weights: of its operands, without its activation."""
+"""Functions that run each kind without weights in float, without its activation."""
 
 
 def _constant(graph: Graph, op: Op, position: int = 1) -> ir.Array:

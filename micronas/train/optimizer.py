@@ -1,8 +1,8 @@
 """torch's optimisers without the import of its compiler.
 
-The methods of `torch.optim` import `torch._dynamo` when first called, to tell the compiler to leave
-them alone: two seconds of every process that trains. Nothing is compiled here, so each method is
-what stands behind that decorator. A torch that decorates in another way only starts slower.
+The methods of `torch.optim` import `torch._dynamo` at their first call, to exempt themselves from
+compilation: two seconds of every process that trains. Nothing is compiled here, so each method is
+called without that decorator. With a torch that decorates otherwise only the start is slower.
 """
 
 import inspect
@@ -40,5 +40,5 @@ class AdamW(_Eager, torch.optim.AdamW):
 
 
 def _behind(method: Any) -> Any:
-    """The function that a method is without its decorators."""
+    """Return the function of a method without its decorators."""
     return inspect.unwrap(getattr(method, "__func__", method))

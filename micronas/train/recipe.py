@@ -9,7 +9,7 @@ from micronas.settings import Settings
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Amp = Literal["bf16"] | None
-"""Automatic mixed precision: what convolutions compute with, if not float32."""
+"""Automatic mixed precision: type of convolutions, None for float32."""
 
 
 class Recipe(Settings):
@@ -18,28 +18,27 @@ class Recipe(Settings):
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(default=6e-3, gt=0)
-    """The highest of the schedule."""
+    """Highest learning rate of the schedule."""
     warmup: float = Field(default=0.3, ge=0, lt=1)
     """Fraction of all steps in which the learning rate rises."""
     weight_decay: float = Field(default=1e-3, ge=0)
     """Decay of weights; biases, norms and quantisation ranges have none."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     amp: Amp = None
-    """``bf16`` computes convolutions in bfloat16, apart from depthwise ones with strides or with
-    kernels of 5x5 and more, which are slower so; weights and what is exported stay float32. A
+    """``bf16`` computes convolutions in bfloat16, except depthwise and grouped ones with strides or
+    with kernels of 5x5 and more, which would be slower; weights and exports stay float32. A
     processor without bfloat16 instructions takes several times as long with it."""
     threads: int = Field(default=1, ge=1)
     """Threads of a training, on a CPU; the last bits of weights depend on it. Two take 0.6 to 0.9
-    of the time of one (benchmarks/threads.py), so that trainings side by side make more of
-    cores."""
+    of the time of one (benchmarks/threads.py), so that trainings side by side use cores better."""
 
     def steps(self, examples: int) -> int:
-        """Return the steps of an epoch. A short last batch is left out, since it would disturb
-        batch norm; shuffling gives every example its turn."""
+        """Return the steps of an epoch, without a short last batch, which would disturb batch
+        norm; shuffling uses every example in time."""
         return max(examples // self.batch_size, 1)
 
     def rate(self, progress: float) -> float:
-        """Learning rate when this fraction (0 to 1) of the steps is done."""
+        """Return the learning rate after this fraction (0 to 1) of the steps."""
         if progress < self.warmup:
             return self.learning_rate * (0.04 + 0.96 * progress / self.warmup)
         done = (progress - self.warmup) / (1 - self.warmup)
@@ -47,10 +46,10 @@ class Recipe(Settings):
 
 
 FINETUNE = Recipe(epochs=4, learning_rate=1e-3, warmup=0.1)
-"""For fine-tuning a trained network with quantisation in the loop."""
+"""Recipe for fine-tuning a trained network with rounding."""
 
 
 def going_on(recipe: Recipe) -> Recipe:
-    """Return the recipe of a training that goes on from trained weights: its rate rises in a
-    twentieth of the steps."""
+    """Return the recipe of a training from trained weights: its rate rises in a twentieth of the
+    steps at most."""
     return recipe.model_copy(update={"warmup": min(recipe.warmup, 0.05)})

@@ -1,4 +1,4 @@
-"""LSTMs in torch, with the weights of all gates in one."""
+"""LSTMs in torch, with the weights of all gates joined."""
 
 import math
 
@@ -10,18 +10,19 @@ from micronas.graph import ir, recurrent
 from micronas.graph.ir import Graph, Op
 
 GATES = len(recurrent.GATES)
-"""Number of gates, in torch's order, which is TFLite's too."""
+"""Number of gates, whose order in torch is that of TFLite."""
 
 
 def lstm(x: Tensor, weights: Tensor, recurrent_weights: Tensor, bias: Tensor) -> Tensor:
-    """Outputs [N, time, units] of all steps, as of torch's nn.LSTM, its two biases added.
+    """Return outputs [N, time, units] of all steps like torch's nn.LSTM, its two biases added.
 
     Parameters
     ----------
     x
-        [N, time, features].
+        Input [N, time, features].
     weights, recurrent_weights, bias
-        [4 units, features], [4 units, units] and [4 units]: gates in the order of GATES.
+        [4 units, features], [4 units, units] and [4 units]: gates in the order of
+        `graph.recurrent.GATES`.
     """
     start = x.new_zeros(1, len(x), recurrent_weights.shape[1])
     parameters = [weights, recurrent_weights, bias, torch.zeros_like(bias)]
@@ -30,7 +31,7 @@ def lstm(x: Tensor, weights: Tensor, recurrent_weights: Tensor, bias: Tensor) ->
 
 
 class RecurrentUnit(nn.Module):
-    """Weights of one LSTM, those of its gates one after another as torch has them."""
+    """Weights of one LSTM, with its gates joined as in torch."""
 
     def __init__(self, op: Op, graph: Graph, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class RecurrentUnit(nn.Module):
         return lstm(x, self.weight, self.recurrent, self.bias)
 
     def arrays(self) -> dict[str, ir.Array]:
-        """Weights and biases by the names of the graph's constants."""
+        """Return weights and biases by the names of the graph's constants."""
         parts = (self.weight, self.recurrent, self.bias)
         chunks = [chunk for part in parts for chunk in part.detach().chunk(GATES)]
         return {
@@ -55,7 +56,7 @@ class RecurrentUnit(nn.Module):
         }
 
     def take(self, arrays: list[ir.Array]) -> "RecurrentUnit":
-        """Hold these weights and biases, in the order of the operator's constants."""
+        """Set weights and biases, given in the order of the operator's constants."""
         for parameter, place in ((self.weight, 0), (self.recurrent, 4), (self.bias, 8)):
             joined = np.concatenate(arrays[place : place + GATES])
             parameter.data = torch.tensor(joined, dtype=torch.float32)

@@ -1,7 +1,7 @@
-"""Channels that can be scaled: from an operator with weights to all that read it.
+"""Channels that can be scaled, from an operator with weights to all its readers.
 
 Operators that multiply, pool, move or clamp at zero give twice the output for twice the input,
-channel by channel; what lies between two with weights may be nothing else.
+channel by channel; only such operators may lie between two with weights.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from micronas.train.network import weights_of
 
 @dataclass(frozen=True)
 class Pair:
-    """An operator, and those with weights that read its output's channels, alone."""
+    """An operator with weights, and the only readers of its output, which have weights too."""
 
     source: Op
     readers: tuple[Op, ...]
@@ -34,7 +34,7 @@ def scalable_pairs(graph: Graph) -> list[Pair]:
 
 
 def _readers(graph: Graph, source: Op) -> tuple[Op, ...]:
-    """Operators with weights behind an output; none if anything else reads it."""
+    """Return the operators with weights that read an output; none if any other reads it."""
     channels, names, found = graph.output_of(source).shape[-1], [source.outputs[0]], []
     while names:
         name = names.pop()
@@ -62,7 +62,7 @@ def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
 
 
 def _passes(graph: Graph, op: Op, channels: int) -> bool:
-    """Whether an operator keeps channels last, and their proportions."""
+    """Return whether an operator keeps channels last, and their proportions."""
     is_proportional = op.kind != "UNKNOWN" and OPERATORS[op.kind].proportional
     if not is_proportional or op.activation not in ("NONE", "RELU"):
         return False
@@ -77,9 +77,9 @@ def _passes(graph: Graph, op: Op, channels: int) -> bool:
 
 
 def shares_of_columns(graph: Graph, pair: Pair) -> Floats | None:
-    """Return the size of the weights that read each channel, against the largest of their row.
+    """Return the size of the weights that read each channel, relative to the largest of their row.
 
-    None if all who read are depthwise: each of their rows has one channel.
+    None if all readers are depthwise: each of their rows has one channel.
     """
     found = []
     for op in pair.readers:
@@ -96,7 +96,7 @@ def shares_of_columns(graph: Graph, pair: Pair) -> Floats | None:
 
 
 def _of_channels(graph: Graph, op: Op, weights: Floats, channels: int) -> Floats:
-    """The largest weight [channels] that reads each."""
+    """Return the largest weight [channels] that reads each channel."""
     if op.kind == "FULLY_CONNECTED":
         return np.asarray(weights.reshape(-1, channels).max(0))
     groups = graph.groups_of(op) if op.kind == "CONV_2D" else 1
@@ -127,7 +127,7 @@ def with_factors(graph: Graph, pair: Pair, factors: Floats) -> Graph:
 
 
 def _per_weight(graph: Graph, op: Op, factors: Floats) -> Floats:
-    """Factors of channels as weights are laid out."""
+    """Return factors of channels in the layout of a reader's weights."""
     shape = graph.tensors[op.inputs[1]].shape
     if op.kind == "DEPTHWISE_CONV_2D":
         return np.repeat(factors, shape[3] // len(factors))
@@ -140,5 +140,5 @@ def _per_weight(graph: Graph, op: Op, factors: Floats) -> Floats:
 
 def _data(graph: Graph, name: str) -> Floats:
     data = graph.tensors[name].data
-    assert data is not None, f"{name}: a graph that is scaled has its weights"
+    assert data is not None, f"{name}: scaling takes a graph with weights"
     return data.astype(np.float64)

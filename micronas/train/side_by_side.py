@@ -1,7 +1,7 @@
 """Trainings side by side, one process each, which end in the same bits as one after another.
 
-A second thread takes a third off a training where a second core takes half off two (on a quiet
-machine, benchmarks/threads.py), and figures would depend on the number of threads.
+Threads gain less: a second one takes a third off a training, a second process half off two (on a
+quiet machine, benchmarks/threads.py); and figures would depend on their number.
 """
 
 import io
@@ -26,15 +26,15 @@ from micronas.errors import MicronasError
 
 Result = TypeVar("Result")
 Job = Callable[[Checkpoint], Result]
-"""Goes on from what the checkpoint holds under its own name, and saves there."""
+"""Function that continues from the checkpoint's state under its own name, and saves there."""
 ATTEMPTS = 3
-"""Processes for one job: the system may kill some, for memory above all."""
+"""Most processes for one job: the system may kill some, mostly for memory."""
 
 
 def processors() -> int:
-    """Return how many trainings can run side by side here: one for each CPU this process may use.
+    """Return the number of trainings that can run side by side: the CPUs of this process.
 
-    One where processes cannot be forked: off Linux, where CUDA is in use, and in a daemon.
+    It is 1 where processes cannot be forked: off Linux, where CUDA is in use, and in a daemon.
     """
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     if sys.platform != "linux" or cuda or current_process().daemon:
@@ -50,15 +50,15 @@ def side_by_side(
     Parameters
     ----------
     jobs
-        Results are what a checkpoint can hold.
+        Jobs whose results a checkpoint can hold.
     checkpoint
-        What jobs save goes there, as if they ran here; the last of it may not be in the file yet.
+        Store of the jobs' states, as if they ran here; the last may not be in the file yet.
 
     Raises
     ------
     MicronasError
-        If processes end without a word. An error of a job is raised here: the same of micronas, and
-        a RuntimeError with the trace of any other.
+        If the processes of a job end without a result. A job's own error is raised too: one of
+        micronas as it is, any other as a RuntimeError with its trace.
     """
     if min(workers, len(jobs)) == 1:
         for name, job in jobs.items():
@@ -72,17 +72,17 @@ def side_by_side(
             for pipe in connection.wait(list(crew)):
                 assert isinstance(pipe, Connection)
                 try:
-                    told = _received(pipe)
+                    message = _received(pipe)
                 except EOFError:
                     waiting.append(_again(crew, pipe))
                     continue
-                if "section" in told:
-                    checkpoint.save_soon(told["section"], told["state"])
-                elif "error" in told:
-                    raise error_told(told)
+                if "section" in message:
+                    checkpoint.save_soon(message["section"], message["state"])
+                elif "error" in message:
+                    raise error_of(message)
                 else:
                     task = _ended(crew, pipe)
-                    yield task.name, told["result"]
+                    yield task.name, message["result"]
 
 
 @dataclass
@@ -93,7 +93,7 @@ class _Task(Generic[Result]):
 
 
 _Crew = dict[Connection, tuple[BaseProcess, _Task[Any]]]
-"""Running tasks, by the pipe through which they speak."""
+"""Running tasks, by the pipe of their messages."""
 
 
 @contextmanager
@@ -115,10 +115,10 @@ def _start(crew: _Crew, task: _Task[Any], checkpoint: Checkpoint) -> None:
         target=_work, args=(task.job, checkpoint, theirs, os.getpid()), daemon=True
     )
     with warnings.catch_warnings():
-        # of Python 3.12 on: threads of others are idle, and the child uses none of them
+        # of Python 3.12 and later: other threads are idle, and the child uses none of them
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
-    theirs.close()  # or the end of the process would not close the pipe
+    theirs.close()  # otherwise the end of the process would not close the pipe
     crew[ours] = process, task
 
 
@@ -142,7 +142,7 @@ def _again(crew: _Crew, pipe: Connection) -> _Task[Any]:
 
 
 class _Relay(Checkpoint):
-    """A process's view of its leader's checkpoint: what is saved is sent."""
+    """Checkpoint of a process that sends states to its leader."""
 
     def __init__(self, of: Checkpoint, pipe: Connection, leader: int) -> None:
         super().__init__()
@@ -154,43 +154,43 @@ class _Relay(Checkpoint):
 
     def _write(self, section: str) -> None:
         if os.getppid() != self._leader:
-            os._exit(1)  # nobody would read it
+            os._exit(1)  # the leader has ended
         _send(self._pipe, {"section": section, "state": self._sections[section]})
 
 
-def _send(pipe: Connection, told: State) -> None:
+def _send(pipe: Connection, message: State) -> None:
     buffer = io.BytesIO()
-    torch.save(told, buffer)
+    torch.save(message, buffer)
     pipe.send_bytes(buffer.getvalue())
 
 
 def _received(pipe: Connection) -> State:
-    """Read what a process sent, as a checkpoint's file is read: no code comes along."""
-    told: State = torch.load(io.BytesIO(pipe.recv_bytes()), weights_only=True)
-    return told
+    """Read a message of a process like a checkpoint's file, which cannot hold code."""
+    message: State = torch.load(io.BytesIO(pipe.recv_bytes()), weights_only=True)
+    return message
 
 
-def telling(job: Job[Any], kept: Checkpoint) -> State:
-    """Run a job and return its result, or its error as `error_told` reads it."""
+def answer_of(job: Job[Any], kept: Checkpoint) -> State:
+    """Run a job and return its result, or its error for `error_of`."""
     try:
         return {"result": job(kept)}
     except Exception as error:
         return {"error": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
 
 
-def error_told(told: State) -> Exception:
+def error_of(answer: State) -> Exception:
     """Return the error of another process."""
-    kind = getattr(errors, told["error"], None)
+    kind = getattr(errors, answer["error"], None)
     if kind is None:
-        return RuntimeError(f"in a training process:\n{told['trace']}")
-    found: MicronasError = kind(told["text"])
+        return RuntimeError(f"in a training process:\n{answer['trace']}")
+    found: MicronasError = kind(answer["text"])
     return found
 
 
 def _work(job: Job[Any], checkpoint: Checkpoint, pipe: Connection, leader: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader ends its processes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)  # a fork has no threads but its own, and would wait for the others
-    _send(pipe, telling(job, _Relay(checkpoint, pipe, leader)))
+    torch.set_num_threads(1)  # a fork has only its own thread, and would wait for the others
+    _send(pipe, answer_of(job, _Relay(checkpoint, pipe, leader)))
     pipe.close()
-    os._exit(0)  # leaves alone what the leader registered to do at its own end
+    os._exit(0)  # skips exit handlers that the leader registered

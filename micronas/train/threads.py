@@ -1,4 +1,4 @@
-"""The number of threads torch computes on: the last bits of results depend on it."""
+"""Number of threads torch computes on: the last bits of results depend on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch compute on so many threads meanwhile."""
+    """Make torch compute on `count` threads in a ``with`` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

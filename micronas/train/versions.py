@@ -15,23 +15,25 @@ _STEP = 2.0**-18
 """Tolerance of a scale's logarithm: 2.6 millionths of the scale."""
 _MOST_STEPS = 20
 _MOST_SMALL_STEPS = 4096
-"""Step from one float32 to the next in a scale's logarithm; one in a hundred will do."""
+"""Most steps from one float32 to the next in a scale's logarithm; about one in a hundred works."""
 
 
 @torch.no_grad()
 def agree_on_scales(
     graph: Graph, is_free: Callable[[str], bool], range_of: Callable[[str], Range]
 ) -> None:
-    """Move ranges by millionths, until host and device agree, whatever their TFLM.
+    """Move ranges by millionths until host and device agree with any version of TFLM.
 
-    Those of products' operands come first, then the outputs of operators that divide scales.
+    Ranges of products' operands come first, then those of outputs of operators that divide scales.
 
     Parameters
     ----------
     graph
-        Of shapes; its tensors are quantised by `range_of`.
+        Graph whose shapes are enough; `range_of` quantises its tensors.
     is_free
-        Whether a tensor may have another scale.
+        Function to whether a tensor may have another scale.
+    range_of
+        Function to the range of a tensor.
     """
     for op in graph.ops:
         operand = next((name for name in op.operands if is_free(name)), None)
