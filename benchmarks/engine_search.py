@@ -82,28 +82,29 @@ class DeviceBench(Bench):
 
 
 def summary(records: list[Record]) -> str:
-    rows = [
-        [
-            each["setting"],
-            each["method"],
-            str(each["seed"]),
-            each["network"] or "none fits",
-            *(
-                (
-                    f"{100 * each['int8']:.1f} %",
-                    f"{each['macs'] / 1e6:.2f} M",
-                    f"{each['sram_bytes']:,} B",
-                    f"{each['flash_bytes']:,} B",
-                    f"{each['latency_ms']:.1f} ms",
-                )
-                if each["network"]
-                else ("-",) * 5
-            ),
-        ]
-        for each in sorted(records, key=lambda each: (each["setting"], each["method"]))
-    ]
-    header = ["KB", "with", "seed", "network", "int8", "MACs", "SRAM", "flash", "latency"]
-    return table(header, rows)
+    """A row for each setting and engine: accuracy and MACs by seed, costs of the first."""
+    rows = []
+    for setting, method in sorted({(each["setting"], each["method"]) for each in records}):
+        found = [each for each in records if (each["setting"], each["method"]) == (setting, method)]
+        found.sort(key=lambda each: int(each["seed"]))
+        first = found[0]
+        if first["network"] is None:
+            rows.append([setting, method, "none fits", *("-",) * 5])
+            continue
+        rows.append(
+            [
+                setting,
+                method,
+                first["network"],
+                " ".join(f"{100 * each['int8']:.1f}" for each in found),
+                " ".join(f"{each['macs'] / 1e6:.2f}" for each in found),
+                f"{first['sram_bytes']:,} B",
+                f"{first['flash_bytes']:,} B",
+                f"{first['latency_ms']:.1f} ms",
+            ]
+        )
+    header = ["KB", "with", "first seed's network", "int8 % by seed", "million MACs"]
+    return table([*header, "its SRAM", "its flash", "its latency"], rows)
 
 
 def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
