@@ -1,4 +1,4 @@
-"""Runs torch.export on a module, and says in one line why a module cannot be exported."""
+"""Run torch.export on a module, with one line of error where it cannot be exported."""
 
 import io
 import logging
@@ -21,15 +21,15 @@ _LONGEST_QUOTE = 200
 def capture(
     module: nn.Module, examples: Sequence[Tensor], plain: Container[object]
 ) -> ExportedProgram:
-    """Record what a module in eval mode does to one example, as functional ATen operators.
+    """Record a module in eval mode on one example, as functional ATen operators.
 
     Parameters
     ----------
     examples
-        One tensor for each input, of float32 or whole numbers, N >= 1 examples in its first
+        One tensor for each input, of float32 or integers, with N >= 1 examples in its first
         dimension; the first is used.
     plain
-        Operators that may stay as torch records them.
+        Operators that are not decomposed.
 
     Raises
     ------
@@ -57,15 +57,15 @@ def capture(
     except Exception as error:
         raise ExportError(
             "a module must do the same steps for every input, as torch.export records them, but "
-            f"{type(module).__name__} raises {_quote(error)}; take out what depends on the values"
+            f"{type(module).__name__} raises {_quote(error)}; take out steps that depend on values"
         ) from error
 
 
 @contextmanager
 def _without_origins() -> Iterator[None]:
-    """Record no line of source for each node: none is read, and they take a tenth of the tracing.
+    """Record no source lines of nodes: they are not used, and take a tenth of the tracing.
 
-    Versions of torch that lack the option record it.
+    Versions of torch without the option record them.
     """
     config = getattr(torch.fx, "config", None)
     before = getattr(config, "do_not_emit_stack_traces", None)
@@ -133,7 +133,7 @@ def _checked_example(example: object) -> Tensor:
 
 
 def _is_number(tensor: Tensor) -> bool:
-    """Whether a tensor holds float32, whole numbers or truth values."""
+    """Return whether a tensor holds float32, integers or booleans."""
     is_whole = not (tensor.is_floating_point() or tensor.is_complex())
     return tensor.dtype == torch.float32 or is_whole
 
@@ -158,7 +158,7 @@ def _check_result(module: nn.Module, result: object) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep torch from printing the program it fails on, besides raising an error."""
+    """Keep torch from printing the program on which it fails, besides raising an error."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -174,6 +174,6 @@ def _silence() -> Iterator[None]:
 
 
 def _quote(error: Exception) -> str:
-    """The first line of an error: torch adds pages of advice."""
+    """Return the first line of an error, without torch's pages of advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     return f"{type(error).__name__}: {lines[0][:_LONGEST_QUOTE]}"

@@ -1,4 +1,4 @@
-"""An int8 network beside the float one it was made of, on examples."""
+"""Compare an int8 network with its float network on examples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from micronas.train.post_training import sqnr_db
 from micronas.train.quantize import QuantizedNetwork, float_outputs
 
 Labelled = Iterable[tuple[Given[Tensor], Tensor | None]]
-"""Batches of inputs and labels, as a loader gives them; None where there are no labels."""
+"""Batches of inputs and labels, as from a loader; None where there are no labels."""
 
 
 @dataclass(frozen=True)
 class _Check:
-    """Distance of an int8 network from float; its outputs are the device's, bit for bit."""
+    """Comparison of an int8 network, bit for bit as on the device, with float."""
 
     examples: int
     sqnr_db: float
     """Signal-to-quantisation-noise ratio of the first output."""
     float_accuracy: float | None
-    """Share of labels that have the largest score; None without labels."""
+    """Share of labels with the largest score; None without labels."""
     int8_accuracy: float | None
 
     def __str__(self) -> str:
@@ -40,20 +40,20 @@ class _Check:
 
 
 class Exported(bytes):
-    """The contents of a ``.tflite`` file, and how they compare with float where that was asked."""
+    """Contents of a ``.tflite`` file, with a comparison with float if requested."""
 
     check: _Check | None = None
 
 
 def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check:
-    """Run examples in the integers of the device, and in float32.
+    """Run examples in the device's integers and in float32, and compare outputs.
 
     Parameters
     ----------
     graph
-        int8.
+        The int8 graph.
     reference
-        Whose float32 weights they are.
+        Network with its float32 weights.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check
     unlabelled = False
     if not isinstance(data, Iterable):
         raise ExportError(
-            f"what to check on must be batches, but is {type(data).__name__}; pass a loader"
+            f"data of a check must be batches, but is {type(data).__name__}; pass a loader"
         )
     for pair in data:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -98,7 +98,7 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check
 
 
 def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, Floats]:
-    """Compute the outputs of an int8 graph by name, as the numbers they stand for.
+    """Compute the outputs of an int8 graph by name, as real numbers.
 
     Inputs are those of `quantize_all_inputs`; maps are [N, channels, height, width].
     """
@@ -112,7 +112,7 @@ def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, Floats]:
 
 
 def _right(scores: Floats, labels: Tensor) -> float:
-    """Examples whose label has the largest score; of a map, the share of its positions."""
+    """Return the number of examples whose label has the largest score, on maps by position."""
     wanted = (len(scores), *scores.shape[2:])
     classes = scores.shape[1] if scores.ndim > 1 else 1
     is_whole = isinstance(labels, Tensor) and not labels.is_floating_point()

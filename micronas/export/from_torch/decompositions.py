@@ -1,7 +1,7 @@
-"""Writes operators without a lowering in terms of others: torch's own ways, and ours.
+"""Decompose operators without a lowering into others, by torch's decompositions or by ours.
 
-Torch's reach down to primitives, branch on infinities or build indices where plain arithmetic does;
-those that matter are written here. What has neither stays, and is refused by name.
+Torch's go down to primitives, branch on infinities or build indices where plain arithmetic
+suffices; ours replace those that matter. An operator without either stays, and is refused by name.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence, Set
@@ -14,18 +14,18 @@ from torch.fx import Node
 
 _aten = torch.ops.aten
 _MOST_ROUNDS = 6
-"""Decompositions may bring others: an LSTM cell's gates, of which each is a linear layer."""
+"""Most rounds: a decomposition may need others, such as an LSTM cell's linear layers."""
 _MOST_FACTORS = 32
-"""Factors of a product that become as many multiplications."""
+"""Most factors of a product that becomes single multiplications."""
 _EXTREME = 1e3
 
 _Dims = int | Sequence[int] | None
 
 
 def decomposed(program: ExportedProgram, plain: Container[object]) -> ExportedProgram:
-    """Write what depends on an input and is not `plain` in terms of other operators.
+    """Decompose operators that depend on an input and are not `plain`.
 
-    In-place operators become functional, too. An operator that cannot be written so is left.
+    In-place operators become functional, too. An operator without a decomposition stays.
     """
     tried: set[Any] = set()
     for _ in range(_MOST_ROUNDS):
@@ -39,7 +39,7 @@ def decomposed(program: ExportedProgram, plain: Container[object]) -> ExportedPr
 
 
 def _computed(program: ExportedProgram) -> list[Node]:
-    """Nodes that depend on an input."""
+    """Return the nodes that depend on an input."""
     inputs = {*program.graph_signature.user_inputs}
     found: dict[Node, None] = {}
     for node in program.graph.nodes:
@@ -49,7 +49,7 @@ def _computed(program: ExportedProgram) -> list[Node]:
 
 
 def _changes(node: Node) -> bool:
-    """Whether an operator changes its operand."""
+    """Return whether an operator changes its operand."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
 
@@ -159,12 +159,12 @@ def _clamp(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> A
 
 
 def _is_extreme(value: object) -> bool:
-    """Whether a number stands for infinity: 256 codes that reach so far tell nothing else apart."""
+    """Return whether a number stands for infinity: 256 codes up to it distinguish nothing else."""
     return isinstance(value, int | float) and not abs(value) < _EXTREME
 
 
 def _where(mask: Tensor, x: Any, other: Any) -> Any:
-    """A mask is 0 or 1 on the device."""
+    """Return a choice by arithmetic: a mask is 0 or 1 on the device."""
     if _is_extreme(x) or _is_extreme(other):
         return NotImplemented
     chosen = mask.to(torch.float32)
@@ -190,7 +190,7 @@ def _cdist(x: Tensor, other: Tensor, p: float, mode: int | None = None) -> Any:
 def _pool_of_channels(
     x: Tensor, window: Sequence[int], stride: Sequence[int] = (), *others: Any
 ) -> Any:
-    """Average over neighbouring channels, as a local response norm does, by a product."""
+    """Average over neighbouring channels by a product, for a local response norm."""
     plain = window[1:] == [1, 1] and set(stride) <= {1} and not any(others[0] if others else ())
     if not plain:
         return NotImplemented
@@ -208,7 +208,7 @@ def _folded(
     padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
-    """Add up windows: a transposed convolution, of which each channel is one tap."""
+    """Add up windows by a transposed convolution with one tap per channel."""
     sides = list(zip(size, window, dilation, padding, stride, strict=True))
     counts = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, d, p, s in sides]
     more = [
@@ -252,4 +252,4 @@ _OURS: Mapping[Any, Callable[..., Any]] = {
     _aten.bitwise_and.Tensor: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
     _aten.clamp.Tensor: _clamp,
 }
-"""Ways that suit the device."""
+"""Decompositions that suit the device."""

@@ -1,6 +1,6 @@
-"""Writes in-place operators of a recorded program as functional ones, where that is plain to see.
+"""Replace in-place operators of a recorded program by functional ones, where that is clearly safe.
 
-Torch's own way to do so runs the whole program twice more, which takes most of an export's time.
+Torch's own way runs the whole program twice more, which takes most of an export's time.
 """
 
 import torch
@@ -8,10 +8,10 @@ from torch.fx import Graph, Node
 
 
 def make_functional(graph: Graph) -> None:
-    """Let what reads a changed tensor read the result in its place.
+    """Redirect readers of a changed tensor to the result of a functional operator.
 
-    An operator is left as it is if what it changes may be another tensor's memory too, or an input
-    or a weight of the program.
+    An operator stays if the changed memory may be shared with another tensor, or is an input or a
+    weight of the program.
     """
     place = {node: number for number, node in enumerate(graph.nodes)}
     for node in graph.nodes:
@@ -24,7 +24,7 @@ def make_functional(graph: Graph) -> None:
 
 
 def _functional(node: Node) -> torch._ops.OpOverload | None:
-    """The operator that gives the same and changes nothing."""
+    """Return the functional operator of an in-place one."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
         return None
@@ -35,16 +35,16 @@ def _functional(node: Node) -> torch._ops.OpOverload | None:
 
 
 def _is_alone(changed: object, place: dict[Node, int], now: int) -> bool:
-    """Whether no other value that was made before shares the memory of a node's."""
+    """Return whether no earlier value shares the memory of a node's value."""
     if not isinstance(changed, Node) or _may_alias(changed):
         return False
     return not any(_may_alias(reader) for reader in changed.users if place[reader] < now)
 
 
 def _may_alias(node: Node) -> bool:
-    """Whether a node's result may lie in memory of its operands, or is an input."""
+    """Return whether a node's result may share memory with its operands, or is an input."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return True
     annotated = any(each.alias_info is not None for each in target._schema.returns)
-    return annotated or "dropout" in target._schema.name  # which returns its operand itself
+    return annotated or "dropout" in target._schema.name  # dropout returns its operand

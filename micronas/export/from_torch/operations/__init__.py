@@ -1,4 +1,4 @@
-"""Lowering of torch's operations: each appends operators to a trace and returns their value.
+"""Lowerings of torch's operations, which append operators to a trace and return their value.
 
 A function takes the trace and the operation's arguments, by the names of its ATen schema.
 """

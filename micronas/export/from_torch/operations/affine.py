@@ -1,4 +1,4 @@
-"""Constant factors and shifts, in the weights in front of them where those can hold them."""
+"""Constant factors and shifts, folded into preceding weights where possible."""
 
 import math
 
@@ -28,8 +28,8 @@ def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
 def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
     """Multiply the value of a node by a constant and add another, both broadcast to its shape.
 
-    Where they differ by stored channel alone, they are folded into the operator in front if it
-    has weights and no other reader, or become a depthwise 1x1 convolution.
+    If they differ only by stored channel, they are folded into the preceding operator where it has
+    weights and no other reader, or become a depthwise 1x1 convolution.
     """
     value = tracer.value(node)
     shape = np.broadcast_shapes(value.shape, factor.shape, shift.shape)
@@ -47,7 +47,7 @@ def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value
 
 
 def scaled(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor) -> Value:
-    """Append what multiplies a value by a constant and adds another."""
+    """Append operators that multiply a value by a constant and add another."""
     factor, shift = factor.double(), shift.double()
     value = once(tracer, value)
     by_channel = _by_channel(tracer, value, factor, shift)
@@ -63,7 +63,7 @@ def scaled(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor) -> Value
 def _by_channel(
     tracer: Tracer, value: Value, factor: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor] | None:
-    """Give both constants one number for each stored channel; None if they differ otherwise."""
+    """Return both constants with one number per stored channel; None if they differ otherwise."""
     if not permutes(value.positions, tracer.elements_of(value.tensor)):
         return None
     channels = tracer.shape_of(value.tensor)[-1]
@@ -100,7 +100,7 @@ def with_constant(
 
 
 def _spread(value: Value, constant: Tensor) -> Tensor:
-    """A constant for each stored element of a value that has each of them once."""
+    """Return a constant for each stored element of a value that has each of them once."""
     stored = torch.empty(value.positions.numel(), dtype=constant.dtype)
     stored[value.positions.flatten()] = constant.expand(value.shape).flatten()
     return stored
@@ -118,9 +118,9 @@ def once(tracer: Tracer, value: Value) -> Value:
 
 
 def narrowed(stored: Tensor, kind: Kind) -> Tensor:
-    """Leave out the dimensions along which nothing changes: broadcasting repeats them.
+    """Return a constant without dimensions along which it is constant, which broadcast.
 
-    The last two stay where MAXIMUM or MINIMUM would spread single elements over rows.
+    The last two stay where MAXIMUM or MINIMUM would broadcast single elements to rows.
     """
     narrow = stored
     for axis in range(stored.ndim):

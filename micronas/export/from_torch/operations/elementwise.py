@@ -24,13 +24,13 @@ from micronas.train.clamps import HIDES
 from micronas.train.functions import ROWS
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses and kind != "TRANSPOSE_CONV")
-"""CMSIS-NN leaves the activation of a transposed convolution away."""
+"""Kinds that can fuse an activation; CMSIS-NN ignores that of a transposed convolution."""
 _MOST_ROWS = 256
 _Lowering = Callable[[Tracer, Arguments], Value]
 
 
 def unary(kind: Kind, operand: str = "self", **fields: Any) -> _Lowering:
-    """Lower an activation to an operator of its own."""
+    """Return the lowering of an activation to an operator of its own."""
 
     def lower(tracer: Tracer, arguments: Arguments) -> Value:
         return applied(tracer, kind, tracer.value(arguments[operand]), **fields)
@@ -39,7 +39,7 @@ def unary(kind: Kind, operand: str = "self", **fields: Any) -> _Lowering:
 
 
 def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields: Any) -> Value:
-    """Append an operator of one operand, whatever the order it is stored in."""
+    """Append an operator of one operand, in whatever order that is stored."""
     value = tracer.complete(value)
     shape = tracer.shape_of(value.tensor)
     return Value(
@@ -56,9 +56,9 @@ def relu6(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
-    """Clamp by ReLU or ReLU6 where that is all, otherwise by MINIMUM and MAXIMUM."""
+    """Clamp by ReLU or ReLU6 where possible, otherwise by MINIMUM and MAXIMUM."""
     node = arguments["self"]
-    if node in tracer.lengths:  # kept from zero, as L2_NORMALIZATION does itself
+    if node in tracer.lengths:  # kept from zero, which L2_NORMALIZATION does too
         tracer.lengths[tracer.node] = tracer.lengths[node]
         tracer.deferred[tracer.node] = lambda: tracer.value(node)
         return None
@@ -77,19 +77,19 @@ def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
 
 
 def _activated(tracer: Tracer, node: object, kind: Activation) -> Value:
-    """Fuse an activation into the operator in front, or append it."""
+    """Fuse an activation into the preceding operator, or append it."""
     op = tracer.producer(node, _FUSES)
     if op is not None:
         tracer.ops[op.outputs[0]] = replace(op, activation=kind)
         return tracer.value(node)
     value = tracer.value(node)
-    if kind == "RELU_N1_TO_1":  # which has no operator of its own
+    if kind == "RELU_N1_TO_1":  # without an operator of its own
         return with_constant(tracer, "ADD", value, torch.zeros(()), activation=kind)
     return applied(tracer, "RELU" if kind == "RELU" else "RELU6", value)
 
 
 def leaky_relu(tracer: Tracer, arguments: Arguments) -> Value:
-    alpha = float(np.float32(arguments["negative_slope"]))  # as the file holds it
+    alpha = float(np.float32(arguments["negative_slope"]))  # as stored in the file
     if alpha < 0:
         raise tracer.refusal(f"a slope must not be negative, but is {alpha}", "use torch.nn.PReLU")
     return applied(tracer, "LEAKY_RELU", tracer.value(arguments["self"]), alpha=alpha)
@@ -111,16 +111,16 @@ def silu(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def looked_up(function: str, number: str | None = None) -> _Lowering:
-    """Lower a function without a kernel to a table of 256 codes.
+    """Return the lowering of a function without a kernel to a table of 256 codes.
 
-    The device holds a position of four bytes for each element meanwhile.
+    While it runs the device holds a position of four bytes per element.
 
     Parameters
     ----------
     function
-        Of `train.functions`.
+        Name in `train.functions`.
     number
-        The argument of the operation that it needs as well.
+        Name of the operation's argument that it also needs.
     """
 
     def lower(tracer: Tracer, arguments: Arguments) -> Value:
@@ -144,7 +144,7 @@ def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> V
 
 
 def embedding(tracer: Tracer, arguments: Arguments) -> Value:
-    """Look up rows of a table by what the input numbers."""
+    """Look up the rows of a table that the input numbers."""
     table, numbers = tracer.constant(arguments["weight"]), tracer.value(arguments["indices"])
     if len(table) > _MOST_ROWS:
         raise tracer.refusal(
@@ -153,7 +153,7 @@ def embedding(tracer: Tracer, arguments: Arguments) -> Value:
             "use a smaller vocabulary, such as bytes, or hash words to so many numbers",
         )
     numbers = once(tracer, numbers)
-    rest = table[-1:].expand(_MOST_ROWS - len(table), -1)  # no position leads out of the table
+    rest = table[-1:].expand(_MOST_ROWS - len(table), -1)  # so that every position is valid
     rows = tracer.filled(f"{tracer.name('rows')}/table", torch.cat([table, rest]).numpy())
     places = applied(tracer, "POSITIONS", numbers, "positions")
     stored = tracer.tensors[places.tensor]
@@ -165,14 +165,14 @@ def embedding(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def exponential(tracer: Tracer, arguments: Arguments) -> Value:
-    """A constant to the power of a value."""
+    """Raise a constant to the power of a value."""
     return tabled(
         tracer, tracer.value(arguments["exponent"]), "exponential", float(arguments["self"])
     )
 
 
 def compared(function: str) -> _Lowering:
-    """Lower a comparison of two values to one of their difference with zero; true is 1."""
+    """Return the lowering of a comparison of two values to one of their difference with zero."""
 
     def lower(tracer: Tracer, arguments: Arguments) -> Value:
         return tabled(tracer, _sum(tracer, {**arguments, "alpha": 1}, -1.0), function)
@@ -181,7 +181,7 @@ def compared(function: str) -> _Lowering:
 
 
 def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
-    """relu6(x + 3) / 6; the shift goes into the weights in front if they have no other reader."""
+    """Compute relu6(x + 3) / 6; the shift is folded into preceding weights without other reader."""
     node = arguments["self"]
     op = tracer.producer(node, WEIGHTED)
     if op is not None and len(op.learnt) == 2:
@@ -208,7 +208,7 @@ def elu(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def power(tracer: Tracer, arguments: Arguments) -> Value:
-    """Square by a product; other powers by a table."""
+    """Compute a square by a product, other powers by a table."""
     exponent = float(arguments.get("exponent", 2))
     value = tracer.value(arguments["self"])
     if exponent == 2:
@@ -244,7 +244,7 @@ def _sum(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
 
 
 def _shifted(tracer: Tracer, node: object, factor: torch.Tensor, shift: torch.Tensor) -> Value:
-    """Add a constant; where it is minus infinity, hide what it is added to from a softmax."""
+    """Add a constant; where it is minus infinity, hide the value from a softmax."""
     low = shift <= HIDES
     if not bool(low.any()) or bool(low.all()):
         return affine(tracer, node, factor, shift)
@@ -264,7 +264,7 @@ def multiply(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def divide(tracer: Tracer, arguments: Arguments) -> Value:
-    """Multiply by the reciprocal, looked up in a table where it is computed."""
+    """Multiply by the reciprocal, by a table unless the divisor is constant."""
     if not tracer.is_constant(arguments["other"]):
         inverse = tabled(tracer, tracer.value(arguments["other"]), "reciprocal")
         dividend = arguments["self"]
@@ -300,7 +300,7 @@ def _extreme(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
 def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str = "") -> Value:
     """Append an operator on two values, the smaller broadcast.
 
-    The result is stored in the order of the larger one, to which the other is brought.
+    The result is stored in the order of the larger one, in which the other is arranged.
     """
     shape = np.broadcast_shapes(left.shape, right.shape)
     wide = [Value(side.tensor, side.positions.expand(shape)) for side in (left, right)]
@@ -329,7 +329,7 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
 def _lead(
     tracer: Tracer, wide: list[Value], narrow: tuple[Value, Value]
 ) -> tuple[Value, int] | None:
-    """The side in whose order the result is stored, and which it is: one with every element."""
+    """Return the side whose order the result takes, one with every element, and its position."""
     full = [
         k for k, side in enumerate(narrow) if side.positions.numel() == wide[k].positions.numel()
     ]
@@ -343,7 +343,7 @@ def _lead(
 def _crossed(
     tracer: Tracer, kind: Kind, left: Value, right: Value, shape: tuple[int, ...]
 ) -> Value:
-    """Both sides are broadcast: store both, and the result, in the usual order."""
+    """Append an operator on two broadcast values; all are stored in the usual order."""
     sources = []
     for side in (left, right):
         padded = (1,) * (len(shape) - len(side.shape)) + side.shape

@@ -16,7 +16,7 @@ from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
 
 _MOST_PADDED = 4
-"""Dimensions of PAD."""
+"""Most dimensions of PAD."""
 _MAXIMA = {
     torch.ops.aten.max_pool1d.default,
     torch.ops.aten.max_pool2d.default,
@@ -57,7 +57,7 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
 
 
 def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Value:
-    """Pad a value of many dimensions as one of fewer: what is not padded goes together."""
+    """Pad a value of many dimensions as one of fewer, with unpadded neighbours joined."""
     sizes, amounts = [1], [(0, 0)]
     for size, (before, after) in zip(value.shape, np.asarray(table).tolist(), strict=True):
         if (before, after) == amounts[-1] == (0, 0) and len(sizes) > 1:
@@ -72,9 +72,9 @@ def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Va
 
 
 def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: float) -> Value:
-    """Repeat edges in place of minus infinity: a window that reaches beyond one holds it already.
+    """Repeat edges in place of minus infinity: a window that reaches beyond one contains it anyway.
 
-    That is so where maximum pools alone read the result, and no window lies in the padding.
+    This requires that only maximum pools read the result, and that no window lies in the padding.
     """
     pools = {reader.target for reader in tracer.node.users} <= _MAXIMA
     swept = [reader.args[1] for reader in tracer.node.users]
@@ -89,7 +89,7 @@ def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: fl
 
 
 def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
-    """Average windows; where torch counts others than TFLite, sums are divided again."""
+    """Average windows; where torch divides by other counts than TFLite, a factor corrects it."""
     window, stride, before = _sweep(arguments)
     if _are_many(tracer.value(arguments["self"])):
         return _pool_of_many(tracer, arguments, "AVERAGE_POOL_2D")
@@ -108,7 +108,7 @@ def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def _of_ones(tracer: Tracer, arguments: Arguments, *, counts_all: bool = False) -> torch.Tensor:
-    """Pool ones; with `counts_all`, divide by the whole window everywhere."""
+    """Return a pool of ones; with `counts_all`, divided by the whole window everywhere."""
     ones = torch.ones(tracer.node.args[0].meta["val"].shape)  # type: ignore[union-attr]
     if not counts_all:
         found: torch.Tensor = tracer.node.target(**{**arguments, "self": ones})  # type: ignore[operator]
@@ -122,7 +122,7 @@ def _of_ones(tracer: Tracer, arguments: Arguments, *, counts_all: bool = False) 
 
 
 def _are_many(value: Value) -> bool:
-    """Whether there are several maps; several sequences are columns of one."""
+    """Return whether there are several maps; several sequences are columns of one."""
     return len(value.shape) == 4 and value.shape[0] > 1
 
 
@@ -153,7 +153,7 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
     (rows, columns), fits = _margins(tracer, arguments)
     if zeros or fits or not any((*rows, *columns)):
         return _pool(tracer, arguments, "MAX_POOL_2D", same=True, zeros=zeros)
-    # an edge that is repeated is in each window already that reaches beyond it
+    # each window that reaches beyond an edge contains it anyway
     value = tracer.map_value(arguments["self"])
     wide = F.pad(value.positions.double(), (*columns, *rows), mode="replicate").long()
     return _pool(
@@ -167,7 +167,7 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def _dilated_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
-    """Pool windows of pixels apart, brought side by side."""
+    """Pool windows of separate pixels, arranged side by side."""
     value, (window, stride, before) = tracer.map_value(arguments["self"]), _sweep(arguments)
     dilation = _sizes(arguments["dilation"], 1)
     sides = zip(
@@ -183,7 +183,7 @@ def _dilated_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
 def _maxima(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
     """Take the maxima of windows, given as the rows and columns that each reads.
 
-    Windows are made equally long by what they hold already.
+    Windows are made equally long by repeating their first pixel.
     """
     size = [max(map(len, side)) for side in read]
     rows, columns = (
@@ -195,13 +195,13 @@ def _maxima(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
 
 
 def _margins(tracer: Tracer, arguments: Arguments) -> tuple[list[Pair], bool]:
-    """Padding of a pool, and whether SAME means the same."""
+    """Return the padding of a pool, and whether SAME means the same."""
     height, width = tracer.map_value(arguments["self"]).shape[2:]
     return tracer.margins((height, width), *_sweep(arguments))
 
 
 def _sweep(arguments: Arguments) -> tuple[Pair, Pair, Pair]:
-    """Window, stride and padding of a pool."""
+    """Return window, stride and padding of a pool."""
     window = _sizes(arguments["kernel_size"], 1)
     stride = _sizes(arguments["stride"], 1) if arguments["stride"] else window
     return window, stride, _sizes(arguments["padding"], 0)
@@ -249,7 +249,7 @@ def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
         for size, out in ((height, rows), (width, columns))
     ]
     paces = [{part[0] - before[0] for before, part in pairwise(side)} or {1} for side in read]
-    if {0} not in paces and all(  # a map smaller than what is asked for repeats its windows
+    if {0} not in paces and all(  # windows of a map smaller than the output repeat
         len({*map(len, side)}) == len(pace) == 1 for side, pace in zip(read, paces, strict=True)
     ):
         window = len(read[0][0]), len(read[1][0])
@@ -260,7 +260,7 @@ def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
 
 
 def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
-    """Average windows of several sizes: zeros make them equally long, a factor their weight."""
+    """Average windows of several sizes: zeros make them equally long, a factor corrects them."""
     size = [max(map(len, side)) for side in read]
     short = [any(len(part) < taps for part in side) for side, taps in zip(read, size, strict=True)]
     source, order = tracer.as_map(value)
@@ -285,7 +285,7 @@ def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Valu
 def windows(
     tracer: Tracer, kind: Kind, value: Value, window: Pair, stride: Pair | None = None
 ) -> Value:
-    """Pool windows of a map that stand side by side, or `stride` apart."""
+    """Pool windows of a map that are side by side, or `stride` apart."""
     if window == (1, 1):
         return Value(value.tensor, tracer.shaped(value.positions))
     source, order = tracer.as_map(value)
@@ -297,7 +297,7 @@ def windows(
 
 
 def resampled(tracer: Tracer, arguments: Arguments) -> Value:
-    """Resize by products with constants, one for each axis: what the operation makes of ones."""
+    """Resize by products with constants, one per axis: the operation's results on unit vectors."""
     value = tracer.map_value(arguments["input"])
     factors = arguments["scale_factors"]
     for axis, (size, wanted) in enumerate(zip(value.shape[2:], tracer.map_shape[2:], strict=True)):
@@ -344,7 +344,7 @@ def _resized(tracer: Tracer, arguments: Arguments, kind: Kind, **fields: bool) -
 
 
 def _sizes(sizes: list[int], other: int) -> Pair:
-    """Rows and columns; sequences have no columns, and one number is for both in 2-D."""
+    """Return sizes of rows and columns; `other` is that of a sequence's columns."""
     if len(sizes) == 1:
         return int(sizes[0]), other
     return int(sizes[0]), int(sizes[1])

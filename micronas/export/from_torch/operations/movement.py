@@ -50,7 +50,7 @@ MOVING = (
 
 
 def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
-    """Do to the positions what torch does to the elements."""
+    """Apply the operation to positions in place of elements."""
     stack = tracer.stacks.get(tracer.node.args[0])  # type: ignore[arg-type]
     is_pick = tracer.node.target is torch.ops.aten.select.int
     if stack is not None and is_pick and arguments["dim"] in (0, -1 - len(tracer.shape)):
@@ -71,7 +71,7 @@ def moved_now(tracer: Tracer) -> Value:
 
 
 def _settled(tracer: Tracer, value: Value) -> Value:
-    """Move the pixels of a map, here rather than at each of those that compute with it."""
+    """Move the pixels of a map here rather than before each of its readers."""
     if len(value.shape) != 4 or value.shape[0] != 1 or not _is_read(tracer.node):
         return value
     rows = rows_of(value.positions.movedim(1, -1), tracer.elements_of(value.tensor))
@@ -82,12 +82,12 @@ def _settled(tracer: Tracer, value: Value) -> Value:
 
 
 def _is_read(node: Node) -> bool:
-    """Whether an operation computes with a result, and does not move it on."""
+    """Return whether an operation computes with a result, rather than moves it on."""
     return any(user.target not in MOVING for user in node.users)
 
 
 def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:
-    """Expand a value to the shape torch gives it."""
+    """Expand a value to the shape in torch."""
 
     def expanded() -> Value:
         value = tracer.value(arguments["self"])
@@ -100,14 +100,14 @@ def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:
 
 
 def _is_length(tracer: Tracer, node: object) -> bool:
-    """Whether a node is a vector's length, which stays one; see `norms.length`."""
+    """Return whether a node is a vector's length, and mark this one too; see `norms.length`."""
     if node in tracer.lengths:
         tracer.lengths[tracer.node] = tracer.lengths[node]
     return node in tracer.lengths
 
 
 def divided(tracer: Tracer, arguments: Arguments) -> Sequence[Value]:
-    """Do the same where torch returns several tensors."""
+    """Apply an operation of several results to positions."""
     value = tracer.value(tracer.node.args[0])
     results = _run(tracer, value.positions)
     return [Value(value.tensor, part.round().to(torch.int64)) for part in results]
@@ -124,7 +124,7 @@ def _run(tracer: Tracer, positions: Tensor) -> Tensor | Sequence[Tensor]:
 
 
 def picked(tracer: Tracer) -> Value | None:
-    """Return one of several results, or put it off until it is read."""
+    """Return one of several results, or defer it until it is read."""
     source, index = tracer.node.args
     assert isinstance(source, Node)
     assert isinstance(index, int)
@@ -190,7 +190,7 @@ def kept(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
-    """Join values along a dimension; channels and features in the order they are stored in."""
+    """Join values along a dimension, with channels and features in their stored order."""
     values = [_constant_or_value(tracer, node) for node in arguments["tensors"]]
     values = [value for value in values if value.positions.numel()]
     rank = len(tracer.shape)
@@ -213,7 +213,7 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def stack(tracer: Tracer, arguments: Arguments) -> Value:
-    """Join values along a new dimension; on the device they stand side by side in each row."""
+    """Join values along a new dimension; on the device they are side by side in each row."""
     values = [once(tracer, tracer.value(node)) for node in arguments["tensors"]]
     row = tracer.shape_of(values[0].tensor)[-1]
     if any(tracer.shape_of(value.tensor)[-1] != row for value in values):
@@ -271,7 +271,7 @@ def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
 
 
 def _join(tracer: Tracer, sources: Sequence[str], axis: int) -> str:
-    """Append CONCATENATION, in groups where there are more parts than TFLM takes at once."""
+    """Append CONCATENATION, several in a row for more parts than TFLM takes at once."""
     _, most = OPERATORS["CONCATENATION"].inputs
     while len(sources) > most:
         first = _join(tracer, sources[:most], axis)

@@ -67,7 +67,7 @@ def _affine(tracer: Tracer, value: Value, arguments: Arguments, spatial: tuple[i
 
 
 def length(tracer: Tracer, arguments: Arguments) -> Value | None:
-    """Note the length of vectors, for a division that L2_NORMALIZATION has; or compute it."""
+    """Mark the length of vectors, for a division by L2_NORMALIZATION; or compute it."""
     dims = arguments["dim"]
     if arguments["ord"] != 2 or dims is None or len(dims) != 1 or not arguments["keepdim"]:
         return _measured(tracer, arguments)
@@ -77,7 +77,7 @@ def length(tracer: Tracer, arguments: Arguments) -> Value | None:
 
 
 def _measured(tracer: Tracer, arguments: Arguments) -> Value:
-    """The length by order 1, 2, or the largest element's."""
+    """Compute lengths of order 1, 2 or infinity."""
     value, order = tracer.value(arguments["self"]), arguments["ord"]
     dims = dimensions(arguments["dim"], len(value.shape))
     if order not in (1, 2, math.inf):
@@ -90,7 +90,7 @@ def _measured(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 _MOST = 4
-"""Dimensions that TFLM's L2_NORMALIZATION takes."""
+"""Most dimensions of TFLM's L2_NORMALIZATION."""
 
 
 def divide(tracer: Tracer, arguments: Arguments) -> Value:

@@ -1,7 +1,7 @@
-"""Recurrent layers: TFLM's LSTM where it gives all that is read, otherwise a few operators a step.
+"""Recurrent layers: TFLM's LSTM where its outputs suffice, otherwise a few operators per step.
 
-TFLM has no operator for a GRU, and that for an LSTM starts at rest and keeps its cells. Steps read
-their weights from one place: a file holds constants of equal bytes once.
+TFLM has no operator for a GRU, and its LSTM starts with zeros and does not output its cells. Steps
+share their weights: a file holds constants of equal bytes once.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from micronas.graph.ir import Kind, Op
 from micronas.graph.recurrent import GATES
 
 State = tuple[Value | None, ...]
-"""State that a step hands on: the output, and cells of an LSTM; None stands for zeros."""
+"""State between steps: the output, and cells of an LSTM; None stands for zeros."""
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """Weights of one direction of a layer, rows of gates as torch stacks them."""
+    """Weights of one direction of a layer, with rows of gates as in torch."""
 
     read: Tensor
     kept: Tensor
@@ -37,7 +37,7 @@ class _Weights:
     projection: Tensor | None
 
     def gates(self, count: int, chosen: Sequence[int]) -> "_Weights":
-        """Take rows of some of `count` gates."""
+        """Return the rows of some of `count` gates."""
         read, kept, read_bias, kept_bias = (
             torch.cat([part.chunk(count)[gate] for gate in chosen])
             for part in (self.read, self.kept, self.read_bias, self.kept_bias)
@@ -46,7 +46,7 @@ class _Weights:
 
 
 _Cell = Callable[[Tracer, Sequence[Value], Sequence[_Weights], State], State]
-"""Does one step with what it reads, for each group of gates, and the state before."""
+"""Function of one step, from its products with the input, weights of groups of gates and state."""
 
 
 def lstm(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
@@ -65,7 +65,7 @@ def gru(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
 
 
 def rnn(curve: Kind) -> Callable[[Tracer, Arguments], Sequence[Part]]:
-    """Lower a plain recurrent layer with an activation."""
+    """Return the lowering of a plain recurrent layer with an activation."""
 
     def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
         starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments, factor=1)
@@ -76,7 +76,7 @@ def rnn(curve: Kind) -> Callable[[Tracer, Arguments], Sequence[Part]]:
 
 
 def _start(tracer: Tracer, state: object) -> Value | None:
-    """A state, [directions of layers, N, units]; None if it is zero."""
+    """Return a state, [directions of layers, N, units]; None if it is zero."""
     if not tracer.is_constant(state):
         return tracer.value(state)
     if bool(tracer.constant(state).any()):
@@ -88,7 +88,7 @@ def _start(tracer: Tracer, state: object) -> Value | None:
 
 
 def _weights(tracer: Tracer, arguments: Arguments, *, factor: int) -> list[_Weights]:
-    """Weights of each direction of each layer."""
+    """Return the weights of each direction of each layer."""
     given = [tracer.constant(node) for node in arguments["params"]]
     rows = arguments["num_layers"] * (2 if arguments["bidirectional"] else 1)
     each = len(given) // rows
@@ -103,7 +103,7 @@ def _weights(tracer: Tracer, arguments: Arguments, *, factor: int) -> list[_Weig
 
 
 _Run = Callable[[Tracer, Value, _Weights, State, bool], tuple[Callable[[], Value], State]]
-"""Runs one direction of a layer: makes all outputs, in the order of time, and the last state."""
+"""Function that runs one direction of a layer: returns its outputs in time, and the last state."""
 
 
 def _layers(
@@ -113,7 +113,7 @@ def _layers(
     weights: Sequence[_Weights],
     run: _Run,
 ) -> Sequence[Part]:
-    """Run layers one on another; return outputs, and the last states of all."""
+    """Run layers one after another; return outputs, and the last states of all."""
     value = tracer.value(arguments["input"])
     if len(value.shape) != 3:
         raise tracer.refusal(
@@ -152,7 +152,7 @@ def _layers(
 
 
 def _row(state: Value | None, number: int) -> Value | None:
-    """The state [1, units] of a direction of a layer."""
+    """Return the state [1, units] of a direction of a layer."""
     return None if state is None else Value(state.tensor, state.positions[number])
 
 
@@ -204,7 +204,7 @@ def _steps(
     state: State,
     backwards: bool,
 ) -> tuple[Callable[[], Value], State]:
-    """Run a layer step by step; what it reads is multiplied for all steps at once."""
+    """Run a layer step by step; its input is multiplied for all steps at once."""
     parts = [weights.gates(gates, chosen) for chosen in groups]
     read = []
     for part in parts:
@@ -224,7 +224,7 @@ def _steps(
 
 
 def _sums(tracer: Tracer, now: Value, weights: _Weights, state: Value | None) -> Value:
-    """Sum what a group of gates reads, and the output before."""
+    """Add the products of a group of gates with the input and with the last output."""
     bias = weights.kept_bias
     if state is None:
         return with_constant(tracer, "ADD", now, bias) if bool(bias.any()) else now
@@ -261,7 +261,7 @@ def _thirds(value: Value) -> list[Value]:
 def _gru_step(
     tracer: Tracer, now: Sequence[Value], weights: Sequence[_Weights], state: State
 ) -> State:
-    """n + z (h - n), where n = tanh(x + r (W h + b))."""
+    """Compute n + z (h - n), where n = tanh(x + r (W h + b))."""
     (before,) = state
     gates = applied(tracer, "LOGISTIC", _sums(tracer, now[0], weights[0], before))
     resets, stays = (Value(gates.tensor, part) for part in gates.positions.chunk(2, 1))

@@ -44,7 +44,7 @@ def largest(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def extreme(kind: str) -> Callable[[Tracer, Arguments], Sequence[Part]]:
-    """Lower ``max`` or ``min`` along a dimension: the values, and their places if they are read."""
+    """Return the lowering of ``max`` or ``min`` along a dimension: values, and places if read."""
     sign = 1.0 if kind == "max" else -1.0
 
     def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
@@ -66,10 +66,10 @@ def _largest_of(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
 
 
 def place(sign: float = 1.0) -> Callable[[Tracer, Arguments], Value]:
-    """Lower ``argmax``, or ``argmin`` with a sign of -1; a code of the result is the place - 128.
+    """Return the lowering of ``argmax``, or ``argmin`` for a sign of -1, to codes of place - 128.
 
-    TFLM's ARG_MAX writes int32, which nothing else here does: 255 where a value is the largest,
-    cut to 255 less its place, has the first of them as its maximum.
+    TFLM's ARG_MAX writes int32, which no other operator here reads. Instead, 255 where a value is
+    the largest is limited to 255 less its place, so that the maximum belongs to the first of them.
     """
 
     def lower(tracer: Tracer, arguments: Arguments) -> Value:
@@ -99,7 +99,7 @@ def place(sign: float = 1.0) -> Callable[[Tracer, Arguments], Value]:
 def reduced(
     tracer: Tracer, kind: Kind, value: Value, dims: list[int], shape: tuple[int, ...] | None = None
 ) -> Value:
-    """Reduce dimensions of torch's, which stay with size 1 on the device."""
+    """Reduce dimensions of torch, which stay with size 1 on the device."""
     shape = tracer.shape if shape is None else shape
     if all(value.shape[dim] == 1 for dim in dims):
         return Value(value.tensor, value.positions.reshape(shape))
@@ -119,7 +119,7 @@ def reduced(
 
 
 def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[int]]:
-    """Return a value that is stored so that `dims` are whole axes, and which axes those are."""
+    """Return a value stored so that `dims` are whole axes, and these axes."""
     kept = [1 if dim in dims else size for dim, size in enumerate(value.shape)]
     groups = torch.empty(value.positions.numel(), dtype=torch.int64)
     groups[value.positions.flatten()] = (
@@ -143,7 +143,7 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
 
 
 def dimensions(dims: object, rank: int) -> list[int]:
-    """Return dimensions in order, counted from the front; all but that of examples if none."""
+    """Return dimensions in order, counted from the front; all but the first if none are given."""
     if dims is None or dims == []:
         return list(range(1, rank))
     listed: Sequence[int] = dims if isinstance(dims, list | tuple) else [dims]  # type: ignore[list-item]

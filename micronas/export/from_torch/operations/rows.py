@@ -1,4 +1,4 @@
-"""Operators over the last stored dimension: softmax, norms, products of matrices, attention."""
+"""Operators along the last stored dimension: softmax, norms, products of matrices, attention."""
 
 import math
 
@@ -14,7 +14,7 @@ from micronas.graph.ir import Kind
 from micronas.train.clamps import HIDES
 
 _MOST = 4
-"""Dimensions of BATCH_MATMUL."""
+"""Most dimensions of BATCH_MATMUL."""
 
 
 def softmax(tracer: Tracer, arguments: Arguments) -> Value:
@@ -26,7 +26,7 @@ def log_softmax(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def rowwise(tracer: Tracer, kind: Kind, value: Value, dim: int, suffix: str = "") -> Value:
-    """Append an operator that treats each row of the last stored dimension by itself."""
+    """Append an operator on each row of the last stored dimension."""
     source, rows, order = tracer.ending(value, dim)
     shape = tracer.shape_of(source)
     result = tracer.plain(kind, (source,), shape, suffix)
@@ -49,10 +49,9 @@ def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Value:
-    """Multiply matrices, the last two dimensions; others must be equal.
+    """Multiply matrices of the last two dimensions; others must be equal.
 
-    The right one is left transposed where its columns are stored side by side: TFLM's kernel wants
-    it so.
+    The right one stays transposed where its columns are contiguous, the order of TFLM's kernel.
     """
     if left.shape[:-2] != right.shape[:-2]:
         raise tracer.refusal(
@@ -81,9 +80,9 @@ def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Val
 
 
 def _hidden(tracer: Tracer, value: Value, mask: torch.Tensor, suffix: str = "") -> Value:
-    """Hide from a softmax what a constant mask is true for.
+    """Hide values from a softmax where a constant mask is true.
 
-    MINIMUM with bounds stands for minus infinity; calibration finds how low is low enough.
+    MINIMUM with bounds stands for minus infinity; calibration finds a bound that is low enough.
     """
     bounds = torch.where(mask, 2 * HIDES, -2 * HIDES)
     return with_constant(tracer, "MINIMUM", value, bounds, suffix)
@@ -95,7 +94,7 @@ def _with_mask(tracer: Tracer, value: Value, mask: torch.Tensor) -> Value:
     finite = torch.where(low, 0.0, mask)
     if not bool((finite.abs() < -HIDES).all()):
         raise tracer.refusal(
-            "what is added to scores must be within 1,000 of zero, or hide them, but reaches "
+            "a mask added to scores must be within 1,000 of zero, or hide them, but reaches "
             f"{finite.abs().max():g}",
             "add less",
         )
@@ -105,7 +104,7 @@ def _with_mask(tracer: Tracer, value: Value, mask: torch.Tensor) -> Value:
 
 
 def masked_fill(tracer: Tracer, arguments: Arguments) -> Value:
-    """Fill with minus infinity, or nearly, what a constant mask is true for."""
+    """Fill with minus infinity, or nearly, where a constant mask is true."""
     return _filled(tracer, arguments["self"], arguments["mask"], arguments["value"], True)
 
 
@@ -124,15 +123,15 @@ def _hides(tracer: Tracer, filler: object) -> bool:
 def _filled(tracer: Tracer, node: object, mask: object, filler: object, when: bool) -> Value:
     if tracer.is_constant(node) or not tracer.is_constant(mask) or not _hides(tracer, filler):
         raise tracer.refusal(
-            "what is chosen must be within 1,000 of zero, or far below it under a constant mask, "
-            "but is not"
+            "chosen values must be within 1,000 of zero, or far below it under a constant mask, "
+            "but are not"
         )
     value, chosen = tracer.value(node), tracer.constant(mask).bool() == when
     return _hidden(tracer, Value(value.tensor, value.positions.expand(tracer.shape)), chosen)
 
 
 def attention(tracer: Tracer, arguments: Arguments) -> Value:
-    """softmax(q k^T / sqrt(d) + mask) v, the scale on the queries."""
+    """Compute softmax(q k^T / sqrt(d) + mask) v."""
     query, key, value = (tracer.value(arguments[name]) for name in ("query", "key", "value"))
     if arguments.get("enable_gqa") and key.shape != query.shape:
         times = query.shape[-3] // key.shape[-3]

@@ -1,4 +1,4 @@
-"""Which function lowers which operation of torch."""
+"""Lowerings of torch's operations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ REMAINING: Mapping[Any, Callable[[Tracer, Arguments], Value]] = {
     _aten.where.ScalarSelf: rows.where,
     _aten.where.ScalarOther: rows.where,
 }
-"""Operations that are lowered where no decomposition says them."""
+"""Operations that are lowered where no decomposition applies."""
 
 OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.conv1d.default: weighted.convolution,
@@ -172,4 +172,4 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     ),
     _aten.dropout.default: movement.dropout,
 }
-"""Operations with one result, or of which the first is used."""
+"""Operations with one result, or whose first is used."""
