@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas.engine.generate import Files, generate, generate_hops
+from micronas.engine.generate import Files, generate
+from micronas.engine.hop_writer import generate_hops
 from micronas.engine.kernels import Makers, maker_of
 from micronas.export.firmware.board import CORTEX_M4, Emulated, startup_files
 from micronas.graph.integer import run_outputs

@@ -47,6 +47,10 @@ def listen(
     rate: Annotated[
         float | None, typer.Option(min=1e-6, help="Readings per second, where no file gives it.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs the network: tflm or micronas; the run's when left out."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -69,6 +73,7 @@ def listen(
             hop=hop,
             gate_db=gate,
             rate_hz=rate,
+            engine=engine,
             progress=bars,
         )
     wanted = (false_alarms, misses) != (None, None)

@@ -7,12 +7,12 @@ from types import MappingProxyType
 
 from micronas._version import VERSION
 from micronas.engine import c_text
-from micronas.engine.hops import PROGRESS, Hops
+from micronas.engine.hops import Hops
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.layout import Layout, best_layout
 from micronas.engine.rows import Stream
 from micronas.engine.steps import Call, Step
-from micronas.engine.tables import HopTables, Tables, constant_name
+from micronas.engine.tables import Tables, constant_name
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import zero_point
@@ -66,29 +66,6 @@ def generate(
     """
     check_int8(graph)
     return _Writer(c_text.identifier(name), best_layout(graph, most, makers)).files()
-
-
-def generate_hops(
-    graph: Graph, name: str = "model", *, hop: int, makers: Makers = maker_of
-) -> Files:
-    """Return a streaming network in C that hears `hop` frames a call.
-
-    Scores are those of the int8 graph over the whole recording (`graph.streaming.recording`).
-
-    Parameters
-    ----------
-    graph, name, makers
-        As in `generate`.
-
-    Raises
-    ------
-    ModelError, ExportError
-        As in `generate`.
-    ConfigError
-        If the graph does not stream.
-    """
-    check_int8(graph)
-    return _HopWriter(c_text.identifier(name), Hops(graph, hop, makers)).files()
 
 
 class _Writer:
@@ -191,7 +168,7 @@ class _Writer:
             tables.text,
         ]
         if self._layout.stream:
-            parts += [self._op(self._layout.stream), _text("stream.c")]
+            parts += [self._op(self._layout.stream), template("stream.c")]
         if states:
             resets = [
                 line
@@ -240,98 +217,6 @@ class _Writer:
         yield "\n".join([*lines, "  return 0;", "}", ""])
 
 
-class _HopWriter:
-    def __init__(self, name: str, hops: Hops) -> None:
-        self._name, self._hops = name, hops
-
-    def files(self) -> Files:
-        hops, references = self._hops, references_of(self._hops)
-        tables = HopTables(hops)
-        calls = [call for calls in hops.calls for call in calls]
-        parts = [
-            preamble(self._name, calls, references, hops.place_bytes, len(tables.outside)),
-            *kernel_files(calls, ["shift"]),
-        ]
-        for number, (step, each) in enumerate(zip(hops.steps, hops.calls, strict=True)):
-            parts += constants(hops.graph, number, step, each, hops.roots)
-        text = _text("hop.c.in")
-        for key, value in {
-            "NAME": self._name,
-            "UPPER": self._name.upper(),
-            "PROGRESS": str(hops.places[PROGRESS]),
-            "TURNS": str(len(hops.turns)),
-            "FIRST": str(hops.first),
-            "ROWS_AT_FIRST": str(hops.rows_at_first),
-            "SCORES": str(hops.output_row),
-            "OUTSIDE": ", ".join(tables.outside),
-        }.items():
-            text = text.replace(f"@{key}@", value)
-        return Files(
-            self._name,
-            self._header(),
-            "\n\n".join([*parts, tables.text, text]),
-            hops.plan.size,
-            hops.plan.bound,
-            ("INPUT",),
-            ("OUTPUT",),
-            0,
-            references,
-        )
-
-    def _header(self) -> str:
-        hops, upper, name = self._hops, self._name.upper(), self._name
-        (source,), (output,) = hops.graph.inputs, hops.graph.outputs
-        most = max(hops.scores(turn) for turn in range(len(hops.turns)))
-        lines = [
-            f"/* Written by micronas {VERSION}: a network in C99 that streams, for any core.",
-            " *",
-            f" * A call of {name}_hop hears {hops.hop} frames and computes what they make new. The",
-            f" * arena is aligned to 4, holds {hops.state_bytes} bytes from call to call, and is "
-            f"{hops.plan.size - hops.plan.bound}",
-            f" * bytes above the {hops.plan.bound} that any placement takes. */",
-            f"#ifndef MICRONAS_{upper}_H",
-            f"#define MICRONAS_{upper}_H",
-            "#include <stdint.h>",
-            "",
-            f"#define {upper}_ARENA_BYTES {hops.plan.size}",
-            f"#define {upper}_HOP_FRAMES {hops.hop}",
-            "/* Frames from scores to scores, and scores that a call gives at most. */",
-            f"#define {upper}_STRIDE_FRAMES {hops.stride}",
-            f"#define {upper}_MOST_SCORES {most}",
-        ]
-        rows = {source: ("INPUT", hops.hop), output: ("OUTPUT", most)}
-        for tensor, (role, count) in rows.items():
-            found = hops.graph.tensors[tensor].quantization
-            assert found is not None
-            row = f"frames of {hops.input_row}" if role == "INPUT" else f"rows of {hops.output_row}"
-            size = hops.input_row if role == "INPUT" else hops.output_row
-            lines += [
-                "",
-                f"/* {c_text.comment(tensor)}, int8, {row}: value = scale * (code - zero point) */",
-                f"#define {upper}_{role}_BYTES {count * size}",
-                f"#define {upper}_{role}_SCALE {float(found.scale[0])!r}f",
-                f"#define {upper}_{role}_ZERO_POINT ({found.zero_point})",
-            ]
-        return "\n".join(
-            [
-                *lines,
-                "#ifdef __cplusplus",
-                'extern "C" {',
-                "#endif",
-                "/* Forgets all frames: to be called before the first. */",
-                f"void {name}_reset(void* arena);",
-                "/* Returns the rows of scores that were written, or -1 where a pointer is null or",
-                " * the arena is not aligned. */",
-                f"int {name}_hop(const int8_t* in, int8_t* out, void* arena);",
-                "#ifdef __cplusplus",
-                "}",
-                "#endif",
-                "#endif",
-                "",
-            ]
-        )
-
-
 def references_of(layout: "Layout | Hops") -> tuple[str, ...]:
     """Return the operators that plain loops compute, for want of a better kernel."""
     return tuple(
@@ -352,7 +237,7 @@ def preamble(
         Bytes of a place in the tables, and the number of things that lie outside of the arena.
     """
     used = {each for call in calls for each in call.uses}
-    head = _text("preamble.c.in")
+    head = template("preamble.c.in")
     for key, value in {
         "VERSION": VERSION,
         "NAME": name,
@@ -425,7 +310,7 @@ def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator
         if name in seen:
             return
         seen.add(name)
-        text = generated.get(name) or _text(f"{name}.c")
+        text = generated.get(name) or template(f"{name}.c")
         needs = re.match(r"/\* needs ([\w ]+) \*/\n", text)
         for each in needs[1].split() if needs else ():
             yield from visit(each)
@@ -435,5 +320,5 @@ def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator
         yield from visit(name)
 
 
-def _text(name: str) -> str:
+def template(name: str) -> str:
     return (folder("export") / "engine" / name).read_text(encoding="utf-8")

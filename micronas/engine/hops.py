@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.layout import calls_of, scratch_of
-from micronas.engine.plan import Buffer, Plan, plan
+from micronas.engine.plan import Buffer, Plan, aligned, plan
 from micronas.engine.steps import Call, Overlap, Step, folded
 from micronas.errors import ConfigError
 from micronas.graph.ir import Graph
@@ -29,6 +29,8 @@ from micronas.graph.streaming import (
 PROGRESS = "/progress"
 """Key of the turn and the calls so far, two numbers of 16 bits; no tensor is named so."""
 _PROGRESS_BYTES = 4
+WORK = "/work"
+"""Key of what a program works in between calls."""
 FRAMES = "/frames"
 """Stands for the frames that a call is given, where they are copied to a band of their own."""
 
@@ -68,6 +70,8 @@ class Hops:
         A streaming network; shapes and quantisation are enough.
     hop
         Frames of one call.
+    work
+        Bytes that a program may write over between calls.
 
     Attributes
     ----------
@@ -77,9 +81,9 @@ class Hops:
         Calls until the first scores.
     """
 
-    def __init__(self, graph: Graph, hop: int, makers: Makers = maker_of) -> None:
+    def __init__(self, graph: Graph, hop: int, makers: Makers = maker_of, *, work: int = 0) -> None:
         check_streaming(graph)
-        self.graph, self.hop = graph, hop
+        self.graph, self.hop, self._work = graph, hop, work
         self.steps = [step for step in folded(graph) if not is_delay(graph, step.op)]
         self._delayed = {
             op.outputs[0]: (op.operands[0], sweep_of(graph, op).skipped)
@@ -146,9 +150,9 @@ class Hops:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the arena that calls leave to the next."""
+        """Bytes of the arena that calls leave to the next, each band aligned."""
         last = len(self.steps)
-        return sum(each.size for each in self.buffers.values() if each.last == last)
+        return sum(aligned(each.size) for each in self.buffers.values() if each.last == last)
 
     def _add(self, step: Step, makers: Makers) -> None:
         """Make the calls of an operator for as many rows as any turn's divide into."""
@@ -218,6 +222,8 @@ class Hops:
         end, turns = len(self.steps), range(self._turns)
         outside = self._outside
         buffers = {PROGRESS: Buffer(_PROGRESS_BYTES, -1, end)}
+        if self._work:
+            buffers[WORK] = Buffer(self._work, -1, -1)
         written = {self.graph.inputs[0]: -1}
         written |= {
             step.op.outputs[0]: number

@@ -125,7 +125,8 @@ def _engine(
     data: bytes, folder: Path, name: str, arena: int | None, kernels: str, frames: int | None
 ) -> dict[str, Any]:
     from micronas.engine import cmsis_nn
-    from micronas.engine.generate import generate, generate_hops
+    from micronas.engine.generate import generate
+    from micronas.engine.hop_writer import generate_hops
     from micronas.engine.kernels import maker_of
     from micronas.export.firmware.shared import check_new, write_folder
     from micronas.hardware.targets import CMSIS_NN, HELIUM, MICRONAS

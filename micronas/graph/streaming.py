@@ -105,6 +105,15 @@ def check_streaming(graph: Graph) -> None:
             )
 
 
+def streams(graph: Graph) -> bool:
+    """Return whether `check_streaming` passes a network."""
+    try:
+        check_streaming(graph)
+    except ConfigError:
+        return False
+    return True
+
+
 def timings(graph: Graph) -> dict[str, Timing]:
     """Return the earliest times of the rows of each activation of a streaming network."""
     found = {graph.inputs[0]: Timing(1, 1)}

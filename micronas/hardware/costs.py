@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ValidationInfo, model_validator
 from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.graph.streaming import check_streaming
+from micronas.graph.streaming import streams
 from micronas.hardware.board import Board
 from micronas.hardware.features import CYCLES, FEATURES, INSTRUCTIONS
 from micronas.hardware.front_ends import FrontEndCosts
@@ -386,11 +386,7 @@ def hopped_on(graph: Graph, board: Board, frames: int) -> Hopped | None:
 
     None where it does not stream, or the board's kernels compute the window again.
     """
-    try:
-        check_streaming(graph)
-    except ConfigError:
-        return None
-    return board.target.hops(graph, frames)
+    return board.target.hops(graph, frames) if streams(graph) else None
 
 
 def call_ms(board: Board, call: Price) -> float:

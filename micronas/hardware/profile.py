@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from micronas.errors import ConfigError
 from micronas.graph.averages import pool_window
 from micronas.graph.builder import Builder
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.graph.streaming import check_streaming, timings
+from micronas.graph.streaming import streams, timings
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
 from micronas.hardware.costs import (
@@ -222,12 +221,8 @@ def listening(
         Time of one inference of a whole window.
     """
     frames, frame_ms = (given.frames, given.frame_ms) if given else (None, None)
-    try:
-        check_streaming(graph)
-        stride = timings(graph)[graph.outputs[0]].stride
-        frames = frames or stride
-    except ConfigError:
-        stride = None
+    stride = timings(graph)[graph.outputs[0]].stride if streams(graph) else None
+    frames = frames or stride
     if frames is None:
         return None
     if frame_ms is None and front_end is not None:

@@ -101,6 +101,8 @@ def _decision(
         return detector, source
     stored = _stored(path / METRICS, "decision")
     stored = stored if isinstance(stored, dict) else {}
+    heard = _stored(path / METRICS, "listening")
+    hop = heard["hop_frames"] if isinstance(heard, dict) else 0
     # a label leads (by the margin of an old run without thresholds), or is likelier than not
     least = max(1, int(stored.get("margin", 1))) if exclusive else _zero(target) + 1
     thresholds = stored.get("thresholds") or [least] * target.elements
@@ -109,7 +111,8 @@ def _decision(
         pairs = zip(labels, thresholds, strict=True)
         thresholds = [None if label in ignored else each for label, each in pairs]
     source = "on the validation part" if stored else ""
-    return Detector.of({**stored, "thresholds": thresholds, "exclusive": exclusive}), source
+    own = {"thresholds": thresholds, "exclusive": exclusive, "hop": hop}
+    return Detector.of({**stored, **own}), source
 
 
 def _zero(target: Tensor) -> int:

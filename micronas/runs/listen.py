@@ -12,8 +12,11 @@ from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.application import Value
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
+from micronas.export.firmware.runtime import engine_of
 from micronas.files import write_atomically
 from micronas.graph import integer
+from micronas.graph.kernels.codes import Values
+from micronas.graph.streaming import recording, timings
 from micronas.objectives.mistakes import mu_law
 from micronas.progress import Progress
 from micronas.runs.device import device
@@ -138,6 +141,7 @@ def listen(
     hop: int | None = None,
     gate_db: float | None = None,
     rate_hz: float | None = None,
+    engine: str | None = None,
     progress: Progress | None = None,
 ) -> Listened:
     """Replay recordings through a run's front end and int8 network, and return its events.
@@ -161,6 +165,8 @@ def listen(
         Level in dB below the quietest marked occurrence under which inferences are skipped.
     rate_hz
         Readings per second, where the model does not give it.
+    engine
+        Runtime of the network, ``tflm`` or ``micronas``; by default the run's.
 
     Raises
     ------
@@ -176,7 +182,12 @@ def listen(
             "a detector must be chosen on recordings whose events are known, but --labels is left "
             "out; name a CSV file with the columns recording, label, start and end"
         )
-    ear = Ear(run, hop, rate_hz)
+    ear = Ear(run, hop, rate_hz, engine)
+    if gate_db is not None and ear.frames is not None:
+        raise ConfigError(
+            "a network that streams must hear every frame, but --gate lets it rest; leave --gate "
+            "out"
+        )
     paths = files(recordings, ear.meaning)
     if not paths:
         raise DataError(
@@ -274,10 +285,13 @@ def _said(outcome: Outcome) -> str:
 class Ear:
     """A run's front end, network and detector, as in firmware."""
 
-    def __init__(self, run: Path, hop: int | None, rate_hz: float | None) -> None:
+    def __init__(
+        self, run: Path, hop: int | None, rate_hz: float | None, engine: str | None = None
+    ) -> None:
         data = model_bytes(model_file(run))
         self._graph = read(data)
-        known = device(run, data, self._graph).application
+        found = device(run, data, self._graph)
+        known = found.application
         if known is None or known.front_end.pace is None or isinstance(known.decision, Value):
             raise ConfigError(
                 "a network that listens must tell labels of sound or of sensors, and its file must "
@@ -288,29 +302,27 @@ class Ear:
         self.meaning = read_metadata(data)["input"]
         self.labels = tuple(known.labels or map(str, range(len(detector.thresholds))))
         self._stride = detector.hop or self.pace.stride
+        known = replace(known, decision=detector).on(engine_of(engine or found.engine), self._graph)
+        self.frames = known.frames
+        """Frames of a call of a network that streams; None of one that computes windows."""
         self.stays = -(-self.pace.whole // (self.pace.row * self._stride))
         """Number of hops whose input includes a given sample."""
         self.rate = self.pace.rate or rate_hz or self.meaning.get("rate_hz")
         self.unit = "readings" if self.pace.rate is None else "ms"
-        self._front_end = known.front_end
+        self._front_end, self._calls = known.front_end, known.front_end.pace
         given = self._graph.tensors[self._graph.inputs[0]]
         assert given.quantization is not None, "the network is int8"
         self._shape = given.shape[1:]
+        self._none = np.zeros((0, len(self.labels)), np.int8)
         self._compiled = OnHost(known.front_end, given.quantization)
 
     def hear(self, path: Path, occurring: Sequence[Marked]) -> tuple[Heard, list[int]]:
         """Run the network on a recording; return also the number of samples read at each hop."""
         samples = whole(path, self.meaning, self._front_end)
-        ends = np.array(self.pace.ends(len(samples), self._stride), np.int64)
-        inputs = self._compiled.stream(samples, ends.tolist()).reshape(-1, *self._shape)
-        codes = [
-            integer.run(self._graph, inputs[start : start + _BATCH]).reshape(-1, len(self.labels))
-            for start in range(0, len(inputs), _BATCH)
-        ]
-        empty = np.zeros((0, len(self.labels)), np.int8)
+        codes, ends = self._windows(samples) if self.frames is None else self._streamed(samples)
         unit = self.pace.rate or 1
         heard = Heard(
-            np.concatenate([empty, *codes]),
+            codes,
             self._levels(samples, ends),
             len(samples) / (3600 * self.rate) if self.rate else 0.0,
             tuple(
@@ -324,6 +336,33 @@ class Ear:
             ),
         )
         return heard, ends.tolist()
+
+    def _windows(self, samples: Array) -> tuple[Values, Integers]:
+        """Return codes of each window, and how many samples were read at its end."""
+        ends = self.pace.ends(len(samples), self._stride)
+        inputs = self._compiled.stream(samples, ends).reshape(-1, *self._shape)
+        codes = [
+            integer.run(self._graph, inputs[start : start + _BATCH]).reshape(-1, len(self.labels))
+            for start in range(0, len(inputs), _BATCH)
+        ]
+        return np.concatenate([self._none, *codes]), np.array(ends, np.int64)
+
+    def _streamed(self, samples: Array) -> tuple[Values, Integers]:
+        """Return the latest codes of each call that gives some, and the samples read by then."""
+        assert self._calls is not None
+        assert self.frames is not None
+        ends = self._calls.ends(len(samples), self.frames)
+        frames = self._compiled.stream(samples, ends).reshape(-1, *self._shape[1:])
+        when = timings(self._graph)[self._graph.outputs[0]]
+        codes = [self._none]
+        for first in range(0, when.rows(len(frames)), _BATCH):
+            begin = first * when.stride
+            part = frames[begin : begin + (_BATCH - 1) * when.stride + when.reach]
+            rows = integer.run(recording(self._graph, len(part)), part[None])
+            codes.append(rows.reshape(-1, len(self.labels)))
+        rows_by = np.array([max(0, when.rows(self.frames * call)) for call in range(len(ends) + 1)])
+        gives = np.diff(rows_by) > 0
+        return np.concatenate(codes)[rows_by[1:][gives] - 1], np.array(ends, np.int64)[gives]
 
     def shown(
         self,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micronas.engine.generate import generate_hops
+from micronas.engine.hop_writer import generate_hops
 from micronas.engine.hops import PROGRESS, Hops
 from micronas.errors import ConfigError
 from micronas.graph.frames import FrameByFrame

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from micronas.errors import ExportError
+from micronas.errors import ConfigError, ExportError
 from micronas.export.firmware.front_ends.front_end import FrontEnd, literal
 from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled, quoted, texts
 from micronas.graph.ir import Graph, Quantization, Tensor
+from micronas.graph.streaming import streams
 from micronas.streaming.events import Detector
 
 _SOURCES: Mapping[ProjectKind, str] = {
@@ -44,6 +45,28 @@ class Application:
     decision: Detector | Value
     source: str = ""
     """Source of the thresholds, for a comment."""
+    frames: int | None = None
+    """Frames per call of a streaming network, and rows of the front end's inputs; None where each
+    call computes a window."""
+
+    def on(self, engine: str | None, graph: Graph) -> "Application":
+        """Return the application on an engine, where a streaming network takes frames per call.
+
+        Raises
+        ------
+        ConfigError
+            If the network streams and its detector has a gate, which would drop frames.
+        """
+        if engine != "micronas" or self.front_end.pace is None or not streams(graph):
+            return self
+        if isinstance(self.decision, Detector) and self.decision.gate:
+            raise ConfigError(
+                "a streaming network needs every frame, but its detector has a gate of "
+                f"{self.decision.gate}; delete detector.json and choose without --gate, or take "
+                "--engine tflm, which computes windows"
+            )
+        rows = self.stride
+        return replace(self, front_end=self.front_end.of_rows(rows), frames=rows)
 
     def files(self, graph: Graph, kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
         """Return the sources by name.
@@ -75,7 +98,7 @@ class Application:
         """Rows of the front end from one inference to the next; 1 for pictures."""
         own = self.decision.hop if isinstance(self.decision, Detector) else 0
         pace = self.front_end.pace
-        return own or (1 if pace is None else pace.stride)
+        return self.frames or own or (1 if pace is None else pace.stride)
 
     def _decided(self, output: Quantization) -> dict[str, str]:
         """Return the values of the template of ``decision.h``."""
@@ -126,10 +149,11 @@ class Application:
                 f"{len(graph.inputs)} and {len(graph.outputs)}; write the project without it"
             )
         source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-        if math.prod(source.shape) != self.front_end.codes:
+        reads = (self.frames or source.shape[1]) * math.prod(source.shape[2:])
+        if reads != self.front_end.codes:
             raise ExportError(
                 f"a front end must give as many codes as the network reads, but gives "
-                f"{self.front_end.codes} of {source.elements}; export the network of this front end"
+                f"{self.front_end.codes} of {reads}; export the network of this front end"
             )
         if self.labels and len(self.labels) != target.elements:
             raise ExportError(

@@ -2,10 +2,16 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from micronas._version import VERSION
 from micronas.engine.generate import Files, generate
-from micronas.export.firmware.runtime import Runtime
+from micronas.engine.hop_writer import generate_hops
+from micronas.export.firmware.runtime import Runtime, Tensors
 from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled
+from micronas.graph.frames import FrameByFrame
+from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import Values
 from micronas.tflite.reader import read
 
 _CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
@@ -67,17 +73,72 @@ class OnEngine(Runtime):
         }
 
     def values(self) -> dict[str, str]:
-        header, ticks, rate = _CLOCKS[self.kind]
-        empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")
-        return {
-            **dict.fromkeys(empty, ""),
-            "CMAKE": "Needs nothing but a compiler.",
-            "LIBRARY": ".",
-            "NEEDS": "// Needs no library.",
-            "CLOCK": header,
-            "TICKS": ticks,
-            "RATE": rate,
+        return build_values(self.kind)
+
+
+class OnHops(Runtime):
+    """One network in C99 that streams: a call hears frames and computes what they make new.
+
+    Parameters
+    ----------
+    frames
+        Of a call.
+    work
+        Bytes that the front end works in, in the arena.
+    """
+
+    name = "micronas"
+
+    def __init__(
+        self, models: Mapping[str, bytes], kind: ProjectKind, what: str, *, frames: int, work: int
+    ) -> None:
+        super().__init__(models, kind, what)
+        ((name, model),) = models.items()
+        self._files = generate_hops(read(model), name, hop=frames, work=work)
+        self._frames, self._work = frames, work
+        self.sources = (f"{self._files.name}.c",)
+
+    def files(self, *, works: bool) -> dict[str, str]:
+        name = self._files.name
+        values = {
+            "VERSION": VERSION,
+            "WHAT": self.what,
+            "NAME": name,
+            "UPPER": name.upper(),
+            "WORK": str(self._work if works else 0),
+            "OFFSET": f"{name.upper()}_WORK_OFFSET" if works else "0",
         }
+        return {
+            "network.h": filled("network_hops.h.in", values),
+            f"{name}.h": self._files.header,
+            f"{name}.c": self._files.source,
+        }
+
+    def values(self) -> dict[str, str]:
+        return build_values(self.kind)
+
+    def golden(self, graph: Graph, inputs: Mapping[str, Values]) -> tuple[Tensors, Tensors]:
+        """Return frames for as many calls as give scores, from the input again and again."""
+        ((name, window),) = inputs.items()
+        ears = FrameByFrame(graph)
+        calls = -(-ears.frames // self._frames)
+        heard = np.resize(window[0], (calls * self._frames, *window.shape[2:]))
+        return {name: heard}, {graph.outputs[0]: ears.push(heard)[-1:]}
+
+
+def build_values(kind: ProjectKind) -> dict[str, str]:
+    """Return what templates of build files, sketches and the clock leave open."""
+    header, ticks, rate = _CLOCKS[kind]
+    empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")
+    return {
+        **dict.fromkeys(empty, ""),
+        "CMAKE": "Needs nothing but a compiler.",
+        "LIBRARY": ".",
+        "NEEDS": "// Needs no library.",
+        "CLOCK": header,
+        "TICKS": ticks,
+        "RATE": rate,
+    }
 
 
 def _places(files: Files) -> str:

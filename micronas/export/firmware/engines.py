@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from micronas.export.firmware.engine import OnEngine
+from micronas.errors import ConfigError
+from micronas.export.firmware.application import Application
+from micronas.export.firmware.engine import OnEngine, OnHops
 from micronas.export.firmware.runtime import EngineName, Runtime
 from micronas.export.firmware.shared import ProjectKind
 from micronas.export.firmware.tflm import OnTflm
@@ -15,8 +17,28 @@ def runtime(
     what: str,
     *,
     arena: int | None = None,
+    application: Application | None = None,
 ) -> Runtime:
-    """Return the runtime of models on an engine; see `Runtime` and `OnEngine`."""
+    """Return what runs these models; see `Runtime` and `OnEngine`.
+
+    Parameters
+    ----------
+    application
+        As `Application.on` makes it for this engine.
+
+    Raises
+    ------
+    ConfigError
+        If an arena is given to a network that goes row by row by itself.
+    """
+    if application is not None and application.frames is not None:
+        if arena is not None:
+            raise ConfigError(
+                f"a network that streams goes row by row by itself, but got --arena {arena}; "
+                "leave --arena out"
+            )
+        work = application.front_end.work_bytes
+        return OnHops(models, kind, what, frames=application.frames, work=work)
     if engine == "micronas":
         return OnEngine(models, kind, what, most=arena)
     return OnTflm(models, kind, what)

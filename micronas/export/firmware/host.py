@@ -55,7 +55,7 @@ class OnHost:
             )
         self._samples = front_end.samples
         self._streams = front_end.pace is not None
-        works = front_end.works
+        works = front_end.work_bytes > 0
         with tempfile.TemporaryDirectory(prefix="micronas-") as scratch:
             for name, text in front_end.files(quantization).items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")

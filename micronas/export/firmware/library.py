@@ -5,7 +5,7 @@ from pathlib import Path
 from micronas._version import VERSION
 from micronas.engine.c_text import identifier
 from micronas.export.firmware.application import CHECK, Application, sketch
-from micronas.export.firmware.engine import OnEngine
+from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.project import common_files
 from micronas.export.firmware.shared import (
     LIBRARIES,
@@ -18,6 +18,7 @@ from micronas.export.firmware.shared import (
 )
 from micronas.graph.interface import Given
 from micronas.graph.kernels.codes import Values
+from micronas.tflite.reader import read
 
 _METADATA: dict[ProjectKind, dict[str, str]] = {
     "platformio": {"library.json": "library.json.in"},
@@ -81,11 +82,13 @@ def write_library(
     check_name(folder)
     check_new(folder)
     name = folder.name
-    runtime = OnEngine({identifier(name): model}, kind, "the network", most=arena)
-    sources = common_files(model, golden_input, kind, application, runtime)
+    application = application and application.on("micronas", read(model))
+    models = {identifier(name): model}
+    runs = runtime("micronas", models, kind, "the network", arena=arena, application=application)
+    sources = common_files(model, golden_input, kind, application, runs)
     up = "../" if kind == "zephyr" else ""
     values = {
-        **runtime.values(),
+        **runs.values(),
         "VERSION": VERSION,
         "NAME": name,
         "SYMBOL": f"MICRONAS_{identifier(name).upper()}",

@@ -22,7 +22,6 @@ from micronas.export.firmware.shared import (
     numbers,
     write_folder,
 )
-from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
 from micronas.tflite.reader import read
 
@@ -78,7 +77,9 @@ def write_project(
     folder = folder.expanduser().absolute()
     check_name(folder)
     check_new(folder)
-    runs = runtime(engine, {"model": model}, kind, "the network", arena=arena)
+    application = application and application.on(engine, read(model))
+    models = {"model": model}
+    runs = runtime(engine, models, kind, "the network", arena=arena, application=application)
     write_folder(_files(model, golden_input, kind, folder.name, application, board, runs), folder)
 
 
@@ -116,12 +117,11 @@ def common_files(
         name: values[None] if values.shape == graph.tensors[name].shape[1:] else values
         for name, values in by_name(graph, golden_input).items()
     }
-    outputs = integer.run_outputs(graph, inputs)  # refuses graphs with other operators
-    count = len(next(iter(outputs.values())))
+    count = len(next(iter(inputs.values())))
     if count != 1:
         raise ExportError(f"a project holds one golden input, but got {count}; choose one of them")
-    values = {"VERSION": VERSION, **runs.values(), **_golden(inputs, outputs)}
-    files = runs.files(works=application is not None and application.front_end.works)
+    values = {"VERSION": VERSION, **runs.values(), **_golden(*runs.golden(graph, inputs))}
+    files = runs.files(works=application is not None and application.front_end.work_bytes > 0)
     names = ("check.h", "golden.h", "clock.h", "console.h")
     files |= {each: filled(f"{each}.in", values) for each in names}
     return files if application is None else files | application.files(graph, kind, values)

@@ -6,7 +6,11 @@ from typing import ClassVar, Literal
 
 from micronas.errors import ConfigError
 from micronas.export.firmware.shared import ProjectKind
+from micronas.graph import integer
+from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import Values
 
+Tensors = Mapping[str, Values]
 EngineName = Literal["tflm", "micronas"]
 
 
@@ -54,6 +58,17 @@ class Runtime(ABC):
         works
             Whether a front end needs work memory between inferences.
         """
+
+    def golden(self, graph: Graph, inputs: Mapping[str, Values]) -> tuple[Tensors, Tensors]:
+        """Return inputs on which a program checks itself, and the outputs that are to come of them.
+
+        Parameters
+        ----------
+        inputs
+            int8, by tensor.
+        """
+        # refuses graphs with other operators
+        return inputs, integer.run_outputs(graph, dict(inputs))
 
     def board_files(self) -> dict[str, str]:
         """Return files that the Makefile of an emulated board includes."""

@@ -1,23 +1,34 @@
 """Whole firmware on the generated engine: here, and by `make firmware` on an emulated Cortex-M4."""
 
+import json
 import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
+from micronas.errors import ConfigError
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application
+from micronas.export.firmware.front_ends.front_end import Array
+from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.graph.builder import Builder
+from micronas.graph.frames import FrameByFrame
 from micronas.graph.ir import Graph, Tensor
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
 from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import profile
+from micronas.hardware.targets import MICRONAS
+from micronas.runs.device import device
+from micronas.runs.listen import listen
+from micronas.space.space import Space
 from micronas.streaming.events import Detector
+from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import ds_cnn, quantize_randomly
@@ -27,6 +38,7 @@ from testing.recurrent import lstm
 from tests.export.firmware.listening import (
     BOARD,
     LABELS,
+    RATE,
     SKETCH,
     SPEECH,
     STUBS,
@@ -152,6 +164,101 @@ def test_cmake_builds_it_without_anything_else(model: bytes, tmp_path: Path) -> 
     text, data, bss = map(int, sizes[6:9])
     assert text + data < 32 * 1024
     assert bss - 4096 < 8 * 1024  # a stack of 4 KB among it
+
+
+def ears(stride: int) -> Graph:
+    """A network that streams, of random weights, with scores every few frames."""
+    described = {
+        "input": [49, 1, 10],
+        "classes": 4,
+        "streaming": True,
+        "stem": {"width": 6, "kernel": [5, 1], "stride": [stride, 1]},
+        "blocks": [{"type": "residual", "width": 8, "kernel": [3, 1]}],
+    }
+    return quantize_randomly(Space.model_validate(described).graph(), 6)
+
+
+def frame_by_frame(graph: Graph, samples: Array, hop: int) -> list[str]:
+    """What is to be said where frames come in calls, each with the latest scores it gives."""
+    given = graph.tensors[graph.inputs[0]].quantization
+    assert given is not None
+    hears, network = OnHost(speech(), given), FrameByFrame(graph)
+    starts = range(0, len(samples) - RATE + 1, 320)
+    windows = [hears.codes(samples[at : at + RATE]).reshape(49, 1, 10) for at in starts]
+    frames = np.concatenate([windows[0], *(each[-1:] for each in windows[1:])])
+    codes, calls = [], []
+    for call in range(hop, len(frames) + 1, hop):
+        if len(rows := network.push(frames[call - hop : call])):
+            codes.append(rows[-1])
+            calls.append(call)
+    rule = Detector((1, 1, 1, 1), smoothing=2, refractory=1, hop=hop)
+    return [
+        f"{LABELS[event.label]} at {40 + 20 * (calls[event.hop] - 1)} ms (ahead by {event.score})"
+        for event in rule.events(np.stack(codes))
+    ]
+
+
+def streaming_run(graph: Graph, hop: int, folder: Path) -> Path:
+    folder.mkdir()
+    data = to_flatbuffer(graph, metadata=describe(classes=LABELS, meaning=SPEECH))
+    (folder / "model.tflite").write_bytes(data)
+    decided = {"thresholds": [1] * 4, "smoothing": 2, "refractory": 1, "ignored": []}
+    stored = {"decision": decided, "listening": {"hop_frames": hop}}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    return folder
+
+
+@pytest.mark.parametrize(("stride", "hop"), [(4, 10), (2, 4), (4, 3)])
+def test_a_network_that_streams_hears_each_frame_once(
+    stride: int, hop: int, tmp_path: Path
+) -> None:
+    """Calls in turns, calls alike, and calls of which some give no scores."""
+    graph = ears(stride)
+    run = streaming_run(graph, hop, tmp_path / "run")
+    data = (run / "model.tflite").read_bytes()
+    known = device(run, data, graph).application
+    project = written(data, tmp_path / "ears", known)
+    assert f"#define MODEL_HOP_FRAMES {hop}\n" in (project / "model.h").read_text()
+    assert f"#define FRONT_END_ROWS {hop} " in (project / "front_end.h").read_text()
+    samples = spoken(WORDS[:4])
+    soundfile.write(tmp_path / "four.wav", samples, RATE)
+    said = frame_by_frame(graph, samples, hop)
+    assert len(said) > 2
+    found = listen(run, [tmp_path / "four.wav"], engine="micronas").events
+    assert [f"{e.label} at {e.position} ms (ahead by {e.score})" for e in found] == said
+    lines = heard(compiled(project, main="app.cc"), samples.tobytes())
+    assert [re.sub(r"microphone: |, front.*", "", line) for line in lines] == said
+    assert heard(compiled(project), b"")[-1] == "PASS: 4 output bytes as expected"
+
+
+def test_a_gate_and_an_arena_are_not_for_networks_that_stream(tmp_path: Path) -> None:
+    gated = Application(speech(), LABELS, Detector((None, 1, 1, None), gate=9, hop=4))
+    data = to_flatbuffer(ears(2))
+    with pytest.raises(ConfigError, match="has a gate of 9; delete"):
+        written(data, tmp_path / "gated", gated)
+    with pytest.raises(ConfigError, match="leave --arena out"):
+        written(data, tmp_path / "rows", KNOWN, arena=0)
+    run = streaming_run(ears(2), 4, tmp_path / "run")
+    with pytest.raises(ConfigError, match="leave --gate out"):
+        listen(run, [run], marked=[], gate_db=20, engine="micronas")
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("hop", [4, 10])
+def test_an_emulated_core_streams_the_same(hop: int, tmp_path: Path) -> None:
+    """Its arena is the state, and the larger of the rest and of what the front end works in."""
+    graph = ears(2)
+    run = streaming_run(graph, hop, tmp_path / "run")
+    data = (run / "model.tflite").read_bytes()
+    project = written(data, tmp_path / "ears", device(run, data, graph).application)
+    soundfile.write(tmp_path / "four.wav", spoken(WORDS[:4]), RATE)
+    said = emulated(project, "check", "say", f"FILES={tmp_path / 'four.wav'}")
+    assert "PASS: 4 output bytes as expected" in said
+    found = re.findall(r"four\.wav: (.*), front end \d+ \+ netw", said)
+    assert found == frame_by_frame(graph, spoken(WORDS[:4]), hop)
+    plan, work = MICRONAS.hops(graph, hop).plan, speech().work_bytes
+    sizes = symbols(project / "qemu/build/app.elf")
+    assert sizes["tensor_arena"] == max(plan.total, plan.tail + work)
 
 
 def few(units: int) -> Graph:

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -58,9 +58,15 @@ class _Audio(FrontEnd):
 
     title: ClassVar[str]
     samples: ClassVar[str] = "int16"
-    works: ClassVar[bool] = True
     stacked: ClassVar[int]
     """Frames per row."""
+
+    @property
+    def work_bytes(self) -> int:
+        return 4 * (self.fft + self.filters.shape[1])
+
+    def of_rows(self, rows: int) -> "_Audio":
+        return replace(self, rows=rows)
 
     @property
     def pace(self) -> Pace:

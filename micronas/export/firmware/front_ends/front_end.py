@@ -62,13 +62,16 @@ class FrontEnd(ABC):
     """Name of one word, such as ``mfcc``."""
     samples: ClassVar[str]
     """NumPy's name of a sample's type."""
-    works: ClassVar[bool] = False
-    """Whether it needs work memory of the caller, ``FrontEndWork``."""
 
     @property
     @abstractmethod
     def pace(self) -> Pace | None:
         """Pace of a stream's inputs; None for whole pictures."""
+
+    @property
+    def work_bytes(self) -> int:
+        """Size of ``FrontEndWork``, the caller's work memory, bytes; 0 without one."""
+        return 0
 
     @property
     @abstractmethod
@@ -79,6 +82,10 @@ class FrontEnd(ABC):
     @abstractmethod
     def templates(self) -> Mapping[str, str]:
         """Shipped template of each generated file."""
+
+    def of_rows(self, rows: int) -> "FrontEnd":
+        """Return a front end with inputs of so many rows; of one with a `pace`."""
+        raise NotImplementedError(f"{self.kind} has no rows of time")
 
     @abstractmethod
     def values(self, quantization: Quantization) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Front end of sensor readings in windows, standardised channel by channel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,9 @@ class Series(FrontEnd):
 
     kind: ClassVar[str] = "series"
     samples: ClassVar[str] = "float32"
+
+    def of_rows(self, rows: int) -> "Series":
+        return replace(self, window=rows)
 
     @property
     def pace(self) -> Pace:
