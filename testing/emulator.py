@@ -111,19 +111,19 @@ class OnEmulator:
         board: Emulated = CORTEX_M4,
         fixed_point: bool | None = None,
     ) -> None:
-        self._board, self._folder, self._works = board, folder, front_end.works
+        self._board, self._folder, self._works = board, folder, front_end.work_bytes
         self._form = [] if fixed_point is None else [f"-DFRONT_END_FIXED_POINT={int(fixed_point)}"]
         files = {**front_end.files(quantization), **startup_files(board)}
         width = {"float32": 4, "int16": 2, "uint8": 1}[front_end.samples]
         c_type = {4: "float", 2: "int16_t", 1: "uint8_t"}[width]
         streams = front_end.pace is not None
         columns = step if front_end.samples == "float32" else 1
-        text, lent = _MAIN, "&work, " if front_end.works else ""
+        text, lent = _MAIN, "&work, " if front_end.work_bytes else ""
         for name, value in {
             "SAMPLE": c_type,
             "STEP": str(step),
             "WIDTH": str(columns),
-            "OWN": "static FrontEndWork work;" if front_end.works else "",
+            "OWN": "static FrontEndWork work;" if front_end.work_bytes else "",
             "START": "FrontEndReset(&state);" if streams else "",
             "PUSH": f"FrontEndPush(&state, {lent}samples, count);"
             if streams

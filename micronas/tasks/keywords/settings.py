@@ -109,6 +109,9 @@ class KeywordSettings(TaskSettings):
     """Silence examples as a fraction of all keyword examples; 0 drops the class."""
     unknown_fraction: float = Field(0.1, ge=0, le=1)
     """Examples of all other words as a fraction of all keyword examples; 0 drops the class."""
+    phrases: float = Field(0, ge=0, le=1)
+    """Share of training's examples of other words that are cut from two successive words of one
+    speaker, as a network that listens hears them between keywords."""
     shift_ms: float = Field(100, ge=0, le=1000)
     """Largest shift of training clips in time, either way."""
     gain_db: float = Field(10, ge=0, le=40)

@@ -12,13 +12,17 @@ from micronas.tasks.keywords.spec_augment import spec_augment
 from micronas.tasks.rows import Rows
 from micronas.tasks.waveform import RATE
 
+_CLOSEST = 0.6
+"""Seconds from the beginning of a clip to that of the one that follows it, at least."""
+
 
 class KeywordSplit(Split):
     """One part: clips of one second as int16, turned into features batch by batch.
 
     With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
-    words and ``silence`` from the background at a volume in [0, 1), shifts the other clips in time,
-    changes their level and adds background noise to them. Without one it returns the same features
+    words, some as a second of two that follow one another, and ``silence`` from the background at a
+    volume in [0, 1), shifts the other clips in time, changes their level and adds background noise
+    to them. Without one it returns the same features
     every time.
 
     Parameters
@@ -104,8 +108,10 @@ class KeywordSplit(Split):
         reach = int(settings.shift_ms * RATE / 1000)
         shift = torch.randint(2 * reach + 1, (n,), generator=generator)
 
-        rows = self._order[self._first[index] + (pick * self._count[index]).long()]
-        padded = torch.nn.functional.pad(self._clips[rows], (reach, reach))
+        clips = self._drawn(index, pick)
+        if settings.phrases > 0:
+            clips = self._phrased(clips, index, generator)
+        padded = torch.nn.functional.pad(clips, (reach, reach))
         speech = padded.unfold(1, RATE, 1)[torch.arange(n), shift].float()
         amplitude = 10.0 ** (settings.gain_db / 20.0 * (2.0 * gain - 1.0))
         speech *= torch.where(silent, 0.0, amplitude).unsqueeze(1)
@@ -113,3 +119,20 @@ class KeywordSplit(Split):
         loudness = torch.where(silent, volume, quiet)
         noisy = speech.addcmul_(self._noise[start].float(), loudness.unsqueeze(1))
         return noisy.div_(32768.0).clamp_(-1.0, 1.0)
+
+    def _drawn(self, index: Tensor, pick: Tensor) -> Tensor:
+        """Return a clip of each example's, int16 [n, 16000]; `pick` [n] is in [0, 1)."""
+        return self._clips[self._order[self._first[index] + (pick * self._count[index]).long()]]
+
+    def _phrased(self, clips: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return clips of which some other words are a second of two that follow one another."""
+        said, pick, gap, cut = torch.rand(4, len(index), generator=generator)
+        chosen = ((self._count[index] > 1) & (said < self._settings.phrases)).nonzero().squeeze(1)
+        follower = self._drawn(index[chosen], pick[chosen])
+        apart = (RATE * (_CLOSEST + (1.0 - _CLOSEST) * gap[chosen])).long()
+        place = torch.arange(RATE) + (cut[chosen] * apart).long().unsqueeze(1)
+        first = torch.nn.functional.pad(clips[chosen], (0, RATE)).gather(1, place)
+        place = place - apart.unsqueeze(1) + RATE
+        second = torch.nn.functional.pad(follower, (RATE, 0)).gather(1, place)
+        both = (first.int() + second.int()).clamp_(-32768, 32767)
+        return clips.index_copy(0, chosen, both.to(clips.dtype))

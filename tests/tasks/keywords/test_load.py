@@ -125,6 +125,30 @@ def test_unknown_is_redrawn_among_the_same_speakers_clips(corpus: Path) -> None:
     assert len(heard) == 3 * len(chosen)
 
 
+def test_phrases_are_two_words_of_one_speaker_cut_anywhere(corpus: Path) -> None:
+    """Constants tell which clip a sample is of: one, both where they overlap, then the other."""
+    told = {"unknown_fraction": 0.5, "noise_probability": 0, "shift_ms": 0}
+    split = split_of(load(settings(corpus, phrases=1, **told)))
+    plain = split_of(load(settings(corpus, **told)))
+    lengths = []
+    for i in (split.labels == 3).nonzero().flatten().tolist():
+        speaker = int(split.groups[i])
+        words = {level(speaker, word) for word in (2, 3, 4)}
+        for waveform in split.waveforms(torch.tensor([i] * 60), generator(i)) * 32768:
+            values, counts = (
+                each.tolist() for each in waveform.unique_consecutive(return_counts=True)
+            )
+            ends = [value for value in values if value in words]
+            assert ends
+            assert set(values) - words <= {ends[0] + ends[-1]}
+            lengths.append(counts[0] if values[0] in words else 0)
+    assert min(lengths) < 1000
+    assert len({*lengths}) > 100
+    others = (split.labels != 3).nonzero().flatten()
+    same = [each.waveforms(others, generator()) for each in (split, plain)]
+    assert torch.equal(*(each[split.labels[others] < 2] for each in same))
+
+
 def test_no_part_hears_the_background_of_another(corpus: Path) -> None:
     data = load(settings(corpus, silence_fraction=1))
     assert data.test is not None

@@ -63,7 +63,7 @@ class _Audio(FrontEnd):
 
     @property
     def work_bytes(self) -> int:
-        return 4 * (self.fft + self.filters.shape[1])
+        return 4 * (self.fft + int(self.filters.shape[1]))
 
     def of_rows(self, rows: int) -> "_Audio":
         return replace(self, rows=rows)
