@@ -1,5 +1,5 @@
-"""Build an evaluation set of a domain, judge models on it, and measure how good it is.
+"""Build an evaluation set of a domain, judge models on it, and measure its quality.
 
 Rating and statistics (``battles``, ``rating``, ``bootstrap``, ``control``, ``categories``,
-``quality``) work on arrays and know neither judges nor files.
+``quality``) work on arrays, without judges or files.
 """

@@ -1,24 +1,24 @@
-"""The money that calls in flight share."""
+"""The budget of money shared by calls in flight."""
 
 import asyncio
 
 
 class Allowance:
-    """A limit of money that calls reserve from before they leave.
+    """A limit of money from which calls reserve before they are sent.
 
-    Each call in flight holds the most it may cost by its settings, or the dearest cost seen if
-    that is more; a call leaves only if all of this fits. Nothing can then exceed the limit but the
-    first calls that cost more than the settings say. Before there is any answer, one call goes
-    ahead of all others, so that an endpoint of which no cost is known can do so once.
+    Each call in flight reserves its largest cost by the settings, or the dearest cost seen if that
+    is more; a call is sent only if all reservations fit. Only the first calls that cost more than
+    the settings say can then exceed the limit. Before the first answer one call goes alone, so that
+    an endpoint of unknown cost can exceed the limit only once.
 
     Parameters
     ----------
     max_usd
-        The limit in US dollars, or None.
+        Limit in US dollars, or None.
     spent, dearest
-        US dollars so far, and those of the dearest call.
+        US dollars spent so far, and those of the dearest call.
     seen
-        Whether a call has been answered, so that its cost is known.
+        A call has been answered, so that its cost is known.
     """
 
     def __init__(self, max_usd: float | None, spent: float, dearest: float, *, seen: bool) -> None:
@@ -30,12 +30,12 @@ class Allowance:
         self._changed = asyncio.Condition()
 
     async def admit(self, worst: float) -> bool:
-        """Wait for a decision whether a call may leave; if so, `settle` must follow.
+        """Wait until it is decided whether a call may be sent; if so, `settle` must follow.
 
         Parameters
         ----------
         worst
-            The most that the call may cost by its settings, in US dollars.
+            Largest cost of the call by its settings, in US dollars.
         """
         async with self._changed:
             while not self.exhausted:
@@ -51,7 +51,7 @@ class Allowance:
             return False
 
     async def settle(self, worst: float, usd: float, *, answered: bool) -> None:
-        """Replace a call's reservation by what it cost."""
+        """Replace a call's reservation by its cost."""
         async with self._changed:
             self._reserved.remove(worst)
             self.spent += usd

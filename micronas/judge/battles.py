@@ -1,4 +1,4 @@
-"""Battles: which model won against which, on which prompt."""
+"""Battles: results of two models' answers to one prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,24 +21,23 @@ class Battles:
     Attributes
     ----------
     models, prompts
-        Names and ids that the index columns refer to.
+        Names and ids, to which index columns refer.
     left, right, prompt
         Indices [n] of the two models and the prompt.
     outcome
-        Share [n] of the point that the left model won: 1, 0.5 (tie) or 0, or a judge's preference
-        between them.
+        Share [n] of the point won by the left model: 1, 0.5 (tie) or 0, or a judge's preference in
+        between.
     weight
         Non-negative weight [n] of the battle.
     category
         Category of each prompt, ``""`` where unknown.
     length_left, length_right
-        Lengths [n] of the answers, in any one unit, or None.
+        Lengths [n] of the answers, in any unit, or None.
 
     Raises
     ------
     DataError
-        If columns differ in length, an index points nowhere, a model fights itself, or a value is
-        outside its range.
+        If columns differ in length, an index or a value is out of range, or a model fights itself.
     """
 
     models: tuple[str, ...]
@@ -106,8 +105,8 @@ class Battles:
     ) -> "Battles":
         """Build battles from columns of names; models and prompts are sorted by name.
 
-        Without ``prompt`` each battle is a prompt of its own; without ``weight`` all weigh one;
-        ``category`` maps prompt ids to categories.
+        Without ``prompt`` each battle is a prompt of its own; without ``weight`` all weights are
+        one; ``category`` maps prompt ids to categories.
         """
         if prompt is None:
             prompt = [f"{row:09d}" for row in range(len(left))]
@@ -128,13 +127,13 @@ class Battles:
         )
 
     def index(self, model: str) -> int:
-        """Index of a model by name."""
+        """Return the index of a model by name."""
         if model not in self.models:
             raise DataError(f"no battles of model {model!r}; {nearest(model, self.models)}")
         return self.models.index(model)
 
     def of_prompts(self, wanted: NDArray[np.bool_]) -> "Battles":
-        """Battles on the prompts marked by a mask [prompts]; other prompts go."""
+        """Return the battles on the prompts of a mask [prompts], without other prompts."""
         position = np.cumsum(wanted) - 1
         kept = self._rows(wanted[self.prompt])
         return replace(
@@ -145,7 +144,7 @@ class Battles:
         )
 
     def of_models(self, names: Sequence[str]) -> "Battles":
-        """Battles among the named models, in the order of the names; all prompts stay."""
+        """Return the battles among the named models, in the order of names, with all prompts."""
         position = np.full(len(self.models), -1, np.intp)
         for place, name in enumerate(names):
             position[self.index(name)] = place

@@ -1,8 +1,8 @@
-"""Bootstrap of Bradley-Terry scores: how far would ratings move on other prompts?
+"""Bootstrap of Bradley-Terry scores over prompts.
 
-The unit that is drawn with replacement is a prompt with all its battles: the games of one prompt
-are not independent (both orders, all models on the same question), and drawing single battles, as
-is common, gives intervals that are far too narrow. All models see the same drawn prompts, so the
+The unit drawn with replacement is a prompt with all its battles: the games of one prompt are not
+independent (both orders, all models on the same question), and drawing single battles, as is
+common, gives far too narrow intervals. All models have the same drawn prompts, so that the
 difference of two columns of the samples is a paired difference.
 """
 
@@ -14,8 +14,8 @@ from micronas.errors import DataError
 from micronas.judge.battles import Battles, Indices
 from micronas.judge.rating import Likelihood, Pairs, at_zero
 
-# a table of points by pair and prompt with at most this many cells a battle is kept dense: such
-# tables come from designs with a baseline, and sorting their battles would be the longest step
+# a table of points by pair and prompt with at most this many cells per battle is kept dense: such
+# # tables come from designs with a baseline, and sorting their battles would be the longest step
 _DENSE = 2
 
 
@@ -27,7 +27,7 @@ def bootstrap(
     baseline: str | None = None,
     seed: int = 0,
 ) -> Floats:
-    """Bradley-Terry scores [rounds, models] of resampled battles.
+    """Return Bradley-Terry scores [rounds, models] of resampled battles.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def bootstrap(
 
 
 def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator) -> Indices:
-    """Return how often each prompt is drawn [rounds, prompts]; those without battles never are."""
+    """Return the number of draws of each prompt [rounds, prompts]; 0 for those without battles."""
     used = np.flatnonzero(np.bincount(battles.prompt, minlength=len(battles.prompts)))
     size = len(battles.prompts)
     drawn = used[generator.integers(0, len(used), size=(rounds, len(used)))]
@@ -62,7 +62,7 @@ def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator)
 def _draw_prompts(
     battles: Battles, pairs: Pairs, rounds: int, generator: np.random.Generator
 ) -> Floats:
-    """Points [2 x pairs, rounds] with prompts drawn."""
+    """Return points [2 x pairs, rounds] on drawn prompts."""
     counts = prompt_counts(battles, rounds, generator).T.astype(np.float64)
     size, prompts = len(pairs.first), len(battles.prompts)
     if size * prompts <= _DENSE * len(battles):

@@ -39,24 +39,24 @@ LABELS = "labels.csv"
 _DROPPED = "dropped.jsonl"
 
 _STEPS = 5
-"""Clean, language, duplicates, label, sample."""
+"""Number of steps: clean, language, duplicates, label, sample."""
 _CROSS_VALIDATED = {"neighbours", "precision", "threshold", "folds"}
 
 
 class Build:
-    """One evaluation set in the making.
+    """Builder of one evaluation set.
 
     Parameters
     ----------
     recipe
-        The recipe, and the folder its paths are relative to.
+        Recipe, and the folder of its relative paths.
     out
         Folder of the set: ``prompts.jsonl``, ``manifest.json``, ``dropped.jsonl`` and
         ``review.csv``.
     say
         Called with one line per step.
     progress
-        Told how many steps are done.
+        Called with the number of finished steps.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Build:
         Returns
         -------
         int
-            The prompts that were written.
+            Number of prompts written.
         """
         records = self._unique().kept
         languages = self._recipe.language_categories
@@ -122,8 +122,8 @@ class Build:
         labels = [self._folder / path for path in recipe.labelling.labels]
         labels += [out / LABELS] if (out / LABELS).exists() else []
         cleaned = self._noted("clean", self._clean(labels))
-        told = self._noted("language", self._language(cleaned.kept))
-        return self._noted("duplicates", self._duplicates(told.kept))
+        identified = self._noted("language", self._language(cleaned.kept))
+        return self._noted("duplicates", self._duplicates(identified.kept))
 
     def _noted(self, name: str, outcome: StepResult) -> StepResult:
         dropped = count(each["reason"] for each in outcome.dropped)
@@ -176,7 +176,7 @@ class Build:
         return StepResult(kept, [], {"languages": dict(sorted(languages.items()))})
 
     def _duplicates(self, records: list[Record]) -> StepResult:
-        # a labelled prompt stays where one of two must go
+        # of two duplicates a labelled prompt is kept
         order = sorted(range(len(records)), key=lambda index: not records[index].origin)
         texts = [records[index].text for index in order]
         gone = {order[each.index]: each for each in find_duplicates(texts, self._recipe.duplicates)}

@@ -1,8 +1,8 @@
 """Ratings by category, with intervals that hold for the whole table at once.
 
-A table of 14 categories and 20 models has 280 intervals; 14 of them miss at 95 % each. The
-intervals here are as wide as it takes for all of them to hold together: the bootstrap's largest
-deviation in the table, in standard errors, is what sets the width (max-t).
+A table of 14 categories and 20 models has 280 intervals, of which 14 miss at 95 % each. Here they
+are wide enough to hold all together: the bootstrap's largest deviation in the table, in standard
+errors, sets the width (max-t).
 """
 
 from collections.abc import Collection, Mapping
@@ -22,9 +22,9 @@ from micronas.judge.rating import bradley_terry
 class _CategoryTable:
     """Scores in log-odds [categories, models] with simultaneous bounds.
 
-    The zero is the baseline, or else the mean of the models in that category. A model without
-    battles in a category has NaN. ``prompts`` and ``battles`` [categories] say on how much each
-    row stands; ``width`` is the half width of the intervals in standard errors.
+    Zero is the baseline, or else the mean of the models in that category. A model without battles
+    in a category has NaN. ``prompts`` and ``battles`` [categories] are the numbers behind each row;
+    ``width`` is the half width of the intervals in standard errors.
     """
 
     categories: tuple[str, ...]
@@ -38,7 +38,7 @@ class _CategoryTable:
     level: float
 
     def win_rates(self) -> tuple[Floats, Floats, Floats]:
-        """Win rates (value, lower, upper) against the model at zero."""
+        """Return win rates (value, lower, upper) against the model at zero."""
         return expit(self.scores), expit(self.lower), expit(self.upper)
 
 
@@ -59,8 +59,8 @@ def category_table(
     categories
         Ids of the prompts of each category; they may overlap.
     prior
-        As for ``bradley_terry``. It is not zero by default, as a model easily wins all battles of
-        a small category.
+        As for ``bradley_terry``; not zero by default, as a model easily wins all battles of a small
+        category.
 
     Raises
     ------

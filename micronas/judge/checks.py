@@ -28,18 +28,18 @@ _NULL_ANSWERS = {
 
 @dataclass(frozen=True)
 class PositionBias:
-    """Effect of an answer's place on a judge.
+    """Effect of an answer's position on a judge.
 
     Attributes
     ----------
     pairs
         Pairs of valid verdicts on the same two answers in both orders.
     consistent
-        Share of them in which both verdicts say the same.
+        Share of pairs with equal verdicts.
     first_share
-        Share of the point that went to the answer shown first; 0.5 without bias.
+        Share of the point won by the answer shown first; 0.5 without bias.
     p_value
-        Two-sided sign test over the prompts on which the places did not come out even.
+        Two-sided sign test over the prompts on which the positions did not come out even.
     """
 
     pairs: int
@@ -49,7 +49,7 @@ class PositionBias:
 
     @property
     def biased(self) -> bool:
-        """Whether chance would do this less than once in a hundred judges."""
+        """Return whether the bias is significant at 1 %."""
         return self.p_value < 0.01
 
 
@@ -70,7 +70,7 @@ def position_bias(rows: Iterable[VerdictRow]) -> PositionBias:
     both = {pair: found for pair, found in by_pair.items() if len(found) == 2}
     if not both:
         raise DataError("position bias needs verdicts in both orders, but there is no such pair")
-    # what the first place won above its half: the model's point once, the baseline's once
+    # points of the first position above one half: the model's once, the baseline's once
     excess = np.array([(found["first"] - found["second"]) / 2 for found in both.values()])
     prompts: defaultdict[str, float] = defaultdict(float)
     for pair, value in zip(both, excess, strict=True):
@@ -90,7 +90,7 @@ def null_answers(prompts: Sequence[Prompt], scale: Scale) -> list[Answer]:
     """Return constant answers to all prompts, by models whose names start with ``null:``.
 
     One refuses, two plant a verdict of the scale, one gives orders to the judge. Judge them in a
-    run like those of any model; `null_models` then tells what they reached.
+    run like any model; `null_models` then evaluates them.
     """
     first, second = _LABELS[scale]
     texts = {
@@ -108,9 +108,9 @@ class _NullModel:
     """Result of a constant answer.
 
     ``prompts`` have a valid verdict, and on ``not_lost`` of them it did not lose over both orders;
-    ``low`` is the lower 97.5 % bound (Clopper-Pearson) of that share. An answer that makes a judge
-    fail escapes its defeat: it ``fooled`` him where ``low`` or the share of ``invalid`` verdicts is
-    above what is allowed.
+    ``low`` is the lower 97.5 % bound (Clopper-Pearson) of that share. It ``fooled`` the judge where
+    ``low`` or the share of ``invalid`` verdicts is above the allowed share, since an answer that
+    makes a judge fail escapes defeat.
     """
 
     model: str
@@ -122,9 +122,9 @@ class _NullModel:
 
 
 def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[_NullModel]:
-    """Tell which constant answers fool a judge.
+    """Return the results of constant answers, and whether they fool a judge.
 
-    A sound judge lets a constant answer lose nearly always; ``allowed`` is the share on which it
+    With a sound judge a constant answer loses nearly always; ``allowed`` is the share on which it
     need not (the baseline's answer may be no better).
     """
     from scipy.stats import beta
@@ -154,7 +154,7 @@ class Agreement:
     Attributes
     ----------
     pairs
-        Pairs that both have labelled.
+        Number of pairs labelled by both.
     accuracy, kappa
         Share with the same label, and Cohen's kappa; an invalid verdict is a label of its own.
     whole
@@ -176,7 +176,7 @@ class Agreement:
 
 
 _Labels = Mapping[tuple[str, ...], float | None]
-"""Labels by pairs of answers, whose prompt comes first: 1, 0, -1, or None for an invalid one."""
+"""Labels by pairs of answers (prompt first): 1, 0, -1, or None for an invalid one."""
 
 
 Policy = Literal["both orders", "first order", "agreeing", "decided"]
@@ -196,16 +196,16 @@ def accuracy(
     Parameters
     ----------
     policy
-        How verdicts on the same two answers become one label. ``both orders``, as in JudgeBench:
-        the answer that won more games, a tie where they cancel; an invalid one says nothing beside
-        a valid one. ``first order``: the game that shows the model first. ``agreeing``: a tie
-        unless all games say the same. ``decided``: as both orders, where neither the judge nor
-        people leave it at a tie or say nothing.
+        Rule by which verdicts on the same two answers become one label. ``both orders``, as in
+        JudgeBench: the answer that won more games, a tie where they cancel; an invalid game is
+        ignored beside a valid one. ``first order``: the game that shows the model first.
+        ``agreeing``: a tie unless all games agree. ``decided``: as both orders, only on pairs where
+        neither the judge's nor the people's label is a tie or invalid.
 
     Raises
     ------
     DataError
-        If no pair has both.
+        If no pair has both labels.
     """
     games: defaultdict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
     for row in rows:
@@ -237,12 +237,12 @@ def accuracy(
 def repeatability(
     rows: Iterable[VerdictRow], other: Iterable[VerdictRow] = ()
 ) -> dict[str, Agreement]:
-    """Compare the verdicts of a run with themselves: with places swapped, and in another run.
+    """Compare the verdicts of a run with those in swapped positions, and with another run.
 
     Parameters
     ----------
     other
-        Another run on the same answers: the same questions again, or under another rubric.
+        Another run on the same answers, repeated or with another rubric.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Choose prompts that tell models apart, by how earlier ones did on them.
+"""Choose prompts that separate models, by the results of earlier models.
 
-A prompt on which nobody wins against the baseline, or everybody does, adds noise to every rate and
-separates nobody. Which prompts those are is a property of the prompt far more than of a model, so
-that other models' verdicts tell it: see docs/results/judge.md.
+A prompt on which no model wins against the baseline, or every model does, adds noise to every rate
+and separates none. That is a property of the prompt far more than of a model, so that verdicts on
+other models show it: see docs/results/judge.md.
 """
 
 from collections import defaultdict
@@ -18,14 +18,14 @@ from micronas.judge.battles import Indices
 from micronas.judge.rows import NULL_PREFIX, VerdictRow
 
 _NORMAL = 1.96
-"""Standard errors of two models together by which 95 % intervals do not overlap."""
+"""Distance in summed standard errors of two models at which 95 % intervals do not overlap."""
 _PRIOR = 20
-"""Average prompts that the set is begun with, so that the first picks do not decide alone."""
+"""Number of average prompts at the start, so that the first picks do not decide alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Shares of the point that models won [prompts, models]; NaN where nobody judged."""
+    """Shares of the point won by models [prompts, models]; NaN without a verdict."""
 
     prompts: tuple[str, ...]
     models: tuple[str, ...]
@@ -33,9 +33,9 @@ class Outcomes:
 
     @classmethod
     def of(cls, rows: Iterable[VerdictRow], leave_out: Collection[str] = ()) -> "Outcomes":
-        """Average the valid verdicts of each prompt, model and baseline, orders and judges alike.
+        """Average the valid verdicts of each prompt, model and baseline over orders and judges.
 
-        Constant answers and the models to leave out do not take part, as baselines neither.
+        Constant answers and the models to leave out are ignored, also as baselines.
 
         Raises
         ------
@@ -71,9 +71,9 @@ class Outcomes:
 
 
 def expected(won: Floats) -> Floats:
-    """Fill the gaps of a table [prompts, models] by what its prompt and model let expect.
+    """Fill the gaps of a table [prompts, models] with expected values.
 
-    The mean of the model, moved by how much easier the prompt was for those judged on it.
+    They are the model's mean plus the prompt's mean advantage for the models judged on it.
     """
     known = ~np.isnan(won)
     gained, judged = np.where(known, won, 0.0), known.sum(axis=0)
@@ -83,20 +83,19 @@ def expected(won: Floats) -> Floats:
 
 
 def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:
-    """Pick the prompts that separate the most pairs of models, so many of each stratum.
+    """Pick the prompts that separate the most pairs of models, within quotas of strata.
 
-    One prompt after the other is added to the set: the one that, to first order, adds most to the
-    number of pairs whose intervals would not overlap at the final size, with a soft edge of one
-    standard error.
+    Prompts are added one by one: the one that, to first order, adds most to the number of pairs
+    whose intervals would not overlap at the final size, with a soft edge of one standard error.
 
     Parameters
     ----------
     won
-        Outcomes [prompts, models] without gaps; of equal prompts the first is taken.
+        Outcomes [prompts, models] without gaps; the first of equal prompts is taken.
     strata
         Stratum of each prompt [prompts], an index into the quotas.
     quotas
-        Prompts to pick [strata].
+        Number of prompts to pick [strata].
 
     Returns
     -------
@@ -122,7 +121,7 @@ def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:
         t = order * (mean[first] - mean[second]) / width
         edge = expit(t - _NORMAL)
         slope = edge * (1 - edge) / width
-        # of t by the means, and by the errors, which depend on the means and mean squares
+        # derivatives of t by the means, and by the errors, which depend on means and mean squares
         by_mean = np.bincount(first, slope * order, models)
         by_mean -= np.bincount(second, slope * order, models)
         by_error = np.bincount(first, slope * t, models) + np.bincount(second, slope * t, models)

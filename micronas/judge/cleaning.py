@@ -1,4 +1,4 @@
-"""Keep the texts that are worth asking, and mask personal data in them."""
+"""Filter prompts, and mask personal data in them."""
 
 import re
 import unicodedata
@@ -23,7 +23,7 @@ def normalise(text: str) -> str:
 
 
 def clean(record: Record, settings: Cleaning) -> tuple[Record | None, str]:
-    """Return the cleaned prompt, or None and the reason why it is none.
+    """Return the cleaned prompt, or None and the reason.
 
     Reasons are ``licence``, ``damaged``, ``empty``, ``too short``, ``too long``,
     ``few letters``, ``repetitive`` and ``personal data``.
@@ -46,7 +46,7 @@ def clean(record: Record, settings: Cleaning) -> tuple[Record | None, str]:
 def mask_personal(text: str) -> str:
     """Return the text with e-mail addresses, card numbers and telephone numbers replaced.
 
-    Card numbers are those whose check digit (Luhn) is right; telephone numbers are international.
+    Card numbers have a valid check digit (Luhn); telephone numbers are international.
     """
     text = _EMAIL.sub("[email]", text)
     text = _CARD.sub(lambda found: "[card]" if _luhn(found[0]) else found[0], text)

@@ -1,9 +1,9 @@
-"""Ratings at equal length: Bradley-Terry with the answers' lengths beside the models.
+"""Ratings at equal length: Bradley-Terry with the lengths of answers as a covariate.
 
 The left model wins with probability ``1 / (1 + exp(-(s_left - s_right + x b)))``, where x is the
-relative difference of lengths (Arena-Hard's measure), left minus right. Scores are then what is
-left at x = 0. It is scaled but not centred: a centred one would be an advantage of the left side
-in disguise, and ratings would change with the order in which answers were shown.
+relative difference of lengths (Arena-Hard's measure), left minus right, so that scores hold at x =
+0. It is scaled but not centred: centring would act as an advantage of the left side, and ratings
+would change with the order of answers.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _SINGULAR = 1e-9
 class _Controlled:
     """Scores [models] at equal length in log-odds, and those of resampled prompts [rounds, models].
 
-    ``effect`` is the log-odds of a standard deviation (about zero) of the length's difference.
+    ``effect`` is the log-odds per standard deviation (about zero) of the difference of lengths.
     """
 
     scores: Floats
@@ -50,12 +50,12 @@ def control(
     prior, baseline
         As for ``bradley_terry``.
     rounds
-        Resamples of prompts; each is a fit of its own, about as long as the first.
+        Number of resamples of prompts; each is a fit of its own, about as long as the first.
 
     Raises
     ------
     DataError
-        If lengths are not known, no finite scores exist, or length cannot be told from the models.
+        If lengths are unknown, no finite scores exist, or length is confounded with the models.
     """
     bradley_terry(battles, prior=prior)  # raises where no finite scores exist
     models, rows = len(battles.models), np.arange(len(battles))
@@ -92,7 +92,7 @@ def _length(battles: Battles) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """The likelihood; its parameters are the models' scores, then the effect."""
+    """The likelihood, with the models' scores and then the effect as parameters."""
 
     design: sparse.csr_array
     outcome: Floats
@@ -100,14 +100,14 @@ class _Fit:
     prior: float
 
     def gradient_and_hessian(self, weight: Floats, point: Floats) -> tuple[Floats, Floats]:
-        """Gradient and negative Hessian of the log-likelihood; the rank of the mean filled up."""
+        """Return gradient and negative Hessian of the log-likelihood, of full rank."""
         chance = expit(self.design @ point)
         gradient = np.asarray(self.design.T @ (weight * (self.outcome - chance)))
         scaled = self.design.multiply((weight * chance * (1 - chance))[:, None])
         hessian = np.asarray((self.design.T @ scaled).todense())
         scores = slice(0, self.models)
         if self.prior:
-            # a drawn battle against score zero
+            # the prior: drawn battles against score zero
             even = expit(point[scores])
             gradient[scores] += self.prior * (0.5 - even)
             hessian[scores, scores] += np.diag(self.prior * even * (1 - even))

@@ -12,32 +12,33 @@ from numpy.typing import NDArray
 from micronas.judge.recipe import Duplicates
 
 _RAREST = 100
-"""An n-gram in one of so many texts is as rare as can be."""
+"""Largest rarity of an n-gram: in one of this many texts."""
 _BANDS, _ROWS = 32, 4
-"""Two texts with half their n-grams in common share a band with 87 %, with 0.7 99.98 %."""
+"""Bands and rows of a signature: texts of similarity 0.5 share a band with probability 87 %, of 0.7
+with 99.98 %."""
 _NUMBERS = re.compile(r"\d+(?:[.,]\d+)*|(?<=\w)[#+]+|[+=<>%]|(?<=\w)\s*[*/^-]\s*(?=\d)")
 """Numbers and operators."""
 _SIGNS = frozenset("#%&*-/@\\_")
-"""Punctuation that means something: C++ is not C#, and 2 + 3 is not 2 * 3."""
+"""Significant punctuation: C++ is not C#, and 2 + 3 is not 2 * 3."""
 
 
 @dataclass(frozen=True)
 class _Duplicate:
-    """A text that says the same as an earlier one."""
+    """A text that duplicates an earlier one."""
 
     index: int
     of: int
-    """The text that stays."""
+    """Index of the text that is kept."""
     similarity: float
-    """1 for texts that differ in case, punctuation and blanks at most."""
+    """Similarity; 1 for texts that differ at most in case, punctuation and blanks."""
 
 
 def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[_Duplicate]:
-    """Return the texts that repeat an earlier one which stays.
+    """Return the texts that duplicate an earlier one, which is kept.
 
-    The similarity of two texts is the share of n-grams they have in common, each weighted by its
-    rarity: prompts written along one template share much text that says little. Candidates
-    come from MinHash signatures of 128 hashes in 32 bands (Broder 1997).
+    The similarity of two texts is the share of common n-grams, weighted by rarity: prompts from one
+    template share much text of little meaning. Candidates come from MinHash signatures of 128
+    hashes in 32 bands (Broder 1997).
     """
     plain = [_plain(text) for text in texts]
     grams = [_grams(text, settings.characters) for text in plain]
@@ -66,7 +67,7 @@ def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[_Duplica
 
 
 def _plain(text: str) -> str:
-    """Lower case, blanks for punctuation; a text of punctuation only stays as it is."""
+    """Return the text in lower case with blanks for punctuation; all-punctuation texts stay."""
     letters = (
         c if c in _SIGNS or unicodedata.category(c)[0] != "P" else " " for c in text.casefold()
     )
@@ -77,7 +78,7 @@ _Grams = NDArray[np.uint64]
 
 
 def _grams(text: str, size: int) -> _Grams:
-    """Hashes of the different character n-grams of a text, ascending."""
+    """Return the hashes of the different character n-grams of a text, ascending."""
     points = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), np.uint32)
     points = points.astype(np.uint64)
     size = min(size, len(points))
@@ -88,7 +89,7 @@ def _grams(text: str, size: int) -> _Grams:
 
 
 def _mix(values: _Grams) -> _Grams:
-    """Finaliser of splitmix64 (Steele et al. 2014): every bit depends on every bit."""
+    """Mix bits by the finaliser of splitmix64 (Steele et al. 2014)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -99,8 +100,8 @@ _SALTS = _mix(np.arange(_BANDS * _ROWS, dtype=np.uint64))
 
 
 def _signature(grams: _Grams) -> _Grams:
-    """Minima of 128 hash functions, uint64 [bands, rows]."""
-    # an odd multiplier permutes the hashes, which are mixed already
+    """Return the minima of 128 hash functions, uint64 [bands, rows]."""
+    # an odd multiplier permutes the hashes
     hashed = (grams ^ _SALTS[:, None]) * (_SALTS[:, None] | np.uint64(1))
     return np.asarray(hashed.min(axis=1), np.uint64).reshape(_BANDS, _ROWS)
 
@@ -108,7 +109,7 @@ def _signature(grams: _Grams) -> _Grams:
 def _rarity(grams: Sequence[_Grams]) -> Callable[[_Grams], float]:
     """Return a function from n-grams to the sum of their inverse document frequencies."""
     known, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *grams]), return_counts=True)
-    # without a limit the misspelt n-grams of a typing error would weigh most of all
+    # without a limit n-grams of a typing error would have the largest weight
     weights = np.log1p(np.minimum(len(grams) / counts, _RAREST))
     return lambda wanted: float(weights[np.searchsorted(known, wanted)].sum())
 

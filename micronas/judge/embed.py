@@ -1,4 +1,4 @@
-"""The embedder that a recipe asks for."""
+"""The embedder of a recipe."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, Wor
 
 
 def embedder_of(settings: Embedding, cache: Path) -> Embedder:
-    """Return the embedder of a recipe; only an endpoint's vectors are kept in the cache file."""
+    """Return the embedder of a recipe; only an endpoint's vectors are cached in the file."""
     if settings.kind == "wordllama":
         return WordLlama()
     if settings.kind == "endpoint" and settings.url and settings.model:

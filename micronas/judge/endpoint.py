@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat endpoint: one coroutine that asks until there is a whole answer."""
+"""Client of an OpenAI-compatible chat endpoint."""
 
 import asyncio
 import json
@@ -21,37 +21,36 @@ Messages = Sequence[dict[str, str]]
 """Chat messages, ``role`` and ``content``."""
 _LONGEST_WAIT = 120.0
 _OF_THE_PROMPT = (400, 403, 413, 422, 451)
-"""Statuses that may be about one prompt: a content filter, a text that is too long."""
+"""Statuses that may concern one prompt: a content filter, a text that is too long."""
 _RUN = re.compile(r"(.)\1+", re.DOTALL)
 _LONGEST_TOKEN = 8
-"""Characters that a token has at most in the mean, runs of one character counted as one."""
+"""Most characters of a token on average, with runs of one character counted as one."""
 
 
 class EndpointSettings(Settings):
-    """Where a model is served and how it is asked.
+    """Endpoint of a model, and parameters of its requests.
 
     Attributes
     ----------
     model
-        The model's id at the endpoint; name a dated version, not an alias that moves.
+        Id of the model at the endpoint; name a dated version, not an alias that changes.
     base_url
-        Address up to and without ``/chat/completions``.
+        Address of the endpoint, without ``/chat/completions``.
     api_key_env
-        Environment variable that holds the key; the key itself is never written anywhere. If the
-        variable is not set, no key is sent, as local servers want none.
+        Environment variable of the key, which is never written anywhere. If it is not set, no key
+        is sent, as for local servers.
     billed_tokens
-        The most completion tokens that the endpoint bills for a call; ``max_tokens`` if absent. A
-        model whose hidden reasoning is billed beyond ``max_tokens`` needs it: ``max_usd`` is kept
-        by this number.
+        Most completion tokens billed for a call; by default ``max_tokens``. Set it for a model
+        whose hidden reasoning is billed beyond ``max_tokens``: ``max_usd`` relies on it.
     options
-        Further parameters of the request, as the endpoint names them (``seed``, ``top_p``).
+        Further parameters of the request, by the endpoint's names (``seed``, ``top_p``).
     concurrency
-        Calls in flight at most.
+        Most calls in flight.
     timeout
-        Seconds until a call without a whole answer counts as failed.
+        Seconds until a call without a complete answer counts as failed.
     tries
-        How often one call is sent before the run stops; first pause ``backoff`` seconds, doubled
-        each time, unless the server says ``Retry-After``.
+        Number of times a call is sent before the run stops. The first pause is ``backoff`` seconds,
+        doubled each time, or longer by the server's ``Retry-After``.
     """
 
     model: str
@@ -68,7 +67,7 @@ class EndpointSettings(Settings):
     backoff: float = Field(default=1.0, ge=0)
 
     def parameters(self) -> dict[str, Any]:
-        """Return what of the settings can change an answer."""
+        """Return the settings that can change an answer."""
         return {
             **self.options,
             "model": self.model,
@@ -78,22 +77,22 @@ class EndpointSettings(Settings):
 
     @property
     def most_tokens(self) -> int:
-        """The most completion tokens that are billed for a call."""
+        """Most completion tokens billed for a call."""
         return self.billed_tokens or self.max_tokens
 
     def least_usd(self, messages: Messages) -> float:
-        """Return what a call costs if nothing comes back."""
+        """Return the cost of a call with an empty answer."""
         return self.price.usd(sum(estimate_tokens(each["content"]) for each in messages), 0)
 
     def most_usd(self, messages: Messages) -> float:
-        """Return the most that a call may cost."""
-        # no tokenizer makes more tokens than there are bytes
+        """Return the largest cost of a call."""
+        # a token has at least one byte
         return BYTES_OF_TOKEN * self.least_usd(messages) + self.price.usd(0, self.most_tokens)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer and what it cost."""
+    """A complete answer and its cost."""
 
     text: str
     prompt_tokens: int
@@ -103,18 +102,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class Lost:
-    """A request that brought no whole answer.
+    """A request without a complete answer.
 
     Attributes
     ----------
     reason
-        What went wrong, for a person.
+        Reason of the failure, for a person.
     perhaps_paid
-        Whether the endpoint may have worked, and charged, for it: a timeout or a cut answer.
+        The endpoint may have worked, and charged, for it: a timeout or a cut answer.
     wait
-        Seconds the server asks to wait, or None.
+        Seconds that the server asks to wait, or None.
     refused
-        Whether the endpoint refuses what was asked, so that asking again does not help.
+        The endpoint refuses the request, so that another try does not help.
     """
 
     reason: str
@@ -153,7 +152,7 @@ class JudgeEndpoint:
         Raises
         ------
         ConfigError
-            If the endpoint refuses every request: there is no such model, or the key is wrong.
+            If the endpoint refuses every request: the model does not exist, or the key is wrong.
         """
         body = {**self.settings.parameters(), "messages": list(messages)}
         try:
@@ -162,7 +161,7 @@ class JudgeEndpoint:
                     return self._read(await received.body(), messages)
                 return await self._refused(received)
         except ExchangeError as broken:
-            # without a connection nobody can have worked for us
+            # without a connection no work can have been done
             return Lost(broken.reason, perhaps_paid=broken.sent)
         except ValueError as error:
             return Lost(str(error), perhaps_paid=True)
@@ -173,7 +172,7 @@ class JudgeEndpoint:
         Raises
         ------
         DataError
-            If the request has been sent as often as the settings allow.
+            If the request has been sent `tries` times.
         """
         if attempt + 1 >= self.settings.tries:
             raise DataError(
@@ -194,7 +193,7 @@ class JudgeEndpoint:
         raise self.misconfigured(said)
 
     def misconfigured(self, said: str) -> ConfigError:
-        """Return the error of an endpoint that refuses everything, by what it says."""
+        """Return the error of an endpoint that refuses everything, with its message."""
         return ConfigError(
             f"{self._client.url} must answer, but refuses all it is asked, the first with {said}; "
             f"check model, base_url and the key in {self.settings.api_key_env}"
@@ -218,12 +217,12 @@ class JudgeEndpoint:
 
 
 def _tokens(usage: object, name: str, *texts: str) -> int:
-    """Return the tokens of texts as the server counts them, or our own count where it cannot be.
+    """Return the server's count of the tokens of texts, or our estimate if it is implausible.
 
     A server that counts none, or far fewer than the texts have, must not make a budget endless.
     """
-    told = token_count(usage, name) or 0
+    counted = token_count(usage, name) or 0
     varied = sum(len(_RUN.sub(r"\1", text)) for text in texts)
-    if told * _LONGEST_TOKEN >= varied and told:
-        return told
+    if counted * _LONGEST_TOKEN >= varied and counted:
+        return counted
     return sum(map(estimate_tokens, texts))

@@ -1,6 +1,6 @@
-"""Verdicts that other tools have stored, as rows of a store.
+"""Import verdicts of other tools as rows of a store.
 
-A verdict without a readable label becomes an invalid row: it is counted, not dropped.
+A verdict without a readable label becomes an invalid row, which is counted, not dropped.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def _won(verdict: Verdict | None, order: Order) -> float | None:
 
 @dataclass(frozen=True)
 class Imported:
-    """Content of another tool's file."""
+    """Contents of another tool's file."""
 
     verdicts: list[VerdictRow]
     answers: list[Answer]
@@ -50,7 +50,7 @@ class Imported:
     def add(
         self, pair: tuple[str, str, str], order: Order, judge: str, label: object, raw: object = ""
     ) -> None:
-        """Add a verdict by its label, which is invalid if it is none."""
+        """Add a verdict by its label, invalid if the label is not readable."""
         found = None if label is None else parse_label(str(label))
         winner, strength = (found.winner, found.strength) if found else (None, 1)
         share, text = _won(found, order), _text_of(raw)
@@ -69,12 +69,12 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
     Parameters
     ----------
     baseline
-        The model compared with; needed for v0.1, whose rows do not name it (``gpt-4-0314``).
+        Baseline model; needed for v0.1, whose rows do not name it (``gpt-4-0314``).
 
     Raises
     ------
     DataError
-        If a row is not as arena-hard-auto writes it; the message names file and line.
+        If a row is not in the format of arena-hard-auto; the message names file and line.
     """
     orders: tuple[Order, Order] = ("second", "first")
 
@@ -97,13 +97,13 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
 def alpaca_eval(path: Path) -> Imported:
     """Read the annotations of AlpacaEval (``annotations.json``).
 
-    A preference runs from 1 (the baseline) to 2 (the model), 0 is a draw, and one without number
-    is invalid. AlpacaEval shows the answers in one random order that it does not store.
+    A preference runs from 1 (the baseline) to 2 (the model), 0 is a draw, and one without a number
+    is invalid. AlpacaEval shows answers in a random order, which it does not store.
 
     Raises
     ------
     DataError
-        If an entry is not as AlpacaEval writes it.
+        If an entry is not in the format of AlpacaEval.
     """
 
     def take(row: Any, found: Imported) -> None:
@@ -145,17 +145,17 @@ def llmfao(path: Path) -> Imported:
 def judgebench(path: Path) -> Imported:
     """Read JudgeBench's data, or its output for one judge: JSON lines of pairs, with games or not.
 
-    The answers are those of models ``A`` and ``B``; the right one is a verdict of the judge
-    ``label``. In the second game the answers are exchanged. `micronas.judge.checks.accuracy`
+    The answers belong to models ``A`` and ``B``; the right one is a verdict of the judge ``label``.
+    In the second game the answers are exchanged. `micronas.judge.checks.accuracy`
     gives JudgeBench's figure, for a judge of these games or one that judges the pairs anew
     (``baseline: B``).
 
     Raises
     ------
     DataError
-        If a row is not as JudgeBench writes it.
+        If a row is not in the format of JudgeBench.
     """
-    # a judgment that failed does not name its judge, the file does
+    # a failed judgment does not name its judge, but the file does
     _, named, stem = path.stem.partition("judge_model=")
     orders: tuple[Order, Order] = ("first", "second")
 
@@ -179,8 +179,8 @@ def judgebench(path: Path) -> Imported:
 def rewardbench2(path: Path) -> Imported:
     """Read RewardBench 2's data: JSON lines of a prompt, its right answer and wrong ones.
 
-    The right answer is that of the model ``chosen``, the wrong ones are of ``rejected 1`` and so
-    on; that each loses is a verdict of the judge ``label``. Judge them anew with ``baseline:
+    The right answer belongs to the model ``chosen``, the wrong ones to ``rejected 1`` and so on;
+    the loss of each is a verdict of the judge ``label``. Judge them anew with ``baseline:
     chosen``: RewardBench 2 counts the prompts on which the right answer wins against all, which
     is ``whole`` of `micronas.judge.checks.accuracy`. The subset Ties has many right answers, whose
     scores are compared with each other: it is left out.
@@ -229,7 +229,7 @@ def _text_of(raw: object) -> str:
 
 
 def json_list(path: Path) -> list[Any]:
-    """Read a JSON list; raise DataError if the file holds none."""
+    """Read a JSON list; raise DataError for other contents."""
     try:
         rows = json.loads(_text(path))
     except ValueError as error:
@@ -247,7 +247,7 @@ def _text(path: Path) -> str:
 
 
 def unexpected(tool: str, path: Path, number: int, error: Exception) -> DataError:
-    """Return the error of a row that is not of its tool's form."""
+    """Return the error of a row that is not in its tool's format."""
     return DataError(
         f"row {number} of {path} must be as {tool} writes it, but {type(error).__name__}: {error}"
     )

@@ -1,4 +1,4 @@
-"""Do what the commands ask with files: read a run's inputs, rate a store, import, and tables."""
+"""The work of the commands on files: read a run's inputs, rate a store, import, make tables."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -25,7 +25,7 @@ from micronas.text import table
 
 
 def check_built(folder: Path) -> None:
-    """Raise DataError where a folder holds no evaluation set."""
+    """Raise DataError if a folder holds no evaluation set."""
     if not (folder / MANIFEST).exists():
         raise DataError(f"a set must be built before it is drawn again, but {folder} holds none")
 
@@ -108,7 +108,7 @@ def _of_store(path: Path) -> list[Prompt]:
 
 
 _FILES = {"alpaca-eval": "**/annotations.json", "llmfao": "*.csv"}
-"""Files of a tool in a folder; JSON lines of the others."""
+"""Patterns of a tool's files in a folder; JSON lines for other tools."""
 
 
 def import_verdicts(
@@ -125,7 +125,7 @@ def import_verdicts(
     Raises
     ------
     DataError
-        If a folder holds no such file, or a file is damaged; the files before it are in the store.
+        If a folder holds no such file, or a file is damaged; earlier files are in the store.
     """
     pattern = _FILES.get(kind, "*.jsonl")
     read: dict[str, Callable[[Path], importers.Imported]] = {
@@ -152,7 +152,7 @@ def import_verdicts(
 
 
 def accuracy_table(found: Mapping[Policy, Agreement]) -> str:
-    """Return one line per policy of labels: what a judge reaches, and the interval."""
+    """Return one line per policy of labels, with the accuracy of a judge and its interval."""
     names = ["accuracy", "kappa", "whole"]
     rows = [
         [policy, str(each.pairs)]
@@ -167,17 +167,17 @@ def accuracy_table(found: Mapping[Policy, Agreement]) -> str:
 
 
 def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
-    """Set verdicts aside with a reason, or take them back where it is None; return how many.
+    """Set verdicts aside with a reason, or restore them where it is None; return their number.
 
     Parameters
     ----------
     chosen
-        ``model``, ``baseline``, ``prompt_id``, ``judge``: all that are given must hold.
+        Values of ``model``, ``baseline``, ``prompt_id``, ``judge`` that verdicts must all have.
 
     Raises
     ------
     DataError
-        If nothing is given, or nothing in the store is so.
+        If no value is given, or no verdict matches.
     """
     given = {name: value for name, value in chosen.items() if value is not None}
     where = " AND ".join(f"{name} = ?" for name in given)

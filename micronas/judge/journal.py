@@ -1,7 +1,7 @@
-"""Answers that were paid for, on disk before the store has them.
+"""A journal of paid answers, on disk before the store has them.
 
-A store can be full, locked or damaged when an answer comes. The journal is a file beside it that
-is appended to, one line of JSON an answer, in space that was taken before the request left.
+A store can be full, locked or damaged when an answer arrives. The journal is a file beside it, with
+one line of JSON per answer, appended in space that is reserved before the request is sent.
 """
 
 import json
@@ -11,10 +11,10 @@ from pathlib import Path
 from micronas.judge.endpoint import Reply
 
 _ANSWER = 2**16
-"""Bytes taken for each answer that is awaited; longer ones may find no room on a full disk."""
+"""Bytes reserved for each awaited answer; longer ones may not fit on a full disk."""
 
 _TRIES = 4
-"""Times that a write is tried."""
+"""Number of tries of a write."""
 
 
 class Journal:
@@ -23,7 +23,7 @@ class Journal:
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class Journal:
         self._end = self._awaited = 0
 
     def read(self) -> dict[str, Reply]:
-        """Return the answers by the key of their request; a line that was cut holds none."""
+        """Return the answers by the key of their request; cut lines are skipped."""
         found: dict[str, Reply] = {}
         for line in self._written().split(b"\n"):
             try:
@@ -43,27 +43,27 @@ class Journal:
         return found
 
     def reserve(self) -> None:
-        """Take space for an answer; `add` or `release` gives it back."""
+        """Reserve space for an answer; `add` or `release` frees it."""
         if self._file is None:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            # after what an earlier run left, on a line of its own
+            # on a new line after the contents of an earlier run
             self._end = len(self._written())
             self._append(b"\n" if self._end else b"")
         os.posix_fallocate(self._file, 0, self._end + (self._awaited + 1) * _ANSWER)
         self._awaited += 1
 
     def release(self) -> None:
-        """Give back the space of an answer that does not come."""
+        """Free the space of an answer that does not come."""
         self._awaited -= 1
 
     def add(self, key: str, reply: Reply) -> None:
-        """Put an answer on disk."""
+        """Write an answer to disk."""
         self.release()
         row = [key, reply.text, reply.prompt_tokens, reply.completion_tokens, reply.usd]
         self._append(json.dumps(row).encode("ascii") + b"\n")
 
     def close(self, *, remove: bool) -> None:
-        """Let go of the file; `remove` it where the store has all its answers."""
+        """Close the file; `remove` it where the store has all its answers."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -80,7 +80,7 @@ class Journal:
             try:
                 written = os.pwrite(self._file, data, self._end)
             except OSError:
-                # nowhere else is the answer kept: an error that passes must not lose it
+                # this is the only copy of the answer: a passing error must not lose it
                 left -= 1
                 if not left:
                     raise

@@ -16,8 +16,8 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$?[^$\n]*\$\$?",
 def identify(texts: Sequence[str], expected: Iterable[str], settings: Languages) -> list[str]:
     """Return the language of each text as ISO 639-1 code, ``und`` where it is not certain enough.
 
-    Code blocks, addresses and formulas do not count. A text without any letters besides is in
-    the first expected language.
+    Code blocks, addresses and formulas are ignored. A text without other letters is in the first
+    expected language.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def identify(texts: Sequence[str], expected: Iterable[str], settings: Languages)
 
 @cache
 def _identifier() -> Any:
-    """Load the identifier, which takes a second, once."""
+    """Return the identifier, loaded once, which takes a second."""
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError as error:

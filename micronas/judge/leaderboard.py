@@ -1,4 +1,4 @@
-"""A ranking with intervals from battles, and a ranking of others to hold it against."""
+"""Rank models with intervals from battles, and read a reference ranking."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from micronas.language.rows import read_rows
 _COLUMNS = ("model", "score", "lower", "upper")
 _LEAD = ("lead", "lead_low", "lead_high")
 _MOST_FITS = 200
-"""Resamples at equal length, where each is a fit of its own."""
+"""Most resamples at equal length, where each is a fit of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,24 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """Models, best first, with win rates [models] and what the bootstrap makes of them.
+    """Models, best first, with win rates [models] and their bootstrap.
 
     Attributes
     ----------
     baseline
-        The model whose score is zero and against which win rates are; None for a tournament, in
-        which they are means over all other models.
+        Model of score zero, against which win rates are; None for a tournament, where they are
+        means over all other models.
     scores
         Log-odds [models].
     rates, lower, upper
         Win rates [models] and their intervals.
     leads
         Interval (lower, upper) of each model's win rate less that of the next one, on the same
-        drawn prompts [models - 1, 2]: they tell two models apart that their own intervals do not.
+        drawn prompts [models - 1, 2]: they separate models whose own intervals overlap.
     samples
         Win rates [rounds, models] of resampled prompts.
     prompts
-        Prompts with a battle of the model [models].
+        Number of prompts with a battle of the model [models].
     """
 
     models: tuple[str, ...]
@@ -69,7 +69,7 @@ class Leaderboard:
     prompts: tuple[int, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row per model, as JSON values; the last one leads nobody."""
+        """Return one row per model, as JSON values; the last one has no lead."""
         leads = np.vstack([self.leads, [[np.nan, np.nan]]])
         ahead = np.append(self.rates[:-1] - self.rates[1:], np.nan)
         return [
@@ -89,7 +89,7 @@ class Leaderboard:
         ]
 
     def estimates(self) -> Estimates:
-        """Return what `micronas.judge.quality` measures."""
+        """Return the estimates for `micronas.judge.quality`."""
         mean, variance = self.samples.mean(axis=0), self.samples.var(axis=0)
         bounds = (self.lower, self.upper)
         return Estimates(self.models, self.rates, *bounds, self.samples, mean, variance)
@@ -139,12 +139,12 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
 
 
 def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
-    """Win rates as they would be if all answers were as long, one row per model, for JSON.
+    """Return win rates as if all answers had the same length, one row per model, for JSON.
 
     Raises
     ------
     DataError
-        If lengths are not known, or no finite scores exist and there is no prior.
+        If lengths are unknown, or no finite scores exist and there is no prior.
     """
     baseline = baseline_of(battles)
     found = control(
@@ -171,7 +171,7 @@ def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, 
 
 
 def read_categories(path: Path) -> dict[str, list[str]]:
-    """Read one's own categories from a CSV file with the columns prompt_id and category.
+    """Read a user's own categories from a CSV file with the columns prompt_id and category.
 
     Raises
     ------
@@ -195,10 +195,10 @@ def by_categories(
     statistics: Statistics,
     categories: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Win rates in each category of two prompts or more, one row per category and model.
+    """Return win rates in each category of two prompts or more, one row per category and model.
 
     The intervals hold for all rows at once; models without battles in a category have no row.
-    Categories are those that the battles carry, unless others are given as ids of prompts.
+    Categories are those of the battles, unless others are given as ids of prompts.
     """
     ids: dict[str, list[str]] = defaultdict(list)
     own = {each: name for name, prompts in (categories or {}).items() for each in prompts}
@@ -241,7 +241,7 @@ def category_prior(statistics: Statistics) -> float:
 
 
 def baseline_of(battles: Battles) -> str | None:
-    """Return the one model that all battles are against; the right one if there are but two."""
+    """Return the only model that all battles are against; the right one if there are only two."""
     right = np.unique(battles.right)
     if len(right) == 1:
         return battles.models[int(right[0])]

@@ -1,4 +1,4 @@
-"""An evaluation set on disk: prompts as JSON lines, and a manifest of how they came to be."""
+"""An evaluation set on disk: prompts as JSON lines, and a manifest of its origin."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class Prompt:
     language: str
     """ISO 639-1 code, or ``und`` where it is unknown."""
     source: str
-    """Name of the source the prompt was read from."""
+    """Name of the prompt's source."""
     licence: str
     hash: str
     """SHA-256 of the text, hexadecimal."""
@@ -39,7 +39,7 @@ def write_prompts(path: Path, prompts: Iterable[Prompt]) -> str:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest: keys in order, no times and no paths, so that it can be compared."""
+    """Write the manifest with sorted keys and no times or paths, so that it can be compared."""
     text = json.dumps(manifest, ensure_ascii=False, sort_keys=True, indent=2)
     write_atomically(path, f"{text}\n".encode())
 
@@ -50,12 +50,12 @@ def load_prompts(path: Path) -> list[Prompt]:
     Parameters
     ----------
     path
-        The JSON-lines file, or the folder that `micronas.judge.build` wrote it to.
+        JSON-lines file, or the folder of the set.
 
     Raises
     ------
     DataError
-        If a line is not a prompt, an id stands twice or a text does not have its hash.
+        If a line is not a prompt, an id is not unique or a text does not have its hash.
     """
     path = path / PROMPTS if path.is_dir() else path
     names = [field.name for field in fields(Prompt)]

@@ -1,4 +1,4 @@
-"""Ask an endpoint within a limit of money, and pay for no question twice."""
+"""Ask an endpoint within a budget, paying for no question twice."""
 
 import asyncio
 import hashlib
@@ -14,31 +14,31 @@ from micronas.judge.rubric import messages_hash
 from micronas.judge.store import Store
 
 _REFUSALS = 10
-"""Prompts refused, and none answered, after which it is the settings that are refused."""
+"""Number of refused prompts, with none answered, after which the settings are at fault."""
 
 
 def question_key(settings: EndpointSettings, messages: Messages, purpose: str = "") -> str:
-    """Return the key under which a store has the answer to a question."""
+    """Return the key of the answer to a question in a store."""
     text = json.dumps([settings.parameters(), messages_hash(messages)], sort_keys=True)
     return purpose + hashlib.sha256(text.encode()).hexdigest()
 
 
 class Payer:
-    """Questions to one endpoint; a store keeps their answers and what they cost.
+    """Questions to one endpoint; a store keeps their answers and costs.
 
     Parameters
     ----------
     max_usd
-        Limit of US dollars on all that the store has paid for, or None.
+        Limit of US dollars on all costs of the store, or None.
     purpose
-        Begins the keys of these questions; calls are as dear as others of the same purpose.
+        Prefix of the keys of these questions; costs are estimated from calls of the same purpose.
     answers
-        Whether the endpoint is known to answer, so that a refusal is about its prompt alone.
+        The endpoint has answered before, so that a refusal concerns its prompt only.
 
     Attributes
     ----------
     refusals
-        Names of the questions that the endpoint refuses, each with what it says.
+        Names of the questions that the endpoint refuses, each with its reason.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Payer:
         self._flying: set[asyncio.Task[Any] | None] = set()
         self._settings, self._store, self._purpose = settings, store, purpose
         self._endpoint = JudgeEndpoint(settings)
-        # two models with the same answer are one question; it must not be asked twice at once
+        # two models with the same answer share one question, which must not be sent twice at once
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def work(self, jobs: Iterator[Coroutine[Any, Any, None]]) -> None:
-        """Do jobs, as many at a time as the endpoint may have calls.
+        """Run jobs, as many at a time as the endpoint allows calls.
 
-        If one fails, no other begins, and those whose call is paid for are waited for.
+        After a failure no job starts, and only those with a call in flight are awaited.
         """
 
         async def some() -> None:
@@ -89,14 +89,14 @@ class Payer:
         self._check_refusals(1)
 
     async def reply(self, messages: Messages, name: str) -> Reply | None:
-        """Return the answer to a question, from the store where it is known.
+        """Return the answer to a question, from the store if possible.
 
-        None if the budget is spent, or the endpoint refuses the question.
+        It is None if the budget is spent, or the endpoint refuses the question.
 
         Raises
         ------
         ConfigError
-            If the endpoint refuses all that it is asked.
+            If the endpoint refuses every question.
         DataError
             If it does not answer, or the store cannot be written.
         """
@@ -111,17 +111,17 @@ class Payer:
         return found
 
     def _check_refusals(self, patience: int) -> None:
-        """Raise ConfigError if the endpoint has refused so many questions and answered none."""
+        """Raise ConfigError if the endpoint has refused `patience` questions and answered none."""
         if len(self.refusals) >= patience and not self._answers:
             raise self._endpoint.misconfigured(self.refusals[0])
 
     def _refused(self, key: str) -> Lost | None:
-        """Return a refusal that still stands, at an endpoint that answers others."""
+        """Return a recent refusal by an endpoint that answers other questions, or None."""
         reason = self._store.refusal(key) if self._answers else None
         return None if reason is None else Lost(reason, perhaps_paid=False, refused=True)
 
     async def _pay(self, key: str, messages: Messages) -> Reply | Lost | None:
-        """Return an answer, or the refusal of one; None if there is no money for it."""
+        """Return an answer, or its refusal; None if the budget is spent."""
         settings, me = self._settings, asyncio.current_task()
         worst, tries = settings.most_usd(messages), 0
         while await self.allowance.admit(worst):

@@ -1,4 +1,4 @@
-"""The prompts that each category may draw, and two ways to draw: evenly, or by earlier verdicts."""
+"""Pools of prompts by category, drawn evenly or by earlier verdicts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from micronas.settings import nearest
 
 @dataclass(frozen=True)
 class Pools:
-    """Prompts good enough to draw by category, and the quota of each language there.
+    """Prompts of sufficient quality by category, and the quota of each language.
 
     ``good`` are the ids of all of them.
     """
@@ -38,7 +38,7 @@ class Pools:
         Raises
         ------
         DataError
-            If a quota cannot be met; names all that cannot.
+            If quotas cannot be met; names them all.
         """
         sampling = recipe.sampling
         good = [record for record in records if quality(record.text) >= sampling.min_quality]
@@ -75,12 +75,12 @@ class Pools:
         return drawn
 
     def discriminating(self, earlier: Outcomes) -> tuple[set[str], int]:
-        """Choose by outcomes under hashes of texts; return ids and how many prompts have any.
+        """Choose by outcomes under hashes of texts; return ids and the number of judged prompts.
 
         Raises
         ------
         DataError
-            If no prompt that may be drawn was judged.
+            If no prompt of the pools was judged.
         """
         strata = [(name, language) for name, each in self.quotas.items() for language in each]
         pool = sorted(
@@ -108,12 +108,12 @@ class Pools:
 
 
 def earlier_outcomes(sampling: Sampling, folder: Path) -> Outcomes | None:
-    """Return what earlier judge runs say, by the hash of a prompt's text; None without any.
+    """Return the outcomes of earlier judge runs, by hash of a prompt's text; None without runs.
 
     Raises
     ------
     DataError
-        If a run cannot be read, a model to leave out is in none, or fewer than two are left.
+        If a run cannot be read, a model to leave out is in no run, or fewer than two are left.
     """
     rows: list[VerdictRow] = []
     for path in sampling.judged:

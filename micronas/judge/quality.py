@@ -1,4 +1,4 @@
-"""Measure a benchmark: does it tell models apart, and does it rank them as people do?
+"""Measure a benchmark: its separation of models, and its agreement with people.
 
 Definitions of Arena-Hard (Li et al., arXiv:2406.11939, and its ``benchmark_statistics`` notebook),
 computed on pairs of models by index. A share always carries its number of pairs: with ten models
@@ -31,7 +31,7 @@ class Share:
 
     @property
     def value(self) -> float:
-        """Points a pair; NaN if there is no pair."""
+        """Points per pair; NaN without pairs."""
         return self.points / self.pairs if self.pairs else float("nan")
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Share:
 class Estimates:
     """Scores [models] with intervals, and optionally bootstrap samples [rounds, models].
 
-    ``mean`` and ``variance`` [models] of the samples may stand for them.
+    ``mean`` and ``variance`` [models] of the samples may replace them.
     """
 
     models: tuple[str, ...]
@@ -62,7 +62,7 @@ class Estimates:
             raise DataError("scores must be finite, and intervals must not end before they begin")
 
     def of_models(self, names: Sequence[str]) -> "Estimates":
-        """Estimates of the named models, in that order."""
+        """Return the estimates of the named models, in that order."""
         for name in names:
             if name not in self.models:
                 raise DataError(f"no scores of model {name!r}; {nearest(name, self.models)}")
@@ -76,8 +76,8 @@ class Estimates:
 class Quality:
     """Quality of a benchmark on n models; figures against a reference are None without one.
 
-    ``separability_paired`` is by intervals of differences on the same prompts, ``separability`` by
-    whether the models' own intervals overlap, as the literature prints it.
+    ``separability_paired`` uses intervals of differences on the same prompts, ``separability`` the
+    overlap of the models' own intervals, as in the literature.
     """
 
     models: int
@@ -99,13 +99,13 @@ def quality(
     convention: _Convention = "half",
     level: float = 0.95,
 ) -> Quality:
-    """Every figure on the models that benchmark and reference share.
+    """Return all figures on the models that benchmark and reference share.
 
     Parameters
     ----------
     top
-        Only the best ``top`` models, by the reference if there is one. All figures fall as the
-        range narrows, so a figure without its number of models means little.
+        Number of best models to use, by the reference if there is one. All figures fall as the
+        range narrows, so state it with them.
     level
         Level of the paired intervals, which are computed where the benchmark has samples.
 
@@ -159,11 +159,11 @@ def overlaps(lower: Floats, upper: Floats) -> NDArray[np.bool_]:
 
 
 def separability(lower: Floats, upper: Floats) -> Share:
-    """Share of pairs that are told apart.
+    """Return the share of pairs that are separated.
 
     Bounds are intervals [n] of scores, which must not overlap, or paired intervals [n, n] of
     differences of scores (row minus column), which must exclude zero. The latter is the sharper
-    test: what makes a prompt hard for everybody cancels.
+    test: the difficulty of prompts cancels.
     """
     apart = ~overlaps(lower, upper) if lower.ndim == 1 else (lower > 0) | (upper < 0)
     pairs = np.triu_indices(len(lower), 1)
@@ -171,7 +171,7 @@ def separability(lower: Floats, upper: Floats) -> Share:
 
 
 def strict_agreement(scores: Floats, reference: Floats) -> Share:
-    """Share of all pairs in the same strict order of scores [n]; a tie agrees with nothing."""
+    """Return the share of pairs in the same strict order of scores [n]; a tie never agrees."""
     first, second = np.triu_indices(len(scores), 1)
     same = (scores[first] - scores[second]) * (reference[first] - reference[second]) > 0
     return Share(float(same.sum()), len(first))
@@ -180,16 +180,16 @@ def strict_agreement(scores: Floats, reference: Floats) -> Share:
 def agreement(
     benchmark: Estimates, reference: Estimates, convention: _Convention = "half"
 ) -> Share:
-    """Agreement with confidence on the pairs that the reference separates.
+    """Return the agreement with confidence on the pairs that the reference separates.
 
-    A pair counts 1 in the same order. Models of both arguments stand in the same order.
+    A pair in the same order counts 1. Both arguments must list models in the same order.
 
     Parameters
     ----------
     convention
         ``half``: 0.5 if the benchmark does not separate a pair, 0 in the other order;
-        ``signed``: 0 and -1, as Arena-Hard's text says; ``arena-hard``: ``half`` as its code
-        computes it, where an interval without width (the anchor of a rating) overlaps nothing.
+        ``signed``: 0 and -1, as in Arena-Hard's text; ``arena-hard``: ``half`` as in its code,
+        where an interval without width (the anchor of a rating) overlaps nothing.
         Intervals are ordered by lower, then upper end, as there.
     """
     first, second = np.triu_indices(len(benchmark.models), 1)
@@ -204,7 +204,7 @@ def agreement(
 
 
 def pair_losses(mean: Floats, variance: Floats, reference: Floats) -> tuple[float, float]:
-    """Brier score and log-loss of the predicted order of every pair.
+    """Return Brier score and log-loss of the predicted order of every pair.
 
     The benchmark predicts with the normal distribution of the difference, mean [n] and variance
     [n] of its bootstrap; the reference's scores [n] are taken as certain. Without any variance

@@ -1,7 +1,7 @@
 """Ratings from battles: Bradley-Terry by Newton's method.
 
 Bradley-Terry says that i beats j with probability ``1 / (1 + exp(s_j - s_i))``; ties count as half
-a win for both. All its data are in two numbers a pair of models, so a fit costs as much for a
+a win for both. Two numbers per pair of models hold all data, so that a fit costs as much for a
 million battles as for a hundred, and many resamples are fitted at once.
 """
 
@@ -36,7 +36,7 @@ class Ratings:
 class Pairs:
     """The pairs of models that met: indices [pairs], and for each battle its pair and points.
 
-    ``first_points`` and ``second_points`` [battles] are what the pair's models won, with weight.
+    ``first_points`` and ``second_points`` [battles] are the weighted points of the pair's models.
     """
 
     first: Indices
@@ -47,7 +47,7 @@ class Pairs:
 
     @classmethod
     def of(cls, battles: Battles) -> "Pairs":
-        """Find the pairs of a set of battles."""
+        """Return the pairs of a set of battles."""
         models = len(battles.models)
         low = np.minimum(battles.left, battles.right)
         key = low * models + np.maximum(battles.left, battles.right)
@@ -68,7 +68,7 @@ class Pairs:
         )
 
     def totals(self) -> tuple[Floats, Floats]:
-        """Points [pairs] of the first and of the second model."""
+        """Return the points [pairs] of the first and of the second model."""
         size = len(self.first)
         first = np.bincount(self.of_battle, self.first_points, size)
         second = np.bincount(self.of_battle, self.second_points, size)
@@ -81,10 +81,10 @@ def bradley_terry(battles: Battles, *, prior: float = 0.0, baseline: str | None 
     Parameters
     ----------
     prior
-        Number of drawn battles that each model is given against an average model of score zero.
-        Zero is plain maximum likelihood; one is enough to give every model a finite score.
+        Number of added draws of each model against an average model of score zero. Zero is plain
+        maximum likelihood; one is enough for finite scores.
     baseline
-        The model whose score is zero; without it the mean is.
+        Model of score zero; by default the mean is zero.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def at_zero(scores: Floats, battles: Battles, baseline: str | None) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Likelihood:
-    """The likelihood of Bradley-Terry on given pairs; a prior is a further model and its pairs."""
+    """The likelihood of Bradley-Terry on given pairs; a prior is one more model with its pairs."""
 
     names: tuple[str, ...]
     first: Indices
@@ -118,7 +118,7 @@ class Likelihood:
 
     @classmethod
     def of(cls, pairs: Pairs, names: tuple[str, ...], prior: float) -> "Likelihood":
-        """Add the pairs of the prior."""
+        """Return the likelihood, with the pairs of the prior."""
         if len(names) < 2:
             raise DataError(f"ratings need two models or more, but got {len(names)}")
         if not (np.isfinite(prior) and prior >= 0):
@@ -134,7 +134,7 @@ class Likelihood:
         )
 
     def fit(self, wins: Floats, losses: Floats, start: Floats | None = None) -> Floats:
-        """Scores [models, fits] for points [pairs, fits] of each pair's two models.
+        """Return scores [models, fits] for points [pairs, fits] of each pair's two models.
 
         ``start`` [models, 1] is the fit of similar points, such as those that were resampled.
         """
@@ -155,18 +155,18 @@ class Likelihood:
         return scores
 
     def _hessian(self, curvature: Floats, nodes: int) -> Floats:
-        """Negative Hessians [fits, nodes, nodes]; the rank of the mean is filled up."""
+        """Return negative Hessians [fits, nodes, nodes] of full rank."""
         matrix = np.zeros((curvature.shape[1], nodes, nodes))
         matrix[:, self.first, self.second] = -curvature.T
         matrix[:, self.second, self.first] = -curvature.T
         diagonal = -matrix.sum(axis=2)
         index = np.arange(nodes)
         matrix[:, index, index] = diagonal
-        # without it the matrix is singular, as adding a number to all scores changes nothing
+        # otherwise the matrix is singular, as adding a number to all scores changes nothing
         return np.asarray(matrix + diagonal.mean(axis=1)[:, None, None] / nodes)
 
     def _newton(self, wins: Floats, losses: Floats, scores: Floats) -> Floats:
-        """Newton's method with steps that cannot overshoot."""
+        """Maximise by Newton's method with steps that cannot overshoot."""
         pairs = len(self.first)
         ends = (np.tile(np.arange(pairs), 2), np.concatenate([self.first, self.second]))
         signs = np.repeat([1.0, -1.0], pairs)
@@ -191,9 +191,9 @@ class Likelihood:
         )
 
     def check(self, wins: Floats, losses: Floats) -> None:
-        """Scores are finite if and only if wins connect all models in both directions.
+        """Raise DataError unless wins connect all models both ways, so that scores are finite.
 
-        L. R. Ford, "Solution of a ranking problem from binary comparisons" (1957).
+        Source: L. R. Ford, "Solution of a ranking problem from binary comparisons" (1957).
         """
         if self.prior:
             return
@@ -224,7 +224,7 @@ class Likelihood:
                 f"{self.names[0]!r} and {self.names[other]!r}"
             )
         beaten = graph.tocoo()
-        # a group that nobody beat from outside
+        # a group that no outsider beat
         top = set(group.tolist()) - set(group[beaten.col[group[beaten.row] != group[beaten.col]]])
         same = np.flatnonzero(group == min(top)).tolist()
         who = f"{self.names[same[0]]!r}" + (f" and {len(same) - 1} others" if same[1:] else "")
@@ -232,9 +232,9 @@ class Likelihood:
 
 
 def expected_win_rates(scores: Floats, baseline: int | None = None) -> Floats:
-    """Win rates [..., models] that Bradley-Terry scores [..., models] predict.
+    """Return win rates [..., models] predicted by Bradley-Terry scores [..., models].
 
-    Against the model of index ``baseline``, or else the mean against each of the other models.
+    They are against the model of index ``baseline``, or else means against all other models.
     """
     if baseline is not None:
         return np.asarray(expit(scores - scores[..., baseline : baseline + 1]))

@@ -1,6 +1,6 @@
-"""Settings of an evaluation set: where prompts come from and how they become the set.
+"""Settings of an evaluation set, from sources to sampling.
 
-What the paper (arXiv 2408.08808) leaves unstated is a value here.
+Details that the paper (arXiv 2408.08808) leaves open are values here.
 """
 
 from collections.abc import Iterable
@@ -20,26 +20,26 @@ _Count = Annotated[int, Field(ge=1)]
 
 
 class Source(Settings):
-    """One file of prompts: JSON lines or CSV, as it is or gzipped."""
+    """One file of prompts: JSON lines or CSV, plain or gzipped."""
 
     path: Path
-    """Relative to the recipe's folder."""
+    """Path relative to the recipe's folder."""
     name: str = ""
-    """Begins the ids of its prompts; the file's name up to the first dot when empty."""
+    """Prefix of the ids of its prompts; by default the file's name up to the first dot."""
     text: str = "text"
     """Field of the prompt's text; dots lead into objects and lists (``turns.0``)."""
     id: str | None = None
-    """Field of the id; the line number without it."""
+    """Field of the id; by default the line number is the id."""
     licence: str | None = None
     """Licence of every prompt of the file."""
     licence_field: str | None = None
-    """Field that holds each prompt's licence."""
+    """Field of each prompt's licence."""
     language: str | None = None
-    """Field of the language code; languages are identified without it."""
+    """Field of the language code; by default languages are identified."""
     category: str | None = None
-    """Field of a category known to be right: such prompts are seeds of the labelling."""
+    """Field of a category known to be right, whose prompts are seeds of the labelling."""
     category_names: dict[str, str] | None = None
-    """Category of each value of the field; values that are not listed are unknown."""
+    """Category of each value of the field; other values give no category."""
 
     @model_validator(mode="after")
     def _one_licence(self) -> "Source":
@@ -49,7 +49,7 @@ class Source(Settings):
 
     @property
     def title(self) -> str:
-        """The name, or what stands for it."""
+        """Name, or its default."""
         return self.name or self.path.name.split(".")[0]
 
 
@@ -65,7 +65,7 @@ class Cleaning(Settings):
     personal: Literal["drop", "mask", "keep"] = "mask"
     """Treatment of e-mail addresses, telephone and card numbers."""
     licences: tuple[str, ...] = ()
-    """Licences that may be used; any stated licence when empty."""
+    """Accepted licences; by default any stated one."""
 
 
 class Languages(Settings):
@@ -74,20 +74,20 @@ class Languages(Settings):
     expected: tuple[str, ...] = ("en",)
     """ISO 639-1 codes to choose from; those of the categories are added."""
     min_confidence: _Share = 0.0
-    """Below it the language is ``und``."""
+    """Least confidence; below it the language is ``und``."""
     max_characters: _Count = 1000
-    """Characters of a prompt that are looked at."""
+    """Number of characters of a prompt that are examined."""
 
 
 class Duplicates(Settings):
-    """When two prompts are the same."""
+    """Detection of duplicate prompts."""
 
     threshold: _Share = 0.7
     """Least weighted Jaccard similarity of character n-grams."""
     characters: _Count = 4
     """Length of an n-gram."""
     same_numbers: bool = True
-    """Whether prompts that differ in a number or operator stay apart, as sums of a textbook do."""
+    """Keep prompts that differ in a number or operator, such as sums of a textbook."""
 
 
 class Embedding(Settings):
@@ -103,9 +103,9 @@ class Embedding(Settings):
     model: str | None = None
     """Model of the ``endpoint``."""
     key_variable: str | None = None
-    """Environment variable that holds the key of the ``endpoint``."""
+    """Environment variable of the key of the ``endpoint``."""
     batch: _Count = 64
-    """Texts in a request."""
+    """Number of texts in a request."""
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> "Embedding":
@@ -122,14 +122,14 @@ class Labelling(Settings):
     neighbours: tuple[_Count, ...] = (5, 10, 20, 40)
     """Values to cross-validate."""
     prior: Literal["seed", "uniform", "estimated"] = "estimated"
-    """Share of each category among unlabelled prompts: as among the seeds, all alike, or
-    estimated from the votes."""
+    """Shares of categories among unlabelled prompts: those of the seeds, equal ones, or estimated
+    from the votes."""
     precision: _Share = 0.9
-    """Cross-validated accuracy wanted of the labels that are kept; sets the entropy threshold."""
+    """Wanted cross-validated accuracy of the kept labels, which sets the entropy threshold."""
     threshold: _Share | None = None
-    """Entropy of the votes (1 is even) above which a label is uncertain; replaces `precision`."""
+    """Entropy of votes (1 is even) above which a label is uncertain, in place of `precision`."""
     uncertain: Literal["general", "review"] = "general"
-    """Whether uncertain prompts become `general` or wait in the review file."""
+    """Treatment of uncertain prompts: category `general`, or the review file."""
     general: str = "general"
     """Category of uncertain prompts."""
     folds: Annotated[int, Field(ge=2)] = 5
@@ -139,23 +139,23 @@ class Category(Settings):
     """One category of the evaluation set."""
 
     quota: Annotated[int, Field(ge=0)]
-    """Prompts to draw."""
+    """Number of prompts to draw."""
     language: str | None = None
-    """Makes it the category of all unlabelled prompts in this language."""
+    """Language whose unlabelled prompts all get this category."""
     languages: dict[str, Annotated[float, Field(gt=0)]] | None = None
-    """Ratio of languages inside the category; as they occur when left out."""
+    """Ratio of languages inside the category; by default as they occur."""
 
 
 class Sampling(Settings):
     """Drawing of prompts within a category."""
 
     clusters: _Count = 8
-    """Clusters in each category and language; prompts are drawn evenly over them."""
+    """Number of clusters in each category and language, over which prompts are drawn evenly."""
     judged: tuple[Path, ...] = ()
-    """Earlier judge runs, relative to the recipe's folder. With them, prompts that tell models
-    apart are chosen instead, across all categories at once."""
+    """Earlier judge runs, relative to the recipe's folder. With them, prompts that separate models
+    are chosen instead, over all categories at once."""
     compared: tuple[str, ...] = ()
-    """Models whose verdicts take no part in that choice, as the set is to compare them."""
+    """Models to leave out of that choice, because the set will compare them."""
     min_quality: _Share = 0.3
     """Least quality score of a prompt; see `micronas.judge.sample.quality`."""
     shortage: Literal["error", "accept"] = "error"
@@ -163,7 +163,7 @@ class Sampling(Settings):
 
 
 class Recipe(Settings):
-    """Everything an evaluation set is made from; the same recipe and files give the same bytes."""
+    """Recipe of an evaluation set; the same recipe and files give the same bytes."""
 
     name: str
     seed: Annotated[int, Field(ge=0)] = 0
@@ -198,25 +198,25 @@ class Recipe(Settings):
 
     @property
     def language_categories(self) -> dict[str, str]:
-        """Category of each language that has one."""
+        """Categories by language."""
         return {each.language: name for name, each in self.categories.items() if each.language}
 
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe and the folder its paths are relative to."""
+    """A recipe and the folder of its relative paths."""
 
     recipe: Recipe
     folder: Path
 
 
 def read_recipe(path: Path | None = None, overrides: Iterable[str] = ()) -> RecipeFile:
-    """Read a recipe; the default one of 14 categories, with paths from here, when left out.
+    """Read a recipe; by default the one of 14 categories, with paths from the working folder.
 
     Raises
     ------
     ConfigError
-        If the file is not a recipe. One line that names file, line and key.
+        If the file is not a recipe, in one line with file, line and key.
     """
     recipe = read_settings(path or _DEFAULT_RECIPE, Recipe, overrides)
     return RecipeFile(recipe, path.parent if path else Path())

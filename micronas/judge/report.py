@@ -1,4 +1,4 @@
-"""The report of a judge run: everything its page shows, read from the store."""
+"""The report of a judge run: the data of its page, read from the store."""
 
 import hashlib
 from collections import defaultdict
@@ -44,11 +44,11 @@ def write_report(
     Parameters
     ----------
     store
-        The run's SQLite file.
+        SQLite file of the run.
     judge, strong_weight
         As for `battles_of`.
     texts
-        Number of prompts whose texts go into the file, which they make large; by default all.
+        Number of prompts whose texts go into the file, which grows with them; by default all.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _categories(battles: Battles, board: Leaderboard, statistics: Statistics) ->
 
 
 def _position(judged: Sequence[VerdictRow]) -> dict[str, Any]:
-    """Return how often the answer shown first won, over all and by model."""
+    """Return the share of wins of the answer shown first, over all and by model."""
     placed = [row for row in judged if row.order != "unknown"]
     rows = []
     for model in sorted({row.model for row in placed}):
@@ -185,7 +185,7 @@ def _position_bias(rows: Sequence[VerdictRow]) -> PositionBias | None:
 def _lengths(
     answers: Sequence[Answer], judged: Sequence[VerdictRow], board: Leaderboard
 ) -> dict[str, Any]:
-    """Mean answer length of each model, and how often the longer of two answers won."""
+    """Return the mean answer length of each model, and the share of wins of the longer answer."""
     tokens = {(answer.prompt_id, answer.model): answer.tokens for answer in answers}
     longer: dict[str, list[bool]] = defaultdict(list)
     for row in judged:
@@ -233,7 +233,7 @@ def _texts(
     models: Sequence[str],
     texts: int | None,
 ) -> dict[str, Any]:
-    """Prompts with the answers to them and the verdicts on them; the last ones without texts."""
+    """Return prompts with their answers and verdicts; the last ones without texts."""
     said = {(answer.prompt_id, answer.model): answer.text for answer in answers}
     games: dict[str, list[VerdictRow]] = defaultdict(list)
     for row in judged:
@@ -297,7 +297,7 @@ def _provenance(rows: Sequence[VerdictRow], prompts: Iterable[StoredPrompt]) -> 
 
 
 def _digest(texts: Iterable[str]) -> str:
-    """SHA-256 of the SHA-256 of each text, in order."""
+    """Return the SHA-256 of the SHA-256 of each text, in order."""
     whole = hashlib.sha256()
     for text in texts:
         whole.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())

@@ -1,4 +1,4 @@
-"""Sheets that a person fills: prompts as CSV, and the categories that come back."""
+"""Sheets for labelling by hand: prompts as CSV, and the categories filled in."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     Parameters
     ----------
     rows
-        ``id``, ``text`` and whatever helps to decide (``suggested``, ``entropy``).
+        Rows with ``id``, ``text`` and other helpful columns (``suggested``, ``entropy``).
     """
     file = io.StringIO()
     names = [
@@ -40,12 +40,12 @@ def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_labels(path: Path, categories: Iterable[str]) -> dict[str, str]:
-    """Read a CSV of hand labels, as `write_review` leaves it to be filled.
+    """Read a CSV of hand labels, a filled file of `write_review`.
 
     Returns
     -------
     dict
-        Category of each id; rows whose category is blank are not in it.
+        Category of each id, without rows of blank category.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
     Returns
     -------
     int
-        The labels that were moved.
+        Number of labels moved.
 
     Raises
     ------

@@ -16,7 +16,7 @@ NULL_PREFIX = "null:"
 
 @dataclass(frozen=True)
 class StoredPrompt:
-    """A prompt as a run knows it."""
+    """A prompt in a run."""
 
     id: str
     text: str
@@ -41,11 +41,11 @@ class VerdictRow:
     Attributes
     ----------
     order
-        Place at which the model's answer was shown: ``first`` (as A), ``second`` or ``unknown``.
+        Position of the model's answer: ``first`` (as A), ``second`` or ``unknown``.
     verdict
-        ``A``, ``B`` or ``tie`` by place; None if the judge gave none (or the place is unknown).
+        ``A``, ``B`` or ``tie`` by position; None if the judge gave none (or it is unknown).
     outcome
-        Share of the point that the model won from the baseline; None if the verdict is invalid.
+        Share of the point won by the model against the baseline; None if the verdict is invalid.
     strength
         2 for "much better", 1 otherwise.
     raw
@@ -53,7 +53,7 @@ class VerdictRow:
     prompt_hash, parameters
         SHA-256 of the messages, and JSON of everything else that the verdict depends on.
     prompt_tokens, completion_tokens, usd, attempts
-        Sums over the texts that this verdict took, retries for an unreadable one included.
+        Sums over the texts for this verdict, with retries for unreadable ones.
     """
 
     prompt_id: str
@@ -78,7 +78,7 @@ class Spending:
     """Totals of a store's requests; ``dearest`` is the dearest single one, in US dollars.
 
     ``answered`` requests brought a text, ``lost`` ones did not (refused, cut, or in flight when a
-    run was killed). Those of the lost ones that may have been charged for are part of ``usd``.
+    run was killed). ``usd`` includes lost ones that may have been charged for.
     """
 
     answered: int
@@ -88,7 +88,7 @@ class Spending:
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """Read answers from JSON lines with ``prompt_id``, ``model``, ``text``, maybe ``tokens``.
+    """Read answers from JSON lines with ``prompt_id``, ``model``, ``text``, optional ``tokens``.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """A judge's prompt: a rubric of the domain and the language, and two fenced answers.
 
-Everything that is not ours - the prompt and both answers - stands between fences that carry a tag.
-The tag is a hash of all of it, so that no text can contain the tag of the call it is judged in,
-and the same call always has the same messages (which is what makes a cache possible).
+All foreign text - the prompt and both answers - is fenced by lines with a tag. The tag is a hash of
+all of it, so that no text can contain the tag of its own call, and the same call always has the
+same messages (which makes a cache possible).
 """
 
 import hashlib
@@ -68,11 +68,11 @@ class RubricSettings(Settings):
     scale
         3 verdicts (MT-Bench) or 5 (Arena-Hard).
     own_answer
-        Whether the judge first answers the prompt itself, which helps on questions with a result.
+        Let the judge first answer the prompt itself, which helps on questions with a result.
     domains
-        A rubric for each category; given ones replace or extend the built-in `DOMAINS`.
+        Rubric of each category, in place of or in addition to the built-in `DOMAINS`.
     languages
-        A rubric for each language code, in addition to "answer in the prompt's language".
+        Rubric of each language code, in addition to "answer in the prompt's language".
     """
 
     scale: Scale = 5
@@ -90,9 +90,9 @@ class Call:
     messages
         Chat messages, ``role`` and ``content``.
     tag
-        The mark of this call, which the verdict's line repeats.
+        Tag of this call, which the verdict's line repeats.
     planted
-        Whether one of the answers holds something that could be read as a verdict.
+        The prompt or an answer contains text that could be read as a verdict.
     hash
         SHA-256 of the messages.
     """
@@ -159,7 +159,7 @@ def _language(settings: RubricSettings, language: str) -> str:
 
 
 def _tag(*texts: str) -> str:
-    """Return 16 hexadecimal digits that none of the texts holds."""
+    """Return 16 hexadecimal digits that none of the texts contains."""
     for attempt in range(1000):
         digest = hashlib.sha256(json.dumps([attempt, *texts]).encode()).hexdigest()[:16]
         if not any(digest in text.lower() for text in texts):

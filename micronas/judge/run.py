@@ -1,4 +1,4 @@
-"""Judge models against a baseline: every prompt, both orders, no call paid twice."""
+"""Judge models against a baseline on every prompt, in both orders, paying no call twice."""
 
 import asyncio
 import hashlib
@@ -26,28 +26,27 @@ _OUTCOME = {("A", "first"): 1.0, ("B", "first"): 0.0, ("A", "second"): 0.0, ("B"
 
 
 class JudgeSettings(Settings):
-    """A judge run.
+    """Settings of a judge run.
 
     Attributes
     ----------
     judge, rubric
-        Who judges, and by what.
+        Judge, and its rubric.
     baseline
-        The model that all others are compared with.
+        Model that all others are compared with.
     models
-        The models to judge; by default all that have answers.
+        Models to judge; by default all with answers.
     answers
-        Models, each by its name, that are asked for the answers that are not given.
+        Endpoints, by model, that are asked for missing answers.
     max_usd
-        The run stops before the call that could exceed it at the most that a call may cost
-        (``judge.billed_tokens``) or has cost; everything paid for in the same store counts, the
-        models' answers too. Calls that may have been paid for without an answer are counted as the
-        dearest.
+        Limit at which the run stops, before the call that could exceed it at the largest cost
+        possible (``judge.billed_tokens``) or seen; all costs of the same store count, with models'
+        answers. Calls that may have been charged without an answer count as the dearest.
     attempts
-        How often a judge is asked until its verdict is readable. After that the verdict is
-        invalid; a later run with more attempts goes on from there.
+        Most requests until a verdict is readable. After them the verdict is invalid; a later run
+        with more attempts continues.
     expected_tokens
-        Length of a judge's text or a model's answer, for the estimate before there is any.
+        Expected length of a judge's text or a model's answer, for estimates before there is any.
     """
 
     judge: EndpointSettings
@@ -60,7 +59,7 @@ class JudgeSettings(Settings):
     expected_tokens: int = Field(default=500, gt=0)
 
     def parameters(self) -> str:
-        """Return everything a verdict depends on besides its messages, as JSON."""
+        """Return everything that a verdict depends on besides its messages, as JSON."""
         rubric = hashlib.sha256(self.rubric.model_dump_json().encode()).hexdigest()[:16]
         return json.dumps(
             {**self.judge.parameters(), "scale": self.rubric.scale, "rubric": rubric},
@@ -75,16 +74,16 @@ class Summary:
     Attributes
     ----------
     wanted, judged, invalid
-        Verdicts the settings ask for, those that are there, and those of them without a label.
+        Numbers of verdicts wanted, of those present, and of invalid ones among these.
     calls, lost
-        Requests of this run that were answered, and those that were not.
+        Numbers of answered and of unanswered requests of this run.
     usd
-        What the store has cost in all.
+        Total cost of the store.
     stopped
-        Whether the budget ended the run.
+        The budget ended the run.
     refused, first_refusal
-        Verdicts that are missing because an endpoint refuses their prompts, and what it said of
-        the first; empty if there is none.
+        Number of verdicts missing because an endpoint refuses their prompts, and its message on the
+        first; empty without any.
     """
 
     wanted: int
@@ -100,7 +99,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Estimate:
-    """Expected cost of a run; ``usd_at_most`` is the price if every text were as long as can be."""
+    """Expected cost of a run; ``usd_at_most`` is the price with every text at its longest."""
 
     verdicts: int
     calls: int
@@ -132,14 +131,14 @@ def run(
 ) -> Summary:
     """Judge all models on all prompts and store the verdicts.
 
-    A run that was killed, or stopped by its budget or an error, goes on when it is started again.
-    After an error no call leaves any more, and the answers to those in flight are waited for. A
-    prompt that an endpoint refuses is a missing verdict.
+    A run that was killed, or stopped by its budget or an error, resumes when started again. After
+    an error no further call is sent, and answers to those in flight are awaited. A prompt that an
+    endpoint refuses has no verdict.
 
     Parameters
     ----------
     path
-        The store, an SQLite file; it is created if need be.
+        Store, an SQLite file, created if needed.
     progress
         Called with the number of finished answers, or verdicts, and of all of them.
 
@@ -201,10 +200,11 @@ async def _run(
 def estimate(
     settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer], path: Path
 ) -> _Estimate:
-    """Count the calls, tokens and price that a run would take, without any call.
+    """Estimate the calls, tokens and price of a run, without any call.
 
-    Verdicts and answers whose texts the store holds cost nothing. Tokens are estimated from bytes,
-    those of texts to come from the store's; requests that fail and unreadable verdicts come on top.
+    Verdicts and answers with texts in the store cost nothing. Tokens are estimated from bytes,
+    those of future texts from the store's; failed requests and unreadable verdicts are not
+    included.
     """
     models, texts = _models(settings, answers), _texts(settings, prompts, answers)
     calls: dict[str, tuple[EndpointSettings, Messages]] = {}
@@ -243,12 +243,12 @@ async def _ask_models(
     store: Store,
     progress: Progress,
 ) -> tuple[list[str], bool]:
-    """Ask models for the answers that are not given; add them to the texts and the store.
+    """Ask models for missing answers; add them to the texts and the store.
 
     Returns
     -------
     refusals, spent
-        What endpoints refuse, and whether there was no money for all.
+        Refusals of endpoints, and whether the budget did not suffice for all answers.
     """
     lacking = _unanswered(settings, prompts, texts)
     found: list[Answer] = []
@@ -272,7 +272,7 @@ async def _ask_models(
 
 
 async def _verdict(settings: JudgeSettings, task: _Task, judge: Payer) -> VerdictRow | None:
-    """Return one verdict; None if the budget is spent, or the endpoint refuses the prompt."""
+    """Return one verdict, or None if the budget is spent or the endpoint refuses the prompt."""
     call, replies = task.call, list[Reply]()
     verdict: Verdict | None = None
     for _ in range(settings.attempts):
@@ -306,7 +306,8 @@ async def _verdict(settings: JudgeSettings, task: _Task, judge: Payer) -> Verdic
 def _pairs(
     settings: JudgeSettings, prompts: Sequence[Prompt], models: Sequence[str], texts: _Texts
 ) -> list[tuple[Prompt, str]]:
-    """Return what can be judged, prompt by prompt, so that a budget ends with whole ones."""
+    """Return the prompts and models that can be judged, prompt by prompt, since a budget may
+    end."""
     return [
         (prompt, model)
         for prompt in prompts
@@ -334,7 +335,7 @@ def _tasks(
 
 
 def _texts(settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> _Texts:
-    """Return the given answers; raise DataError where one is twice, or is missing for good."""
+    """Return the given answers; raise DataError for a duplicate, or one missing for good."""
     texts: _Texts = {}
     for answer in answers:
         if (answer.prompt_id, answer.model) in texts:
@@ -367,7 +368,7 @@ def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
 def _unanswered(
     settings: JudgeSettings, prompts: Sequence[Prompt], texts: _Texts
 ) -> list[tuple[str, Prompt]]:
-    """Return the models to ask and the prompts to which they have no answer."""
+    """Return the models to ask, each with a prompt that it has not answered."""
     return [
         (name, prompt)
         for name in settings.answers
@@ -381,5 +382,5 @@ def _question(prompt: Prompt) -> Messages:
 
 
 def _purpose(model: str) -> str:
-    """Return what begins the keys of a model's answers; a verdict's key is without."""
+    """Return the prefix of the keys of a model's answers; keys of verdicts have none."""
     return f"answer of {model}: "

@@ -1,4 +1,4 @@
-"""Drawing the evaluation set: exact quotas over category and language, even over clusters."""
+"""Draw the evaluation set: exact quotas over category and language, evenly over clusters."""
 
 import hashlib
 import re
@@ -18,9 +18,10 @@ _WORDS = re.compile(r"\w+")
 
 
 def quality(text: str) -> float:
-    """Return a score from 0 to 1 of how much a prompt asks, in any language and offline.
+    """Return a quality score of a prompt from 0 to 1, for any language, offline.
 
-    The mean of three parts: length (full from 160 characters on), variety (different words among
+    It is the mean of three parts: length (full from 160 characters on), variety (different words
+    among
     all words, full from one half on) and information (bytes that compression leaves, full from
     60 % on).
     """
@@ -48,19 +49,19 @@ def apportion(total: int, ratios: Mapping[str, float]) -> dict[str, int]:
 def shares(
     languages: Sequence[str], category: str, settings: Category, *, accept_shortage: bool = False
 ) -> dict[str, int]:
-    """Return how many prompts of each language to draw for one category.
+    """Return the number of prompts of each language to draw for one category.
 
     Parameters
     ----------
     languages
-        Those of the prompts of the category that may be drawn.
+        Languages of the prompts of the category that may be drawn.
     accept_shortage
-        Be content with what is there where a language has fewer prompts than its share.
+        Accept languages with fewer prompts than their share.
 
     Raises
     ------
     DataError
-        If there are too few prompts; names category, language, quota and what is there.
+        If there are too few prompts; names category, language, quota and number of prompts.
     """
     there = Counter(languages)
     ratios = settings.languages or {name: float(number) for name, number in there.items()}
@@ -85,12 +86,12 @@ def draw(
 ) -> list[int]:
     """Draw the quota of each language, evenly over clusters.
 
-    Which prompts of a cluster are drawn depends on the seed and their ids only.
+    The choice within a cluster depends only on the seed and the ids.
 
     Parameters
     ----------
     ids, languages, vectors
-        The prompts of one category that may be drawn.
+        Prompts of one category that may be drawn.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def draw(
 
 
 def seeded(name: str, seed: int) -> str:
-    """Return a key that puts names in an order of the seed's own."""
+    """Return a sort key of a name, which gives each seed its own order."""
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Reading prompts from JSON lines and CSV; every error names file and line."""
+"""Read prompts from JSON lines and CSV; every error names file and line."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from micronas.settings import nearest
 
 @dataclass(frozen=True)
 class Record:
-    """A prompt on its way into an evaluation set."""
+    """A prompt during the build of an evaluation set."""
 
     id: str
     text: str
@@ -21,11 +21,11 @@ class Record:
     line: int
     licence: str
     language: str = ""
-    """Empty until it is known."""
+    """Empty while unknown."""
     category: str = ""
-    """Empty until it is known."""
+    """Empty while unknown."""
     origin: str = ""
-    """Where the category comes from: seed, hand, language, knn or general."""
+    """Origin of the category: seed, hand, language, knn or general."""
 
 
 def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list[Record]:
@@ -34,9 +34,9 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
     Parameters
     ----------
     folder
-        What the source's path is relative to.
+        Folder of the source's relative path.
     categories
-        The names a category field may hold.
+        Allowed values of a category field.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
 
 
 def _language(code: str) -> str:
-    """Return ``en`` of ``en_US``; categories know languages, not countries."""
+    """Return ``en`` for ``en_US``: categories have languages, not countries."""
     return code.strip().lower().replace("_", "-").split("-")[0]
 
 

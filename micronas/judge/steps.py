@@ -1,4 +1,4 @@
-"""Steps of a build, and what each left and dropped."""
+"""Results of the steps of a build."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,18 +16,18 @@ class StepResult:
 
     kept: list[Record]
     dropped: list[dict[str, Any]] = field(default_factory=list)
-    """Id, source, line and reason of each prompt that goes no further."""
+    """Id, source, line and reason of each dropped prompt."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Entries of the manifest about the step."""
+    """Entries of the manifest on the step."""
     review: list[dict[str, Any]] = field(default_factory=list)
-    """Rows for a human to decide."""
+    """Rows for review by hand."""
 
 
 def drop(record: Record, reason: str) -> dict[str, Any]:
-    """Return the line that says which prompt was dropped and why."""
+    """Return the row of a dropped prompt with its reason."""
     return {"id": record.id, "source": record.source, "line": record.line, "reason": reason}
 
 
 def count(names: Iterable[str]) -> dict[str, int]:
-    """Return how often each name occurs, in alphabetical order."""
+    """Return the count of each name, in alphabetical order."""
     return dict(sorted(Counter(names).items()))

@@ -1,9 +1,9 @@
 """The SQLite file of a judge run: prompts, answers, every request, and the verdicts.
 
-``attempts`` is what was paid for: a row stands there before a request leaves, and its outcome
-follows when it is known, so that a killed process leaves a trace of each call that was in flight.
-``verdicts`` is what came of it, one row for each prompt, model, order and judge; ``dropped`` holds
-those that were set aside, with the reason. Answers go to a journal first (`judge.journal`).
+``attempts`` has a row for each request, written before it is sent and updated with its outcome, so
+that a killed process leaves a trace of each call in flight. ``verdicts`` has one row for each
+prompt, model, order and judge; ``dropped`` holds those set aside, with the reason. Answers go to a
+journal first (`judge.journal`).
 """
 
 import sqlite3
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS dropped ({_VERDICT}    reason TEXT NOT NULL, {_KEY}
 """
 
 _STANDS = 600.0
-"""Seconds for which a refusal stands, so that a run that is started again does not ask again."""
+"""Seconds for which a refusal is valid, so that a restarted run does not repeat the request."""
 # a key is a purpose and 64 digits
 _SPENDING = (
     "SELECT ifnull(sum(status = 'answered'), 0), ifnull(sum(status != 'answered'), 0), "
@@ -68,7 +68,7 @@ class Store:
     """A store that one run writes to.
 
     Each change is a transaction of its own, and an answer is in the journal before it is in the
-    store: neither ``kill -9`` nor a store that takes nothing more loses one. After a power cut the
+    store: neither ``kill -9`` nor a full or locked store loses one. After a power cut the
     last few may be missing, as files are not flushed to the disk at every answer.
 
     Every method raises DataError if the file cannot be read or written.
@@ -87,7 +87,7 @@ class Store:
             )
 
     def put_answers(self, answers: Iterable[Answer]) -> None:
-        """Add answers; an answer that differs from the stored one takes its verdicts with it."""
+        """Add answers; replacing a stored answer by a different one deletes its verdicts."""
         with _translated(self._path), self._sql:
             for row in map(_row, answers):
                 prompt_id, model, *said = row
@@ -105,10 +105,10 @@ class Store:
                 self._sql.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row)
 
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
-        """Add verdicts, or replace those of the same key; what was dropped stays dropped."""
+        """Add verdicts, or replace those of the same key; dropped ones stay dropped."""
         names = [f'"{field.name}"' for field in fields(VerdictRow)]
         marks = [f"?{number}" for number, _ in enumerate(names, 1)]
-        # what is there already is not written again: a run may be started often
+        # do not rewrite equal rows: a run may be started often
         same = f"({', '.join(names[5:])}) IS ({', '.join(marks[5:])})"
         with _translated(self._path), self._sql:
             self._sql.executemany(
@@ -119,7 +119,7 @@ class Store:
             )
 
     def drop_verdicts(self, judge: str, *, unless: str) -> None:
-        """Forget a judge's verdicts under other parameters; what it wrote stays in ``attempts``."""
+        """Delete a judge's verdicts under other parameters; its texts stay in ``attempts``."""
         with _translated(self._path), self._sql:
             for table in ("verdicts", "dropped"):
                 self._sql.execute(
@@ -127,7 +127,7 @@ class Store:
                 )
 
     def drop(self, reason: str, where: str, values: Sequence[str] = ()) -> int:
-        """Set verdicts aside with a reason; return how many. `where` is an SQL condition."""
+        """Set verdicts aside with a reason; return their number. `where` is an SQL condition."""
         with _translated(self._path), self._sql:
             self._sql.execute(
                 f"INSERT OR REPLACE INTO dropped SELECT *, ? FROM verdicts WHERE {where}",
@@ -136,7 +136,7 @@ class Store:
             return self._sql.execute(f"DELETE FROM verdicts WHERE {where}", values).rowcount
 
     def restore(self, where: str, values: Sequence[str] = ()) -> int:
-        """Take back verdicts that were set aside; return how many."""
+        """Restore verdicts that were set aside; return their number."""
         names = ", ".join(f'"{field.name}"' for field in fields(VerdictRow))
         with _translated(self._path), self._sql:
             self._sql.execute(
@@ -145,7 +145,7 @@ class Store:
             return self._sql.execute(f"DELETE FROM dropped WHERE {where}", values).rowcount
 
     def reply(self, key: str) -> Reply | None:
-        """Return the answer that was paid for under a key, if there is one."""
+        """Return the paid answer of a key, if there is one."""
         row = self._first(
             "SELECT raw, prompt_tokens, completion_tokens, usd FROM attempts "
             "WHERE key = ? AND status = 'answered'",
@@ -154,7 +154,7 @@ class Store:
         return Reply(*row) if row else None
 
     def send(self, key: str, usd: float) -> int:
-        """Note that a request leaves; ``usd`` is charged should its outcome never be known."""
+        """Record a request before it is sent; ``usd`` counts if its outcome stays unknown."""
         with _translated(self._path):
             self._journal.reserve()
         try:
@@ -164,7 +164,7 @@ class Store:
             raise
 
     def receive(self, attempt: int, key: str, reply: Reply) -> None:
-        """Note the answer to a request."""
+        """Record the answer to a request."""
         try:
             with _translated(self._path):
                 self._journal.add(key, reply)
@@ -172,7 +172,7 @@ class Store:
             self._answer(attempt, reply)
 
     def absorb(self) -> None:
-        """Take over answers of the journal that a former run could not store."""
+        """Store answers of the journal that an earlier run could not store."""
         for key, reply in self._journal.read().items():
             if self.reply(key) is None:
                 sent = self._first("SELECT max(id) FROM attempts WHERE key = ?", key)
@@ -195,7 +195,7 @@ class Store:
             )
 
     def lose(self, attempt: int, reason: str, usd: float, *, refused: bool = False) -> None:
-        """Note that a request brought no answer, and what it may have cost."""
+        """Record a request without an answer, and its possible cost."""
         self._journal.release()
         with _translated(self._path), self._sql:
             self._sql.execute(
@@ -204,7 +204,7 @@ class Store:
             )
 
     def refusal(self, key: str) -> str | None:
-        """Return why the endpoint has refused a request in the last minutes, if it has."""
+        """Return the reason of a refusal in the last minutes, or None."""
         row = self._first(
             "SELECT reason FROM attempts WHERE key = ? AND status = 'refused' AND time > ?",
             key,
@@ -213,7 +213,7 @@ class Store:
         return str(row[0]) if row else None
 
     def settle(self) -> None:
-        """Count the requests that were in flight when an earlier run ended as lost."""
+        """Mark requests in flight at the end of an earlier run as lost."""
         with _translated(self._path), self._sql:
             self._sql.execute(
                 "UPDATE attempts SET status = 'lost', reason = 'the run was stopped' "
@@ -221,15 +221,15 @@ class Store:
             )
 
     def spending(self, purpose: str | None = None) -> Spending:
-        """Return what all requests of this store came to, or those whose keys have a purpose."""
+        """Return the totals of all requests of this store, or of those of one purpose."""
         return Spending(*self._first(_SPENDING, purpose))
 
     def has_verdicts(self, judge: str) -> bool:
-        """Whether there is a verdict of a judge."""
+        """Return whether there is a verdict of a judge."""
         return self._first("SELECT 1 FROM verdicts WHERE judge = ? LIMIT 1", judge) is not None
 
     def mean_completion(self) -> float | None:
-        """Return the mean number of tokens of the judge's texts so far."""
+        """Return the mean number of tokens of all answers so far."""
         row = self._first("SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'")
         return None if row[0] is None else float(row[0])
 
@@ -240,7 +240,7 @@ class Store:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Store]:
-    """Open a store to write to, and create it if need be; only one process may at a time.
+    """Open a store for writing, created if needed, in one process at a time.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def writing(path: Path) -> Iterator[Store]:
     DataError
         If the file is no store.
     """
-    path = path.resolve()  # by another name it is the same file
+    path = path.resolve()  # other names are the same file
     held = hold(path, again=False)
     journal, whole = Journal(path.with_name(f"{path.name}-answers")), False
     try:
@@ -286,11 +286,11 @@ def battles_of(
     Parameters
     ----------
     judge
-        Verdicts of one judge only; by default those of all judges together.
+        Judge whose verdicts to use; by default all judges.
     strong_weight
         Weight of a "much better" verdict (Arena-Hard: 3).
     null_models
-        Whether the constant answers of `micronas.judge.checks` take part.
+        Include the constant answers of `micronas.judge.checks`.
 
     Raises
     ------
@@ -320,7 +320,7 @@ def battles_of_rows(
     strong_weight: float = 3.0,
     source: str = "the table",
 ) -> Battles:
-    """Return valid verdicts as battles; lengths are given only if every answer has one."""
+    """Return valid verdicts as battles, with lengths only if every answer has one."""
     valid = [row for row in rows if row.outcome is not None]
     if not valid:
         raise DataError(f"battles need valid verdicts, but {source} holds none; run the judge")
@@ -374,10 +374,10 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -> None:
-    """Refuse what else could answer in a table's place, or change what is written to it.
+    """Refuse triggers, views and tables that differ from the schema.
 
-    A trigger that deletes attempts would let every run pay again, and a view has rows of its own
-    making. `fresh` allows for tables that are still to be made.
+    A trigger that deletes attempts would make every run pay again, and a view can invent rows.
+    `fresh` allows missing tables.
     """
     with closing(sqlite3.connect(":memory:")) as own:
         own.executescript(_SCHEMA)
@@ -391,7 +391,7 @@ def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -
                 f"{path} must hold a judge run as micronas lays it out, but its {kind} {name!r} "
                 "is another; restore it or start anew"
             )
-    # stores of before nothing could be dropped are as good
+    # older stores have no table `dropped`
     needed = [name for name in wanted if "dropped" not in name]
     missing = [] if fresh else [name for name in needed if name not in found]
     if missing:
@@ -402,7 +402,7 @@ def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -
 
 
 def _row(values: Any) -> tuple[Any, ...]:
-    """Return the fields of a row as SQLite takes them: text without halves of characters."""
+    """Return the fields of a row for SQLite, with text without unpaired surrogates."""
     row = astuple(values)
     return tuple(whole_characters(each) if isinstance(each, str) else each for each in row)
 

@@ -1,12 +1,12 @@
-"""The verdict in a judge's text: one label of a closed set, or none; never a guess.
+"""Parse the verdict in a judge's text: one label of a closed set, or none; never a guess.
 
-A judge's text is not all its own words. It may quote the answers, and an answer may carry a label
-that was planted there. What counts is therefore, in this order:
+A judge's text may quote the answers, and an answer may contain a planted label. These rules apply
+in order:
 
 1. Hidden reasoning (up to ``</think>``), quoted lines (``>``) and fenced blocks that hold more
    than a label are dropped.
 2. Lines that carry the tag of the call (see `micronas.judge.rubric`) decide if there are any: no
-   answer can know the tag.
+   answer can contain the tag.
 3. Otherwise the last line with a label decides. If a label ends that line, the line must hold no
    other; if not, every label of the text must be the same.
 4. If an answer itself holds a label (``planted``), rule 3 is believed only where the label ends
@@ -31,7 +31,7 @@ class Verdict:
     Attributes
     ----------
     winner
-        ``A``, ``B`` or ``tie``, by the place at which an answer was shown.
+        ``A``, ``B`` or ``tie``, by the position of an answer.
     strength
         2 for "significantly better" (``>>``), 1 otherwise.
     """
@@ -63,7 +63,7 @@ _INSIDE = rf"\s{{0,8}}(TIE|[ABC](?:{_GAP}[ABC]){{0,4}}|[<>=]{_GAP})\s{{0,8}}"
 _DOUBLE = re.compile(rf"\[\[{_INSIDE}\]\]")
 _SINGLE = re.compile(rf"(?<!\[)\[{_INSIDE}\](?!\])")
 _LINE_END = re.compile(r"[\s.!,;:)\"']*")
-# what looks like an ASCII bracket or sign but is not folded to it by NFKC; the rest is invisible
+# brackets and signs that NFKC does not fold to ASCII, and invisible characters
 _FOLD = str.maketrans(
     {"【": "[", "】": "]", "⟦": "[[", "⟧": "]]", "≫": ">>", "≪": "<<", "*": "", "`": ""}
     | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f", "")
@@ -76,14 +76,14 @@ def parse(text: str, scale: Scale, *, tag: str = "", planted: bool = False) -> V
     Parameters
     ----------
     text
-        What the judge wrote.
+        Text of the judge.
     scale
         3 for ``[[A]]``, ``[[B]]``, ``[[C]]`` (MT-Bench); 5 for ``[[A>>B]]`` to ``[[B>>A]]``
         (Arena-Hard).
     tag
-        The word that the judge was asked to write before its label; empty if it was not.
+        Tag that the judge must write before its label; empty for none.
     planted
-        Whether a judged answer holds a label (see `holds_label`).
+        A judged answer contains a label (see `holds_label`).
 
     Returns
     -------
@@ -110,12 +110,12 @@ def parse(text: str, scale: Scale, *, tag: str = "", planted: bool = False) -> V
 
 
 def parse_label(label: str, scale: Scale = 5) -> Verdict | None:
-    """Read a bare label such as ``A>>B``, as other tools store it."""
+    """Read a bare label such as ``A>>B``, as stored by other tools."""
     return _LABELS[scale].get("".join(_fold(label).split()).strip("[]"))
 
 
 def holds_label(text: str) -> bool:
-    """Whether a text holds something that could be read as a verdict of either scale."""
+    """Return whether a text contains a possible verdict of either scale."""
     folded = _fold(text)
     return bool(_DOUBLE.search(folded) or _SINGLE.search(folded))
 
@@ -154,7 +154,7 @@ def _labels(line: str, labels: dict[str, Verdict]) -> list[Verdict | None]:
     """Return the verdicts of a line; None stands for a bracketed label outside the set."""
     found = _DOUBLE.findall(line)
     if not found:
-        # a single bracket is common in prose: it counts alone on its line or behind a colon
+        # a single bracket is common in prose: it counts alone on its line or after a colon
         found = [
             match[1]
             for match in _SINGLE.finditer(line)

@@ -1,1 +1,1 @@
-"""Endpoints, embedders, votes of neighbours, intervals and JSON lines, for router and judge."""
+"""Endpoints, embedders, nearest-neighbour votes, intervals and JSON lines for router and judge."""

@@ -1,24 +1,24 @@
-"""Read what an endpoint answered: nothing in it can be trusted, and it has been paid for."""
+"""Read answers of endpoints, which are untrusted but paid for."""
 
 import json
 import sys
 from typing import Any
 
 MOST_TOKENS = 10_000_000
-"""More than any context window; a larger count is a slip or a lie."""
+"""Largest plausible count of tokens, above any context window."""
 _LONGEST_INTEGER = 300
 
 
 def read_json(data: bytes) -> Any:
-    """Read JSON as far as it can be read, since asking again would cost a second time.
+    """Read JSON tolerantly, since another request would cost a second time.
 
-    Bytes that are no text become U+FFFD. A number beyond a float becomes the largest one, and NaN
-    null, so that what was read can be written again.
+    Invalid bytes become U+FFFD. A number beyond a float becomes the largest one, and NaN null, so
+    that the result can be written again.
 
     Raises
     ------
     ValueError
-        If it is no JSON, or nested too deeply.
+        If the data is no JSON, or nested too deeply.
     """
     encoding = json.detect_encoding(data)
     try:
@@ -32,7 +32,7 @@ def read_json(data: bytes) -> Any:
 
 
 def plain_text(content: object) -> str:
-    """Return the text of a message's content: a text, or parts of which some have one."""
+    """Return the text of a message's content, which is a text or a list of parts."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -41,18 +41,17 @@ def plain_text(content: object) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """Return text with each half of a surrogate pair as U+FFFD.
+    """Return the text with unpaired surrogates replaced by U+FFFD.
 
-    A limit of tokens can cut an emoji in two; neither files nor databases take the half.
+    A limit of tokens can cut an emoji in two; neither files nor databases accept the half.
     """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def token_count(usage: object, name: str) -> int | None:
-    """Return a count of tokens that can be true, None where there is none and one must estimate.
+    """Return a plausible count of tokens, or None where the caller must estimate.
 
-    Text takes at least one token, so a count of zero or less is none either; believed, it would
-    disarm every limit of money.
+    A count of zero or less is not plausible either, and would defeat every limit of money.
     """
     value = usage.get(name) if isinstance(usage, dict) else None
     return int(value) if isinstance(value, int | float) and 1 <= value <= MOST_TOKENS else None

@@ -1,7 +1,7 @@
-"""The one client of OpenAI-compatible endpoints, whatever they may send.
+"""The client of OpenAI-compatible endpoints, robust against any answer.
 
-It speaks by aiohttp, whose parser is no Python: httpx takes about twice the CPU of all else that
-the router does for a request. It finds proxies and certificates where httpx does.
+It uses aiohttp, whose parser is compiled: httpx takes about twice the CPU of the rest of the
+router's work on a request. Proxies and certificates are found like in httpx.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ _PIECE = 2**16
 _MOST_INTERIM = 10
 _LONGEST_WAIT = 24 * 3600.0
 _SHORTEST_SECRET = 8
-"""Shorter keys are no secrets but words (EMPTY, none) that a text may hold."""
+"""Least length of a secret: shorter keys are words (EMPTY, none) that a text may contain."""
 _KEEP_ALIVE = 4.0
-"""Seconds a connection may idle; common servers hang up after 5."""
+"""Seconds that a connection may idle; common servers close it after 5."""
 _DRAIN = 0.1
 _UNMADE = (
     aiohttp.ClientConnectorError,
@@ -45,10 +45,9 @@ _UNMADE = (
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that an endpoint may announce only so often.
+    """A response with a limited number of interim responses (100 Continue).
 
-    aiohttp takes interim responses (100 Continue) without end, and while they come it gives
-    neither other tasks a turn nor a cancelled one its end.
+    aiohttp reads them without end, and meanwhile neither runs other tasks nor ends a cancelled one.
     """
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
@@ -70,14 +69,15 @@ class _Response(aiohttp.ClientResponse):
 
 
 class ExchangeError(Exception):
-    """A request brought no whole answer.
+    """A request without a complete answer.
 
     Parameters
     ----------
     reason
-        What broke; never text of a library or an endpoint, which may quote address and key.
+        Reason of the failure; never text of a library or an endpoint, which may quote address and
+        key.
     sent
-        Whether somebody may have worked, and charged, for it.
+        The endpoint may have worked, and charged, for the request.
     """
 
     def __init__(self, reason: str, *, sent: bool = True) -> None:
@@ -86,7 +86,7 @@ class ExchangeError(Exception):
 
 
 class Received:
-    """A response whose body is still to come."""
+    """A response before its body is read."""
 
     def __init__(self, response: aiohttp.ClientResponse, client: "Client") -> None:
         self._response, self._client = response, client
@@ -94,18 +94,18 @@ class Received:
 
     @property
     def wait(self) -> float | None:
-        """Seconds the endpoint asks to be left alone, at most a day."""
+        """Seconds that the endpoint asks to wait, at most a day."""
         value = self._response.headers.get("retry-after", "")
         return retry_after(value, longest=_LONGEST_WAIT)
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes, unpacked, in parts of bounded size."""
+        """Yield the body as received, unpacked, in parts of bounded size."""
         unpack = _unpacker(self._response.headers.get("content-encoding", ""))
         async for received in self._response.content.iter_any():
             for part in unpack(received):
                 yield part
                 if len(part) == _PIECE:
-                    await anyio.sleep(0)  # unpacking a lot must not keep others waiting
+                    await anyio.sleep(0)  # long unpacking must not block other tasks
 
     async def body(self, largest: int = _LARGEST_ANSWER) -> bytes:
         """Return the whole body without the key.
@@ -113,7 +113,7 @@ class Received:
         Raises
         ------
         ValueError
-            If it is larger, or packed in a way that cannot be read.
+            If the body is larger, or packed by an unknown method.
         """
         body = bytearray()
         async for part in self.parts():
@@ -123,7 +123,7 @@ class Received:
         return self._client.redact(bytes(body))
 
     async def complaint(self) -> str:
-        """Return what an endpoint says about a request it refuses: one line without the key."""
+        """Return the endpoint's message on a refused request: one line without the key."""
         try:
             body = await self.body(_LARGEST_ERROR)
         except ValueError:
@@ -136,7 +136,7 @@ class Received:
         return self._client.clean(said if isinstance(said, str) else body.decode(errors="replace"))
 
     async def finish(self) -> None:
-        """Read to the end, if it is near: only then the connection can be used again."""
+        """Read to the end, if it is near, so that the connection can be used again."""
         if not self._response.content.at_eof():
             with anyio.move_on_after(_DRAIN):
                 await self._response.content.readany()
@@ -148,20 +148,20 @@ class Client:
     Parameters
     ----------
     url
-        What requests are posted to.
+        Address that requests are posted to.
     key, variable
-        Sent as a bearer token where it is not empty; in what is read and raised the variable's
-        name stands in its place.
+        Bearer token, sent where not empty, and its variable, whose name replaces it in answers and
+        errors.
     connect, total
-        Seconds until there is a connection, and until an answer has been read to its end. None
-        for an exchange whose time is kept by others.
+        Timeouts of the connection and of the whole exchange in seconds; None for an exchange timed
+        by the caller.
     connections
-        At most so many at a time; 0 for any number.
+        Most connections at a time; 0 for any number.
 
     Raises
     ------
     ConfigError
-        If the environment names a proxy that is none over HTTP.
+        If the environment names a proxy that is no HTTP proxy.
     """
 
     def __init__(
@@ -182,14 +182,14 @@ class Client:
         self._certificates = httpx.create_ssl_context()
         self._timeout = aiohttp.ClientTimeout(total=total, connect=connect)
         self._connections = connections
-        # unpacked here, where its size is bounded, should it come packed all the same
+        # answers that are packed all the same are unpacked here, with a bounded size
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
-        # belongs to the loop that runs, which none does when a server is put together
+        # made late: it belongs to the running loop, and none runs while a server is set up
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=_KEEP_ALIVE, ssl=self._certificates
@@ -204,7 +204,7 @@ class Client:
         )
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         session = self.__dict__.pop("_session", None)
         if session is not None:
             await session.close()
@@ -218,14 +218,14 @@ class Client:
         Parameters
         ----------
         path
-            Appended to the address; one of a few.
+            Path to append to the address; one of a few.
         headers
-            Beside those of every request.
+            Headers beside those of every request.
 
         Raises
         ------
         ExchangeError
-            Also from the block under it, while a body is read.
+            On failure, also within the block, while a body is read.
         """
         try:
             if path not in self._addresses:
@@ -243,42 +243,42 @@ class Client:
             raise ExchangeError("no answer in time") from None
 
     def redact(self, data: bytes) -> bytes:
-        """Return received bytes without the key, in any of the forms an echo may give it."""
+        """Return received bytes without the key, in any form in which an echo may contain it."""
         for secret in self.secrets:
             data = data.replace(secret.encode("ascii"), self._stand_in.encode("ascii", "replace"))
         return data
 
     def read(self, data: bytes) -> Any:
-        """Return received JSON, as `read_json` does, without the key, escaped or not."""
+        """Return received JSON, read by `read_json`, without the key, escaped or not."""
         value = read_json(self.redact(data))
         if self.secrets and b"\\" in data:
             value = read_json(self.redact(json.dumps(value).encode("ascii")))
         return value
 
     def redacted(self, text: str) -> str:
-        """Return text without the key, which `redact` misses where JSON escapes its letters."""
+        """Return text without the key, which `redact` misses where JSON escapes letters."""
         for secret in self.secrets:
             text = text.replace(secret, self._stand_in)
         return text
 
     def clean(self, text: str) -> str:
-        """Return received text on one line, cut, printable, and without the key."""
+        """Return received text as one printable line, cut, without the key."""
         line = " ".join(self.redacted(text).split())[:_LONGEST_TEXT]
         return "".join(each if each.isprintable() else "\ufffd" for each in line)
 
 
 def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
-    """Return status and body of one request, from code that is not asynchronous.
+    """Return status and body of one request, from synchronous code.
 
     Raises
     ------
     ExchangeError
         If there is no answer.
     ValueError
-        If it is too large.
+        If the answer is too large.
     """
 
-    # a session belongs to one loop, and several threads may ask at once
+    # a session belongs to one loop, and several threads may call at once
     own = copy(client)
 
     async def exchange() -> tuple[int, bytes]:
@@ -288,7 +288,7 @@ def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
         finally:
             await own.aclose()
 
-    # a thread of its own, as a notebook's has a loop that runs already
+    # a thread of its own, since that of a notebook has a running loop
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, exchange()).result()
 
@@ -298,7 +298,7 @@ def _forms(key: str) -> set[str]:
         return set()
     data, escaped = key.encode("ascii"), json.dumps(key)[1:-1]
     digits = {data.hex(), "".join(f"%{each:02x}" for each in data)}
-    # within a longer text base64 has one of three alignments, and other letters at both ends
+    # within a longer text base64 has one of three alignments, with other letters at both ends
     packed = {base64.b64encode(data).decode("ascii")}
     for before in range(3):
         text = base64.b64encode(bytes(before) + data).decode("ascii")
@@ -313,11 +313,11 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
         return lambda data: iter((data,))
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         raise ValueError("an answer is packed in a way that was not asked for")
-    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # with a header of gzip or of zlib
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # a header of gzip or of zlib
 
     def unpack(data: bytes) -> Iterator[bytes]:
         try:
-            # a packed megabyte may be a gigabyte: never more of it at a time than a piece
+            # a packed megabyte may be a gigabyte: unpack at most a piece at a time
             part = data
             while (data or len(part) == _PIECE) and not stream.eof:
                 yield (part := stream.decompress(data, _PIECE))

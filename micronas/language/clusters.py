@@ -17,7 +17,7 @@ def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
     vectors
         Unit vectors [n, dimensions].
     count
-        Clusters; fewer where there are fewer different vectors.
+        Number of clusters; fewer where there are fewer different vectors.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
         int64 [n], numbered from 0 without gaps.
     """
     if scipy.sparse.issparse(vectors):
-        # centres are dense: they need no room for n-grams that no vector has
+        # centres are dense: leave out n-grams that no vector has
         sparse: Any = vectors
         vectors = sparse[:, np.unique(sparse.indices)]
     n = vectors.shape[0]
@@ -34,7 +34,7 @@ def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
     closest = cosines(vectors, vectors[chosen])[:, 0].astype(np.float64)
     while len(chosen) < min(count, n):
         distance = np.maximum(1 - closest, 0)
-        # what is left of rounding errors is no distance
+        # rounding errors are no distance
         distance[distance < 1e-5] = 0
         if not distance.any():
             break

@@ -1,4 +1,4 @@
-"""Texts into unit vectors: hashed n-grams, static word vectors, or an endpoint; and a cache."""
+"""Embed texts in unit vectors: hashed n-grams, static word vectors, or an endpoint; a cache."""
 
 import json
 import re
@@ -28,7 +28,7 @@ Embedder = Callable[[Sequence[str]], Vectors]
 _TIMEOUT = 120.0
 _SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _TOKENS = re.compile(rf"[{_SCRIPTS}]|[^\W{_SCRIPTS}]+|[^\w\s]")
-"""Words and signs; a character where words are not separated (Thai, Lao, Chinese, Japanese)."""
+"""Words and signs; single characters in scripts without spaces (Thai, Lao, Chinese, Japanese)."""
 
 
 def unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
@@ -48,8 +48,8 @@ def tfidf(
 ) -> scipy.sparse.csr_array:
     """Return hashed n-grams of words and signs, weighted by (1 + ln tf) (1 + ln (1+n)/(1+df)).
 
-    Stop words and signs count: how something is asked says what kind of prompt it is.
-    Document frequencies are those of the given texts.
+    Stop words and signs count, since the wording of a question shows its kind. Document frequencies
+    are those of the given texts.
 
     Returns
     -------
@@ -71,9 +71,9 @@ def hashed(
 ) -> NDArray[np.float32]:
     """Return hashed n-grams with random signs, weighted by 1 + ln tf.
 
-    In contrast to `tfidf` a vector depends on its text only, so that texts which come one by one
-    can be compared with those that came before. Signs keep the cosines of texts that share
-    nothing near zero (Weinberger et al. 2009).
+    In contrast to `tfidf` a vector depends on its text only, so that new texts can be compared with
+    earlier ones. Signs keep the cosines of texts without common n-grams near zero (Weinberger et
+    al. 2009).
 
     Returns
     -------
@@ -97,7 +97,7 @@ class WordLlama:
     """
 
     def __init__(self) -> None:
-        # the package is found, not imported: its own loader asks the network for a tokenizer
+        # found, not imported: the package's own loader downloads a tokenizer
         found = find_spec("wordllama")
         folder = Path(found.origin).parent if found is not None and found.origin else None
         if folder is None or not all(map(find_spec, ("tokenizers", "safetensors"))):
@@ -126,14 +126,14 @@ class WordLlama:
 
 
 class EmbeddingEndpoint:
-    """An OpenAI-compatible ``/v1/embeddings``; raises DataError where it does not answer.
+    """Embedder by an OpenAI-compatible ``/v1/embeddings``; raises DataError without an answer.
 
     Parameters
     ----------
     url
-        Up to and including ``/v1``.
+        Address up to and including ``/v1``.
     key_variable
-        Environment variable that holds the key, if one is needed.
+        Environment variable of the key, if one is needed.
 
     Raises
     ------
@@ -174,16 +174,16 @@ class EmbeddingEndpoint:
 
 
 class Cached:
-    """An embedder whose vectors are kept in an SQLite file, so that no text is embedded twice.
+    """An embedder with a cache in an SQLite file, so that no text is embedded twice.
 
     Parameters
     ----------
     embedder
-        Gives dense vectors that depend on one text only, as those of a network do.
+        Embedder of dense vectors that depend on one text only, such as a network's.
     name
-        Says which embedder made a vector; several may share a file.
+        Name of the embedder; several may share a file.
     batch
-        Texts embedded, and then kept, at a time.
+        Number of texts embedded, and then stored, at a time.
     """
 
     def __init__(self, embedder: Embedder, name: str, path: Path, batch: int = 64) -> None:
@@ -228,7 +228,7 @@ class Cached:
 def _gram_counts(
     texts: Sequence[str], words: Sequence[int], buckets: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]:
-    """Return bucket and count of every n-gram of a text, texts one after the other, and starts."""
+    """Return bucket and count of every n-gram, text by text, and the starts of texts."""
     counts: list[float] = []
     found: list[int] = []
     starts = [0]

@@ -17,7 +17,7 @@ from micronas.settings import Settings
 def _is_address(value: str) -> str:
     parts = urlsplit(value)
     if "@" in parts.netloc:
-        # no ValueError: its message would quote the address, and the password with it
+        # no ValueError: its message would quote the address with the password
         raise ConfigError("an address must hold no password; name its variable in api_key_env")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http address such as http://127.0.0.1:8080/v1")
@@ -27,7 +27,7 @@ def _is_address(value: str) -> str:
 
 
 BaseUrl = Annotated[str, AfterValidator(_is_address)]
-"""Address of an endpoint up to and without ``/chat/completions``."""
+"""Address of an endpoint, without ``/chat/completions``."""
 
 
 class Price(Settings):
@@ -42,16 +42,16 @@ class Price(Settings):
 
 
 BYTES_OF_TOKEN = 4
-"""About how many bytes of UTF-8 a token has."""
+"""Approximate bytes of UTF-8 per token."""
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text has: one for four bytes of UTF-8."""
+    """Return the approximate number of tokens of a text: one for four bytes of UTF-8."""
     return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_OF_TOKEN)
 
 
 def api_key(variable: str) -> str:
-    """Return the key an environment variable holds, empty if it is not set.
+    """Return the key in an environment variable, empty if it is not set.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def api_key(variable: str) -> str:
 
 
 def required_key(variable: str, *, of: str) -> str:
-    """Return the key an environment variable holds; `of` says whose key it is.
+    """Return the key in an environment variable; `of` names its owner in errors.
 
     Raises
     ------
@@ -81,12 +81,12 @@ def required_key(variable: str, *, of: str) -> str:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy the environment names for an address, None for a direct connection.
+    """Return the environment's proxy for an address, None for a direct connection.
 
     Raises
     ------
     ConfigError
-        If it is no HTTP proxy; the message does not show it, as it may hold a password.
+        If it is no HTTP proxy; the message does not show it, as it may contain a password.
     """
     parts, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -108,14 +108,14 @@ def retry_after(value: str, *, longest: float) -> float | None:
     Parameters
     ----------
     value
-        The header's value, from a server that may send anything.
+        Value of the header, which may be anything.
     longest
-        Seconds to which a wait is cut.
+        Longest wait in seconds.
 
     Returns
     -------
     float or None
-        Seconds to wait from now, or None if the value is neither.
+        Seconds to wait from now, or None for an invalid value.
     """
     value = value.strip()
     if value.replace(".", "", 1).isdecimal():
@@ -126,5 +126,5 @@ def retry_after(value: str, *, longest: float) -> float | None:
             date = date.replace(tzinfo=timezone.utc)
         seconds = (date - datetime.now(timezone.utc)).total_seconds()
     except (ValueError, OverflowError):
-        return None  # no date, or one of a year or a zone that no calendar has
+        return None  # no date, or one with an invalid year or zone
     return min(max(seconds, 0.0), longest)

@@ -1,4 +1,4 @@
-"""Categories of unlabelled prompts from a few labelled ones: votes of the nearest, and doubt."""
+"""Label prompts from a few labelled ones, by votes of the nearest, with their uncertainty."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,33 +12,33 @@ from micronas.errors import DataError
 from micronas.language.embedders import Vectors, cosines
 
 _SMOOTHING = 0.1
-"""Votes, in units of similarity, that are spread evenly: far from every seed the doubt is large."""
+"""Votes, in units of similarity, spread evenly, so that uncertainty is large far from seeds."""
 _RIDGE = 0.4
-"""Strength with which the shares of categories are held near those of the seeds."""
+"""Strength of the pull of category shares to those of the seeds."""
 _MARGIN = 0.05
-"""Doubt that a prompt may have beyond that of the seeds, in units of entropy."""
+"""Largest distance of the threshold above the last accepted seed, in units of entropy."""
 _CHUNK = 512
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Result of labelling the seeds from each other."""
+    """Result of cross-validation on the seeds."""
 
     neighbours: int
-    """The best of those tried."""
+    """Best number of neighbours."""
     accuracy: float
     by_neighbours: dict[int, float]
-    """Accuracy of each number of neighbours."""
+    """Accuracy by number of neighbours."""
     confusion: Integers
-    """Seeds of each category (row) labelled as each category (column)."""
+    """Number of seeds of each category (row) labelled as each category (column)."""
     sharpness: float
-    """Power that makes probabilities of votes, by their log-loss."""
+    """Power that turns votes into probabilities, by log-loss."""
     threshold: float
-    """Largest entropy at which a label is kept; negative where none is."""
+    """Largest entropy of a label that is kept; negative where none is."""
     coverage: float
     """Share of the seeds whose label is kept."""
     precision: float
-    """Accuracy of the labels that are kept."""
+    """Accuracy of the kept labels."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class _Votes:
     """Labels of unlabelled prompts."""
 
     probabilities: Floats
-    """[prompts, categories]."""
+    """Probabilities [prompts, categories]."""
     prior: Floats
-    """Share of each category among the prompts, as it was assumed or estimated [categories]."""
+    """Assumed or estimated share of each category among the prompts [categories]."""
 
     @property
     def label(self) -> Integers:
@@ -57,7 +57,7 @@ class _Votes:
 
     @property
     def entropy(self) -> Floats:
-        """Entropy over that of an even vote, 0 to 1 [prompts]."""
+        """Entropy relative to that of an even vote, 0 to 1 [prompts]."""
         return entropy(self.probabilities)
 
 
@@ -73,7 +73,7 @@ def vote(
 ) -> Floats:
     """Return the share of each category in the votes of the nearest seeds.
 
-    A seed's vote is its cosine, negative ones count nothing.
+    A seed's vote is its cosine; negative ones count as 0.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def vote(
     votes = np.full((prompts.shape[0], categories), _SMOOTHING / categories)
     for start in range(0, prompts.shape[0], _CHUNK):
         similar = cosines(prompts[start : start + _CHUNK], seeds).astype(np.float64)
-        # a stable sort: which of two equally near seeds votes must not depend on the machine
+        # a stable sort: the choice between equally near seeds must not depend on the machine
         nearest = np.argsort(-similar, axis=1, kind="stable")[:, :count]
         weight = np.maximum(np.take_along_axis(similar, nearest, axis=1), 0)
         rows = np.arange(start, start + len(similar))[:, None]
@@ -102,18 +102,18 @@ def vote(
 def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> _Votes:
     """Replace the share of each category among the seeds by its share among the prompts.
 
-    ``estimated`` finds the shares that explain, with the confusion of the seeds, how often each
-    label is given (black-box shift estimation, Lipton, Wang, Smola 2018), held near the
-    seeds' shares. Expectation maximisation needs calibrated probabilities, which votes are not.
+    ``estimated`` finds the shares that explain the frequency of each label by the confusion of the
+    seeds (black-box shift estimation, Lipton, Wang, Smola 2018), with a pull to the seeds' shares.
+    Expectation maximisation would need calibrated probabilities.
 
     Parameters
     ----------
     votes
-        [prompts, categories].
+        Votes [prompts, categories].
     found
-        The cross-validation of the seeds; each category has one at least.
+        Cross-validation of the seeds; each category has at least one.
     prior
-        ``seed`` leaves the votes, ``uniform`` makes all categories alike.
+        ``seed`` keeps the votes, ``uniform`` gives all categories equal shares.
     """
     confusion = found.confusion
     seeds = confusion.sum(axis=1) / confusion.sum()
@@ -127,7 +127,7 @@ def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> _Votes:
         ridge = _RIDGE / categories
         left = np.vstack([confusion.T / confusion.sum(), ridge * np.eye(categories)])
         ratio = nnls(left, np.concatenate([labelled, np.full(categories, ridge)]))[0]
-    # votes are less certain than probabilities: these would be votes to the power of the sharpness
+    # votes are less certain than probabilities, which are votes to the power of the sharpness
     weighted = votes * ratio ** (1 / found.sharpness)
     shares = ratio * seeds
     return _Votes(weighted / weighted.sum(axis=1, keepdims=True), shares / shares.sum())
@@ -146,16 +146,16 @@ def cross_validate(
 ) -> CrossValidation:
     """Label each seed from the seeds of the other folds; choose neighbours and threshold.
 
-    Folds hold all categories in proportion. Among equal accuracies the fewest neighbours win.
+    Folds are stratified by category. Among equal accuracies the fewest neighbours are chosen.
 
     Parameters
     ----------
     neighbours
         Values to try.
     precision
-        Accuracy wanted of the labels that are kept; sets the threshold.
+        Wanted accuracy of the kept labels, which sets the threshold.
     threshold
-        Entropy of the votes above which a label is not kept; replaces `precision`.
+        Largest entropy of votes at which a label is kept, in place of `precision`.
 
     Raises
     ------
@@ -199,14 +199,14 @@ def cross_validate(
 
 
 def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float) -> float:
-    """Return an entropy up to which at least `precision` of the labels are right, the largest.
+    """Return the largest entropy up to which at least `precision` of the labels are right.
 
-    It lies half-way to the next larger entropy that was seen, at most 0.05 above the last one
-    that is kept; negative where there is none.
+    It lies half-way to the next larger entropy seen, at most 0.05 above the last one kept; negative
+    where there is none.
     """
     order = np.argsort(doubt, kind="stable")
     accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    # labels of equal entropy are kept or left together
+    # labels of equal entropy are kept or dropped together
     last = np.append(np.diff(doubt[order]) > 0, True)
     good = np.nonzero((accuracy >= precision) & last)[0]
     if not len(good):
@@ -221,7 +221,7 @@ def _log_loss(weights: Floats, labels: Integers) -> float:
 
 
 def folds_of(labels: Integers, folds: int, seed: int) -> Integers:
-    """Return a fold for each prompt, categories in proportion."""
+    """Return a fold for each prompt, stratified by category."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), np.int64)
     fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds

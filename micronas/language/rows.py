@@ -23,7 +23,7 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Read a file of rows as pairs of line number and row: CSV by its name, else JSON lines.
 
-    Either may be gzipped (``.gz``); blank lines are passed over.
+    Both may be gzipped (``.gz``); blank lines are skipped.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Parse the bytes of a JSON-lines file; `path` is only named in errors."""
+    """Parse the bytes of a JSON-lines file; errors name `path`."""
     rows = []
     # only line feeds end a line: JSON strings may hold U+2028 and other separators
     for number, line in enumerate(data.split(b"\n"), start=1):
@@ -71,7 +71,7 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{path}:{line}: a CSV file must be UTF-8: {error.reason}") from error
-    # a prompt may be longer than what the module allows a field by default
+    # a prompt may be longer than the module's default limit of a field
     csv.field_size_limit(2**24)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     start = 1
