@@ -21,14 +21,14 @@ def transposed(graph: Graph, op: Op) -> Shape | str:
 def sliced(graph: Graph, op: Op) -> Shape | str:
     taken = pieces(graph, op)
     if taken is None or len(taken) > 5:
-        return "SLICE must begin inside its input and end there, of 5 axes at most"
+        return "SLICE must begin and end inside its input, of 5 axes at most"
     return tuple(len(piece) for piece in taken)
 
 
 def sliced_in_steps(graph: Graph, op: Op) -> Shape | str:
     taken = pieces(graph, op)
     if taken is None or len(taken) > 4 or not all(taken):
-        return "STRIDED_SLICE must take something of each axis, of which there are 4 at most"
+        return "STRIDED_SLICE must take part of each axis, of 4 at most"
     gone = dropped(op)
     return tuple(len(piece) for axis, piece in enumerate(taken) if axis not in gone)
 

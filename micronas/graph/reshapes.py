@@ -1,8 +1,8 @@
-"""One shape for operators that treat each row by itself, in place of RESHAPEs between them.
+"""Give operators that treat each row by itself one shape, in place of RESHAPEs between them.
 
-A row is what lies along the last dimension. Pointwise convolutions, norms, sums and functions of
-one value do not ask how rows are arranged: where one of them writes [1, 36, 1, 192] and the next
-reads [1, 6, 6, 192], both can take the one shape or the other.
+A row lies along the last dimension. Pointwise convolutions, norms, sums and functions of one value
+do not depend on the arrangement of rows: where one of them writes [1, 36, 1, 192] and the next
+reads [1, 6, 6, 192], both can have either shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _OF_ROWS = {
     1: ("CONCATENATION", "SLICE", "BATCH_MATMUL"),
     2: ("CONCATENATION", "SLICE"),
 }
-"""Operators that take rows [1, N, C] as a map's, by the axis of 1 that makes them one."""
+"""Operators that take rows [1, N, C] as a map's, by the axis of 1 that is inserted."""
 _MAP = 3
 """Dimensions of a map beside its channels."""
 _LOOSE = "/loose"
@@ -32,24 +32,24 @@ _LOOSE = "/loose"
 
 @dataclass
 class _Chain:
-    """Tensors whose rows are arranged alike."""
+    """Tensors with one arrangement of rows."""
 
     tensors: list[str]
     leading: Shape
     """Sizes of all dimensions but the last."""
     fixed: bool = False
-    """Something reads or writes it that asks for these sizes."""
+    """Whether an operator that reads or writes it requires these sizes."""
     is_map: bool = False
-    """A convolution reads or writes it."""
+    """Whether a convolution reads or writes it."""
 
     def takes(self, other: "_Chain") -> bool:
-        """Whether both can have the sizes of this one."""
+        """Return whether both can have the sizes of this one."""
         fits = len(self.leading) == _MAP or not (self.is_map or other.is_map)
         return fits and (not other.fixed or other.leading == self.leading)
 
 
 def without_reshapes(graph: Graph) -> Graph:
-    """Arrange rows so that few RESHAPEs are left; what is computed stays."""
+    """Return an equivalent graph whose rows are arranged so that few RESHAPEs are left."""
     maps = [_as_maps(graph, axis) for axis in _OF_ROWS]
     ways = (
         *(_arranged(each) for each in (graph, *maps)),
@@ -61,9 +61,9 @@ def without_reshapes(graph: Graph) -> Graph:
 
 
 def _loosened(graph: Graph) -> Graph:
-    """Let operators by row read and write copies of what others, or the interface, want in a shape.
+    """Separate tensors of row-wise operators from those whose shape is fixed, by RESHAPEs.
 
-    A RESHAPE to the same shape stands between both; it goes where they end alike.
+    A RESHAPE is removed later where both sides end with the same shape.
     """
     tensors, ops = dict(graph.tensors), []
     loose = {
@@ -95,7 +95,7 @@ def _loosened(graph: Graph) -> Graph:
 
 
 def _reshape(tensors: dict[str, Tensor], source: str, target: str, shape: Shape) -> Op:
-    """Make a RESHAPE, its table and its output, unless that is there."""
+    """Return a RESHAPE; add its table, and its output if missing."""
     table = f"{target}/shape"
     tensors[table] = Tensor(table, (len(shape),), "int32", True, data=np.array(shape, np.int32))
     tensors.setdefault(target, Tensor(target, shape))
@@ -103,7 +103,7 @@ def _reshape(tensors: dict[str, Tensor], source: str, target: str, shape: Shape)
 
 
 def _as_maps(graph: Graph, axis: int) -> Graph:
-    """Give operators that read rows [1, N, C] a map, with a new `axis` and RESHAPEs around it."""
+    """Turn operators on rows [1, N, C] into ones on maps with a new `axis`, between RESHAPEs."""
     tensors, ops = dict(graph.tensors), []
     for op in graph.ops:
         gone = _axes_of_one(graph, op) if op.kind in _OF_ROWS[axis] else None
@@ -119,7 +119,7 @@ def _as_maps(graph: Graph, axis: int) -> Graph:
             elif name in op.operands:
                 data = None if tensor.data is None else tensor.data.reshape(shape)
                 tensors[wide] = replace(tensor, name=wide, shape=shape, data=data)
-            else:  # where a slice begins, or its size
+            else:  # the begin of a slice, or its size
                 numbers = moves.integers(graph, op, op.inputs.index(name))
                 table = np.array(_put(numbers, gone, axis, int(name != op.inputs[1])), np.int32)
                 tensors[wide] = replace(tensor, name=wide, shape=table.shape, data=table)
@@ -133,20 +133,20 @@ def _as_maps(graph: Graph, axis: int) -> Graph:
 
 
 def _axes_of_one(graph: Graph, op: Op) -> list[int] | None:
-    """The axis that a map's rows do without, none of rows [1, N, C]; None if it is no such map."""
+    """Return the axis of 1 of a map of rows, [] for rows [1, N, C]; None for other tensors."""
     names = [name for name in (*op.operands, *op.outputs) if len(graph.tensors[name].shape) > 1]
     shapes = [graph.tensors[name].shape for name in names]
     if all(len(shape) == _MAP for shape in shapes):
         return []
     if any(len(shape) != _MAP + 1 for shape in shapes):
         return None
-    free = (1,) if op.kind == "BATCH_MATMUL" else (1, 2)  # matrices lie along the last two
+    free = (1,) if op.kind == "BATCH_MATMUL" else (1, 2)  # matrices are the last two
     ones = [axis for axis in free if all(shape[axis] == 1 for shape in shapes)]
     return ones[:1] or None
 
 
 def _put(sizes: Sequence[int], gone: Sequence[int], axis: int, one: int) -> Shape:
-    """Leave axes out, and put a new one in."""
+    """Return sizes without some axes, and with a new one."""
     kept = [size for place, size in enumerate(sizes) if place not in gone]
     return (*kept[:axis], one, *kept[axis:])
 
@@ -185,7 +185,7 @@ def _arranged(graph: Graph, *, maps_first: bool = False) -> Graph:
 
 
 def without_unread(graph: Graph) -> Graph:
-    """Leave out operators whose results nobody reads, and tensors that no operator has."""
+    """Return a graph without operators whose results are not read, and without their tensors."""
     read, ops = set(graph.outputs), []
     for op in reversed(graph.ops):
         if not read.isdisjoint(op.outputs):
@@ -197,7 +197,7 @@ def without_unread(graph: Graph) -> Graph:
 
 
 def _chains(graph: Graph) -> dict[str, _Chain]:
-    """Chains by tensor, without regard to RESHAPEs."""
+    """Return the chains of tensors, not joined across RESHAPEs."""
     chains = {
         name: _Chain([name], tensor.shape[:-1])
         for name, tensor in graph.tensors.items()
@@ -210,7 +210,7 @@ def _chains(graph: Graph) -> dict[str, _Chain]:
         if op.kind == "RESHAPE":
             continue
         if op.kind == "FULLY_CONNECTED" and graph.output_of(op).shape[:-1] == (1,):
-            continue  # it takes a single row of any shape
+            continue  # a single row may have any shape
         if not _is_row_by_row(graph, op):
             for name in named:
                 chains[name].fixed = True
@@ -222,7 +222,7 @@ def _chains(graph: Graph) -> dict[str, _Chain]:
 
 
 def _is_row_by_row(graph: Graph, op: Op) -> bool:
-    """Whether an operator reads and writes rows in one arrangement, whichever it is."""
+    """Return whether an operator works with any arrangement of rows that its tensors share."""
     output = graph.output_of(op)
     leading = output.shape[:-1]
     if any(
@@ -245,7 +245,7 @@ def _is_row_by_row(graph: Graph, op: Op) -> bool:
 
 
 def _is_of_rows(shape: Shape, leading: Shape) -> bool:
-    """Whether a constant is the same for all rows, or has something for each."""
+    """Return whether a constant is the same for all rows, or has a row for each."""
     return all(size == 1 for size in shape[:-1]) or shape[:-1] == leading
 
 
@@ -259,9 +259,9 @@ def _merge(chains: dict[str, _Chain], kept: _Chain, other: _Chain) -> None:
 
 
 def _join(graph: Graph, chains: dict[str, _Chain], op: Op, only_maps: bool) -> None:
-    """Give the chains at both ends of a RESHAPE one arrangement, if they can have it.
+    """Give the chains at both ends of a RESHAPE one arrangement, if possible.
 
-    With `only_maps` that of a map, where the other has other dimensions.
+    With `only_maps`, only the arrangement of a map in place of one of another rank.
     """
     source, target = op.inputs[0], op.outputs[0]
     if source not in chains or graph.tensors[source].shape[-1] != graph.tensors[target].shape[-1]:
@@ -274,7 +274,7 @@ def _join(graph: Graph, chains: dict[str, _Chain], op: Op, only_maps: bool) -> N
 
 
 def _spread(op: Op, tensors: Mapping[str, Tensor], reshaped: Mapping[str, str]) -> Op:
-    """Let operands do without dimensions of 1 in front, which are added in any case."""
+    """Replace operands by sources without leading dimensions of 1, which broadcasting adds."""
     rank = len(tensors[op.outputs[0]].shape)
 
     def found(name: str) -> str:
@@ -284,19 +284,19 @@ def _spread(op: Op, tensors: Mapping[str, Tensor], reshaped: Mapping[str, str]) 
         return source if sizes[0] == sizes[1] and len(shapes[0]) <= rank else name
 
     inputs = tuple(map(found, op.inputs))
-    # one operand at least has as many dimensions as the output; constants are given them
+    # at least one operand must have the output's rank, to which constants are reshaped
     read = [tensors[name] for name in inputs]
     is_whole = any(each.constant or len(each.shape) == rank for each in read)
     return replace(op, inputs=inputs) if is_whole else op
 
 
 def _ones(shape: Shape) -> int:
-    """Number of dimensions of 1 in front."""
+    """Return the number of leading dimensions of 1."""
     return next((axis for axis, size in enumerate(shape) if size > 1), len(shape))
 
 
 def _adapt(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> None:
-    """Bring an operator's constants to the new shape of what it computes."""
+    """Adapt an operator's constants to the new shape of its output."""
     old, new = graph.output_of(op).shape, tensors[op.outputs[0]].shape
     if old == new:
         return

@@ -32,7 +32,7 @@ def describe_device(device: Device) -> str:
     if device == "auto" and taken.type == "cpu":
         return "device: cpu, since torch finds no accelerator"
     name = torch.cuda.get_device_name() if taken.type == "cuda" else taken.type
-    reason = "the first that torch finds" if device == "auto" else "as settings say"
+    reason = "the first that torch finds" if device == "auto" else "from the settings"
     return f"device: {name}, {reason}; its last bits differ from a CPU's"
 
 

@@ -342,7 +342,7 @@ def _resume(
     ]
     if changed:
         raise ConfigError(
-            "a training must go on with what it began with, but these differ: "
+            "a resumed training must keep its recipe, seed and examples, but these differ: "
             f"{', '.join(changed)}; restore them or start over with a new checkpoint"
         )
     module.load_state_dict(state["module"])

@@ -107,7 +107,7 @@ def _pad_shape(graph: Graph, op: Op) -> Shape | str:
     source, table = graph.input_of(op).shape, graph.constant_of(op, -1).data
     # CMSIS-NN uses the last four dimensions only
     if table is None or table.shape != (len(source), 2) or table.min() < 0 or len(source) > 4:
-        return f"{op.kind} must have two amounts >= 0 for each dimension, of which there are 4"
+        return f"{op.kind} must have two amounts >= 0 for each of at most 4 dimensions"
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
 
 
@@ -118,7 +118,7 @@ def _mirror_pad_shape(graph: Graph, op: Op) -> Shape | str:
     pairs = [(int(first), int(last)) for first, last in amounts]
     sides = zip(source, pairs, strict=True)
     if any(max(pair) > size - (not op.symmetric) for size, pair in sides):
-        return "MIRROR_PAD must add no more than there is to mirror on each side"
+        return "MIRROR_PAD must add no more than it can mirror on each side"
     return tuple(size + sum(pair) for size, pair in zip(source, pairs, strict=True))
 
 
