@@ -146,6 +146,12 @@ class Subset(Split):
         return self._split.batch(self.index[index], generator)
 
 
+def evenly(split: Split, count: int) -> Tensor:
+    """Return the indices of `count` examples spread over a split, or of all where it has fewer."""
+    index: Tensor = torch.unique(torch.linspace(0, len(split.labels) - 1, count).long())
+    return index
+
+
 def divide(split: Split, shares: tuple[float, ...], generator: torch.Generator) -> list[Subset]:
     """Cut a split into disjoint parts that share no group (no speaker, no machine).
 

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from micronas.data import DataSet, Split
+from micronas.data import DataSet, Split, Subset
 from micronas.objectives.base import Judged
 from micronas.objectives.intervals import mean_interval
+from micronas.splits import evenly
 from micronas.train.threads import threads
 
 _DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -16,6 +17,8 @@ _STEPS = 200
 _FURTHEST = 10.0
 """Deviations from the mean to which statistics are limited."""
 _BATCH = 1024
+_MOST = 20_000
+"""Examples of training that are fitted, taken from all over it."""
 
 
 def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
@@ -35,8 +38,9 @@ def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
         return None
     objective = data.objective
     with threads(1):
+        known = Subset(data.train, evenly(data.train, _MOST))
         train, validation, shown = (
-            _features(data, split) for split in (data.train, data.validation, judged.split)
+            _features(data, split) for split in (known, data.validation, judged.split)
         )
         mean, deviation = train.mean(0), train.std(0, correction=0).clamp(min=1e-6)
 
@@ -44,7 +48,7 @@ def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
             limited = ((features - mean) / deviation).clamp(-_FURTHEST, _FURTHEST)
             return torch.cat([limited, torch.ones(len(limited), 1)], 1)
 
-        models = [_fitted(data, scaled(train), decay) for decay in _DECAYS]
+        models = [_fitted(data, scaled(train), known.labels, decay) for decay in _DECAYS]
         outputs = [scaled(validation) @ model for model in models]
         losses = [objective.loss(each, data.validation.labels).item() for each in outputs]
         predicted = scaled(shown) @ models[losses.index(min(losses))]
@@ -70,14 +74,14 @@ def _features(data: DataSet, split: Split) -> Tensor:
     )
 
 
-def _fitted(data: DataSet, features: Tensor, decay: float) -> Tensor:
+def _fitted(data: DataSet, features: Tensor, labels: Tensor, decay: float) -> Tensor:
     """Return coefficients [features, outputs]; the last row, of a constant, has no decay."""
     model = torch.zeros(features.shape[1], len(data.classes), requires_grad=True)
     optimizer = torch.optim.LBFGS([model], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()
-        value = data.objective.loss(features @ model, data.train.labels)
+        value = data.objective.loss(features @ model, labels)
         value = value + decay * model[:-1].square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value.item()

@@ -59,8 +59,8 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
         totals["arena planned for"] = described["arena_assumes"]
     if described["device"]["code_assumes"]:
         totals["code measured for"] = described["device"]["code_assumes"]
-    if described.get("metadata"):
-        totals["labels"] = ", ".join(described["metadata"]["labels"])
+    if labels := (described.get("metadata") or {}).get("labels"):
+        totals["labels"] = ", ".join(labels)
     drop = ("stride", "kernel", "weights", "output", "op")
     lines = [table(header, rows, width=width, drop=drop), "", pairs(totals, width=width)]
     if excluded:

@@ -14,12 +14,13 @@ import torch
 
 from micronas._version import VERSION
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Split, Subset
+from micronas.data import DataSet, Subset
 from micronas.evaluation.layers import compare, culprit
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.nas.search import SearchResult
 from micronas.space.space import Space
+from micronas.splits import evenly
 
 _HISTORY_VERSION = 1
 History = dict[str, Any]
@@ -31,12 +32,6 @@ _COMPARED = 32
 def watched(data: DataSet) -> Subset:
     """Return the validation examples to measure after every epoch: 1,000 at most."""
     return Subset(data.validation, evenly(data.validation, _WATCHED))
-
-
-def evenly(split: Split, count: int) -> torch.Tensor:
-    """Return the indices of `count` examples spread over a split, or of all where it has fewer."""
-    index: torch.Tensor = torch.unique(torch.linspace(0, len(split.labels) - 1, count).long())
-    return index
 
 
 def training_history(

@@ -9,7 +9,8 @@ from micronas.data import DataSet
 from micronas.graph.interface import by_name
 from micronas.graph.ir import Graph
 from micronas.objectives.intervals import mean_interval
-from micronas.runs.history import evenly, watched
+from micronas.runs.history import watched
+from micronas.splits import evenly
 from micronas.train.loop import predict
 from micronas.train.post_training import calibrated
 from micronas.train.quantize import QuantizedNetwork

@@ -50,7 +50,7 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
         f"{ways[kept]}: {found['measure']} {quantity(found[kept], unit)} on validation, "
         f"{ways[other]} {quantity(found[other], unit)}"
     )
-    return f"{text}; lower quantize.learning_rate" if kept == "rounding" else text
+    return f"{text}; try a lower quantize.learning_rate" if kept == "rounding" else text
 
 
 def _plain(metrics: Mapping[str, Any]) -> str:

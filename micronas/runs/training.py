@@ -24,7 +24,6 @@ from micronas.objectives.base import Objective
 from micronas.progress import Progress
 from micronas.runs.history import (
     History,
-    evenly,
     layer_history,
     training_history,
     watched,
@@ -33,6 +32,7 @@ from micronas.runs.rounding import better_rounding
 from micronas.runs.settings import TrainSettings
 from micronas.runs.trained import trained_network
 from micronas.space.searchable import Architecture
+from micronas.splits import evenly
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs

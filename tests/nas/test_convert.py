@@ -104,6 +104,12 @@ def test_sequences_are_also_taken_as_data_sets_hold_them() -> None:
     assert trace(network, x) == space.resolve(space.smallest())
 
 
+def test_a_converted_space_says_how_much_there_is_to_choose() -> None:
+    space = converted("plain")
+    said = f"<Plain with {len(space.decisions)} widths to choose: {space.count():,} networks>"
+    assert repr(space) == said
+
+
 def test_a_narrowed_network_says_that_it_must_be_fine_tuned() -> None:
     supernet = Supernet(converted("plain"))
     with pytest.warns(FineTuneWarning, match="Plain served networks of all widths"):

@@ -40,7 +40,7 @@ def test_a_rate_that_is_too_high_costs_nothing(tmp_path: Path, rate: float, kept
     assert metrics["int8_accuracy"] > metrics["float_accuracy"] - 0.05
     assert metrics["tflm_mismatches"] == 0
     said = metrics_table(metrics)
-    assert ("lower quantize.learning_rate" in said) == (kept == "rounding")
+    assert ("try a lower quantize.learning_rate" in said) == (kept == "rounding")
 
 
 @pytest.mark.parametrize(

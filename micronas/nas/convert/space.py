@@ -118,6 +118,10 @@ class ConvertedSpace(Searchable):
         self.module, self._layers, self.example = module, layers, example
         self._choices = choices
 
+    def __repr__(self) -> str:
+        decisions = len(self._choices.decisions)
+        return f"<{self.title} with {decisions} widths to choose: {self.count():,} networks>"
+
     @property
     def choices(self) -> ChoiceGraph:
         return self._choices

@@ -22,6 +22,7 @@ from micronas.tasks.images.folder import (
 from micronas.tasks.images.front_end import MIDDLE, features
 from micronas.tasks.images.labels import open_labels
 from micronas.tasks.images.settings import ImageSettings, PictureSettings, VisualSettings
+from micronas.tasks.images.statistics import statistics
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.rows import Rows
 from micronas.views import Pixels
@@ -141,6 +142,7 @@ def load(settings: ImageSettings | VisualSettings) -> DataSet:
             "scale": 1 / MIDDLE,
         },
         summary=_summarise(listing, read, rows, settings),
+        statistics=statistics,
         view=Pixels(),
     )
 
