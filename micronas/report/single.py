@@ -126,8 +126,14 @@ def _heard(metrics: Metrics) -> list[Data]:
     """Return the tile of the processor's load while listening, if any."""
     if metrics.listening is None or metrics.listening["load"] is None:
         return []
-    note = "of the time: a call of {hop_frames} frames computes {computes}"
-    return [_tile("Load", metrics.listening["load"], "share", note.format(**metrics.listening))]
+    heard = metrics.listening
+    load = "of the time: a call of {hop_frames} frames computes {computes}"
+    call = "a call, {worst_ms:.2f} ms at most"
+    return [
+        _tile("Load", heard["load"], "share", load.format(**heard)),
+        _tile("Call", heard["mean_ms"], "ms", call.format(**heard)),
+        _tile("Energy an hour", heard["energy_j_per_hour"], "J/h", "of listening, calls alone"),
+    ]
 
 
 def _plain(metrics: Metrics) -> list[Data]:

@@ -9,7 +9,7 @@ from micronas.quantities import format_bytes, format_duration, format_macs
 from micronas.report.several import front
 from micronas.runs.stored import Metrics
 from micronas.sweeps.store import SweepPoint
-from micronas.text import quantity, table
+from micronas.text import percent, quantity, table
 
 _Fronts = dict[str, dict[str, list[str]]]
 _COSTS = ("latency", "sram", "flash")
@@ -66,28 +66,22 @@ def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> st
     known, best = fronts(points), best_that_fit(points)
     rows = [_row(point, known, best) for point in points]
     reasons = [f"{point.name}: {point.reason}" for point in points if point.reason]
-    header = [
-        "point",
-        "state",
-        "tries",
-        "time",
-        "score",
-        "latency",
-        "SRAM",
-        "flash",
-        "MACs",
-        "fits",
-    ]
+    header = [*("point", "state", "tries", "time", "score", "latency", "load", "energy")]
+    header += ["SRAM", "flash", "MACs", "fits", "best", "front"]
+    heard = [name for name in ("load", "energy") if any(row[name] != "-" for row in rows)]
+    header = [name for name in header if name in heard or name not in ("load", "energy")]
     notes = [
         "best: the network of best score within this point's limits, of all points of its board",
         "front: no point of the same board that fits is better in both score and this cost",
         *_noise(points),
     ]
+    if heard:
+        notes.append("load, energy: of calls while listening, and of an hour of it")
     shown = table(
-        [*header, "best", "front"],
-        rows,
+        header,
+        [[row[name] for name in header] for row in rows],
         width=width,
-        drop=("tries", "time", "MACs", "best", "front", "state"),
+        drop=("tries", "time", "MACs", "best", "front", "state", *heard[1:]),
         wrap="point",
     )
     return "\n".join([shown, "", *notes, *reasons])
@@ -132,24 +126,35 @@ def _noise(points: Sequence[SweepPoint]) -> list[str]:
     ]
 
 
-def _row(point: SweepPoint, known: _Fronts, best: Mapping[str, str]) -> list[str]:
+def _row(point: SweepPoint, known: _Fronts, best: Mapping[str, str]) -> dict[str, str]:
+    """Return the cells of a point by column."""
     metrics = _metrics(point)
-    time = "-" if point.seconds is None else format_duration(point.seconds)
-    head = [point.name, point.state, str(point.attempts), time]
+    costs = ("score", "latency", "load", "energy", "SRAM", "flash", "MACs")
+    row = {
+        "point": point.name,
+        "state": point.state,
+        "tries": str(point.attempts),
+        "time": "-" if point.seconds is None else format_duration(point.seconds),
+        **dict.fromkeys(costs, "-"),
+        **dict.fromkeys(("fits", "best", "front"), ""),
+    }
     if metrics is None:
-        return [*head, *["-"] * 5, "", "", ""]
-    own = known.get(metrics.board, {})
-    return [
-        *head,
-        quantity(metrics.score.int8, metrics.score.unit),
-        f"{metrics.latency_ms:.1f} ms",
-        format_bytes(_cost(metrics, "sram")),
-        format_bytes(metrics.flash_bytes),
-        format_macs(metrics.macs),
-        verdict(metrics.fits, metrics.fits_estimates),
-        "" if best.get(point.name) == point.name else best.get(point.name, ""),
-        " ".join(cost for cost in _COSTS if point.name in own.get(cost, [])),
-    ]
+        return row
+    own, heard = known.get(metrics.board, {}), metrics.listening or {}
+    load, energy = heard.get("load"), heard.get("energy_j_per_hour")
+    return {
+        **row,
+        "score": quantity(metrics.score.int8, metrics.score.unit),
+        "latency": f"{metrics.latency_ms:.1f} ms",
+        "load": "-" if load is None else percent(load),
+        "energy": "-" if energy is None else f"{energy:.3g} J/h",
+        "SRAM": format_bytes(_cost(metrics, "sram")),
+        "flash": format_bytes(metrics.flash_bytes),
+        "MACs": format_macs(metrics.macs),
+        "fits": verdict(metrics.fits, metrics.fits_estimates),
+        "best": "" if best.get(point.name) == point.name else best.get(point.name, ""),
+        "front": " ".join(cost for cost in _COSTS if point.name in own.get(cost, [])),
+    }
 
 
 def _metrics(point: SweepPoint) -> Metrics | None:

@@ -219,7 +219,8 @@ def test_networks_that_stream(
     assert metrics["tflm_mismatches"] == 0
     told = documented("reference/metrics.md")
     assert metrics.keys() | heard.keys() <= told
-    assert '"Load"' in (tmp_path / "runs" / "ears" / "report.html").read_text()
+    report = (tmp_path / "runs" / "ears" / "report.html").read_text()
+    assert all(f'"{tile}"' in report for tile in ("Load", "Call", "Energy an hour"))
     said = "".join(printed.values())
     assert f"{heard['arena_bytes']} bytes of arena" in said
     assert "4 frames a call computes new rows" in said

@@ -95,6 +95,21 @@ def test_the_table_names_every_point_and_every_reason() -> None:
     assert [each["state"] for each in view(points)["points"]] == [*["done"] * 3, "infeasible"]
 
 
+def test_what_listening_takes_has_columns_where_it_is_known() -> None:
+    points = [
+        point("often", "a", 0.8, 1.0, 512.0, True),
+        point("window", "b", 0.9, 2.0, 256.0, True),
+    ]
+    assert "load" not in sweep_table(points)
+    assert points[0].metrics is not None
+    points[0].metrics["listening"] = {"load": 0.043, "energy_j_per_hour": 17.25}
+    header, _, often, window, *rest = sweep_table(points).splitlines()
+    assert header.split()[5:8] == ["latency", "load", "energy"]
+    assert often.split()[7:13] == ["1.0", "ms", "4.3", "%", "17.2", "J/h"]
+    assert window.split()[9:11] == ["-", "-"]
+    assert "load, energy: of calls while listening, and of an hour of it" in rest
+
+
 @given(POINTS)
 def test_a_larger_budget_never_shows_less(values: list[Any]) -> None:
     """Whatever fits a point's limits counts for it, so scores rise with the limits."""
