@@ -24,10 +24,13 @@ _Fields = dict[str, float]
 
 
 class Bytes:
-    """A file in the making. A flatbuffer is written back to front, children before parents."""
+    """A file in the making. A flatbuffer is written back to front, children before parents.
 
-    def __init__(self) -> None:
-        self._builder = flatbuffers.Builder(64 * 1024)
+    `size` is what is allocated at first; it doubles where it is not enough.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._builder = flatbuffers.Builder(size)
 
     def table(self, name: str, fields: _Fields) -> int:
         getattr(schema, f"{name}Start")(self._builder)
@@ -55,7 +58,7 @@ class Bytes:
         self._builder.Finish(root, _IDENTIFIER)
 
     def content(self) -> bytes:
-        return bytes(self._builder.Output())
+        return bytes(memoryview(self._builder.Bytes)[self._builder.Head() :])
 
 
 class Size:

@@ -26,6 +26,8 @@ _TYPES = {
 }
 _DESCRIPTION = "micronas"
 _SIGNATURE = "serving_default"
+_STRUCTURE = 1024
+"""Bytes that are enough for most tensors' names, scales and operators."""
 
 
 def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
@@ -47,7 +49,8 @@ def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) 
     ExportError
         If a tensor is not quantised, or a constant has no data.
     """
-    sink = Bytes()
+    held = (tensor.data.nbytes for tensor in graph.tensors.values() if tensor.data is not None)
+    sink = Bytes(sum(held) + _STRUCTURE * (64 + len(graph.tensors)))
     _Writer(sink).write(graph, metadata or {})
     return sink.content()
 

@@ -52,10 +52,11 @@ class Observer:
         self.sums = self.sums + span
         self.batches += 1
 
-    def count(self, values: Tensor, span: Tensor) -> None:
+    def count(self, values: Tensor, span: Tensor, *, parts: int = 1) -> None:
         """Add values of any shape, whose extremes are `span`, to the histogram, which widens.
 
-        Of large maps [N, channels, height, width] some rows are enough.
+        Of large maps [N, channels, height, width], or batches in so many `parts`, some rows are
+        enough.
         """
         low, high = span.tolist()
         if not np.isfinite([low, high]).all():
@@ -66,7 +67,7 @@ class Observer:
                 centres = np.linspace(*self.ends, 2 * _BINS + 1)[1::2]
                 self.counts, _ = np.histogram(centres, _BINS, (low, high), weights=self.counts)
         if values.ndim == 4:
-            values = values[:, :, :: -(-values.numel() // _COUNTED)]
+            values = values[:, :, :: -(-values.numel() * parts // _COUNTED)]
         if low < high:
             self.counts = self.counts + torch.histc(values.detach(), _BINS, low, high).cpu().numpy()
             self.ends = low, high

@@ -115,6 +115,8 @@ class QuantizedUnit(nn.Module):
     scales
         Of FULLY_CONNECTED: one for all weights, or one for each output, where the weights are int8
         and there are several outputs.
+    copy
+        See `QuantizedNetwork`.
     """
 
     def __init__(
@@ -124,6 +126,8 @@ class QuantizedUnit(nn.Module):
         bias: ir.Array | None,
         bits: int,
         scales: LinearScales = "tensor",
+        *,
+        copy: bool = True,
     ) -> None:
         super().__init__()
         self.op = op
@@ -132,7 +136,7 @@ class QuantizedUnit(nn.Module):
         can_be = row.per_channel_version is not None and bits == 8 and len(weight) > 1
         self.per_channel = row.per_channel or (scales == "output" and can_be)
         self.largest = 2 ** (bits - 1) - 1
-        self.weight = nn.Parameter(from_tflite(op, weight))
+        self.weight = nn.Parameter(from_tflite(op, weight, copy=copy))
         self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
 
     def scale(self, source: Range) -> Tensor:

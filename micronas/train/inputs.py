@@ -14,6 +14,8 @@ Calibration = Union[Tensor, Iterable[Union[Given[Tensor], tuple[Given[Tensor], o
 """Typical inputs: one tensor of examples, or batches of them, with or without labels."""
 _AT_ONCE = 64
 """Examples of one tensor that make a batch."""
+_HELD = 2**20
+"""Numbers of the largest activation that is computed at once."""
 
 
 def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Tensor]]:
@@ -42,6 +44,19 @@ def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict
         )
     for batch in calibration:
         yield by_input(graph, _without_labels(batch, len(graph.inputs)))
+
+
+def in_parts(graph: Graph, batch: Given[Tensor]) -> list[dict[str, Tensor]]:
+    """Split a batch into few examples each where activations are large."""
+    given = by_name(graph, batch)
+    splits = (torch.split(each, examples_of(graph, _HELD)) for each in given.values())
+    return [dict(zip(given, each, strict=True)) for each in zip(*splits, strict=True)]
+
+
+def examples_of(graph: Graph, numbers: int) -> int:
+    """Return how many examples so many numbers of the largest activation are, at least one."""
+    largest = max(each.elements for each in graph.tensors.values() if not each.constant)
+    return max(1, numbers // largest)
 
 
 def by_input(graph: Graph, batch: object) -> dict[str, Tensor]:

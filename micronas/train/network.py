@@ -165,6 +165,7 @@ def interpret_outputs(
             value = unweighted(graph, op, [values[name] for name in op.operands])
         value = activate(op, value)
         values[out] = after(out, value) if after else value
+        del value  # what was rounded is not held beside what it became
         for name in set(op.inputs):
             if last_use[name] is op and name not in graph.outputs:
                 values.pop(name, None)
@@ -210,13 +211,16 @@ def to_tflite(op: Op, weight: Tensor) -> ir.Array:
     return np.ascontiguousarray(array)
 
 
-def from_tflite(op: Op, weight: ir.Array) -> Tensor:
-    """Torch's layout of a weighted operator's weights; the inverse of `to_tflite`."""
+def from_tflite(op: Op, weight: ir.Array, *, copy: bool = True) -> Tensor:
+    """Torch's layout of a weighted operator's weights; the inverse of `to_tflite`.
+
+    Without `copy` the tensor shares the array's memory.
+    """
     if op.kind in ("CONV_2D", "TRANSPOSE_CONV"):
         weight = weight.transpose(0, 3, 1, 2)
     elif op.kind == "DEPTHWISE_CONV_2D":
         weight = weight.transpose(3, 0, 1, 2)
-    return torch.tensor(np.ascontiguousarray(weight))
+    return torch.tensor(np.ascontiguousarray(weight)) if copy else torch.from_numpy(weight)
 
 
 def filter_layout(op: Op, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,12 +22,15 @@ from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
+from micronas.train.inputs import examples_of, in_parts
 from micronas.train.network import interpret_outputs
 from micronas.train.operators import nhwc
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
 from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with_factors
 
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
+_HELD = 2**24
+"""Numbers of the largest activation by which biases are corrected."""
 _CLEAN_DB = 60.0
 """A ratio that is as good as any: more than int8 has by itself."""
 _SMALLEST = 1e-3
@@ -65,7 +68,10 @@ class Loss(NamedTuple):
 def sqnr_db(wanted: npt.ArrayLike, got: npt.ArrayLike) -> float:
     """Signal-to-quantisation-noise ratio: 10 log10(sum x^2 / sum (x - got)^2)."""
     signal, other = np.asarray(wanted, np.float64), np.asarray(got, np.float64)
-    power, noise = (signal**2).sum(), ((signal - other) ** 2).sum()
+    return _ratio_db((signal**2).sum(), ((signal - other) ** 2).sum())
+
+
+def _ratio_db(power: float, noise: float) -> float:
     if noise == 0 or power == 0:
         return math.inf if noise == 0 else -math.inf
     return 10 * float(np.log10(power / noise))
@@ -137,8 +143,8 @@ class _Means:
         return y
 
     def of(self, op: Op) -> Tensor:
-        """Means [N, channels] of the examples that biases are corrected by."""
-        return torch.cat(self._found[op.name])[:EXAMPLES]
+        """Means [any, channels], in the order of examples."""
+        return torch.cat(self._found[op.name])
 
 
 @torch.no_grad()
@@ -157,12 +163,14 @@ def correct_biases(
     network
         Calibrated; its biases are changed.
     batches
-        Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count.
+        Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count, or fewer
+        where activations are large.
     means
         What `_Means` saw of them, if it did.
     """
     given = [by_name(network.float_graph, batch) for batch in batches]
-    batch = {name: torch.cat([each[name] for each in given])[:EXAMPLES] for name in given[0]}
+    count = min(EXAMPLES, examples_of(network.float_graph, _HELD))
+    batch = {name: torch.cat([each[name] for each in given])[:count] for name in given[0]}
     wanted = means or _Means(network)
     if means is None:
         interpret_outputs(network.float_graph, batch, wanted)
@@ -172,7 +180,7 @@ def correct_biases(
         bias = network.unit(op).bias if op.kind in WEIGHTED else None
         if bias is None:
             return y
-        shift = shrunk(wanted.of(op) - _by_example(y))
+        shift = shrunk(wanted.of(op)[: len(y)] - _by_example(y))
         bias.add_(shift)
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
@@ -234,6 +242,8 @@ def calibrated(
 ) -> QuantizedNetwork:
     """Return a network with ranges by a method, and with corrected biases if wanted.
 
+    Its weights share the graph's memory.
+
     Raises
     ------
     MicronasError
@@ -241,7 +251,9 @@ def calibrated(
     ExportError
         If an activation is not finite.
     """
-    network = QuantizedNetwork(graph, bits=bits, ranges="average", linear_scales=linear_scales)
+    network = QuantizedNetwork(
+        graph, bits=bits, ranges="average", linear_scales=linear_scales, copy=False
+    )
     if not is_corrected:
         network.calibrate(batches, method=method)
         return network
@@ -253,9 +265,12 @@ def calibrated(
 
 @torch.no_grad()
 def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
-    """Tell where most of the signal is lost, on inputs of which all activations are held once."""
-    graph, wanted, found = network.float_graph, dict[str, Tensor](), dict[str, float]()
-    outputs: list[float] = []
+    """Tell where most of the signal is lost, on inputs.
+
+    Each runs twice in one pass, exactly and rounded, so that no activation is held longer than it
+    is read.
+    """
+    graph, powers = network.float_graph, dict[str, _Powers]()
 
     def exact(op: Op, x: Tensor) -> Tensor:
         y, bias = network.exact(op, x), None
@@ -267,35 +282,60 @@ def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
         shift = own - bias  # which was corrected
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
-    def keep(name: str, value: Tensor) -> Tensor:
-        wanted[name] = value
-        return value
+    def both(op: Op, x: Tensor) -> Tensor:
+        first, second = x.chunk(2)
+        return torch.cat((exact(op, first), network.weighted(op, second)))
 
     def measure(name: str, value: Tensor) -> Tensor:
-        rounded = network.rounded(name, value)
-        found[name] = _kept_db(wanted[name], rounded)
-        if name in graph.outputs:
-            outputs.append(sqnr_db(wanted[name].cpu(), rounded.cpu()))
-        del wanted[name]
-        return rounded
+        is_constant = graph.tensors[name].constant  # and stands for every example
+        wanted, got = (value, value) if is_constant else value.chunk(2)
+        rounded = network.rounded(name, got)
+        powers.setdefault(name, _Powers()).see(wanted, rounded)
+        if value.ndim == 1:
+            return rounded
+        count = len(twice[graph.inputs[0]]) // 2
+        return torch.cat([x.expand(count, *x.shape[1:]) for x in (wanted, rounded)])
 
     with _held(network):
-        interpret_outputs(graph, batch, exact, keep)
-        interpret_outputs(graph, batch, network.weighted, measure)
+        for part in in_parts(graph, batch):
+            twice = {name: torch.cat((each, each)) for name, each in part.items()}
+            interpret_outputs(graph, twice, both, measure)
+    outputs = min(powers[name].whole_db for name in graph.outputs)
     losses = [
-        Loss(op.name, min(found[name] for name in op.operands), found[op.outputs[0]], min(outputs))
+        Loss(
+            op.name,
+            min(powers[name].kept_db for name in op.operands),
+            powers[op.outputs[0]].kept_db,
+            outputs,
+        )
         for op in graph.ops
     ]
     return max(losses, key=lambda loss: loss.before_db - loss.after_db)
 
 
-def _kept_db(wanted: Tensor, got: Tensor) -> float:
-    """The ratio of signal to noise of the channels, each of which can only be lost once."""
-    rows = [x.reshape(-1, x.shape[-1]) for x in map(nhwc, (wanted, got))]
-    signal, noise = (rows[0] ** 2).sum(0), ((rows[0] - rows[1]) ** 2).sum(0)
-    lost = (noise / signal.clamp(min=1e-30)).clamp(max=1)[signal > 0]
-    share = float(lost.mean()) if len(lost) else 0.0
-    return min(-10 * float(np.log10(max(share, 1e-30))), _CLEAN_DB)
+class _Powers:
+    """Sums of squares of each channel's signal, and of its noise."""
+
+    def __init__(self) -> None:
+        self._signal = self._noise = torch.zeros(1)
+
+    def see(self, wanted: Tensor, got: Tensor) -> None:
+        rows = [x.reshape(-1, x.shape[-1]) for x in map(nhwc, (wanted, got))]
+        self._signal = self._signal + (rows[0] ** 2).sum(0)
+        self._noise = self._noise + (rows[0] - rows[1]).square_().sum(0)
+
+    @property
+    def whole_db(self) -> float:
+        """The ratio of signal to noise."""
+        return _ratio_db(float(self._signal.double().sum()), float(self._noise.double().sum()))
+
+    @property
+    def kept_db(self) -> float:
+        """The same of the channels, each of which can only be lost once."""
+        has_signal = self._signal > 0
+        lost = (self._noise / self._signal.clamp(min=1e-30)).clamp(max=1)[has_signal]
+        share = float(lost.mean()) if len(lost) else 0.0
+        return min(-10 * float(np.log10(max(share, 1e-30))), _CLEAN_DB)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ from micronas.train.fake_quantize import (
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
 from micronas.train.finest import finest_read, finest_written
 from micronas.train.functions import HIT, PLACE, ROWS
-from micronas.train.inputs import Calibration, calibration_batches
+from micronas.train.inputs import Calibration, calibration_batches, in_parts
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
 from micronas.train.network import (
@@ -79,6 +79,8 @@ class QuantizedNetwork(nn.Module):
     linear_scales
         FULLY_CONNECTED has one scale for all int8 weights (``tensor``) or one for each ``output``;
         see `micronas.to_tflite`.
+    copy
+        Weights are copied. Otherwise they share the graph's memory, and must not be trained.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class QuantizedNetwork(nn.Module):
         bits: LayerBits = 8,
         ranges: Ranges = "gradient",
         linear_scales: LinearScales = "tensor",
+        copy: bool = True,
     ) -> None:
         super().__init__()
         check_batches(graph)
@@ -108,7 +111,7 @@ class QuantizedNetwork(nn.Module):
         for op in weighted_ops(graph):
             weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
             known = bias[0] if bias else None
-            unit = QuantizedUnit(op, weight, known, widths[op.name], linear_scales)
+            unit = QuantizedUnit(op, weight, known, widths[op.name], linear_scales, copy=copy)
             self.units[self._unit_names[op.name]] = unit
         for op in recurrent:
             arrays = [_data(graph.tensors[name]) for name in op.learnt]
@@ -214,18 +217,21 @@ class QuantizedNetwork(nn.Module):
         """
         observers = {name: Observer.empty() for name in self._range_names}
         spans: dict[str, Tensor] = {}
+        parts: list[dict[str, Tensor]] = []
 
         def follow(name: str, value: Tensor) -> Tensor:
             if name in self._seen:  # of tensors that are joined, those of each
                 owner, span = self._owners[name], span_of(value)
                 spans[owner] = _wider(spans.get(owner), span)
                 if counted:
-                    observers[owner].count(value, span)
+                    observers[owner].count(value, span, parts=len(parts))
             return value
 
         for batch in batches:
             spans.clear()
-            interpret_outputs(self._graph, batch, run, follow)
+            parts = in_parts(self._graph, batch)
+            for part in parts:
+                interpret_outputs(self._graph, part, run, follow)
             for owner, span in spans.items():
                 observers[owner].see(span)
         if not observers[self._owners[self._graph.inputs[0]]].batches:

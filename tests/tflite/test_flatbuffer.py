@@ -60,6 +60,6 @@ def write(target: Bytes | Size, calls: list[tuple]) -> list[int]:  # type: ignor
 
 @given(calls)
 def test_offsets_and_size_are_those_of_the_bytes(calls: list[tuple]) -> None:  # type: ignore[type-arg]
-    written, counted = Bytes(), Size()
+    written, counted = Bytes(16), Size()
     assert write(counted, calls) == write(written, calls)
     assert counted.content() == len(written.content())

@@ -107,9 +107,14 @@ def canonical(shape: Shape, channels: Tensor | None = None) -> Tensor:
     return positions[:, channels]
 
 
-@lru_cache(maxsize=4)  # layers of a network are of few sizes, and nobody changes positions in place
 def _first(count: int) -> Tensor:
-    return torch.arange(count)
+    """Positions from 0 on; values share them, since nobody changes positions in place."""
+    return _numbers(count.bit_length())[:count]
+
+
+@lru_cache(maxsize=8)
+def _numbers(bits: int) -> Tensor:
+    return torch.arange(1 << bits)
 
 
 def in_order(positions: Tensor, elements: int) -> bool:

@@ -110,11 +110,13 @@ def to_tflite(
         )
         if calibration is None:
             _warn_of(example_input)
-    written = network.graph()
-    model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
+    written, reference = network.graph(), None
     if check is not None:
         # biases of the float network are those nobody corrected
-        reference = network if graph is None else QuantizedNetwork(graph)
+        reference = network if graph is None else QuantizedNetwork(graph, copy=False)
+    del network, graph  # and weights in float32 with them
+    model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
+    if check is not None and reference is not None:
         model.check = compare(written, reference, check)
     return model
 

@@ -4,7 +4,6 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -61,7 +60,11 @@ def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     """
     several = isinstance(example_input, list | tuple)
     examples = tuple(example_input) if several else (example_input,)
-    program = capture(module, examples, OPERATIONS.keys() | SEVERAL.keys())
+    # the result is no variable here: what torch imports meanwhile can keep this frame for a while
+    return _lowered(capture(module, examples, OPERATIONS.keys() | SEVERAL.keys()))
+
+
+def _lowered(program: ExportedProgram) -> Graph:
     graph = _graph_of(program, sequences=False)
     if all(len(graph.tensors[name].shape) != 3 for name in graph.inputs):
         return graph
@@ -120,13 +123,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
             "a module must compute its output from its input, but this one returns "
             "its input; add a layer"
         )
-    for tensor in tracer.tensors.values():
-        if tensor.data is not None and not np.isfinite(tensor.data).all():
-            raise ExportError(
-                f"weights must be finite with batch norm folded, but {tensor.name} is not; "
-                "look for variances below zero"
-            )
-    graph = Graph(tracer.tensors, tuple(tracer.ops.values()), tuple(inputs), outputs)
+    graph = Graph(tracer.finished(), tuple(tracer.ops.values()), tuple(inputs), outputs)
     return _with_names(turned_whole(without_reshapes(graph)), _names_of_outputs(program))
 
 

@@ -1,5 +1,6 @@
 """A graph in the making, next to the recorded torch program it is made from."""
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,8 @@ class Tracer:
     """Nodes that are the lengths of vectors: whose, and along which dimension."""
     deferred: dict[Node, Callable[[], Value]] = field(default_factory=dict)
     """Values that are computed only if they are read."""
+    factors: dict[str, _Doubles] = field(default_factory=dict)
+    """Numbers that weights are multiplied by in the end, broadcast to their shape."""
     names: set[str] = field(default_factory=set)
     arranged: dict[tuple[str, bytes, Shape], str] = field(default_factory=dict)
     """Tensors that were moved, by where their elements come from."""
@@ -180,7 +183,7 @@ class Tracer:
         return Value(name, canonical(shape))
 
     def filled(self, name: str, data: ir.Array) -> str:
-        """Add a constant."""
+        """Add a constant; the data may be the module's own, which nobody changes in place."""
         dtype: ir.DataType = "int32" if data.dtype == np.int32 else "float32"
         self.tensors[name] = ir.Tensor(name, data.shape, dtype, constant=True, data=data)
         return name
@@ -209,12 +212,13 @@ class Tracer:
 
     def arrange(self, tensor: str, positions: Tensor, shape: Shape) -> str:
         """Name a stored tensor of `shape` that holds the elements at `positions` in this order."""
+        if in_order(positions, self.elements_of(tensor)):
+            return self.reshaped(tensor, shape)
         order = positions.flatten().contiguous().numpy()
-        key = tensor, order.tobytes(), shape
+        key = tensor, hashlib.blake2b(order.tobytes()).digest(), shape
         if key not in self.arranged:
-            if not in_order(positions, self.elements_of(tensor)):
-                for step in rearrangement(order, self.shape_of(tensor)):
-                    tensor = self._moved(tensor, step)
+            for step in rearrangement(order, self.shape_of(tensor)):
+                tensor = self._moved(tensor, step)
             self.arranged[key] = self.reshaped(tensor, shape)
         return self.arranged[key]
 
@@ -420,13 +424,43 @@ class Tracer:
 
     def scale_weights(self, op: Op, factor: _Doubles, shift: _Doubles) -> None:
         """Fold a norm of an operator's output channels, float64, into its weights and bias."""
-        for name, added in zip(op.learnt, (np.zeros(1), shift), strict=True):
-            tensor = self.tensors[name]
-            assert tensor.data is not None
-            shape = [1] * tensor.data.ndim
-            shape[weights_of(op).axis if tensor.data.ndim > 1 else 0] = -1
-            data = tensor.data.astype(np.float64) * factor.reshape(shape) + added
-            self.tensors[name] = replace(tensor, data=data.astype(np.float32))
+        weight, bias = (self.tensors[name] for name in op.learnt)
+        assert bias.data is not None
+        shape = [1] * len(weight.shape)
+        shape[weights_of(op).axis] = -1
+        before = self.factors.get(weight.name, np.ones(1))
+        self.factors[weight.name] = before * factor.reshape(shape)
+        moved = (np.asarray(bias.data, np.float64) * factor + shift).astype(np.float32)
+        self.tensors[bias.name] = replace(bias, data=moved)
+
+    def finished(self) -> dict[str, ir.Tensor]:
+        """End the trace: return all tensors, their data copied and multiplied by what was folded.
+
+        Positions, which can be as large as the weights, go before.
+
+        Raises
+        ------
+        ExportError
+            If a number is not finite.
+        """
+        self.values.clear()
+        self.parts.clear()
+        return {name: self._finished(tensor) for name, tensor in self.tensors.items()}
+
+    def _finished(self, tensor: ir.Tensor) -> ir.Tensor:
+        if (given := tensor.data) is None:
+            return tensor
+        data, factor = np.empty(tensor.shape, given.dtype), self.factors.get(tensor.name)
+        if factor is None:
+            data[...] = given
+        else:  # in float64, piece by piece
+            np.multiply(given, factor, out=data, casting="same_kind")
+        if not np.isfinite(data).all():
+            raise ExportError(
+                f"weights must be finite with batch norm folded, but {tensor.name} is not; "
+                "look for variances below zero"
+            )
+        return replace(tensor, data=data)
 
 
 def led(shape: Shape) -> Shape:

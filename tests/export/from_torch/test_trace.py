@@ -358,3 +358,30 @@ def test_torch_records_sources_again_afterwards() -> None:
     with pytest.raises(ExportError):
         trace(Apply(lambda x: x if x.sum() > 0 else -x).eval(), torch.randn(1, 3))
     assert recorded()
+
+
+def test_a_graph_shares_no_memory_with_its_module() -> None:
+    """Training the module on must not move what was traced before."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+    module.eval()
+    graph = trace(module, torch.randn(1, 3, 2, 2))
+    before = {name: np.array(each.data) for name, each in graph.tensors.items() if each.constant}
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(2)
+    for name, data in before.items():
+        assert (graph.tensors[name].data == data).all(), name
+
+
+def test_a_norm_behind_a_norm_is_folded_too() -> None:
+    """Factors of both are multiplied before the weights are, in float64."""
+    norms = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), *norms).eval()
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.uniform_(norm.bias)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    x = torch.randn(2, 3, 5, 5)
+    graph = trace(module, x)
+    assert [op.kind for op in graph.ops] == ["CONV_2D"]
+    np.testing.assert_allclose(run_float(graph, x), module(x).detach(), rtol=1e-5, atol=1e-6)

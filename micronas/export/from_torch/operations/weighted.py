@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.export.from_torch.layout import Value, canonical
+from micronas.export.from_torch.layout import Value, canonical, in_order
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Pair, Tracer, pair
 from micronas.graph.ir import Kind, Op, extent
@@ -30,11 +30,10 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
     is_depthwise = groups == value.shape[1] and depth == 1 and groups > 1
     name = tracer.name()
     source, order = tracer.as_map(value)
-    inner = torch.empty_like(weight)
     if groups == 1:
-        inner[:, order] = weight
+        inner = _ordered(weight, order, 1)
     elif is_depthwise and out == groups:
-        inner[order] = weight
+        inner = _ordered(weight, order, 0)
     else:  # filters belong to channels that stand side by side
         source, inner, order = tracer.materialised(value), weight, torch.arange(len(order))
     source, placement = tracer.placed(name, source, window, stride, before)
@@ -74,8 +73,7 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
     (top, bottom), (left, right) = written.zeros
     weight = F.pad(weight, (left, right, top, bottom))
     name = tracer.name()
-    inner = torch.empty_like(weight)
-    inner[order] = weight  # [in, out, height, width]
+    inner = _ordered(weight, order, 0)  # [in, out, height, width]
     channels = weight.shape[1]
     constants = _weights(
         tracer, name, inner.permute(1, 2, 3, 0), arguments["bias"], torch.arange(channels)
@@ -168,8 +166,7 @@ def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Va
     name = tracer.name()
     source, rows, order = tracer.ending(value, -1, flat=True)
     features = len(weight)
-    ordered = torch.empty_like(weight)
-    ordered[:, order] = weight
+    ordered = _ordered(weight, order, 1)
     shape: tuple[int, ...] = (1, features)
     if rows.numel() > 1:
         stored = tracer.shape_of(source)
@@ -183,6 +180,11 @@ def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Va
     return Value(result.tensor, rows[..., None] * features + torch.arange(features))
 
 
+def _ordered(weight: Tensor, order: Tensor, axis: int) -> Tensor:
+    """Weights as they are read from where torch's channels along an axis are stored."""
+    return weight if in_order(order, len(order)) else weight.index_select(axis, order.argsort())
+
+
 def _weights(
     tracer: Tracer, name: str, weight: Tensor, bias: object, outputs: Tensor
 ) -> tuple[str, str]:
@@ -190,7 +192,7 @@ def _weights(
     shift = torch.zeros(len(outputs))
     if bias is not None:
         shift[outputs] = tracer.constant(bias)
-    weights = tracer.filled(f"{name}/weights", weight.contiguous().numpy())
+    weights = tracer.filled(f"{name}/weights", weight.numpy())
     return weights, tracer.filled(f"{name}/bias", shift.numpy())
 
 
