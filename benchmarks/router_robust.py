@@ -4,9 +4,11 @@
 
 SCORES and MODELS as in router_heldout; CHAT are JSON lines of real chat (``prompt``,
 ``instruction`` or ``turns``; .gz too). 60 % of the prompts are fitted on, three times; the others
-are asked as they are and in ten other forms, none of whose phrases is one of
-`micronas.router.rewordings`. Printed for routers that learned from 0, 1 and 2 rewordings of each
-prompt: the share that reaches `general`, in points more than the plain prompts, and scores less
+are asked as they are, in ten other forms, none of whose phrases is one of
+`micronas.router.rewordings`, and translated into Spanish and Catalan, of which the fit sees no more
+than greetings. The translator is Apertium, whose rules come as the Debian packages apertium,
+apertium-eng-spa and apertium-eng-cat. Printed for routers that learned from 0, 1 and 2 rewordings of
+each prompt: the share that reaches `general`, in points more than the plain prompts, and scores less
 those of the plain prompts, with the interval of a bootstrap over prompts at 31 B. Then, for shares
 of seen prompts that are kept, those of chat that reach `general`.
 """
@@ -15,8 +17,9 @@ import gzip
 import json
 import random
 import re
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,22 @@ FORMS: dict[str, Callable[[str], str]] = {
 }
 
 
+LANGUAGES = {"in Spanish": "eng-spa", "in Catalan": "eng-cat"}
+_MARK = re.compile(r"\n\[\[(\d+)\]\]\n")
+
+
+def translated(prompts: Sequence[str], pair: str) -> list[str]:
+    """Translate prompts by Apertium, all in one run; words that it does not know stay."""
+    text = "\n".join(f"\n[[{place}]]\n\n{each}\n" for place, each in enumerate(prompts))
+    command = ["apertium", "-u", pair]
+    done = subprocess.run(
+        command, input=text.encode("utf-8", "replace"), stdout=subprocess.PIPE, check=True
+    )
+    _, *parts = _MARK.split(done.stdout.decode("utf-8", "replace"))
+    assert parts[::2] == [str(place) for place in range(len(prompts))]
+    return parts[1::2]
+
+
 def chats(path: Path) -> list[str]:
     """Return the first turns of a file of chat."""
     data = path.read_bytes()
@@ -97,6 +116,8 @@ def main(scores: str, models: str, *files: str) -> None:
     embed = embedder_of(Embedding(kind="wordllama"))
     own = embed(judged.prompts)
     asked = {name: embed([form(each) for each in judged.prompts]) for name, form in FORMS.items()}
+    for name, pair in LANGUAGES.items():
+        asked[name] = embed(translated(judged.prompts, pair))
     other = embedded_rewordings(embed, judged.prompts, max(COPIES))
     assert other is not None
     talk = {Path(file).name.split(".")[0]: embed(chats(Path(file))) for file in files}
