@@ -26,7 +26,7 @@ def main(simulations: int = 300, rounds: int = 400) -> None:
         outcome, weight = games(strength, 100_000, generator)
         signed = (outcome - 0.5) * weight
         correlation = np.corrcoef(signed[:, 0], signed[:, 1])[0, 1]
-        rate = bradley_terry(battles_of(outcome[:2000], weight[:2000]), baseline="baseline").scores
+        rate = bradley_terry(battles_of(outcome[:2000], weight[:2000]), baseline="baseline")
         for name, (covered, width) in coverage(strength, simulations, rounds).items():
             rows.append(
                 [

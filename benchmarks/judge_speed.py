@@ -118,7 +118,7 @@ def main(rounds: int = 100, logistic_rounds: int = 2) -> None:
         ):
             rows.append([name, title, f"{1000 * seconds:.0f} ms", f"{seconds / base:.1f}"])
         fit = np.log([with_evalica_once(battles)[model] for model in battles.models])
-        gap = np.abs(bradley_terry(battles).scores - (fit - fit.mean())).max()
+        gap = np.abs(bradley_terry(battles) - (fit - fit.mean())).max()
         print(f"{name}: largest difference of a score from evalica's {gap:.1e}")
     print(f"{BATTLES} battles, {MODELS} models, {rounds} rounds, aggregation included")
     print(table(["design", "method", "processor time", "times ours"], rows))
@@ -134,7 +134,7 @@ def with_evalica_once(battles: Battles) -> dict[str, float]:
     right = [battles.models[each] for each in battles.right]
     scores: dict[str, float] = evalica.bradley_terry(
         left, right, winner, tolerance=1e-12, limit=10_000
-    ).scores.to_dict()
+    ).to_dict()
     return scores
 
 

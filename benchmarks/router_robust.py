@@ -7,10 +7,11 @@ SCORES and MODELS as in router_heldout; CHAT are JSON lines of real chat (``prom
 are asked as they are, in ten other forms, none of whose phrases is one of
 `micronas.router.rewordings`, and translated into Spanish and Catalan, of which the fit sees no more
 than greetings. The translator is Apertium, whose rules come as the Debian packages apertium,
-apertium-eng-spa and apertium-eng-cat. Printed for routers that learned from 0, 1 and 2 rewordings of
-each prompt: the share that reaches `general`, in points more than the plain prompts, and scores less
-those of the plain prompts, with the interval of a bootstrap over prompts at 31 B. Then, for shares
-of seen prompts that are kept, those of chat that reach `general`.
+apertium-eng-spa and apertium-eng-cat. Printed for routers
+that learned from 0, 1 and 2 rewordings of each prompt: the share that reaches `general`, in points
+more than the plain prompts, and scores less those of the plain prompts, with the interval of a
+bootstrap over prompts at 31 B. Then, for shares of seen prompts that are kept, those of chat that
+reach `general`.
 """
 
 import gzip

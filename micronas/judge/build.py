@@ -14,7 +14,6 @@ from micronas.files import regular, text_hash, write_atomically
 from micronas.judge.choose import Outcomes
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
-from micronas.judge.embed import embedder_of
 from micronas.judge.language import identify
 from micronas.judge.manifest import (
     MANIFEST,
@@ -331,7 +330,7 @@ class Build:
     def _embed(self, records: list[Record]) -> Vectors:
         if self._vectors is None:
             cache = self._out / "vectors.sqlite"
-            embed = embedder_of(self._recipe.embedding, cache)
+            embed = self._recipe.embedding.embedder(cache)
             self._vectors = embed([record.text for record in records])
         return self._vectors
 

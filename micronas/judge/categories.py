@@ -23,8 +23,8 @@ class _CategoryTable:
     """Scores in log-odds [categories, models] with simultaneous bounds.
 
     Zero is the baseline, or else the mean of the models in that category. A model without battles
-    in a category has NaN. ``prompts`` and ``battles`` [categories] are the numbers behind each row;
-    ``width`` is the half width of the intervals in standard errors.
+    in a category has NaN. ``prompts`` [categories] are the numbers behind each row; ``width`` is
+    the half width of the intervals in standard errors.
     """
 
     categories: tuple[str, ...]
@@ -33,9 +33,7 @@ class _CategoryTable:
     lower: Floats
     upper: Floats
     prompts: Indices
-    battles: Indices
     width: float
-    level: float
 
     def win_rates(self) -> tuple[Floats, Floats, Floats]:
         """Return win rates (value, lower, upper) against the model at zero."""
@@ -82,7 +80,7 @@ def category_table(
     scores, deviations, largest = [], [], np.zeros(rounds)
     seeds = np.random.SeedSequence(seed).spawn(len(parts))
     for part, child in zip(parts.values(), seeds, strict=True):
-        score = bradley_terry(part, prior=prior, baseline=baseline).scores
+        score = bradley_terry(part, prior=prior, baseline=baseline)
         samples = bootstrap(
             part,
             rounds,
@@ -107,7 +105,5 @@ def category_table(
         lower=table - half,
         upper=table + half,
         prompts=np.array([len(set(part.prompt.tolist())) for part in parts.values()]),
-        battles=np.array([len(part) for part in parts.values()]),
         width=width,
-        level=level,
     )

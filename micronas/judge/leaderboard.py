@@ -113,7 +113,7 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
     wanted = statistics or Statistics()
     baseline = baseline_of(battles)
     place = None if baseline is None else battles.index(baseline)
-    scores = bradley_terry(battles, prior=wanted.prior, baseline=baseline).scores
+    scores = bradley_terry(battles, prior=wanted.prior, baseline=baseline)
     drawn = bootstrap(
         battles, wanted.rounds, prior=wanted.prior, baseline=baseline, seed=wanted.seed
     )

@@ -24,15 +24,6 @@ _NO_RATINGS = "; give a prior (such as 1) or leave out models"
 
 
 @dataclass(frozen=True, eq=False)
-class Ratings:
-    """Bradley-Terry scores [models] in log-odds; ``baseline`` (or else the mean) is at zero."""
-
-    models: tuple[str, ...]
-    scores: Floats
-    baseline: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Pairs:
     """The pairs of models that met: indices [pairs], and for each battle its pair and points.
 
@@ -75,8 +66,8 @@ class Pairs:
         return first.astype(np.float64), second.astype(np.float64)
 
 
-def bradley_terry(battles: Battles, *, prior: float = 0.0, baseline: str | None = None) -> Ratings:
-    """Fit Bradley-Terry scores by maximum likelihood.
+def bradley_terry(battles: Battles, *, prior: float = 0.0, baseline: str | None = None) -> Floats:
+    """Fit Bradley-Terry scores [models], in log-odds, by maximum likelihood.
 
     Parameters
     ----------
@@ -96,7 +87,7 @@ def bradley_terry(battles: Battles, *, prior: float = 0.0, baseline: str | None 
     likelihood = Likelihood.of(pairs, battles.models, prior)
     wins, losses = pairs.totals()
     scores = likelihood.fit(wins[:, None], losses[:, None])[:, 0]
-    return Ratings(battles.models, at_zero(scores, battles, baseline), baseline)
+    return at_zero(scores, battles, baseline)
 
 
 def at_zero(scores: Floats, battles: Battles, baseline: str | None) -> Floats:

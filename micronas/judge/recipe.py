@@ -5,12 +5,13 @@ Details that the paper (arXiv 2408.08808) leaves open are values here.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from micronas.language.endpoints import BaseUrl
+from micronas.language.embedders import Embedder, EndpointEmbedding, WordLlama, tfidf
 from micronas.settings import Settings, read_settings
 
 _DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.yaml"
@@ -90,7 +91,7 @@ class Duplicates(Settings):
     """Keep prompts that differ in a number or operator, such as sums of a textbook."""
 
 
-class Embedding(Settings):
+class Embedding(EndpointEmbedding):
     """Embedding of texts as vectors."""
 
     kind: Literal["tfidf", "wordllama", "endpoint"] = "tfidf"
@@ -98,20 +99,14 @@ class Embedding(Settings):
     """Lengths of word n-grams of ``tfidf``."""
     dimensions: _Count = 2**18
     """Hash buckets of ``tfidf``."""
-    url: BaseUrl | None = None
-    """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
-    model: str | None = None
-    """Model of the ``endpoint``."""
-    key_variable: str | None = None
-    """Environment variable of the key of the ``endpoint``."""
-    batch: _Count = 64
-    """Number of texts in a request."""
 
-    @model_validator(mode="after")
-    def _endpoint_is_named(self) -> "Embedding":
-        if self.kind == "endpoint" and not (self.url and self.model):
-            raise ValueError("kind endpoint needs url and model")
-        return self
+    def embedder(self, cache: Path) -> Embedder:
+        """Return the embedder; only an endpoint's vectors are kept in the cache file."""
+        if self.kind == "wordllama":
+            return WordLlama()
+        if self.kind == "endpoint":
+            return self.endpoint(cache)
+        return partial(tfidf, words=self.words, dimensions=self.dimensions)
 
 
 class Labelling(Settings):

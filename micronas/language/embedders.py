@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
 from micronas.language.answers import read_json
-from micronas.language.endpoints import required_key
+from micronas.language.endpoints import BaseUrl, required_key
+from micronas.settings import Settings
 
 Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
 """Unit vectors [texts, dimensions], dense or sparse; the product of two is the cosine."""
@@ -223,6 +225,31 @@ class Cached:
                 f"{self._path}: vectors of {self._name!r} must have one length; delete the file"
             )
         return np.array(vectors_of, np.float32)
+
+
+class EndpointEmbedding(Settings):
+    """Endpoint of an embedding of kind ``endpoint``; others need none."""
+
+    kind: str
+    url: BaseUrl | None = None
+    """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
+    model: str | None = None
+    """Model of the ``endpoint``."""
+    key_variable: str | None = None
+    """Environment variable of the key of the ``endpoint``."""
+    batch: Annotated[int, Field(ge=1)] = 64
+    """Number of texts in a request."""
+
+    @model_validator(mode="after")
+    def _endpoint_is_named(self) -> "EndpointEmbedding":
+        if self.kind == "endpoint" and not (self.url and self.model):
+            raise ValueError("kind endpoint needs url and model")
+        return self
+
+    def endpoint(self, cache: Path | None) -> Embedder:
+        """Return the embedder at the endpoint, whose vectors are kept in a cache file."""
+        found = EmbeddingEndpoint(self.url or "", self.model or "", key_variable=self.key_variable)
+        return Cached(found, found.name, cache, self.batch) if cache else found
 
 
 def _gram_counts(

@@ -1,22 +1,17 @@
 """Prompts into vectors: what they are about and how they are laid out."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from micronas.arrays import Floats
-from micronas.errors import ConfigError, DataError
-from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, hashed, unit
-from micronas.language.endpoints import BaseUrl
+from micronas.language.embedders import Embedder, EndpointEmbedding, WordLlama, hashed, unit
 from micronas.router.rewordings import plain
-from micronas.settings import Settings
-
-_Count = Annotated[int, Field(ge=1)]
 
 _LAYOUT = 1.0
 """Weight of the layout beside a unit vector of words."""
@@ -25,33 +20,15 @@ _HEAD, _TAIL = 6000, 2000
 _MATHEMATICS = frozenset("\\{}$")
 
 
-class Embedding(Settings):
+class Embedding(EndpointEmbedding):
     """Embedding of prompts as vectors."""
 
-    kind: Literal["auto", "wordllama", "ngrams", "endpoint", "callable"] = "auto"
+    kind: Literal["auto", "wordllama", "ngrams", "endpoint"] = "auto"
     """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
     layout: bool = True
     """Whether length, lines, digits, capitals and signs of a prompt stand beside its words."""
     dimensions: Annotated[int, Field(gt=0, le=1024)] = 512
     """Dimensions of ``ngrams``; fitting takes memory by their square, and time by their cube."""
-    url: BaseUrl | None = None
-    """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
-    model: str | None = None
-    """Model of the ``endpoint``."""
-    key_variable: str | None = None
-    """Environment variable that holds the key of the ``endpoint``."""
-    batch: _Count = 64
-    """Prompts in a request."""
-    callable: str | None = None
-    """``package.module:function`` of a ``callable`` from a list of texts to a matrix."""
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "Embedding":
-        if self.kind == "endpoint" and not (self.url and self.model):
-            raise ValueError("kind endpoint needs url and model")
-        if self.kind == "callable" and not self.callable:
-            raise ValueError("kind callable needs callable: package.module:function")
-        return self
 
     def resolved(self) -> "Embedding":
         """The same with ``auto`` replaced by what is installed here."""
@@ -67,28 +44,21 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     Parameters
     ----------
     cache
-        SQLite file in which vectors of slow embedders (endpoint, callable) are kept.
+        SQLite file in which the vectors of an endpoint are kept.
 
     Raises
     ------
     ConfigError
-        If a package, a key or the function is missing.
+        If a package or a key is missing.
     """
     words = _words_of(settings.resolved(), cache)
-    source = settings.callable or settings.kind
 
     def embed(prompts: Sequence[str]) -> Floats:
         # half of a surrogate pair, which JSON can hold, is no text to a tokenizer
         prompts = [
             plain(cut(prompt)).encode("utf-8", "replace").decode("utf-8") for prompt in prompts
         ]
-        vectors: Any = words(prompts)
-        if np.ndim(vectors) != 2 or len(vectors) != len(prompts) or not np.isfinite(vectors).all():
-            raise DataError(
-                f"embedder {source} must return one finite vector a prompt, but returned shape "
-                f"{np.shape(vectors)} for {len(prompts)} prompts"
-            )
-        parts = [np.asarray(unit(np.asarray(vectors)), np.float64)]
+        parts = [np.asarray(unit(np.asarray(words(prompts))), np.float64)]
         if settings.layout:
             parts.append(_LAYOUT * layout(prompts))
         return np.hstack(parts)
@@ -137,22 +107,6 @@ def _layout(prompt: str) -> list[float]:
 def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
     if settings.kind == "wordllama":
         return WordLlama()
-    if settings.kind == "ngrams":
-        return lambda prompts: hashed(prompts, dimensions=settings.dimensions)
-    slow: Embedder
-    if settings.kind == "endpoint" and settings.url and settings.model:
-        slow = EmbeddingEndpoint(settings.url, settings.model, key_variable=settings.key_variable)
-        name = slow.name
-    else:
-        slow, name = _function(settings.callable or ""), f"callable {settings.callable}"
-    return Cached(slow, name, cache, settings.batch) if cache else slow
-
-
-def _function(path: str) -> Embedder:
-    try:
-        function: Embedder = resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"embedding.callable must be package.module:function, but got {path!r}: {error}"
-        ) from error
-    return function
+    if settings.kind == "endpoint":
+        return settings.endpoint(cache)
+    return partial(hashed, dimensions=settings.dimensions)

@@ -53,7 +53,7 @@ class RouterSettings(FitSettings):
     experts: Experts
     budget: BudgetSettings = BudgetSettings()
     vectors: Path = Path("vectors.sqlite")
-    """Where the vectors of slow embedders (endpoint, callable) are kept."""
+    """Where the vectors of an endpoint are kept."""
 
 
 @dataclass(frozen=True, eq=False)

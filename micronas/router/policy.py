@@ -25,7 +25,7 @@ from micronas.settings import nearest, validate_settings
 
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
 _EVIDENCE = ("category", "fold", "scores", "active", "total")
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +197,7 @@ class Router:
         if embedder is None:
             if said["embedding"] is None:
                 raise ConfigError(
-                    "this router was fitted with a function as embedder: give it to Router.load, "
-                    "or fit with embedding.kind callable"
+                    "this router was fitted with a function as embedder: give it to Router.load"
                 )
             embedding = validate_settings(said["embedding"], Embedding, source=DESCRIPTION)
             embedder = embedder_of(embedding)

@@ -47,7 +47,7 @@ def test_a_planted_effect_is_found() -> None:
     result = control(battles)
     assert result.effect == pytest.approx(0.6, abs=0.06)
     assert np.abs(result.scores - SCORES).max() < 0.12
-    assert np.abs(bradley_terry(battles).scores - SCORES).max() > 0.2
+    assert np.abs(bradley_terry(battles) - SCORES).max() > 0.2
 
 
 def test_equals_scipys_optimiser() -> None:
@@ -153,9 +153,8 @@ def test_a_table_rates_each_category_on_its_own() -> None:
     table = category_table(battles, by_letter(battles), rounds=200, prior=0, baseline="base")
     assert table.categories == ("x", "y", "z")
     assert table.prompts.tolist() == [50, 50, 50]
-    assert table.battles.tolist() == [100, 100, 100]
     part = battles.of_prompts(np.array(battles.category) == "y")
-    np.testing.assert_allclose(table.scores[1], bradley_terry(part, baseline="base").scores)
+    np.testing.assert_allclose(table.scores[1], bradley_terry(part, baseline="base"))
     value, lower, upper = table.win_rates()
     assert value[:, 2].tolist() == lower[:, 2].tolist() == upper[:, 2].tolist() == [0.5] * 3
     assert (lower[:, :2] < value[:, :2]).all()

@@ -28,4 +28,4 @@ def by_evalica(battles: Battles) -> Floats:
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_evalica_on_random_graphs(seed: int) -> None:
     battles = random_battles(9, 120, seed)
-    np.testing.assert_allclose(bradley_terry(battles).scores, by_evalica(battles), atol=1e-8)
+    np.testing.assert_allclose(bradley_terry(battles), by_evalica(battles), atol=1e-8)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from micronas.errors import ConfigError, DataError
-from micronas.judge.embed import embedder_of
 from micronas.judge.recipe import Embedding
 from micronas.language.embedders import Cached, cosines, hashed, tfidf
 
@@ -145,9 +144,9 @@ def url() -> Iterator[str]:
 def test_endpoint(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Embedding(kind="endpoint", url=url, model="m", key_variable="A_KEY", batch=2)
     with pytest.raises(ConfigError, match="A_KEY"):
-        embedder_of(settings, tmp_path / "cache")
+        settings.embedder(tmp_path / "cache")
     monkeypatch.setenv("A_KEY", "secret")
-    embedder = embedder_of(settings, tmp_path / "cache")
+    embedder = settings.embedder(tmp_path / "cache")
     assert embedder(["a", "bb", "ccc"]) == pytest.approx(np.array([[0.6, 0.8]] * 3))
     assert [body["input"] for _, _, body in _Answers.requests] == [["a", "bb"], ["ccc"]]
     assert _Answers.requests[0][:2] == ("/v1/embeddings", "Bearer secret")

@@ -1,27 +1,13 @@
 import math
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from micronas.errors import ConfigError, DataError
+from micronas.errors import ConfigError
 from micronas.language.embedders import hashed
 from micronas.router.embedding import Embedding, embedder_of, layout
 from micronas.settings import validate_settings
-
-CALLS: list[int] = []
-
-
-def lengths(prompts: Sequence[str]) -> NDArray[np.float64]:
-    CALLS.append(len(prompts))
-    return np.array([[len(each), 0.0] for each in prompts])
-
-
-def broken(prompts: Sequence[str]) -> NDArray[np.float64]:
-    return np.full((len(prompts), 2), np.nan)
 
 
 def test_layout_by_hand() -> None:
@@ -70,24 +56,11 @@ def test_auto_is_what_is_installed() -> None:
     assert resolved.resolved() == resolved
 
 
-def test_a_callable_is_called_once_a_prompt(tmp_path: Path) -> None:
-    settings = Embedding(kind="callable", callable=f"{__name__}:lengths", layout=False)
-    CALLS.clear()
-    for _ in range(2):
-        found = embedder_of(settings, tmp_path / "vectors.sqlite")(["a", "bb"])
-        assert found.tolist() == [[1, 0], [1, 0]]
-    assert CALLS == [2]
-
-
-def test_wrong_embedders_are_one_error() -> None:
-    with pytest.raises(ConfigError, match=r"package\.module:function, but got 'no\.such:thing'"):
-        embedder_of(Embedding(kind="callable", callable="no.such:thing"))
-    embed = embedder_of(Embedding(kind="callable", callable=f"{__name__}:broken"))
-    with pytest.raises(DataError, match="one finite vector a prompt"):
-        embed(["x"])
-    for values in ({"kind": "callable"}, {"kind": "endpoint", "url": "http://127.0.0.1/v1"}):
-        with pytest.raises(ConfigError, match="needs"):
-            validate_settings(values, Embedding, source="here")
+def test_an_endpoint_must_be_named() -> None:
+    with pytest.raises(ConfigError, match="needs url and model"):
+        validate_settings(
+            {"kind": "endpoint", "url": "http://127.0.0.1/v1"}, Embedding, source="here"
+        )
 
 
 def test_dimensions_whose_square_fits_no_memory_are_refused() -> None:
