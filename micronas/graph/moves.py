@@ -21,7 +21,7 @@ def transposed(graph: Graph, op: Op) -> Shape | str:
 def sliced(graph: Graph, op: Op) -> Shape | str:
     taken = pieces(graph, op)
     if taken is None or len(taken) > 5:
-        return "SLICE must begin and end inside its input, of 5 axes at most"
+        return "SLICE must begin inside its input and end there, of at most 5 axes"
     return tuple(len(piece) for piece in taken)
 
 
