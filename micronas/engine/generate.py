@@ -21,23 +21,23 @@ from micronas.resources import folder
 
 @dataclass(frozen=True)
 class Files:
-    """Text of the generated files, and what they take."""
+    """Text of the generated files, and their memory."""
 
     name: str
     """Name of both files, without suffix."""
     header: str
     source: str
     arena: int
-    """Bytes: activations and work memory."""
+    """Bytes of activations and work memory."""
     bound: int
-    """Fewest bytes that any placement of these kernels takes."""
+    """Lower bound of these bytes for any placement."""
     inputs: tuple[str, ...]
-    """What they are called in names of constants, such as ``INPUT`` in ``MODEL_INPUT_BYTES``."""
+    """Their names in C constants, such as ``INPUT`` in ``MODEL_INPUT_BYTES``."""
     outputs: tuple[str, ...]
     state: int
     """Bytes of recurrent states."""
     references: tuple[str, ...]
-    """Operators for which there is no kernel but a plain loop."""
+    """Operators computed by a plain loop, as no better kernel exists."""
 
 
 def generate(
@@ -48,21 +48,21 @@ def generate(
     Parameters
     ----------
     graph
-        A complete int8 graph.
+        Complete int8 graph.
     name
-        Begins the names of functions and constants; letters and digits are kept.
+        Prefix of the names of functions and constants; letters and digits are kept.
     most
-        Bytes of arena from which on the first operators run row by row, which takes more
-        instructions; 0 for as little memory as can be, never when left out.
+        Bytes of arena beyond which the first operators run row by row, which takes more
+        instructions; 0 for the least memory, never when left out.
     makers
-        How operators are computed: by the engine's own kernels, or as `cmsis_nn.makers` has it.
+        Makers of the operators' calls: the engine's own, or those of `cmsis_nn.makers`.
 
     Raises
     ------
     ModelError
         If the graph cannot be executed in integers.
     ExportError
-        If a number does not fit what the kernels count with.
+        If a number exceeds the kernels' integers.
     """
     check_int8(graph)
     return _Writer(c_text.identifier(name), best_layout(graph, most, makers)).files()
@@ -194,7 +194,7 @@ class _Writer:
             yield from constants(self._graph, number, step, calls, self._layout.roots, places)
 
     def _op(self, stream: Stream) -> str:
-        """Return the type of any operator that goes row by row."""
+        """Return the C type of any operator that runs row by row."""
         kinds = dict.fromkeys(stage.call.structure for stage in stream.stages)
         members = ["Window window;", "int32_t count;"]
         members += [f"{kind} as_{kind.lower()};" for kind in kinds]
@@ -218,7 +218,7 @@ class _Writer:
 
 
 def references_of(layout: "Layout | Hops") -> tuple[str, ...]:
-    """Return the operators that plain loops compute, for want of a better kernel."""
+    """Return the operators computed by plain loops, as no better kernel exists."""
     return tuple(
         f"{step.op.kind} {c_text.comment(step.op.name)}"
         for step, calls in zip(layout.steps, layout.calls, strict=True)
@@ -229,12 +229,12 @@ def references_of(layout: "Layout | Hops") -> tuple[str, ...]:
 def preamble(
     name: str, calls: Sequence[Call], references: Sequence[str], place_bytes: int, outside: int
 ) -> str:
-    """Return what stands before the kernels.
+    """Return the text before the kernels.
 
     Parameters
     ----------
     place_bytes, outside
-        Bytes of a place in the tables, and the number of things that lie outside of the arena.
+        Bytes of a place in the tables, and the number of places outside of the arena.
     """
     used = {each for call in calls for each in call.uses}
     head = template("preamble.c.in")
@@ -264,9 +264,9 @@ def constants(
     Parameters
     ----------
     roots
-        Activations.
+        Mapping whose keys are the activations.
     places
-        Of recurrent states.
+        Places of recurrent states.
     """
     given = {step.operands[each] for call in calls for each in call.operands}
     for name in dict.fromkeys(step.operands):
@@ -293,7 +293,7 @@ def constants(
 
 
 def kernel_files(calls: Sequence[Call], more: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the kernel files that calls use, and others, after those they need."""
+    """Yield the kernel files that calls use, and `more`, each after those it needs."""
     generated: dict[str, str] = {}
     wanted = ["calls"]
     for call in calls:
@@ -303,7 +303,7 @@ def kernel_files(calls: Sequence[Call], more: Sequence[str] = ()) -> Iterator[st
 
 
 def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator[str]:
-    """Yield kernel files once each, after those that their first line names."""
+    """Yield kernel files once each, after those named in their first line."""
     seen: set[str] = set()
 
     def visit(name: str) -> Iterator[str]:

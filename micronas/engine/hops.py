@@ -1,8 +1,8 @@
-"""Lay out a streaming network as calls that hear some frames each: a band of rows for each map.
+"""Lay out a streaming network as calls of some frames each, with a band of rows for each map.
 
-A call computes what its frames make new. Rows that later calls read stay at the beginning of their
-band; all that lies there only during a call shares the rest of the arena. Where a call hears fewer
-frames than the network's stride, calls differ, and come in turns.
+A call computes the rows that its frames complete. Rows that later calls read stay at the beginning
+of their band; others share the rest of the arena. Where a call has fewer frames than the network's
+stride, calls differ, and alternate in turns.
 """
 
 import math
@@ -37,7 +37,7 @@ FRAMES = "/frames"
 
 @dataclass(frozen=True)
 class Read:
-    """What an operator reads: a band, and rows of it that are passed over."""
+    """Rows of a band that an operator reads."""
 
     band: str
     sweep: Sweep
@@ -49,12 +49,12 @@ class Run:
 
     function: str
     number: int
-    """Of the operator, or of a shift; `part` of its calls."""
+    """Number of the operator, with the `part` of its calls, or of a shift."""
     part: int
     reads: tuple[tuple[str, int], ...]
     written: tuple[str, int]
     call: Call | None = None
-    """None of a shift."""
+    """Call of the kernel; None for a shift."""
     elements: int = 0
     """Elements that a call writes."""
     bytes: int = 0
@@ -128,7 +128,7 @@ class Hops:
 
     @property
     def place_bytes(self) -> int:
-        """Bytes of a place in the generated tables, which number what lies outside too."""
+        """Bytes of a place in the generated tables, which number places outside too."""
         return 2 if self.plan.size + self.outside < 2**16 else 4
 
     @property
@@ -155,11 +155,11 @@ class Hops:
         return sum(aligned(each.size) for each in self.buffers.values() if each.last == last)
 
     def _add(self, step: Step, makers: Makers) -> None:
-        """Make the calls of an operator for as many rows as any turn's divide into."""
+        """Add the calls of an operator for the largest number of rows that divides all turns'."""
         out = step.op.outputs[0]
         rows = math.gcd(*(self._new(out, turn) for turn in range(self._turns)))
         small = of_rows(self.graph, step.op, rows)
-        if step.source not in small.tensors:  # of which a border was folded in
+        if step.source not in small.tensors:  # a border was folded in
             sweep = sweep_of(self.graph, step.op)
             read = (rows - 1) * sweep.stride + sweep.extent
             framed = with_rows(self.graph.tensors[step.source], read)
@@ -176,7 +176,7 @@ class Hops:
         self.roots[out] = out if calls else self.roots[source]
 
     def _reads(self, step: Step) -> dict[str, Read]:
-        """Return what an operator reads, by operand; constants are no bands."""
+        """Return the reads of an operator by operand, without constants."""
         sweep = sweep_of(self.graph, step.op)
         delayed = {name: self._delayed.get(name, (name, 0)) for name in step.operands}
         return {
@@ -189,14 +189,14 @@ class Hops:
         return self._base + turn * self.hop
 
     def _end(self, name: str, turn: int) -> int:
-        """Return the rows that were ever written before a turn."""
+        """Return the number of rows written before a turn."""
         return self._when[name].rows(self._frames(turn))
 
     def _new(self, name: str, turn: int) -> int:
         return self._end(name, turn + 1) - self._end(name, turn)
 
     def _begin(self, band: str, turn: int) -> int:
-        """Return the first row that is kept before a turn."""
+        """Return the number of the first row kept before a turn."""
         wanted = [
             self._end(reader, turn) * sweep.stride + sweep.skipped
             for reader, sweep in self._readers.get(band, ())
@@ -213,7 +213,7 @@ class Hops:
 
     @property
     def _outside(self) -> set[str]:
-        """Bands that are no part of the arena: the output, and frames that no later call reads."""
+        """Bands outside of the arena: the output, and frames that no later call reads."""
         (source,), (output,) = self.graph.inputs, self.graph.outputs
         kept = any(self._kept(source, turn) for turn in range(self._turns))
         return {self.roots[output]} | (set() if kept else {source})
@@ -249,7 +249,7 @@ class Hops:
         return buffers, plan([*buffers.values()], self._overlaps(buffers))
 
     def _overlaps(self, buffers: Mapping[str, Buffer]) -> dict[tuple[int, int], Overlap]:
-        """Return what kernels write over what they read, where one call does a turn's rows."""
+        """Return overlaps of outputs with operands, where one call computes a turn's rows."""
         order = {name: place for place, name in enumerate(buffers)}
         found: dict[tuple[int, int], Overlap] = {}
         for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
@@ -307,9 +307,9 @@ class Hops:
 
 
 def _latest(graph: Graph) -> dict[str, Timing]:
-    """Return when rows are computed: as soon as can be, but not before what they are added to.
+    """Return the times at which rows are computed: as early as possible, but together with addends.
 
-    What waits takes less memory before it is computed than behind, where channels grow.
+    Where channels grow, inputs of rows that wait take less memory than the rows.
     """
     found, waits = timings(graph), dict.fromkeys(graph.outputs, 0)
     for op in reversed(graph.ops):

@@ -1,4 +1,4 @@
-"""From observed values to activation ranges: how much of the tails a range covers."""
+"""Choose activation ranges from observed values: the part of the tails that a range covers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,27 +11,27 @@ from torch import Tensor
 Method = Literal["average", "minmax", "percentile", "mse"]
 """Rule by which a range follows from observed values.
 
-``average``: the mean of the batches' extremes, which is steady where a training loop goes on to
-learn the range. ``minmax``: everything seen. ``percentile``: all but the outermost 0.01 % on either
-side. ``mse``: the range with the smallest squared rounding and clipping error.
+``average``: the mean of the batches' extremes, a steady start where training goes on to learn the
+range. ``minmax``: all values. ``percentile``: all but the outermost 0.01 % on either side. ``mse``:
+the range with the smallest squared rounding and clipping error.
 """
 
 EXAMPLES = 128
-"""Inputs that calibration should have: biases are corrected by so many."""
+"""Inputs that calibration should have; as many correct biases."""
 
 _Histogram = npt.NDArray[np.float64]
 
 _BINS = 2048
 _COUNTED = 2**18
-"""Values of a batch that go into a histogram; of some more, as whole rows do."""
+"""Approximate number of a batch's values in a histogram, which takes whole rows of maps."""
 _TAIL = 1e-4
 _CUTS = np.linspace(1, 0.2, 33)
-"""Parts of each extreme that ``mse`` tries; 1 first, which stays where nothing is better."""
+"""Parts of each extreme that ``mse`` tries; 1 comes first, so that it wins ties."""
 
 
 @dataclass
 class Observer:
-    """Values of one activation tensor, seen batch by batch."""
+    """Statistics of one activation tensor, batch by batch."""
 
     low: Tensor
     high: Tensor
@@ -39,7 +39,7 @@ class Observer:
     sums: Tensor
     counts: _Histogram
     ends: tuple[float, float] = (0.0, 0.0)
-    """Bins of the histogram."""
+    """Ends of the histogram."""
 
     @classmethod
     def empty(cls) -> "Observer":
@@ -47,7 +47,7 @@ class Observer:
         return cls(*extremes, 0, torch.zeros(2), np.zeros(_BINS))
 
     def see(self, span: Tensor) -> None:
-        """Take the lowest and highest value of a batch, [2]."""
+        """Add the lowest and highest value of a batch, [2]."""
         self.low, self.high = self.low.minimum(span[0]), self.high.maximum(span[1])
         self.sums = self.sums + span
         self.batches += 1
@@ -60,7 +60,7 @@ class Observer:
         """
         low, high = span.tolist()
         if not np.isfinite([low, high]).all():
-            return  # which is refused when all is seen
+            return  # refused after the last batch
         if self.counts.any():
             low, high = min(low, self.ends[0]), max(high, self.ends[1])
             if (low, high) != self.ends:
@@ -73,11 +73,11 @@ class Observer:
             self.ends = low, high
 
     def span(self, method: Method) -> Tensor:
-        """Return the lowest and highest value that the range shall hold, [2]."""
+        """Return the lowest and highest value of the range by a method, [2]."""
         extremes = torch.stack((self.low, self.high))
         if method == "average":
             return self.sums / self.batches
-        if method == "minmax" or self.counts.sum() < _BINS:  # so few say nothing of tails
+        if method == "minmax" or self.counts.sum() < _BINS:  # too few to cut tails
             return extremes
         edges = np.linspace(*self.ends, _BINS + 1)
         pick = _percentiles if method == "percentile" else _least_error
@@ -92,10 +92,10 @@ def _percentiles(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
 
 
 def _least_error(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
-    """Try ranges of 256 steps that hold zero, from the extremes inwards.
+    """Return the best of ranges of 256 steps that contain zero, from the extremes inwards.
 
-    What lies outside is clipped, and the rest is off by a twelfth of a squared step; zeros, which
-    ReLU leaves many of, are exact.
+    Values outside are clipped, others are off by a twelfth of a squared step; zeros, of which ReLU
+    leaves many, are exact.
     """
     values = (edges[:-1] + edges[1:]) / 2
     lows, lost_below = _clipped(-values[::-1], counts[::-1])
@@ -108,7 +108,7 @@ def _least_error(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
 
 
 def _clipped(values: _Histogram, counts: _Histogram) -> tuple[_Histogram, _Histogram]:
-    """Ends that positive values are clipped at, and the squared error of each."""
+    """Return upper ends at which values are clipped, and the squared error of each."""
     ends = max(values[-1], 0.0) * _CUTS
     beyond = np.maximum(values[None, :] - ends[:, None], 0)
     return ends, (beyond**2) @ counts

@@ -1,10 +1,9 @@
 """Int8 arithmetic imitated in float32: rounding that lets gradients through.
 
 The scheme is TensorFlow Lite's (Krishnamoorthi 2018, arXiv 1806.08342): weights symmetric, one
-scale per output channel (FULLY_CONNECTED: one in all, if not asked for more); activations affine,
-one scale per tensor, zero exactly representable; biases int32. Rounding passes its gradient
-straight through, and activation scales are learnt as in LSQ (Esser et al. 2020, arXiv 1902.08153),
-in the logarithm.
+scale per output channel (FULLY_CONNECTED: one in all by default); activations affine, one scale per
+tensor, zero exactly representable; biases int32. Rounding passes its gradient straight through, and
+logarithms of activation scales are learnt as in LSQ (Esser et al. 2020, arXiv 1902.08153).
 """
 
 import math
@@ -34,7 +33,7 @@ class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, log2_scale: Tensor, zero_point: Tensor) -> Tensor:
         scale = log2_scale.exp2()
-        # a number is faster, where it does not have to be waited for
+        # a number is faster where the device need not be waited for
         zero: Any = int(zero_point) if zero_point.device.type == "cpu" else zero_point
         y = (x / scale).round_().clamp_(LOWEST - zero, HIGHEST - zero).mul_(scale)
         ctx.save_for_backward(x, y, scale)
@@ -46,7 +45,7 @@ class _FakeQuantize(torch.autograd.Function):
         (gradient,) = gradients
         error = y - x
         outside = error.abs() > 0.5001 * scale
-        # dy/dscale is (y - x) / scale inside the range, and the bound's y / scale outside.
+        # dy/dscale is (y - x) / scale inside the range, and y / scale outside.
         slope = torch.where(outside, y, error).mul_(gradient).sum() * math.log(2)
         return torch.where(outside, 0.0, gradient), slope, None
 
@@ -57,9 +56,9 @@ class Range(nn.Module):
     Parameters
     ----------
     learnt
-        The scale is a parameter to be learnt; the zero point never is.
+        Learn the scale as a parameter; the zero point never is one.
     nonnegative
-        No value is below zero, so that zero is -128.
+        Whether no value is below zero, so that the zero point is -128.
     """
 
     span: Tensor
@@ -82,7 +81,7 @@ class Range(nn.Module):
     def cover(self, span: Tensor) -> None:
         """Make [low, high] and zero representable, with steps no finer than `finest`.
 
-        Of zero alone any step does, and one far from others' could not be added to them.
+        For zero alone the step is 1 / 255: one far from others' could not be added to them.
         """
         self.span.copy_(span)
         low = torch.zeros(()) if self.nonnegative else span[0].clamp(max=0)
@@ -96,7 +95,7 @@ class Range(nn.Module):
         return self.log2_scale.detach().exp2()
 
     def quantization(self) -> Quantization:
-        """The same as the int8 graph holds it."""
+        """Return scale and zero point for the int8 graph."""
         return Quantization(self.scale.reshape(1).numpy(), int(self.zero_point))
 
     def extra_repr(self) -> str:
@@ -140,7 +139,7 @@ class QuantizedUnit(nn.Module):
         self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
 
     def scale(self, source: Range) -> Tensor:
-        """Weight scale of each output channel, [out], given the range of the input."""
+        """Return the weight scale of each output channel, [out], given the range of the input."""
         weight = self.weight.detach()
         largest = weight.abs().amax(tuple(range(1, weight.ndim)))
         floor = torch.full_like(largest, 2.0**-40)
@@ -152,9 +151,9 @@ class QuantizedUnit(nn.Module):
         return scale
 
     def final_scale(self, source: Range, output: Range) -> Tensor:
-        """The same, [out], as it is written: one for all is larger by millionths.
+        """Return the scale, [out], that is written: one for all weights is larger by millionths.
 
-        `agreeing_scale` says why. Training, which would wait for a device, does without.
+        `agreeing_scale` explains it. Training does without, as it would wait for the device.
         """
         scale = self.scale(source)
         if self.per_channel:
@@ -169,14 +168,14 @@ class QuantizedUnit(nn.Module):
             weight = torch.fake_quantize_per_channel_affine(
                 self.weight, scale, zeros, 0, -self.largest, self.largest
             )
-        else:  # without a gradient, in a tenth of the time
+        else:  # no gradient, in a tenth of the time
             scale = self._by_channel(self.final_scale(source, output))
             weight = self._steps(source).mul_(scale)
         y: Tensor = linear(self.op, x, weight, self.bias)
         return y
 
     def _steps(self, source: Range) -> Tensor:
-        """The weights as whole numbers, equal wherever they are used: steps of unrolled layers."""
+        """Return the weights as integers, equal in all steps of an unrolled layer."""
         scale = self._by_channel(self.scale(source))
         return (self.weight.detach() / scale).round_().clamp_(-self.largest, self.largest)
 
@@ -184,11 +183,11 @@ class QuantizedUnit(nn.Module):
         return scale.view(-1, *[1] * (self.weight.ndim - 1))
 
     def exact(self, x: Tensor) -> Tensor:
-        """The same without rounding."""
+        """Return the output without rounding."""
         return linear(self.op, x, self.weight, self.bias)
 
     def constants(self, graph: Graph, source: Range, output: Range) -> dict[str, ir.Tensor]:
-        """The operator's integer weights and bias, with their scales."""
+        """Return the operator's integer weights and bias, with their scales."""
         scale = self.final_scale(source, output)
         data = self._steps(source).to(torch.int8)
         weight = graph.constant_of(self.op)

@@ -1,4 +1,4 @@
-"""Inputs as callers and loaders pass them: checked, and by the names of a graph."""
+"""Check inputs of callers and loaders, and return them by the names of a graph."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Union
@@ -13,7 +13,7 @@ from micronas.graph.ir import Graph
 Calibration = Union[Tensor, Iterable[Union[Given[Tensor], tuple[Given[Tensor], object]]]]  # noqa: UP007
 """Typical inputs: one tensor of examples, or batches of them, with or without labels."""
 _AT_ONCE = 64
-"""Examples of one tensor that make a batch."""
+"""Examples per batch of a tensor of examples."""
 _HELD = 2**20
 """Numbers of the largest activation that is computed at once."""
 
@@ -25,8 +25,8 @@ def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict
     ----------
     calibration
         A tensor of examples; or an iterable, such as a DataLoader, of batches: a tensor, a tuple of
-        one for each input, a mapping by name, or any of these in a pair with labels, which are left
-        out.
+        one for each input, a mapping by name, or any of these in a pair with labels, which are
+        ignored.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def as_stored(graph: Graph, name: str, value: Tensor) -> Tensor:
 
 
 def _without_labels(batch: object, inputs: int) -> object:
-    """The inputs of a batch, which come first: ``(inputs, labels)`` or flat."""
+    """Return the inputs of a batch, which precede labels: ``(inputs, labels)`` or flat."""
     if not isinstance(batch, list | tuple) or not batch:
         return batch
     if len(batch) == 2 and isinstance(batch[0], list | tuple | Mapping):

@@ -1,7 +1,7 @@
-"""Torch's view of a graph: one interpreter of its operators, and a trainable network built on it.
+"""Graphs in torch: an interpreter of their operators, and a trainable network built on it.
 
-Maps are NCHW in torch and NHWC in the graph; this module and `train.operators` are the only
-places where both meet.
+Maps are NCHW in torch and NHWC in the graph; only this module and `train.operators` convert between
+them.
 """
 
 import math
@@ -37,7 +37,7 @@ def same_conv2d(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """Convolve [N, C, H, W] with TF "SAME" padding: ceil(H / stride) rows, the odd zero after."""
+    """Convolve [N, C, H, W] with TF "SAME" padding to ceil(H / stride) rows; odd zeros go after."""
     (top, bottom), (left, right) = (
         ir.same_padding(
             x.shape[2 + axis], ir.extent(weight.shape[2 + axis], dilation[axis]), stride[axis]
@@ -51,7 +51,7 @@ def same_conv2d(
 
 
 def mixed_precision(amp: Amp, device: str = "cpu") -> torch.autocast:
-    """Context for a forward pass: convolutions in bfloat16 where `amp` says so."""
+    """Return a context for a forward pass: convolutions in bfloat16 if `amp` is ``bf16``."""
     return torch.autocast(device if amp else "cpu", torch.bfloat16, enabled=amp == "bf16")
 
 
@@ -65,10 +65,10 @@ def _conv2d(
     groups: int,
 ) -> Tensor:
     if weight.shape[2:] == (1, 1) and stride != (1, 1):
-        # The same positions first: torch 2.13's backward pass of a strided 1x1 convolution of fewer
-        # than eight channels that lie last writes beyond its buffers and ends the process.
+        # Positions are selected first: torch 2.13's backward pass of a strided 1x1 convolution of
+        # fewer than eight channels, stored last, writes beyond its buffers and ends the process.
         x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
-    # In bfloat16 these take 2 to 24 times as long (benchmarks/depthwise_bf16.py): the others gain.
+    # In bfloat16 these take 2 to 24 times as long (benchmarks/depthwise_bf16.py); others gain.
     is_slow = groups > 1 and (weight.shape[-1] >= 5 or stride != (1, 1))
     if not (is_slow and torch.is_autocast_enabled("cpu")):
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
@@ -79,18 +79,18 @@ def _conv2d(
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
-        rows = nhwc(x).reshape(len(x), -1, weight.shape[1])  # of the shape that `interpret` knows
+        rows = nhwc(x).reshape(len(x), -1, weight.shape[1])  # `interpret` restores the shape
         return F.linear(rows.flatten(1) if rows.shape[1] == 1 else rows, weight, bias)
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_conv2d(op, x, weight, bias)
-    groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
+    groups = x.shape[1] // weight.shape[1]  # one per channel in a depthwise convolution
     if op.padding == "SAME":
         return same_conv2d(x, weight, bias, stride=op.stride, dilation=op.dilation, groups=groups)
     return _conv2d(x, weight, bias, (0, 0), op.stride, op.dilation, groups)
 
 
 def _transposed_conv2d(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve backwards to a map of the size that `op.reach` says; `weight` is [out, in, ...]."""
+    """Convolve backwards to a map of the size by `op.reach`; `weight` is [out, in, ...]."""
     whole = F.conv_transpose2d(x, weight.transpose(0, 1), None, op.stride)
     cuts = []
     for axis in (1, 0):  # torch pads the last side first
@@ -129,13 +129,13 @@ def interpret_outputs(
     ----------
     x
         float32 [N, channels, height, width] for an input of four dimensions, or [N, channels,
-        length] where its width is 1, and [N, ...] as in the graph for any other; of several inputs
+        length] where its width is 1, and [N, ...] as in the graph for any other; for several inputs
         a tuple in the graph's order, or a mapping by name.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
-        ``after(name, value)`` replaces each activation tensor, inputs and constant operands
-        included, by what the operators after it shall read.
+        ``after(name, value)`` returns the value that operators read in place of each activation
+        tensor, inputs and constant operands included.
 
     Raises
     ------
@@ -189,10 +189,10 @@ def _check_input(graph: Graph, name: str, value: Tensor, first: Tensor) -> None:
 
 
 def answers(outputs: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Return value of a network: its output, or a tuple of several.
+    """Return the output of a network, or a tuple of several.
 
-    Classes on a map of one position are [N, classes], as losses take them; maps, boxes and
-    embeddings keep their shape.
+    Classes on a map of one position become [N, classes], for losses; maps, boxes and embeddings
+    keep their shape.
     """
     shaped = {
         name: value.flatten(1) if value.shape[2:] == (1, 1) else value
@@ -202,7 +202,7 @@ def answers(outputs: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
 
 
 def to_tflite(op: Op, weight: Tensor) -> ir.Array:
-    """Weights in TFLite's layout (see `ir.Tensor`) from torch's [out, in, height, width]."""
+    """Return weights in TFLite's layout (see `ir.Tensor`) from torch's [out, in, height, width]."""
     array: ir.Array = weight.detach().numpy()
     if op.kind in ("CONV_2D", "TRANSPOSE_CONV"):
         array = array.transpose(0, 2, 3, 1)
@@ -229,9 +229,9 @@ def filter_layout(op: Op, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def submodule_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of operators or tensors as torch allows them for submodules: without / and dots.
+    """Return valid names of torch's submodules for operators or tensors: without / and dots.
 
-    Names that torch's containers have themselves, such as ``update``, get a _ behind.
+    Names that torch's containers use, such as ``update``, get a trailing _.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def submodule_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def nonnegative_tensors(graph: Graph) -> set[str]:
-    """Tensors that cannot hold a value below zero."""
+    """Return the tensors that cannot hold a value below zero."""
     found = {
         tensor.name
         for tensor in graph.tensors.values()
@@ -270,16 +270,16 @@ def nonnegative_tensors(graph: Graph) -> set[str]:
 def round_weights(
     weight: Tensor, bits: int, *, present: Tensor | None = None, per_channel: bool = True
 ) -> Tensor:
-    """Round weights as the integer graph will; the gradient passes as if they were not rounded.
+    """Round weights as in the integer graph; the gradient passes as if they were not rounded.
 
     Parameters
     ----------
     weight
-        [out, in, height, width] or [out, in].
+        Weights [out, in, height, width] or [out, in].
     present
-        Mask [in] of the inputs that exist: weights of others have no say in the scales.
+        Mask [in] of the inputs that exist: scales ignore weights of others.
     per_channel
-        One scale for each output channel, otherwise one in all.
+        Use one scale per output channel, otherwise one in all.
     """
     largest = 2 ** (bits - 1) - 1
     size = weight.detach().abs()
@@ -293,7 +293,7 @@ def round_weights(
 
 
 def weights_of(op: Op) -> Weights:
-    """Return the operator table's entry on the weights of an operator that has some."""
+    """Return the entry on weights in the row of an operator that has weights."""
     assert op.kind != "UNKNOWN", op
     weights = OPERATORS[op.kind].weights
     assert weights is not None, op
@@ -311,8 +311,8 @@ def recurrent_ops(graph: Graph) -> list[Op]:
 class Unit(nn.Module):
     """Weights of one operator, with batch norm or else a bias; the interpreter runs its ReLU.
 
-    Weights of 4 bits are rounded wherever they are used: a network must learn to live with that
-    from the start, and what it scores must show what it costs.
+    Weights of 4 bits are rounded at each use, so that training and scores take rounding into
+    account from the start.
     """
 
     def __init__(
@@ -335,7 +335,7 @@ class Unit(nn.Module):
         return y
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weights, not rounded, and bias of the same operator in eval mode without batch norm."""
+        """Return unrounded weights and bias of the operator in eval mode with batch norm folded."""
         weight = self.weight.detach()
         if self.bias is not None:
             return weight, self.bias.detach()
@@ -353,16 +353,16 @@ class Unit(nn.Module):
 
 
 class Network(nn.Module):
-    """A trainable float network with the operators of a graph.
+    """Trainable float network with the operators of a graph.
 
-    Convolutions get batch norm, except the one whose output is the network's (through RESHAPE at
-    most): it and fully connected operators have a bias. Weights start with torch's defaults and
-    biases at zero; those marked int4 are rounded to 4 bits in every pass.
+    Convolutions get batch norm, except those whose output is the network's (directly or through
+    RESHAPE): these and fully connected operators have a bias. Weights start with torch's defaults
+    and biases at zero; weights marked int4 are rounded to 4 bits in every pass.
 
     Parameters
     ----------
     graph
-        Shapes are enough; the data of weights and biases is not read.
+        Graph whose shapes are enough; the data of weights and biases is not read.
     generator
         Source of the initial weights; torch's global one when left out.
 
@@ -389,16 +389,16 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Logits float32 [N, classes] of inputs float32 [N, channels, height, width].
+        """Return logits float32 [N, classes] of inputs float32 [N, channels, height, width].
 
         See `interpret_outputs` for several inputs, and `answers` for other outputs.
         """
         return answers(interpret_outputs(self._graph, x, lambda op, y: self._unit(op)(y)))
 
     def graph(self) -> Graph:
-        """The float32 graph that computes what this network does in eval mode, without norms.
+        """Return the float32 graph of this network in eval mode, with batch norm folded.
 
-        Weights marked int4 keep the mark and are not rounded yet: that is left to quantization.
+        Weights marked int4 keep the mark and are not rounded yet.
         """
         constants = dict(self._graph.tensors)
         for op in weighted_ops(self._graph):

@@ -1,8 +1,8 @@
-"""Improvements of a network before and after it is rounded to int8, without training.
+"""Improve a network before and after it is rounded to int8, without training.
 
 Cross-layer equalisation and bias correction follow Nagel et al. 2019 (arXiv 1906.04721). Weights of
-convolutions have a scale for each output channel here, so what equalisation helps are activations,
-which have one scale in all: their ranges are taken from data.
+convolutions have a scale per output channel here, so equalisation serves activations, which have
+one scale in all: their ranges are taken from data.
 """
 
 import math
@@ -32,41 +32,41 @@ _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 _HELD = 2**24
 """Numbers of the largest activation by which biases are corrected."""
 _CLEAN_DB = 60.0
-"""A ratio that is as good as any: more than int8 has by itself."""
+"""Ratio from which signals count as equal: more than that of int8 itself."""
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
 
 
 @dataclass(frozen=True)
 class _Gain:
-    """Gain of the output's ratio in dB if one operator alone were not rounded."""
+    """Gain of the outputs' ratio in dB without the rounding of one operator."""
 
     name: str
     kind: Kind
     weights_db: float
-    """With its weights as they are in float32; 0 for an operator without."""
+    """Gain with its weights in float32; 0 for an operator without weights."""
     output_db: float
-    """With its output as it is in float32."""
+    """Gain with its output in float32."""
 
 
 class Loss(NamedTuple):
-    """The operator in which rounding costs most; ratios of signal to noise in dB.
+    """Operator in which rounding costs most, with ratios of signal to noise in dB.
 
-    Those of its operand and output are means of channels: of channels in one scale the large ones
-    hide that the small ones are lost.
+    Those of its operand and output are means over channels: otherwise large channels of one scale
+    would hide that small ones are lost.
     """
 
     name: str
     before_db: float
-    """The worst operand."""
+    """Ratio of the worst operand."""
     after_db: float
-    """What the operator writes."""
+    """Ratio of the operator's output."""
     outputs_db: float
-    """The network's worst output."""
+    """Ratio of the network's worst output."""
 
 
 def sqnr_db(wanted: npt.ArrayLike, got: npt.ArrayLike) -> float:
-    """Signal-to-quantisation-noise ratio: 10 log10(sum x^2 / sum (x - got)^2)."""
+    """Return the signal-to-quantisation-noise ratio: 10 log10(sum x^2 / sum (x - got)^2)."""
     signal, other = np.asarray(wanted, np.float64), np.asarray(got, np.float64)
     return _ratio_db((signal**2).sum(), ((signal - other) ** 2).sum())
 
@@ -79,19 +79,19 @@ def _ratio_db(power: float, noise: float) -> float:
 
 @torch.no_grad()
 def equalised(graph: Graph, batches: Iterable[Given[Tensor]]) -> Graph:
-    """Return a float32 graph that computes the same with channels of more equal ranges.
+    """Return an equivalent float32 graph with channels of more equal ranges.
 
-    Where an operator's output is read by others with weights alone, through pools and the like, a
-    channel can be divided by any factor that the weights behind are multiplied with. It is the root
-    of the channel's range over the part it has in those weights, so that both are as equal as they
-    can be; the range alone where the weights behind are depthwise, whose scales go by channel.
+    Where only operators with weights read an operator's output, directly or through pools and the
+    like, a channel can be divided by any factor by which their weights are multiplied. The factor
+    is the root of the channel's range over its share in those weights, so that both are as equal as
+    possible; it is the range where the weights are depthwise, whose scales are per channel.
 
     Parameters
     ----------
     graph
-        float32, weights and biases with data.
+        float32 graph with the data of weights and biases.
     batches
-        Inputs, as `QuantizedNetwork.calibrate` takes them.
+        Inputs, as in `QuantizedNetwork.calibrate`.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def equalised(graph: Graph, batches: Iterable[Given[Tensor]]) -> Graph:
 
 
 def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Divisor of each channel."""
+    """Return the divisor of each channel."""
     largest = float(ranges.max()) or 1.0
     sizes = np.maximum(ranges / largest, _SMALLEST).astype(np.float64)
     shares = shares_of_columns(graph, pair)
@@ -131,7 +131,7 @@ def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.N
 
 
 class _Means:
-    """Runs operators in float32, and keeps the mean of each channel of each example."""
+    """Function that runs operators in float32 and keeps means of channels by example."""
 
     def __init__(self, network: QuantizedNetwork) -> None:
         self._network = network
@@ -196,10 +196,10 @@ def tuned(
     bits: LayerBits = 8,
     linear_scales: LinearScales = "tensor",
 ) -> QuantizedNetwork:
-    """Return the network nearest to float of those that post-training can make of a graph.
+    """Return the network nearest to float among those by several ways of post-training.
 
-    Tried are channels as they are and equalised, each with ranges by each method, each without and
-    with corrected biases; what counts is the error of the outputs on the batches themselves.
+    It tries channels as given and equalised, each with ranges by each method, each without and with
+    corrected biases, and compares errors of the outputs on the batches.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def tuned(
         for is_corrected in (False, True)
     ]
 
-    exact = [float_outputs(tried[0], each) for each in batches]  # with biases as they were
+    exact = [float_outputs(tried[0], each) for each in batches]  # tried[0] has the given biases
 
     def error(network: QuantizedNetwork) -> float:
         pairs = zip(batches, exact, strict=True)
@@ -240,7 +240,7 @@ def calibrated(
     bits: LayerBits = 8,
     linear_scales: LinearScales = "tensor",
 ) -> QuantizedNetwork:
-    """Return a network with ranges by a method, and with corrected biases if wanted.
+    """Return a network with ranges by a method, and with corrected biases if `is_corrected`.
 
     Its weights share the graph's memory.
 
@@ -279,7 +279,7 @@ def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
         if bias is None:
             return y
         own = torch.as_tensor(np.asarray(graph.tensors[op.biases[0]].data)).to(bias)
-        shift = own - bias  # which was corrected
+        shift = own - bias  # the bias was corrected
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
     def both(op: Op, x: Tensor) -> Tensor:
@@ -340,10 +340,10 @@ class _Powers:
 
 @torch.no_grad()
 def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[_Gain]:
-    """Tell which operators cost most: each in turn is left unrounded, most costly first.
+    """Return the gains of leaving each operator unrounded, the largest first.
 
-    Candidates for weights of 8 bits in place of 4, for another range, or for training with
-    rounding. Runs the network twice for each operator.
+    The first are candidates for weights of 8 bits in place of 4, for another range, or for training
+    with rounding. The network runs twice per operator with weights, and once per other.
     """
     wanted = float_outputs(network, batch)
     before = _decibels(_error(wanted, _rounded(network, batch)))
@@ -361,7 +361,7 @@ def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[_Gain]:
 def _rounded(
     network: QuantizedNetwork, batch: Given[Tensor], *, exact: Op | None = None, kept: str = ""
 ) -> dict[str, Tensor]:
-    """Outputs of the imitation; weights of `exact` and the tensor `kept` are not rounded."""
+    """Return outputs with rounding, except that of the weights of `exact` and the tensor `kept`."""
 
     def weighted(op: Op, x: Tensor) -> Tensor:
         return network.exact(op, x) if op is exact else network.weighted(op, x)
@@ -375,7 +375,7 @@ def _rounded(
 
 @contextmanager
 def _held(network: QuantizedNetwork) -> Iterator[None]:
-    """Hold the ranges, which a network in training moves with what it sees."""
+    """Keep ranges constant, which otherwise follow inputs in training mode."""
     was_training = network.training
     network.eval()
     try:
@@ -385,7 +385,7 @@ def _held(network: QuantizedNetwork) -> Iterator[None]:
 
 
 def _error(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
-    """Squared error against the signal, the mean of all outputs."""
+    """Return the squared error relative to the signal, the mean over outputs."""
     shares = [
         ((wanted[name] - got[name]) ** 2).sum() / (wanted[name] ** 2).sum().clamp(min=1e-30)
         for name in wanted
@@ -398,13 +398,13 @@ def _decibels(error: float) -> float:
 
 
 def _by_example(value: Tensor) -> Tensor:
-    """Mean of each channel of each example: [N, channels]."""
+    """Return the mean of each channel of each example, [N, channels]."""
     last = value.movedim(1, -1) if value.ndim == 4 else value
     return last.reshape(len(last), -1, last.shape[-1]).mean(1)
 
 
 def shrunk(shifts: Tensor) -> Tensor:
-    """Mean [channels] of what each example says [N, channels], less what may be chance."""
+    """Return the mean [channels] of shifts [N, channels], shrunk by the share of chance."""
     mean, count = shifts.mean(0), len(shifts)
     if count < 2:
         return torch.zeros_like(mean)
@@ -413,5 +413,5 @@ def shrunk(shifts: Tensor) -> Tensor:
 
 
 def _by_channel(value: Tensor) -> Tensor:
-    """Rows of channels: [any, channels]."""
+    """Return rows of channels, [any, channels]."""
     return (value.movedim(1, -1) if value.ndim == 4 else value).flatten(0, -2)

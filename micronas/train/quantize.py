@@ -47,38 +47,38 @@ from micronas.train.versions import agree_on_scales
 
 Ranges = Literal["gradient", "average"]
 Run = Callable[[Op, Tensor], Tensor]
-"""Runs an operator with weights, without its activation."""
+"""Function that runs an operator with weights, without its activation."""
 
 _BELOW = 8.0
-"""Distance of hidden values below all that is seen: exp(-8) is less than a step of a softmax."""
+"""Distance of hidden values below all others: exp(-8) is less than a step of a softmax."""
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 
 
 class QuantizedNetwork(nn.Module):
-    """A network that computes, in float32, what its int8 graph will.
+    """Network that imitates its int8 graph in float32.
 
     An operator's output differs by one step where integer arithmetic rounds twice; integer
-    execution of the graph is the truth.
+    execution of the graph is exact.
 
     Call `calibrate` before the first use.
 
     Parameters
     ----------
     graph
-        float32, weights and biases with data.
+        float32 graph with the data of weights and biases.
     bits
-        Of weights; activations are always int8. One number is for CONV_2D and FULLY_CONNECTED:
-        weights of DEPTHWISE_CONV_2D, which are few, stay int8. A mapping from names of operators,
-        or patterns such as ``features.*``, to bits is for every kind; the first that matches
-        counts, and operators without a match are int8. Weights the graph marks int4, as those of
-        a mixed network are, have 4 bits unless a pattern matches them.
+        Bits of weights; activations are always int8. One number is for CONV_2D and FULLY_CONNECTED:
+        the few weights of DEPTHWISE_CONV_2D stay int8. A mapping from names of operators, or
+        patterns such as ``features.*``, to bits is for every kind; the first match counts, and
+        operators without one are int8. Weights that the graph marks int4, as in a mixed network,
+        have 4 bits unless a pattern matches them.
     ranges
-        Activation ranges are learnt by ``gradient`` or held as a moving ``average``; that of a
-        constant operand is what it holds.
+        Activation ranges are learnt by ``gradient`` or follow a moving ``average``; that of a
+        constant operand covers its values.
     linear_scales
-        FULLY_CONNECTED has one scale for all int8 weights (``tensor``) or one for each ``output``;
-        see `micronas.to_tflite`.
+        Scales of FULLY_CONNECTED: one for all int8 weights (``tensor``) or one per ``output``; see
+        `micronas.to_tflite`.
     copy
         Weights are copied. Otherwise they share the graph's memory, and must not be trained.
 
@@ -154,7 +154,7 @@ class QuantizedNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Logits float32 [N, classes], on the output's grid; see `Network.forward`.
+        """Return logits float32 [N, classes], on the output's grid; see `Network.forward`.
 
         Raises
         ------
@@ -176,26 +176,26 @@ class QuantizedNetwork(nn.Module):
         method: Method = "mse",
         run: Run | None = None,
     ) -> None:
-        """Set the activation ranges from what inputs lead to in float32.
+        """Set the activation ranges from activations of inputs in float32.
 
         Parameters
         ----------
         batches
-            Inputs [N, channels, height, width], or [N, features]; of a network of several inputs
-            tuples in its order, or mappings by name. Labels beside them are left out.
+            Inputs [N, channels, height, width], or [N, features]; for several inputs tuples in the
+            network's order, or mappings by name. Labels beside them are ignored.
         method
-            How ranges follow from the values seen, see `Method`.
+            Rule by which ranges follow from the observed values, see `Method`.
         run
-            In place of `exact`, to see what operators with weights compute on the way.
+            Function in place of `exact`, which may record outputs of operators with weights.
 
         Raises
         ------
         MicronasError
             If there is no batch.
         ExportError
-            If an activation is not finite, or a batch is no tensor of floats.
+            If an activation is not finite, or a batch is not a tensor of numbers.
         DataError
-            If a batch is not of the network's input shapes.
+            If a batch does not have the network's input shapes.
         """
         is_counted = method not in ("average", "minmax")
         given = calibration_batches(self._graph, batches)
@@ -211,16 +211,16 @@ class QuantizedNetwork(nn.Module):
     def observe(
         self, batches: Iterable[Given[Tensor]], *, counted: bool, run: Run
     ) -> dict[str, Observer]:
-        """Return what inputs lead to in float32, by the tensor that has the range.
+        """Return statistics of activations in float32, by the tensor that owns the range.
 
-        `counted` fills histograms too. Errors are those of `calibrate`.
+        With `counted`, fill histograms too. Errors are those of `calibrate`.
         """
         observers = {name: Observer.empty() for name in self._range_names}
         spans: dict[str, Tensor] = {}
         parts: list[dict[str, Tensor]] = []
 
         def follow(name: str, value: Tensor) -> Tensor:
-            if name in self._seen:  # of tensors that are joined, those of each
+            if name in self._seen:
                 owner, span = self._owners[name], span_of(value)
                 spans[owner] = _wider(spans.get(owner), span)
                 if counted:
@@ -247,7 +247,7 @@ class QuantizedNetwork(nn.Module):
 
     @torch.no_grad()
     def cover(self, spans: Mapping[str, Tensor]) -> None:
-        """Set every range, then widen those with steps finer than TFLM can compute."""
+        """Set every range, then widen those whose steps are too fine for TFLM."""
         self.calibrated.fill_(True)
         spans = dict(spans)
         for name, span in list(spans.items()):
@@ -271,7 +271,7 @@ class QuantizedNetwork(nn.Module):
     def _coarsen(
         self, op: Op, spans: Mapping[str, Tensor], finest: MutableMapping[str, Tensor]
     ) -> None:
-        """Give an operand steps that TFLM's kernel reads."""
+        """Widen operands' ranges to steps that TFLM's kernel reads."""
         step = finest_read(op, self._scales(op))
         if step is None:
             return
@@ -283,7 +283,7 @@ class QuantizedNetwork(nn.Module):
                 found.cover(spans[name])
 
     def graph(self) -> Graph:
-        """The int8 graph, ready to be written or run.
+        """Return the int8 graph, ready to be written or run.
 
         Raises
         ------
@@ -311,11 +311,11 @@ class QuantizedNetwork(nn.Module):
         return replace(self._graph, tensors=tensors)
 
     def _is_free(self, name: str) -> bool:
-        """Whether a tensor may have another scale."""
+        """Return whether a tensor may have another scale."""
         return self._owners[name] not in self._fixed
 
     def _looked_up(self, op: Op) -> ir.Tensor:
-        """The table of an operator: its function of every code."""
+        """Return the table of an operator: its function of every code."""
         source = self._range(op.inputs[0]).quantization()
         output = self._range(op.outputs[0]).quantization()
         codes = torch.arange(LOWEST, HIGHEST + 1) - source.zero_point
@@ -325,7 +325,7 @@ class QuantizedNetwork(nn.Module):
         return replace(table, dtype="int8", quantization=output, data=data)
 
     def _check(self) -> None:
-        # looked up until it is: a device would have to be waited for in every pass
+        # read only until it is true, as every pass would wait for the device
         self._is_calibrated = self._is_calibrated or bool(self.calibrated)
         if not self._is_calibrated:
             raise MicronasError(
@@ -335,7 +335,7 @@ class QuantizedNetwork(nn.Module):
 
     @property
     def float_graph(self) -> Graph:
-        """The graph that is imitated, QUANTIZE included; its weights are those it began with."""
+        """Imitated graph, QUANTIZE included, with its initial weights."""
         return self._graph
 
     def weighted(self, op: Op, x: Tensor) -> Tensor:
@@ -349,7 +349,7 @@ class QuantizedNetwork(nn.Module):
         return y
 
     def rounded(self, name: str, value: Tensor) -> Tensor:
-        """Round an activation to its grid; what is on it already is left alone."""
+        """Round an activation to its grid, unless it is already on it."""
         if name in self._on_grid:
             return value
         owner = self._owners[name]
@@ -366,7 +366,7 @@ class QuantizedNetwork(nn.Module):
         target.cover(torch.lerp(target.span, span, _MOMENTUM))
 
     def _scales(self, op: Op) -> Tensor:
-        """Scales of an operator's operands."""
+        """Return the scales of an operator's operands."""
         return torch.stack([self._range(name).scale for name in op.operands])
 
     def _finest_step(self, op: Op) -> Tensor:
@@ -376,7 +376,7 @@ class QuantizedNetwork(nn.Module):
         return finest_written(op, self._scales(op), weights)
 
     def unit(self, op: Op) -> QuantizedUnit:
-        """Weights and bias of an operator that has some."""
+        """Return the weights and bias of an operator with weights."""
         unit = self.units[self._unit_names[op.name]]
         assert isinstance(unit, QuantizedUnit)
         return unit
@@ -387,7 +387,7 @@ class QuantizedNetwork(nn.Module):
         return unit
 
     def _ends(self, op: Op) -> tuple[Range, Range]:
-        """Ranges of what an operator reads and writes."""
+        """Return the ranges of an operator's input and output."""
         return self._range(op.inputs[0]), self._range(op.outputs[0])
 
     def _range(self, name: str) -> Range:
@@ -416,12 +416,12 @@ def _data(tensor: ir.Tensor) -> ir.Array:
 
 
 def _with_int8_resizing(graph: Graph) -> Graph:
-    """Say of maps between others' pixels that they are int8, so that positions are the device's."""
+    """Mark outputs of RESIZE_BILINEAR int8, so that positions are the device's."""
     names = [op.outputs[0] for op in graph.ops if op.kind == "RESIZE_BILINEAR"]
     marked = {name: replace(graph.tensors[name], dtype="int8") for name in names}
     return replace(graph, tensors={**graph.tensors, **marked})
 
 
 def _row(op: Op) -> Operator:
-    assert op.kind != "UNKNOWN", op  # no float network has one
+    assert op.kind != "UNKNOWN", op  # never in a float network
     return OPERATORS[op.kind]

@@ -1,9 +1,9 @@
-"""Where torch's elements are in a stored tensor, and how to bring them into another order.
+"""Positions of torch's elements in a stored tensor, and steps that bring them into another order.
 
-A value of the recorded program is a stored tensor and, for each element as torch sees it, the
-position of that element in the stored tensor. Permutations, reshapes and slices only move
-positions; whoever reads the value re-orders its weights, finds the elements already in the order
-it needs, or has them moved on the device by the steps found here.
+A value of the recorded program is a stored tensor and, for each element in torch's order, its
+position in the stored tensor. Permutations, reshapes and slices only move positions; a reader of
+the value re-orders its weights, finds the elements already in its order, or has them moved on the
+device by the steps found here.
 """
 
 import math
@@ -21,19 +21,19 @@ from micronas.arrays import Shape
 _Order = npt.NDArray[np.int64]
 
 _MOST_PICKED = 2
-"""Axes to pick from one after the other; one GATHER of blocks, and a RESHAPE at each side, is less
-than three."""
+"""Most axes to pick from one after the other; one GATHER of blocks between two RESHAPEs costs less
+than three GATHERs."""
 _MOST_TURNED = 4
-"""Dimensions of CMSIS-NN's TRANSPOSE."""
+"""Most dimensions of CMSIS-NN's TRANSPOSE."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A torch value: the tensor that is stored, and the places of the value's elements in it."""
+    """A torch value: the stored tensor, and the positions of the value's elements in it."""
 
     tensor: str
     positions: Tensor
-    """int64, in torch's shape."""
+    """Positions, int64, in torch's shape."""
 
     @property
     def shape(self) -> Shape:
@@ -42,7 +42,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Stack:
-    """Values of one shape side by side along a new first dimension, joined only if they must be."""
+    """Values of one shape along a new first dimension, joined only where necessary."""
 
     values: tuple[Value, ...]
 
@@ -62,7 +62,7 @@ class Cut:
 
     @property
     def most(self) -> int:
-        """Dimensions that TFLM's SLICE takes, or its STRIDED_SLICE."""
+        """Most dimensions of TFLM's SLICE, or its STRIDED_SLICE."""
         return 5 if max(self.step) == 1 else 4
 
 
@@ -95,9 +95,9 @@ def nhwc(shape: Shape) -> Shape:
 
 
 def canonical(shape: Shape, channels: Tensor | None = None) -> Tensor:
-    """Positions of a tensor of this (NHWC) shape as torch sees it.
+    """Return the positions of a tensor of this (NHWC) shape in torch's order.
 
-    With `channels`, torch's are at these places.
+    With `channels`, torch's channels are at these places.
     """
     positions = _first(math.prod(shape)).reshape(shape)
     if len(shape) == 4:
@@ -118,40 +118,40 @@ def _numbers(bits: int) -> Tensor:
 
 
 def in_order(positions: Tensor, elements: int) -> bool:
-    """Whether positions are those of a stored tensor, one after the other."""
+    """Return whether positions are those of a stored tensor in order."""
     flat = positions.flatten()
     return flat.numel() == elements and torch.equal(flat, _first(elements))
 
 
 def _held(positions: Tensor, elements: int) -> Tensor:
-    """Whether each of the stored elements is among positions."""
+    """Return for each stored element whether it is among positions."""
     held = torch.zeros(elements, dtype=torch.bool)
     held[positions.flatten()] = True
     return held
 
 
 def places(positions: Tensor, elements: int) -> Tensor:
-    """Positions in the order they are stored in, each once."""
+    """Return positions in stored order, each once."""
     return _held(positions, elements).nonzero().flatten()
 
 
 def covers(positions: Tensor, elements: int) -> bool:
-    """Whether every stored element is there, once or more often."""
+    """Return whether every stored element is among positions."""
     return bool(_held(positions, elements).all())
 
 
 def permutes(positions: Tensor, elements: int) -> bool:
-    """Whether every stored element is there once."""
+    """Return whether every stored element is among positions once."""
     return positions.numel() == elements and covers(positions, elements)
 
 
 def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
-    """Find rows that are stored one after the other in the last dimension of `positions`.
+    """Find contiguous rows in the last dimension of `positions`.
 
     Returns
     -------
-    Which row each is, in the shape of the other dimensions, and where each index of the last one
-    is in a row; None if the positions are not those of such rows.
+    The number of each row, in the shape of the other dimensions, and the place in a row of each
+    index of the last one; None if the positions are not those of such rows.
     """
     size = positions.shape[-1]
     if positions.numel() != elements:
@@ -164,7 +164,7 @@ def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
 
 
 def reduced_axes(groups: Tensor) -> list[int] | None:
-    """Axes of a stored tensor to reduce so that elements of one number go together.
+    """Return the axes of a stored tensor to reduce so that elements of each group are joined.
 
     None if the groups are not those of whole axes.
     """
@@ -179,7 +179,7 @@ def reduced_axes(groups: Tensor) -> list[int] | None:
 
 
 def rearrangement(order: _Order, stored: Shape) -> list[Step]:
-    """Find the steps that bring the stored elements ``order`` side by side.
+    """Find the steps that bring stored elements into an order.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
 
     Returns
     -------
-    One step on the stored axes, where it can be; at most a cut and a turn of others, where the
+    Steps on the stored axes, where possible; at most a cut and a turn of other axes, where the
     order is that of a slice with permuted dimensions; otherwise a pick.
     """
     elements = math.prod(stored)
@@ -212,7 +212,7 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
 
 
 def _of_axes(order: _Order, stored: Shape) -> list[Step] | None:
-    """Cut the axes as they are stored, or pick places of one or two of them."""
+    """Return a cut of the stored axes, or picks along one or two of them; None if impossible."""
     axes: list[_Order] = []
     inner = 1
     for places in reversed(np.unravel_index(order, stored)):
@@ -242,7 +242,7 @@ def _of_axes(order: _Order, stored: Shape) -> list[Step] | None:
 
 
 def _period(values: _Order) -> _Order:
-    """The shortest beginning that is repeated throughout."""
+    """Return the shortest beginning that is repeated throughout."""
     sizes = (size for size in _divisors(len(values)) if size < len(values))
     repeated = (size for size in sizes if np.array_equal(values[size:], values[:-size]))
     return values[: next(repeated, len(values))]
@@ -254,13 +254,13 @@ def _divisors(number: int) -> list[int]:
 
 
 def broadcast_shape(order: _Order) -> Shape | None:
-    """Split a tensor so finely that `order` repeats along whole dimensions; None if it does not."""
+    """Return dimensions so fine that `order` repeats along whole ones; None if there are none."""
     dims = _digits(order)
     return None if dims is None else (1, *(size for size, _ in dims))
 
 
 def _digits(order: _Order) -> list[tuple[int, int]] | None:
-    """Sizes and strides, outermost first, of an order that is a strided view; None if it is not."""
+    """Return sizes and strides, outermost first, of an order that is a strided view, or None."""
     dims: list[tuple[int, int]] = []
     rest = order
     while len(rest) > 1:
@@ -278,7 +278,7 @@ def _digits(order: _Order) -> list[tuple[int, int]] | None:
 
 
 def _cut(dims: Sequence[tuple[int, int]], base: int, elements: int) -> Cut | None:
-    """The slice, in stored order, that dimensions of falling strides read from `base` on."""
+    """Return the slice, in stored order, of dimensions of falling strides from `base` on."""
     shape, begin, step, size = [1], [0], [1], [1]
     block = elements
     for count, stride in dims:
@@ -301,7 +301,7 @@ def _cut(dims: Sequence[tuple[int, int]], base: int, elements: int) -> Cut | Non
 
 
 def _turn_of_axes(dims: Sequence[tuple[int, int]], stored: Shape) -> Turn | None:
-    """Permute the axes as they are stored, where that is all."""
+    """Return a permutation of the stored axes, if it suffices."""
     strides = [math.prod(stored[axis + 1 :]) for axis in range(len(stored))]
     order = [axis for axis, size in enumerate(stored) if size > 1]
     permutation = []
@@ -319,7 +319,7 @@ def _turn_of_axes(dims: Sequence[tuple[int, int]], stored: Shape) -> Turn | None
 
 
 def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
-    """Permute dimensions of these sizes; those that stay side by side are merged."""
+    """Return a permutation of dimensions of these sizes, with neighbours that stay so merged."""
     groups: list[list[int]] = []
     for axis in permutation:
         if groups and groups[-1][-1] + 1 == axis:
@@ -332,7 +332,7 @@ def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
 
 
 def _pick(order: _Order, elements: int) -> Pick:
-    """Gather along rows, or blocks, as long as they can be, of elements that stay side by side."""
+    """Return a gather in equal rows, or of the longest blocks of elements that stay contiguous."""
     picked = _pick_of_rows(order, elements)
     if picked is not None:
         return picked
@@ -342,14 +342,14 @@ def _pick(order: _Order, elements: int) -> Pick:
 
 
 def _blocks(order: _Order, size: int) -> bool:
-    """Whether an order is one of blocks of a size."""
+    """Return whether an order consists of blocks of a size."""
     rows = order.reshape(-1, size)
     is_whole = not (rows[:, 0] % size).any()
     return is_whole and bool((rows == rows[:, :1] + np.arange(size)).all())
 
 
 def _pick_of_rows(order: _Order, elements: int) -> Pick | None:
-    """The same places of each row, for the shortest rows; None if they differ."""
+    """Return a gather of the same places of each row, for the shortest rows, or None."""
     for size in range(2, elements // 2 + 1):
         count = elements // size
         if elements % size or len(order) % count:

@@ -1,4 +1,4 @@
-"""From a torch module to the bytes of an int8 ``.tflite`` file, in one call."""
+"""Export a torch module as the bytes of an int8 ``.tflite`` file, in one call."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from micronas.train.post_training import calibrated, largest_loss, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
 
 _LEAST_DB = 10
-"""Ratio of outputs to the noise of int8 below which a warning says where it is lost."""
+"""Ratio of outputs to the noise of int8 below which a warning names the layer that loses most."""
 _MEASURED = 2
-"""Examples for that."""
+"""Number of examples for this ratio."""
 
 
 def to_tflite(
@@ -45,41 +45,41 @@ def to_tflite(
     Parameters
     ----------
     module
-        In eval mode; see `trace` for what it may do. Of a `QuantizedNetwork` the ranges and bits
-        it was trained with are kept, and nothing is calibrated.
+        Module in eval mode; see `trace` for its limits. A `QuantizedNetwork` keeps the ranges and
+        bits it was trained with, and is not calibrated.
     example_input
         float32 [N, ...], one tensor for each input of the module. The device's inputs have the
         shape of one example; see `trace` for the order of maps and sequences.
     calibration
-        Typical inputs, from which the ranges of activations follow, and how far biases are moved
-        so that each channel keeps its mean: 128 examples like those the device will see. A tensor
-        of examples; or batches, of which each is a tensor, or one for each input, alone or in a
-        pair with labels, as a DataLoader gives them. All are held in memory. Left out, the example
-        input is all there is, which a `CalibrationWarning` says: enough to try an export.
+        Typical inputs, which determine the ranges of activations and the correction of biases by
+        which each channel keeps its mean: 128 examples like those on the device. A tensor of
+        examples; or batches as from a DataLoader, each a tensor, or one for each input, alone or in
+        a pair with labels. All are held in memory. Without it the example input is used, with a
+        `CalibrationWarning`: enough to try an export.
     method
-        How ranges follow from the values seen: ``mse`` clips where that costs less than the finer
-        steps save; ``minmax``, ``percentile`` and ``average`` as `Method` has them.
+        Rule by which ranges follow from observed values: ``mse`` clips where that costs less than
+        finer steps gain; see `Method` for ``minmax``, ``percentile`` and ``average``.
     bits
         8, or 4 for the weights of convolutions (not depthwise ones) and linear layers, or a
         mapping from names of layers or patterns (``{"features.*": 4}``) to bits. A layer read in
         parts, such as one for queries, keys and values, is several: ``qkv.part0`` and so on.
     averages
-        How averages over whole maps are computed: ``pool`` in the map's scale; ``parts`` by a pool
-        that leaves up to 64 and MEAN, with a scale of its own, at most 3 % slower and 1 to 6 dB
-        finer than ``pool``; ``mean`` by MEAN alone, 20 times as slow as the pool.
+        Form of averages over whole maps: ``pool`` in the map's scale; ``parts`` by a pool to at
+        most 64 parts, then MEAN with its own scale, at most 3 % slower and 1 to 6 dB finer than
+        ``pool``; ``mean`` by MEAN alone, 20 times as slow as the pool.
     linear_scales
-        Linear layers have one scale for all weights (``tensor``), which every TFLM takes, or one
-        for each ``output``, finer where their sizes differ. An output costs 9 instructions and 16
+        Scales of linear layers: one for all weights (``tensor``), which every TFLM takes, or one
+        per ``output``, finer where their sizes differ. An output then costs 9 instructions and 16
         bytes of flash more, and 8 of the arena. TFLM takes several scales since September 2024;
-        before, and in its Arduino library, it computes with the first, silently.
+        before, and in its Arduino library, it silently uses the first.
     tune
-        Try each method, channels of equal ranges, and biases as they are, on the calibration
-        batches, and keep what is nearest to float; `method` then says nothing. Takes twelve runs.
+        Try each method, channels of equal ranges, and uncorrected biases, on the calibration
+        batches, and keep the network nearest to float; `method` is ignored. Takes twelve runs.
     check
         Batches of inputs and labels (class numbers [N], or None), on which float and int8 are
         compared; the result is `Exported.check`.
     metadata
-        From `micronas.tflite.metadata.describe`: labels and the meaning of the input. The version
+        Labels and the meaning of the input, from `micronas.tflite.metadata.describe`. The version
         of micronas is written in any case.
 
     Returns
@@ -112,7 +112,7 @@ def to_tflite(
             _warn_of(example_input)
     written, reference = network.graph(), None
     if check is not None:
-        # biases of the float network are those nobody corrected
+        # the float network has the uncorrected biases
         reference = network if graph is None else QuantizedNetwork(graph, copy=False)
     del network, graph  # and weights in float32 with them
     model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
@@ -190,7 +190,7 @@ def _warn_of(example_input: Tensor | Sequence[Tensor]) -> None:
 
 
 def _warn_of_loss(network: QuantizedNetwork, batch: Mapping[str, Tensor]) -> None:
-    """Name the layer in which most is lost, where little of the outputs is left."""
+    """Warn of outputs near the noise of int8, with the layer that loses most."""
     loss = largest_loss(network, {name: each[:_MEASURED] for name, each in batch.items()})
     if loss.outputs_db < _LEAST_DB:
         warnings.warn(
@@ -204,7 +204,7 @@ def _warn_of_loss(network: QuantizedNetwork, batch: Mapping[str, Tensor]) -> Non
 
 
 def _check_spread(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> None:
-    """Refuse inputs of one value: zeros reach hardly any activation, and their ranges are noise."""
+    """Refuse inputs of one value: zeros leave most activations empty, and ranges are noise."""
     for name in graph.inputs if batches else ():
         low = min(batch[name].min().item() for batch in batches)
         high = max(batch[name].max().item() for batch in batches)

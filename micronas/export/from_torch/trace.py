@@ -1,4 +1,4 @@
-"""Turns a torch module into a float32 graph: NHWC, batch norm folded, TFLite's weight layout."""
+"""Turn a torch module into a float32 graph: NHWC, batch norm folded, TFLite's weight layout."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _OF_SHAPES = (
     torch.ops.aten.new_zeros.default,
     torch.ops.aten.new_ones.default,
 )
-"""Operations that read the shape of a value alone."""
+"""Operations that read only the shape of a value."""
 _NONE = "every operation must have an operator to export, but this has none"
 _MOVES = ("TRANSPOSE", "GATHER")
 
@@ -37,26 +37,25 @@ _MOVES = ("TRANSPOSE", "GATHER")
 def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     """Record a module in eval mode as a graph of TFLite Micro operators.
 
-    Operators are named after the modules they come from, inputs after the arguments of ``forward``,
-    outputs after the keys or fields under which it returns them, if any. In the graph inputs and
-    outputs of four dimensions are NHWC. A sequence [N, channels, length] that goes into
-    convolutions is [1, length, 1, channels] there; other inputs and outputs keep their order.
+    Operators are named after their modules, inputs after the arguments of ``forward``, outputs
+    after the keys or fields under which it returns them, if any. In the graph inputs and outputs of
+    four dimensions are NHWC. A sequence [N, channels, length] read by convolutions is
+    [1, length, 1, channels] there; other inputs and outputs keep their order.
 
     Parameters
     ----------
     module
-        Takes and returns float32 tensors, the first dimension of each that of the examples; in
-        eval mode, on the CPU.
+        Module from float32 tensors to float32 tensors, whose first dimension is that of the
+        examples; in eval mode, on the CPU.
     example_input
-        Of the shape the device will see, one tensor for each input. N is free; the first example
-        is traced.
+        One tensor for each input, with the shape of the device's input. N is free; the first
+        example is traced.
 
     Raises
     ------
     ExportError
-        If the module cannot be recorded, or does something TFLite Micro has no operator for:
-        the message names each such operation, a module it stands in and the nearest supported
-        form.
+        If the module cannot be recorded, or has operations without an operator in TFLite Micro: the
+        message names each such operation, its module and the nearest supported form.
     """
     several = isinstance(example_input, list | tuple)
     examples = tuple(example_input) if several else (example_input,)
@@ -68,13 +67,13 @@ def _lowered(program: ExportedProgram) -> Graph:
     graph = _graph_of(program, sequences=False)
     if all(len(graph.tensors[name].shape) != 3 for name in graph.inputs):
         return graph
-    # Only its readers say which order a sequence is better stored in.
+    # The better order of a sequence depends on its readers.
     other = _graph_of(program, sequences=True)
     return min(graph, other, key=lambda graph: sum(op.kind in _MOVES for op in graph.ops))
 
 
 def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
-    """Lower a recorded program; `sequences` are stored as maps of width 1."""
+    """Lower a recorded program; with `sequences`, inputs of rank 3 are maps of width 1."""
     signature = program.graph_signature
     states = {**program.state_dict, **program.constants}
     held = {
@@ -86,12 +85,12 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
     tracer = Tracer(nodes[0])
     inputs: list[str] = []
     refusals: list[ExportError] = []
-    doubtful: set[Node] = set()  # refused, or computed from what was
+    doubtful: set[Node] = set()  # refused nodes, and those that depend on them
     for node in nodes[:-1]:
         tracer.node = node
         try:
             _check_fixed(tracer)
-        except ExportError as error:  # nothing can stand in for it
+        except ExportError as error:  # no value can stand in for it
             raise _all_of([*refusals, error]) from error
         if node.name in held:
             tracer.constants[node] = states[held[node.name]].detach()
@@ -128,7 +127,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
 
 
 def _names_of_outputs(program: ExportedProgram) -> list[str | None]:
-    """Keys and fields under which a module returns its tensors, in order; None without one."""
+    """Return the key or field under which a module returns each tensor; None where it has none."""
     spec = program.call_spec.out_spec
     assert spec is not None
     paths, _ = tree_flatten_with_path(tree_unflatten(range(spec.num_leaves), spec))
@@ -141,13 +140,13 @@ def _names_of_outputs(program: ExportedProgram) -> list[str | None]:
 
 
 def _word(key: object) -> str:
-    """A key of a mapping, a field, or a position."""
+    """Return a key of a mapping, a field or a position as text."""
     words = (getattr(key, name, None) for name in ("key", "name", "idx"))
     return str(next(word for word in words if word is not None))
 
 
 def _with_names(graph: Graph, names: Sequence[str | None]) -> Graph:
-    """Call outputs as their module does; other tensors make room."""
+    """Give outputs their names in the module, and other names to tensors that have these."""
     given = zip(graph.outputs, names, strict=True)
     wanted = {tensor: name for tensor, name in given if name is not None}
     for name in wanted.values():
@@ -160,7 +159,7 @@ def _with_names(graph: Graph, names: Sequence[str | None]) -> Graph:
 
 
 def _input(tracer: Tracer, sequences: bool) -> str:
-    """Add an input of the module, under its name in ``forward``."""
+    """Add an input of the module, with its name in ``forward``."""
     shape = tuple(tracer.node.meta["val"].shape)
     name = tracer.unused(tracer.node.name)
     if sequences and len(shape) == 3:
@@ -172,7 +171,7 @@ def _input(tracer: Tracer, sequences: bool) -> str:
 
 
 def _output(tracer: Tracer, node: Node) -> str:
-    """Name the tensor of an output, in the order of an input of its shape."""
+    """Return the tensor of an output, in the order of an input of its shape."""
     tracer.node = node
     if node in tracer.constants:
         raise ExportError(
@@ -180,7 +179,7 @@ def _output(tracer: Tracer, node: Node) -> str:
             "add a layer"
         )
     value = tracer.value(node)
-    if len(value.shape) == 1 or tracer.is_sequence(value):  # a number is [N, 1] on the device
+    if len(value.shape) == 1 or tracer.is_sequence(value):  # a scalar is [N, 1] on the device
         value = Value(value.tensor, value.positions.unsqueeze(-1))
     return tracer.materialised(value)
 
@@ -193,7 +192,7 @@ def _flat(results: Any) -> list[Node]:
 
 
 def _check_fixed(tracer: Tracer) -> None:
-    """Check that a node's result has the same shape for every input, and is no number."""
+    """Check that a node's result has the same shape for every input, and is no scalar."""
     results = tracer.node.meta.get("val")
     for result in results if isinstance(results, list | tuple) else [results]:
         sizes = result.shape if isinstance(result, Tensor) else [result]
@@ -205,7 +204,7 @@ def _check_fixed(tracer: Tracer) -> None:
 
 
 def _is_constant(tracer: Tracer, node: Node) -> bool:
-    """Whether a node gives the same for every input, as weight normalisation does."""
+    """Return whether a node has the same result for every input, as in weight normalisation."""
     random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
     return not random and all(source in tracer.constants for source in node.all_input_nodes)
 
@@ -229,7 +228,7 @@ def _lower(tracer: Tracer) -> None:
 
 
 def _pretend(tracer: Tracer) -> None:
-    """Go on behind a refused operation, so that one message can name them all."""
+    """Add placeholder results of a refused operation, so that one message can name all."""
     result = tracer.node.meta["val"]
     values = [
         Value(tracer.stored(tracer.name(), led(nhwc(tuple(part.shape)))).tensor, _whole(part.shape))
@@ -245,7 +244,7 @@ def _whole(shape: Sequence[int]) -> Tensor:
 
 
 def _all_of(refusals: Sequence[ExportError]) -> ExportError:
-    """One error of several; each kind of operation is named once, and each way out."""
+    """Return one error for several; each kind of operation is named once, and each way out."""
     first: dict[str, str] = {}
     for error in refusals:
         first.setdefault(str(error).partition(" in ")[0], str(error))

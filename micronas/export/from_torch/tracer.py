@@ -1,4 +1,4 @@
-"""A graph in the making, next to the recorded torch program it is made from."""
+"""State of the conversion of a recorded torch program into a graph."""
 
 import hashlib
 import math
@@ -39,7 +39,7 @@ _Doubles = npt.NDArray[np.float64]
 
 
 Part = Value | Stack | Callable[[], Value]
-"""One of several results, joined or computed if it is read."""
+"""One of several results, which is joined or computed only if it is read."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Tracer:
     """Tensors that were moved, by where their elements come from."""
 
     def refusal(self, problem: str, way_out: str | None = None) -> ExportError:
-        """Make the error for the node: `problem` says the rule and the value."""
+        """Return the error for the node; `problem` gives the rule and the value."""
         path = _module(self.node)[0]
         where = f"module {path!r}" if path else "the outermost module"
         advice = way_out or nearest(self.operation)
@@ -75,38 +75,38 @@ class Tracer:
 
     @property
     def operation(self) -> str:
-        """Such as ``aten.conv2d``."""
+        """Name of the node's operation, such as ``aten.conv2d``."""
         target = str(self.node.target)
         return target.rpartition(".")[0] if target.count(".") > 1 else f"python.{self.node.name}"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape torch gives the node's (first) result."""
+        """Shape of the node's (first) result in torch."""
         result = self.node.meta["val"]
         return tuple((result[0] if isinstance(result, tuple) else result).shape)
 
     @property
     def map_shape(self) -> tuple[int, ...]:
-        """The shape of a result that is a map; sequences are its columns, one for each."""
+        """Shape of a result that is a map; sequences are its columns."""
         if len(self.shape) != 3:
             return self.shape
         count, depth, length = self.shape
         return 1, depth, length, count
 
     def shaped(self, positions: Tensor) -> Tensor:
-        """Return positions in a map as those of the node's result."""
+        """Return positions in a map in the shape of the node's result."""
         several = len(self.shape) == 3 and self.shape[0] > 1
         return positions[0].permute(2, 0, 1) if several else positions.reshape(self.shape)
 
     def arguments(self) -> dict[str, Any]:
-        """The node's arguments by name, defaults included."""
+        """Return the node's arguments by name, defaults included."""
         schema = self.node.target._schema.arguments  # type: ignore[union-attr]
         given = dict(zip((argument.name for argument in schema), self.node.args, strict=False))
         defaults = {argument.name: argument.default_value for argument in schema}
         return {**defaults, **given, **self.node.kwargs}
 
     def value(self, node: object) -> Value:
-        """Return an operand that is computed from the input."""
+        """Return an operand that depends on the input."""
         if isinstance(node, Node) and node in self.deferred and node not in self.values:
             reader, self.node = self.node, node
             self.values[node] = self.deferred[node]()
@@ -137,7 +137,7 @@ class Tracer:
         return value
 
     def constant(self, node: object) -> Tensor:
-        """Return an operand that does not depend on the input, or a tensor as it is."""
+        """Return an operand that does not depend on the input; a tensor is returned unchanged."""
         if isinstance(node, Tensor):
             return node
         if isinstance(node, int | float) and not isinstance(node, bool):
@@ -150,20 +150,21 @@ class Tracer:
         return self.constants[node]
 
     def is_constant(self, node: object) -> bool:
-        """Whether an operand is a number, a parameter, or computed from those."""
+        """Return whether an operand is a number, a parameter, or computed from those."""
         return isinstance(node, int | float) or node in self.constants
 
     def name(self, suffix: str = "") -> str:
-        """Name an operator by its module's path, and by its function where that is no layer."""
+        """Return a name from the module's path, and from the function unless it is a layer."""
         path, kind = _module(self.node)
         function = self.operation.split(".")[1].strip("_")
         parts = (path, "" if path and kind.startswith("torch.nn.") else function, suffix)
         return self.unused(".".join(part for part in parts if part))
 
     def unused(self, stem: str) -> str:
-        """Number a name where another operator or tensor has it.
+        """Return a name, with a number where another operator or tensor has it.
 
-        Torch's submodules know neither dots nor slashes, so names must differ without them.
+        Names of torch's submodules have neither dots nor slashes, so names must differ without
+        them.
         """
         name, count = stem, 1
         while re.sub(r"[/.]", "_", name) in self.names:
@@ -202,7 +203,7 @@ class Tracer:
     def tabled(
         self, kind: Kind, source: str, tables: Mapping[str, Sequence[int]], shape: Shape
     ) -> str:
-        """Append an operator that moves elements as tables of int32 say, by their names."""
+        """Append an operator that moves elements by int32 tables, given by name."""
         name = self.name(kind.lower())
         constants = (
             self.filled(f"{name}/{table}", np.array(numbers, np.int32))
@@ -211,7 +212,7 @@ class Tracer:
         return self.append(Op(kind, name, (source, *constants), (name,)), shape).tensor
 
     def arrange(self, tensor: str, positions: Tensor, shape: Shape) -> str:
-        """Name a stored tensor of `shape` that holds the elements at `positions` in this order."""
+        """Return a stored tensor of `shape` with the elements at `positions` in this order."""
         if in_order(positions, self.elements_of(tensor)):
             return self.reshaped(tensor, shape)
         order = positions.flatten().contiguous().numpy()
@@ -246,7 +247,7 @@ class Tracer:
         return self.append(gather, tuple(shape)).tensor
 
     def reshaped(self, tensor: str, shape: Shape) -> str:
-        """Name a tensor of the same elements in another shape."""
+        """Return a tensor of the same elements in another shape."""
         if self.shape_of(tensor) == shape:
             return tensor
         key = tensor, b"", shape
@@ -255,20 +256,20 @@ class Tracer:
         return self.arranged[key]
 
     def materialised(self, value: Value) -> str:
-        """Name a stored tensor that holds a value's elements in TFLite's order and shape."""
+        """Return a stored tensor that holds a value's elements in TFLite's order and shape."""
         positions = (
             value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
         )
         return self.arrange(value.tensor, positions, led(nhwc(value.shape)))
 
     def complete(self, value: Value) -> Value:
-        """Return a value that has every element of its stored tensor, moved if it must be."""
+        """Return a value that has every element of its stored tensor, moved if necessary."""
         if covers(value.positions, self.elements_of(value.tensor)):
             return value
         return self.part(value)
 
     def part(self, value: Value) -> Value:
-        """Return a value whose elements are all that is stored, each once, in the order it was."""
+        """Return a value stored without other elements, each once, in the same order."""
         kept = places(value.positions, self.elements_of(value.tensor))
         axes = np.unravel_index(kept.numpy(), self.shape_of(value.tensor))
         sizes = tuple(len(np.unique(axis)) for axis in axes)
@@ -277,27 +278,27 @@ class Tracer:
         return Value(tensor, torch.searchsorted(kept, value.positions.contiguous()))
 
     def as_map(self, value: Value) -> tuple[str, Tensor]:
-        """Return a stored map [1, height, width, channels], and where torch's channels are in it.
+        """Return a stored map [1, height, width, channels], and the places of torch's channels.
 
-        Channels are left in the order they are stored in: their readers' weights adapt.
+        Channels keep their stored order, to which their readers' weights adapt.
         """
         found = rows_of(value.positions.movedim(1, -1), self.elements_of(value.tensor))
         shape = nhwc(value.shape)
         if found is not None and in_order(found[0], found[0].numel()):
             return self.reshaped(value.tensor, shape), found[1]
-        # As they are stored, so that taking some of them needs no transposition.
+        # In stored order, so that taking some of them needs no transposition.
         first = value.positions.movedim(1, -1).reshape(-1, value.shape[1])[0]
         ranks = first.argsort()
         chosen = Value(value.tensor, value.positions[:, ranks])
         return self.materialised(chosen), ranks.argsort()
 
     def is_sequence(self, value: Value) -> bool:
-        """Whether [N, channels, length] is stored as a map of width 1."""
+        """Return whether [N, channels, length] is stored as a map of width 1."""
         is_map = len(value.shape) == 3 and len(self.shape_of(value.tensor)) == 4
         return is_map and not in_order(value.positions, self.elements_of(value.tensor))
 
     def result(self, tensor: str, order: Tensor | None = None) -> Value:
-        """Return the node's value that is stored as a map, its channels in any order."""
+        """Return the node's value for a stored map with channels in `order`."""
         return Value(tensor, self.shaped(canonical(self.shape_of(tensor), order)))
 
     def ending(self, value: Value, dim: int, *, flat: bool = False) -> tuple[str, Tensor, Tensor]:
@@ -307,8 +308,8 @@ class Tracer:
 
         Returns
         -------
-        The tensor; for the other dimensions the position of each row in it; and for each index
-        of `dim` its place in a row.
+        The tensor; the number of each row in the shape of the other dimensions; and the place in a
+        row of each index of `dim`.
         """
         moved = value.positions.movedim(dim, -1)
         size = moved.shape[-1]
@@ -324,9 +325,9 @@ class Tracer:
         return self.reshaped(value.tensor, (1, rows.numel(), size)), rows, order
 
     def producer(self, node: object, kinds: Sequence[Kind]) -> Op | None:
-        """Return the operator that computed a value for this node alone, if it is of `kinds`.
+        """Return the operator of `kinds` that computed a value for this node alone, or None.
 
-        That is the operator into which this node can be folded.
+        This node can be folded into it.
         """
         tensor = self.value(node).tensor
         op = self.ops.get(tensor)
@@ -341,7 +342,7 @@ class Tracer:
         return tensor in nonnegative_tensors(graph)
 
     def padded(self, name: str, source: str, table: ir.Array, fill: float = 0.0) -> str:
-        """Append a PAD before and after each dimension, a PADV2 where it is not of zeros."""
+        """Append a PAD before and after each dimension, a PADV2 unless `fill` is zero."""
         grown = zip(self.tensors[source].shape, table.sum(axis=1).tolist(), strict=True)
         amounts = self.filled(f"{name}/amounts", table)
         op = Op("PAD", name, (source, amounts), (name,))
@@ -361,17 +362,17 @@ class Tracer:
         same: bool = True,
         zeros: bool = True,
     ) -> tuple[str, Padding]:
-        """Say a sliding window's padding as TFLite can, with a PAD in front if need be.
+        """Return a window's source and TFLite padding, with a PAD before it if necessary.
 
         Parameters
         ----------
         before
-            Rows and columns of padding in front of the map. What stands behind it follows from
-            the size of the result: padding that no window reads is left out.
+            Rows and columns of padding before the map. Padding after it follows from the size of
+            the result: none is added that no window reads.
         same
-            TFLite's SAME padding means the same as torch's for this operator.
+            Whether TFLite's SAME padding is equivalent to torch's for this operator.
         zeros
-            So do zeros around the map.
+            Whether zeros around the map are.
         """
         height, width = self.shape_of(source)[1:3]
         amounts, fits = self.margins((height, width), window, stride, before)
@@ -402,11 +403,11 @@ class Tracer:
         return amounts, fits
 
     def without_pad(self, node: object) -> tuple[Value, Pair]:
-        """Take back a PAD of rows and columns that only this node reads.
+        """Remove a PAD of rows and columns that only this node reads.
 
         Returns
         -------
-        The value before it, and the rows and columns it put in front.
+        The value before it, and its rows and columns of padding before the map.
         """
         value = self.map_value(node)
         op = self.producer(node, ("PAD",))
@@ -464,7 +465,7 @@ class Tracer:
 
 
 def led(shape: Shape) -> Shape:
-    """Shape of a stored tensor: its first dimension is that of the examples."""
+    """Return the shape of a stored tensor, whose first dimension is that of the examples."""
     return shape if shape and shape[0] == 1 else (1, *shape)
 
 
@@ -474,7 +475,7 @@ def pair(sizes: int | Sequence[int]) -> Pair:
 
 
 def _module(node: Node) -> tuple[str, str]:
-    """Path and class of the innermost module a node stands in."""
+    """Return path and class of a node's innermost module."""
     stack: Mapping[str, tuple[str, object]] = node.meta.get("nn_module_stack") or {}
     if not stack:
         return "", ""

@@ -34,7 +34,7 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
         inner = _ordered(weight, order, 1)
     elif is_depthwise and out == groups:
         inner = _ordered(weight, order, 0)
-    else:  # filters belong to channels that stand side by side
+    else:  # groups are of neighbouring channels
         source, inner, order = tracer.materialised(value), weight, torch.arange(len(order))
     source, placement = tracer.placed(name, source, window, stride, before)
     kind: Kind = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
@@ -47,10 +47,10 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
-    """Convolve backwards; taps of zero bring torch's padding and TFLite's together.
+    """Convolve backwards; taps of zero make torch's padding and TFLite's agree.
 
-    Taps apart get zeros between them. Where TFLite cannot leave torch's padding away, the whole
-    map is computed and cut. Groups, which TFLite has not, convolve a map enlarged by zeros.
+    Dilated taps get zeros between them. Where TFLite cannot cut off torch's padding, the whole map
+    is computed and cut. Groups, which TFLite lacks, become convolutions of a map enlarged by zeros.
     """
     value, weight = tracer.map_value(arguments["input"]), tracer.constant(arguments["weight"])
     if weight.ndim == 3:
@@ -68,7 +68,7 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
         ends = [max(s - k, 0) for s, k in zip(stride, kernel, strict=True)]
         weight = F.pad(weight, (0, ends[1], 0, ends[0]))
         written = of_torch(size, pair(weight.shape[2:]), stride, (0, 0), more, len(order))
-        assert written is not None, "there is a way without padding"
+        assert written is not None, "always possible without padding"
         cut = padding
     (top, bottom), (left, right) = written.zeros
     weight = F.pad(weight, (left, right, top, bottom))
@@ -98,7 +98,7 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def _spread_taps(weight: Tensor, dilation: Pair) -> Tensor:
-    """Put zeros between taps."""
+    """Return filters with zeros between taps."""
     taps = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
     spread = weight.new_zeros(*weight.shape[:2], *taps)
     spread[:, :, :: dilation[0], :: dilation[1]] = weight
@@ -113,7 +113,7 @@ def _enlarged(
     padding: Pair,
     arguments: Arguments,
 ) -> Value:
-    """Transpose a grouped convolution: zeros between pixels, and filters turned around."""
+    """Transpose a grouped convolution by zeros between pixels, and reversed filters."""
     groups, (kernel, name) = arguments["groups"], (pair(weight.shape[2:]), tracer.name())
     source = tracer.materialised(value)
     _, height, width, depth = tracer.shape_of(source)
@@ -121,12 +121,12 @@ def _enlarged(
     rows = (stride[0] - 1) * width * depth, (1, height, width * depth)
     columns = (stride[1] - 1) * depth, (1, area[0] * width, depth)
     for zeros, split in (rows, columns):
-        if zeros:  # behind each row, and behind each pixel
+        if zeros:  # after each row, and after each pixel
             table = np.array([(0, 0), (0, 0), (0, zeros)], np.int32)
             part = tracer.reshaped(source, split)
             source = tracer.padded(tracer.unused(f"{name}/zeros"), part, table)
     source = tracer.reshaped(source, (1, *area, depth))
-    # what a plain convolution reads: padded by the rest of the filters, cut where zeros end
+    # the input of a plain convolution is padded by the filters' extent, or cut
     edges = []
     for n, taps, cut, out in zip(area, kernel, padding, tracer.map_shape[2:], strict=True):
         first = taps - 1 - cut
@@ -152,7 +152,7 @@ def _enlarged(
 
 
 def linear(tracer: Tracer, arguments: Arguments) -> Value:
-    """Multiply the last dimension by weights, wherever it is stored."""
+    """Multiply the last dimension by weights, in whatever order it is stored."""
     value, weight = tracer.value(arguments["input"]), tracer.constant(arguments["weight"])
     return multiplied(tracer, value, weight, arguments["bias"])
 
@@ -160,8 +160,8 @@ def linear(tracer: Tracer, arguments: Arguments) -> Value:
 def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Value:
     """Multiply a value's last dimension by `weight`, [out, in].
 
-    Several rows are the pixels of a map, and the weights a 1x1 convolution: with a scale for each
-    channel, and a kernel that does not stop at a debug check of TFLM's as FULLY_CONNECTED does.
+    Several rows become the pixels of a map, and the weights a 1x1 convolution: it has a scale per
+    channel, and does not fail a debug check of TFLM as FULLY_CONNECTED would.
     """
     name = tracer.name()
     source, rows, order = tracer.ending(value, -1, flat=True)
@@ -197,7 +197,7 @@ def _weights(
 
 
 def _steps(sizes: object) -> Pair:
-    """Strides or dilations of a map; along a sequence the width has 1."""
+    """Return strides or dilations of a map; a sequence's width has 1."""
     return _filled(sizes, 1)
 
 
