@@ -15,6 +15,8 @@ from micronas.language.endpoints import estimate_tokens
 from micronas.language.intervals import intervals
 
 _ROUNDS = 2000
+_ALLOWED = 0.05
+"""Share on which a constant answer need not lose, as the baseline's may be no better."""
 _LABELS: dict[Scale, tuple[str, str]] = {3: ("[[A]]", "[[B]]"), 5: ("[[A>>B]]", "[[B>>A]]")}
 _NULL_ANSWERS = {
     f"{NULL_PREFIX}refusal": "I am sorry, but I cannot help with that.",
@@ -121,11 +123,10 @@ class _NullModel:
     fooled: bool
 
 
-def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[_NullModel]:
+def null_models(rows: Iterable[VerdictRow]) -> list[_NullModel]:
     """Return the results of constant answers, and whether they fool a judge.
 
-    With a sound judge a constant answer loses nearly always; ``allowed`` is the share on which it
-    need not (the baseline's answer may be no better).
+    With a sound judge a constant answer loses nearly always.
     """
     from scipy.stats import beta
 
@@ -142,7 +143,7 @@ def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[_N
         not_lost = sum(sum(each) >= 0.5 * len(each) for each in points.values())
         low = float(beta.ppf(0.025, not_lost, len(points) - not_lost + 1)) if not_lost else 0.0
         invalid = sum(row.outcome is None for row in found)
-        fooled = low > allowed or invalid > allowed * len(found)
+        fooled = low > _ALLOWED or invalid > _ALLOWED * len(found)
         results.append(_NullModel(model, len(points), not_lost, low, invalid, fooled))
     return results
 

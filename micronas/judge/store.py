@@ -274,14 +274,10 @@ def writing(path: Path) -> Iterator[Store]:
         del held  # a traceback may keep this frame
 
 
-def battles_of(
-    path: Path,
-    *,
-    judge: str | None = None,
-    strong_weight: float = 3.0,
-    null_models: bool = False,
-) -> Battles:
+def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3.0) -> Battles:
     """Return the valid verdicts of a store as battles, models on the left.
+
+    The constant answers of `micronas.judge.checks` take no part.
 
     Parameters
     ----------
@@ -289,8 +285,6 @@ def battles_of(
         Judge whose verdicts to use; by default all judges.
     strong_weight
         Weight of a "much better" verdict (Arena-Hard: 3).
-    null_models
-        Include the constant answers of `micronas.judge.checks`.
 
     Raises
     ------
@@ -304,9 +298,9 @@ def battles_of(
             (prompt, model): float(count)
             for prompt, model, count in sql.execute("SELECT prompt_id, model, tokens FROM answers")
         }
-    rows = [row for row in rows if judge in (None, row.judge)]
-    if not null_models:
-        rows = [row for row in rows if not row.model.startswith(NULL_PREFIX)]
+    rows = [
+        row for row in rows if judge in (None, row.judge) and not row.model.startswith(NULL_PREFIX)
+    ]
     return battles_of_rows(
         rows, category=category, tokens=tokens, strong_weight=strong_weight, source=str(path)
     )

@@ -38,9 +38,7 @@ class Evaluation:
     scores: Mapping[str, Floats]
     active: Mapping[str, Floats]
 
-    def rows(
-        self, *, against: str = OURS, rounds: int = 2000, level: float = 0.95, seed: int = 0
-    ) -> list[dict[str, Any]]:
+    def rows(self, *, against: str = OURS, rounds: int = 2000) -> list[dict[str, Any]]:
         """One row a budget and method, ready for JSON.
 
         ``difference`` is the score of the method `against` minus that of the row's method, on the
@@ -52,9 +50,7 @@ class Evaluation:
                 "method": method,
                 "score": _mean(self.scores[method][place]),
                 "active": _mean(self.active[method][place]),
-                **_compared(
-                    self.scores[against][place] - self.scores[method][place], rounds, level, seed
-                ),
+                **_compared(self.scores[against][place] - self.scores[method][place], rounds),
             }
             for place, budget in enumerate(self.budgets)
             for method in self.scores
@@ -134,9 +130,9 @@ def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -
 
 
 def paired_interval(
-    differences: Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
+    differences: Floats, *, rounds: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean difference and its interval from a bootstrap over prompts.
+    """Mean difference and its 95 % interval from a bootstrap over prompts.
 
     A prompt that is drawn brings its differences in all splits that tested on it, so that the
     overlap of splits is not taken for evidence. What the interval does not hold is that other
@@ -156,12 +152,12 @@ def paired_interval(
     for number in range(rounds):
         times = np.bincount(rng.integers(0, size, size), minlength=size).astype(np.float64)
         samples[number] = ((values @ times) / np.maximum(tested @ times, 1)).mean()
-    lower, upper = intervals(samples, level)
+    lower, upper = intervals(samples)
     return _mean(differences), float(lower), float(upper)
 
 
-def _compared(differences: Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
-    found = paired_interval(differences, rounds=rounds, level=level, seed=seed)
+def _compared(differences: Floats, rounds: int) -> dict[str, float]:
+    found = paired_interval(differences, rounds=rounds)
     return dict(zip(("difference", "low", "high"), found, strict=True))
 
 

@@ -160,10 +160,10 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
     return ScoreTable(prompts, experts, np.array(scores, np.float64), categories)
 
 
-def scores_of_store(path: Path, *, judge: str | None = None) -> ScoreTable:
+def scores_of_store(path: Path) -> ScoreTable:
     """Return the scores of a judge run: the mean share of points against the baseline.
 
-    Both orders and all judges (or the named one) count alike; the baseline has 0.5. Prompts on
+    Both orders and all judges count alike; the baseline has 0.5. Prompts on
     which a model has no valid verdict are left out, as no score of it is known there.
 
     Raises
@@ -173,9 +173,7 @@ def scores_of_store(path: Path, *, judge: str | None = None) -> ScoreTable:
     """
     from micronas.judge.store import prompts_of, verdicts_of
 
-    rows = [
-        row for row in verdicts_of(path) if row.outcome is not None and judge in (None, row.judge)
-    ]
+    rows = [row for row in verdicts_of(path) if row.outcome is not None]
     baselines = {row.baseline for row in rows}
     if len(baselines) != 1:
         raise DataError(

@@ -84,7 +84,6 @@ def test_battles_are_the_valid_verdicts(path: Path) -> None:
     np.testing.assert_array_equal(battles.length_left, [30, 30, 30])
     np.testing.assert_array_equal(battles.length_right, [10, 10, 10])
     assert len(battles_of(path)) == 4
-    assert len(battles_of(path, null_models=True)) == 5
     np.testing.assert_array_equal(battles_of(path, judge="j", strong_weight=1).weight, 1)
 
 

@@ -13,7 +13,6 @@ from micronas.router.scores import (
     check_apart,
     joined,
     read_scores,
-    scores_of_store,
 )
 
 ROWS = [
@@ -106,8 +105,10 @@ def test_scores_of_a_judge_run(tmp_path: Path) -> None:
     assert table.experts == ("base", "a", "b")
     assert table.scores.tolist() == [[0.5, 0.75, 0.0]]
     assert table.categories == ("sums",)
+    with writing(path) as store:
+        store.drop("all", "1")
     with pytest.raises(DataError, match="no valid verdict"):
-        scores_of_store(path, judge="another")
+        read_scores(path)
 
 
 def test_results_of_other_projects(tmp_path: Path) -> None:
