@@ -1,4 +1,4 @@
-"""Write a streaming int8 network as C99: calls that hear some frames each."""
+"""Write a streaming int8 network as C99, whose calls take some frames each."""
 
 from micronas._version import VERSION
 from micronas.engine import c_text
@@ -20,21 +20,21 @@ from micronas.graph.ir import Graph
 def generate_hops(
     graph: Graph, name: str = "model", *, hop: int, makers: Makers = maker_of, work: int = 0
 ) -> Files:
-    """Return a streaming network in C that hears `hop` frames a call.
+    """Return a streaming network in C that takes `hop` frames per call.
 
     Scores are those of the int8 graph over the whole recording (`graph.streaming.recording`).
 
     Parameters
     ----------
     graph, name, makers
-        As in `micronas.engine.generate.generate`.
+        See `micronas.engine.generate.generate`.
     work
-        Bytes of the arena, aligned to 4, that a program may write over between calls.
+        Bytes of the arena, aligned to 4, that a program may overwrite between calls.
 
     Raises
     ------
     ModelError, ExportError
-        As in `micronas.engine.generate.generate`.
+        See `micronas.engine.generate.generate`.
     ConfigError
         If the graph does not stream.
     """
@@ -87,8 +87,8 @@ class _HopWriter:
         lines = [
             f"/* Written by micronas {VERSION}: a network in C99 that streams, for any core.",
             " *",
-            f" * A call of {name}_hop hears {hops.hop} frames and computes what they make new. The",
-            f" * arena is aligned to 4, holds {hops.state_bytes} bytes from call to call, and is "
+            f" * A call of {name}_hop takes {hops.hop} frames and computes rows they complete. The",
+            f" * arena is aligned to 4, keeps {hops.state_bytes} bytes from call to call, and is "
             f"{hops.plan.size - hops.plan.bound}",
             f" * bytes above the {hops.plan.bound} that any placement takes. */",
             f"#ifndef MICRONAS_{upper}_H",
@@ -99,13 +99,13 @@ class _HopWriter:
             f"#define {upper}_HOP_FRAMES {hops.hop}",
             *(
                 [
-                    "/* What a program may write over between calls. */",
+                    "/* Memory that a program may overwrite between calls. */",
                     f"#define {upper}_WORK_OFFSET {hops.places[WORK]}",
                 ]
                 if WORK in hops.places
                 else []
             ),
-            "/* Frames from scores to scores, and scores that a call gives at most. */",
+            "/* Frames from scores to scores, and most scores of a call. */",
             f"#define {upper}_STRIDE_FRAMES {hops.stride}",
             f"#define {upper}_MOST_SCORES {most}",
         ]
@@ -128,9 +128,9 @@ class _HopWriter:
                 "#ifdef __cplusplus",
                 'extern "C" {',
                 "#endif",
-                "/* Forgets all frames: to be called before the first. */",
+                "/* Forgets all frames; call it before the first. */",
                 f"void {name}_reset(void* arena);",
-                "/* Returns the rows of scores that were written, or -1 where a pointer is null or",
+                "/* Returns the number of rows of scores written, or -1 if a pointer is null or",
                 " * the arena is not aligned. */",
                 f"int {name}_hop(const int8_t* in, int8_t* out, void* arena);",
                 "#ifdef __cplusplus",

@@ -27,12 +27,12 @@ from micronas.graph.streaming import (
 )
 
 PROGRESS = "/progress"
-"""Key of the turn and the calls so far, two numbers of 16 bits; no tensor is named so."""
+"""Key of the turn and the calls so far, two numbers of 16 bits; no tensor has this name."""
 _PROGRESS_BYTES = 4
 WORK = "/work"
-"""Key of what a program works in between calls."""
+"""Key of a program's work memory between calls."""
 FRAMES = "/frames"
-"""Stands for the frames that a call is given, where they are copied to a band of their own."""
+"""Key of the frames of a call, where they are copied to a band of their own."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,21 @@ class Run:
 
 
 class Hops:
-    """The calls of a streaming network and the places of its bands.
+    """Calls of a streaming network and places of its bands.
 
     Parameters
     ----------
     graph
-        A streaming network; shapes and quantisation are enough.
+        Streaming network; shapes and quantisation are enough.
     hop
-        Frames of one call.
+        Frames per call.
     work
-        Bytes that a program may write over between calls.
+        Bytes that a program may overwrite between calls.
 
     Attributes
     ----------
     turns
-        Of each kind of call, in the order they come, the kernels' calls.
+        The kernels' calls of each turn, in order.
     first
         Calls until the first scores.
     """
@@ -150,7 +150,7 @@ class Hops:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the arena that calls leave to the next, each band aligned."""
+        """Bytes of the arena that a call leaves to the next, each band aligned."""
         last = len(self.steps)
         return sum(aligned(each.size) for each in self.buffers.values() if each.last == last)
 

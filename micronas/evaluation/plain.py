@@ -18,7 +18,7 @@ _FURTHEST = 10.0
 """Deviations from the mean to which statistics are limited."""
 _BATCH = 1024
 _MOST = 20_000
-"""Examples of training that are fitted, taken from all over it."""
+"""Most training examples to fit, spread evenly."""
 
 
 def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:

@@ -24,9 +24,9 @@ _Fields = dict[str, float]
 
 
 class Bytes:
-    """A file in the making. A flatbuffer is written back to front, children before parents.
+    """Bytes of a file. A flatbuffer is written back to front, children before parents.
 
-    `size` is what is allocated at first; it doubles where it is not enough.
+    `size` bytes are allocated first, and doubled as needed.
     """
 
     def __init__(self, size: int) -> None:

@@ -27,7 +27,7 @@ _TYPES = {
 _DESCRIPTION = "micronas"
 _SIGNATURE = "serving_default"
 _STRUCTURE = 1024
-"""Bytes that are enough for most tensors' names, scales and operators."""
+"""Bytes per tensor that suffice for most names, scales and operators."""
 
 
 def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:

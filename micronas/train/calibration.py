@@ -53,10 +53,10 @@ class Observer:
         self.batches += 1
 
     def count(self, values: Tensor, span: Tensor, *, parts: int = 1) -> None:
-        """Add values of any shape, whose extremes are `span`, to the histogram, which widens.
+        """Add values of any shape, whose extremes are `span`, to the histogram and widen it.
 
-        Of large maps [N, channels, height, width], or batches in so many `parts`, some rows are
-        enough.
+        Only some rows of large maps [N, channels, height, width], or of batches in many `parts`,
+        are counted.
         """
         low, high = span.tolist()
         if not np.isfinite([low, high]).all():

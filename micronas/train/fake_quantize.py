@@ -107,13 +107,13 @@ def span_of(x: Tensor) -> Tensor:
 
 
 class QuantizedUnit(nn.Module):
-    """Weights and bias of one operator; the weights are rounded wherever they are used.
+    """Weights and bias of one operator; the weights are rounded at each use.
 
     Parameters
     ----------
     scales
-        Of FULLY_CONNECTED: one for all weights, or one for each output, where the weights are int8
-        and there are several outputs.
+        Scales of FULLY_CONNECTED: one for all weights, or one for each output, where the weights
+        are int8 and there are several outputs.
     copy
         See `QuantizedNetwork`.
     """

@@ -15,7 +15,7 @@ Calibration = Union[Tensor, Iterable[Union[Given[Tensor], tuple[Given[Tensor], o
 _AT_ONCE = 64
 """Examples per batch of a tensor of examples."""
 _HELD = 2**20
-"""Numbers of the largest activation that is computed at once."""
+"""Most elements of the largest activation to compute at once."""
 
 
 def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Tensor]]:
@@ -47,14 +47,14 @@ def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict
 
 
 def in_parts(graph: Graph, batch: Given[Tensor]) -> list[dict[str, Tensor]]:
-    """Split a batch into few examples each where activations are large."""
+    """Split a batch into parts, of few examples where activations are large."""
     given = by_name(graph, batch)
     splits = (torch.split(each, examples_of(graph, _HELD)) for each in given.values())
     return [dict(zip(given, each, strict=True)) for each in zip(*splits, strict=True)]
 
 
 def examples_of(graph: Graph, numbers: int) -> int:
-    """Return how many examples so many numbers of the largest activation are, at least one."""
+    """Return how many examples have `numbers` elements of the largest activation, at least one."""
     largest = max(each.elements for each in graph.tensors.values() if not each.constant)
     return max(1, numbers // largest)
 

@@ -165,7 +165,7 @@ def interpret_outputs(
             value = unweighted(graph, op, [values[name] for name in op.operands])
         value = activate(op, value)
         values[out] = after(out, value) if after else value
-        del value  # what was rounded is not held beside what it became
+        del value  # frees the unrounded value
         for name in set(op.inputs):
             if last_use[name] is op and name not in graph.outputs:
                 values.pop(name, None)
@@ -212,7 +212,7 @@ def to_tflite(op: Op, weight: Tensor) -> ir.Array:
 
 
 def from_tflite(op: Op, weight: ir.Array, *, copy: bool = True) -> Tensor:
-    """Torch's layout of a weighted operator's weights; the inverse of `to_tflite`.
+    """Return a weighted operator's weights in torch's layout; the inverse of `to_tflite`.
 
     Without `copy` the tensor shares the array's memory.
     """

@@ -30,7 +30,7 @@ from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with
 
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 _HELD = 2**24
-"""Numbers of the largest activation by which biases are corrected."""
+"""Most elements of the largest activation to correct biases by."""
 _CLEAN_DB = 60.0
 """Ratio from which signals count as equal: more than that of int8 itself."""
 _SMALLEST = 1e-3
@@ -143,7 +143,7 @@ class _Means:
         return y
 
     def of(self, op: Op) -> Tensor:
-        """Means [any, channels], in the order of examples."""
+        """Return means [examples, channels] of an operator's output."""
         return torch.cat(self._found[op.name])
 
 
@@ -153,20 +153,20 @@ def correct_biases(
 ) -> None:
     """Move biases so that each channel of an operator with weights has its mean of float32.
 
-    Rounded weights and what is rounded before shift an output's mean; operators are corrected in
-    the order they run, so that each makes up for what is left of those before. What the examples
-    disagree on is chance: a shift is shrunk by the part that its standard error has in it (James
-    and Stein), so that a few examples, or one, do no harm.
+    Rounding of weights and of earlier outputs shifts an output's mean; operators are corrected in
+    the order they run, so that each compensates for the remainder of those before. Differences
+    between examples are chance: a shift is shrunk by the share of its standard error (James and
+    Stein), so that few examples, or one, do no harm.
 
     Parameters
     ----------
     network
-        Calibrated; its biases are changed.
+        Calibrated network, whose biases are changed.
     batches
-        Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count, or fewer
-        where activations are large.
+        Inputs, as in `QuantizedNetwork.calibrate`; the first 128 examples count, or fewer where
+        activations are large.
     means
-        What `_Means` saw of them, if it did.
+        Means of their outputs in float32, if already computed.
     """
     given = [by_name(network.float_graph, batch) for batch in batches]
     count = min(EXAMPLES, examples_of(network.float_graph, _HELD))
@@ -265,10 +265,9 @@ def calibrated(
 
 @torch.no_grad()
 def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
-    """Tell where most of the signal is lost, on inputs.
+    """Return the operator that loses most of the signal on inputs.
 
-    Each runs twice in one pass, exactly and rounded, so that no activation is held longer than it
-    is read.
+    Each input runs twice in one pass, exactly and rounded, so that activations are freed once read.
     """
     graph, powers = network.float_graph, dict[str, _Powers]()
 
@@ -287,7 +286,7 @@ def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
         return torch.cat((exact(op, first), network.weighted(op, second)))
 
     def measure(name: str, value: Tensor) -> Tensor:
-        is_constant = graph.tensors[name].constant  # and stands for every example
+        is_constant = graph.tensors[name].constant  # the same for all examples
         wanted, got = (value, value) if is_constant else value.chunk(2)
         rounded = network.rounded(name, got)
         powers.setdefault(name, _Powers()).see(wanted, rounded)
@@ -326,12 +325,12 @@ class _Powers:
 
     @property
     def whole_db(self) -> float:
-        """The ratio of signal to noise."""
+        """Ratio of signal to noise."""
         return _ratio_db(float(self._signal.double().sum()), float(self._noise.double().sum()))
 
     @property
     def kept_db(self) -> float:
-        """The same of the channels, each of which can only be lost once."""
+        """Mean ratio of channels, each at least 0 dB."""
         has_signal = self._signal > 0
         lost = (self._noise / self._signal.clamp(min=1e-30)).clamp(max=1)[has_signal]
         share = float(lost.mean()) if len(lost) else 0.0

@@ -80,7 +80,7 @@ class QuantizedNetwork(nn.Module):
         Scales of FULLY_CONNECTED: one for all int8 weights (``tensor``) or one per ``output``; see
         `micronas.to_tflite`.
     copy
-        Weights are copied. Otherwise they share the graph's memory, and must not be trained.
+        Copy the weights. Otherwise they share the graph's memory, and must not be trained.
 
     Raises
     ------

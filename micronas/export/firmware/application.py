@@ -46,8 +46,8 @@ class Application:
     source: str = ""
     """Source of the thresholds, for a comment."""
     frames: int | None = None
-    """Frames per call of a streaming network, and rows of the front end's inputs; None where each
-    call computes a window."""
+    """Frames per call of a streaming network, which are the rows of the front end's inputs; None
+    where each call computes a window."""
 
     def on(self, engine: str | None, graph: Graph) -> "Application":
         """Return the application on an engine, where a streaming network takes frames per call.

@@ -77,14 +77,14 @@ class OnEngine(Runtime):
 
 
 class OnHops(Runtime):
-    """One network in C99 that streams: a call hears frames and computes what they make new.
+    """Runtime of one streaming network in C99, whose calls compute the rows that frames complete.
 
     Parameters
     ----------
     frames
-        Of a call.
+        Frames per call.
     work
-        Bytes that the front end works in, in the arena.
+        Bytes of the front end's work memory in the arena.
     """
 
     name = "micronas"
@@ -118,7 +118,7 @@ class OnHops(Runtime):
         return build_values(self.kind)
 
     def golden(self, graph: Graph, inputs: Mapping[str, Values]) -> tuple[Tensors, Tensors]:
-        """Return frames for as many calls as give scores, from the input again and again."""
+        """Return frames for the calls until the first scores, by repeating the input, and these."""
         ((name, window),) = inputs.items()
         ears = FrameByFrame(graph)
         calls = -(-ears.frames // self._frames)
@@ -127,7 +127,7 @@ class OnHops(Runtime):
 
 
 def build_values(kind: ProjectKind) -> dict[str, str]:
-    """Return what templates of build files, sketches and the clock leave open."""
+    """Return the values of templates of build files, sketches and the clock."""
     header, ticks, rate = _CLOCKS[kind]
     empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")
     return {

@@ -19,17 +19,17 @@ def runtime(
     arena: int | None = None,
     application: Application | None = None,
 ) -> Runtime:
-    """Return what runs these models; see `Runtime` and `OnEngine`.
+    """Return the runtime of models on an engine; see `Runtime` and `OnEngine`.
 
     Parameters
     ----------
     application
-        As `Application.on` makes it for this engine.
+        Result of `Application.on` for this engine.
 
     Raises
     ------
     ConfigError
-        If an arena is given to a network that goes row by row by itself.
+        If an arena is given for a network that streams, which runs row by row in any case.
     """
     if application is not None and application.frames is not None:
         if arena is not None:

@@ -60,12 +60,12 @@ class Runtime(ABC):
         """
 
     def golden(self, graph: Graph, inputs: Mapping[str, Values]) -> tuple[Tensors, Tensors]:
-        """Return inputs on which a program checks itself, and the outputs that are to come of them.
+        """Return inputs on which a program checks itself, and their expected outputs.
 
         Parameters
         ----------
         inputs
-            int8, by tensor.
+            int8 inputs by tensor.
         """
         # refuses graphs with other operators
         return inputs, integer.run_outputs(graph, dict(inputs))

@@ -108,7 +108,7 @@ def canonical(shape: Shape, channels: Tensor | None = None) -> Tensor:
 
 
 def _first(count: int) -> Tensor:
-    """Positions from 0 on; values share them, since nobody changes positions in place."""
+    """Return positions from 0 on, which values share: positions never change in place."""
     return _numbers(count.bit_length())[:count]
 
 

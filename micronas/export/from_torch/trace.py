@@ -59,7 +59,7 @@ def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     """
     several = isinstance(example_input, list | tuple)
     examples = tuple(example_input) if several else (example_input,)
-    # the result is no variable here: what torch imports meanwhile can keep this frame for a while
+    # the result has no name here: modules that torch imports meanwhile can keep this frame alive
     return _lowered(capture(module, examples, OPERATIONS.keys() | SEVERAL.keys()))
 
 

@@ -44,27 +44,27 @@ Part = Value | Stack | Callable[[], Value]
 
 @dataclass
 class Tracer:
-    """State of a trace; `node` is the one being lowered, which names and errors refer to."""
+    """State of a trace; names and errors refer to `node`, which is being lowered."""
 
     node: Node
     tensors: dict[str, ir.Tensor] = field(default_factory=dict)
     ops: dict[str, Op] = field(default_factory=dict)
-    """By the name of what they write, in execution order."""
+    """Operators by the name of their output, in execution order."""
     values: dict[Node, Value] = field(default_factory=dict)
     parts: dict[Node, Sequence[Part]] = field(default_factory=dict)
     """Results of nodes that have several."""
     stacks: dict[Node, Stack] = field(default_factory=dict)
-    """Those of them that are not joined yet."""
+    """Results of several values that are not joined yet."""
     constants: dict[Node, Tensor] = field(default_factory=dict)
     lengths: dict[Node, tuple[Node, int]] = field(default_factory=dict)
-    """Nodes that are the lengths of vectors: whose, and along which dimension."""
+    """Vectors and their dimension, for nodes that are lengths of vectors."""
     deferred: dict[Node, Callable[[], Value]] = field(default_factory=dict)
     """Values that are computed only if they are read."""
     factors: dict[str, _Doubles] = field(default_factory=dict)
-    """Numbers that weights are multiplied by in the end, broadcast to their shape."""
+    """Factors by which `finished` multiplies weights, broadcast to their shape."""
     names: set[str] = field(default_factory=set)
     arranged: dict[tuple[str, bytes, Shape], str] = field(default_factory=dict)
-    """Tensors that were moved, by where their elements come from."""
+    """Moved tensors, by source, positions and shape of their elements."""
 
     def refusal(self, problem: str, way_out: str | None = None) -> ExportError:
         """Return the error for the node; `problem` gives the rule and the value."""
@@ -184,7 +184,7 @@ class Tracer:
         return Value(name, canonical(shape))
 
     def filled(self, name: str, data: ir.Array) -> str:
-        """Add a constant; the data may be the module's own, which nobody changes in place."""
+        """Add a constant; the data may be the module's own, which never changes in place."""
         dtype: ir.DataType = "int32" if data.dtype == np.int32 else "float32"
         self.tensors[name] = ir.Tensor(name, data.shape, dtype, constant=True, data=data)
         return name
@@ -435,9 +435,9 @@ class Tracer:
         self.tensors[bias.name] = replace(bias, data=moved)
 
     def finished(self) -> dict[str, ir.Tensor]:
-        """End the trace: return all tensors, their data copied and multiplied by what was folded.
+        """End the trace: return all tensors, with data copied and multiplied by folded factors.
 
-        Positions, which can be as large as the weights, go before.
+        Positions, which can be as large as the weights, are freed first.
 
         Raises
         ------
@@ -454,7 +454,7 @@ class Tracer:
         data, factor = np.empty(tensor.shape, given.dtype), self.factors.get(tensor.name)
         if factor is None:
             data[...] = given
-        else:  # in float64, piece by piece
+        else:  # in float64, without a copy in float64
             np.multiply(given, factor, out=data, casting="same_kind")
         if not np.isfinite(data).all():
             raise ExportError(

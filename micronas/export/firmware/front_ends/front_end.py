@@ -70,7 +70,7 @@ class FrontEnd(ABC):
 
     @property
     def work_bytes(self) -> int:
-        """Size of ``FrontEndWork``, the caller's work memory, bytes; 0 without one."""
+        """Bytes of ``FrontEndWork``, the caller's work memory; 0 without one."""
         return 0
 
     @property
@@ -84,7 +84,7 @@ class FrontEnd(ABC):
         """Shipped template of each generated file."""
 
     def of_rows(self, rows: int) -> "FrontEnd":
-        """Return a front end with inputs of so many rows; of one with a `pace`."""
+        """Return the front end with inputs of `rows` rows; only for one with a `pace`."""
         raise NotImplementedError(f"{self.kind} has no rows of time")
 
     @abstractmethod

@@ -181,7 +181,7 @@ def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Va
 
 
 def _ordered(weight: Tensor, order: Tensor, axis: int) -> Tensor:
-    """Weights as they are read from where torch's channels along an axis are stored."""
+    """Return weights with an axis in the stored order of torch's channels."""
     return weight if in_order(order, len(order)) else weight.index_select(axis, order.argsort())
 
 
