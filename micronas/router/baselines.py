@@ -1,9 +1,9 @@
 """Baselines of a router: single experts, mixes of two, score predictors, the oracle.
 
-Every baseline is fitted on the same prompts as the router, sees test prompts as vectors only, and
-keeps a budget by what it does on the fitting prompts; the oracle alone sees the test scores. Each
-returns, for each budget, the share of every test prompt that goes to each expert [prompts,
-experts]: zero or one, but for mixes, whose expectation is exact that way.
+Every baseline is fitted on the same prompts as the router, gets test prompts as vectors only, and
+keeps a budget on the fitting prompts; only the oracle uses the test scores. Each returns, for each
+budget, the share of every test prompt that goes to each expert [prompts, experts]: 0 or 1, except
+for mixes, whose expectation is thus exact.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from micronas.language.neighbours import folds_of
 from micronas.router.mapping import parameters
 
 _Predict = Callable[[Floats, Floats, Floats, float], Floats]
-"""From vectors and scores of prompts, vectors of others and a strength, to the others' scores."""
+"""Function from vectors and scores of prompts, other vectors and a strength to their scores."""
 
 _FOLDS = 5
 _HALVINGS = 60
@@ -33,11 +33,11 @@ class Split:
     Attributes
     ----------
     vectors, scores
-        Of the fitting prompts [prompts, dimensions] and [prompts, experts].
+        Vectors [prompts, dimensions] and scores [prompts, experts] of the fitting prompts.
     test_vectors, test_scores
-        Of the test prompts.
+        Vectors and scores of the test prompts.
     active, total
-        Parameters [experts].
+        Parameters of the experts [experts].
     """
 
     vectors: Floats
@@ -49,13 +49,13 @@ class Split:
 
 
 def _best_single(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """The expert of the largest mean score, whatever it costs."""
+    """Choose the expert of the largest mean score, at any cost."""
     expert = np.full(len(split.test_vectors), split.scores.mean(axis=0).argmax())
     return [_one_hot(expert, split)] * len(budgets)
 
 
 def _best_single_within(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """The expert of the largest mean score among those that a budget allows."""
+    """Choose the expert of the largest mean score within each budget."""
     means = split.scores.mean(axis=0)
     return [
         _one_hot(np.full(len(split.test_vectors), _allowed(split, budget, means).argmax()), split)
@@ -64,7 +64,7 @@ def _best_single_within(split: Split, budgets: Sequence[float]) -> list[Floats]:
 
 
 def random_mix(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """Prompts drawn at random between two experts, the best such mix a budget allows."""
+    """Draw prompts at random between two experts, by the best such mix within each budget."""
     shares = []
     for budget in budgets:
         low, high, share = _mix(split, budget)
@@ -76,10 +76,10 @@ def random_mix(split: Split, budgets: Sequence[float]) -> list[Floats]:
 
 
 def oracle(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """The best expert of each test prompt by its own scores: what no router can reach.
+    """Choose the best expert of each test prompt by its own scores, a bound of all routers.
 
-    Where many prompts change at one price, as right and wrong answers do, so many of them do as
-    the budget allows.
+    If many prompts change at one price, as with right and wrong answers, a share of them changes
+    that uses up the budget.
     """
     shares = []
     for budget in budgets:
@@ -92,7 +92,7 @@ def oracle(split: Split, budgets: Sequence[float]) -> list[Floats]:
 
 
 def _knn_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """Scores as means over the nearest fitting prompts; score less a price is maximised."""
+    """Predict scores as means over the nearest fitting prompts; maximise score less a price."""
 
     def predict(vectors: Floats, scores: Floats, asked: Floats, neighbours: float) -> Floats:
         similar = cosines(unit(asked), unit(vectors))
@@ -104,12 +104,12 @@ def _knn_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
 
 
 def _ridge_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """Scores by a linear regression for each expert; score less a price is maximised."""
+    """Predict scores by a linear regression for each expert; maximise score less a price."""
     return _predicted(split, budgets, _ridge, _PENALTIES)
 
 
 def _threshold_pair(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """Two experts, those of the mix: a linear model of their difference, and a threshold."""
+    """Choose between the experts of the mix by a linear model of their difference."""
     shares = []
     for budget in budgets:
         low, high, _ = _mix(split, budget)
@@ -152,7 +152,7 @@ def _ridge(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Fl
 def _predicted(
     split: Split, budgets: Sequence[float], predict: _Predict, strengths: Sequence[float]
 ) -> list[Floats]:
-    """Choose by predicted scores; strength and price are found on out-of-fold predictions."""
+    """Choose by predicted scores, with strength and price from out-of-fold predictions."""
     fold = folds_of(np.zeros(len(split.scores), np.int64), _FOLDS, 0)
     tried = {}
     for strength in strengths:
@@ -171,19 +171,19 @@ def _predicted(
 
 
 def _error(predicted: Floats, scores: Floats) -> float:
-    """Squared error of predicted differences between experts: choices depend on nothing else."""
+    """Return the squared error of differences between experts, which alone decide choices."""
     error = predicted - scores
     return float((error - error.mean(axis=1, keepdims=True)).var())
 
 
 def _priced(scores: Floats, split: Split, price: float) -> Integers:
-    # the smallest of prices, so that of equal experts the cheaper one is taken
+    # at least a tiny price, so that the cheaper of equal experts is chosen
     least = _LEAST / float(split.active.max())
     return np.asarray((scores - max(price, least) * split.active).argmax(axis=1), np.int64)
 
 
 def _price(scores: Floats, split: Split, budget: float) -> tuple[float, float]:
-    """Return two prices of a parameter next to each other: choices at the second are affordable."""
+    """Return two adjacent prices of a parameter; choices at the second are affordable."""
     if split.active.min() > budget:
         raise _too_small(split, budget)
 
@@ -192,7 +192,7 @@ def _price(scores: Floats, split: Split, budget: float) -> tuple[float, float]:
 
     if spends(0.0) <= budget:
         return 0.0, 0.0
-    # at this price no difference of scores pays for the smallest difference of parameters
+    # at this price no difference of scores outweighs the smallest difference of parameters
     steps = np.diff(np.unique(split.active))
     low, high = 0.0, 2 * float(np.ptp(scores)) / float(steps.min())
     for _ in range(_HALVINGS):
@@ -202,7 +202,7 @@ def _price(scores: Floats, split: Split, budget: float) -> tuple[float, float]:
 
 
 def _mix(split: Split, budget: float) -> tuple[int, int, float]:
-    """Return the cheaper and the dearer expert of the best mix, and the share of the dearer."""
+    """Return the cheaper and the dearer expert of the best mix, and the share of the latter."""
     means = split.scores.mean(axis=0)
     cheap = int(_allowed(split, budget, means).argmax())
     best = (cheap, cheap, 0.0, float(means[cheap]))

@@ -1,4 +1,4 @@
-"""Step 1: a prompt's category, with calibrated probabilities, and whether it is like any."""
+"""Step 1: a prompt's category with calibrated probabilities, or `general` if it is unlike all."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,34 +19,34 @@ from micronas.settings import Settings
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 _RIDGES = (0.1, 0.3, 1.0)
-"""Shares of the mean variance added to each; validation takes the one of least log-loss."""
+"""Shares of the mean variance added to each one; validation chooses by least log-loss."""
 _NEVER = 50.0
-"""Offset of a category without a prompt, as a fold may leave it."""
+"""Offset of a category without prompts, which the rest of a fold may lack."""
 
 
 class CategorySettings(Settings):
     """Settings of the classifier of categories."""
 
     familiar: _Share = 0.95
-    """Share of the fitting prompts, each by a fit without it, that is not `general`."""
+    """Share of the fitting prompts, each classified by a fit without it, that is not `general`."""
     spread: _Share | None = None
-    """Give prompts without a category the one that their nearest neighbours vote for, at this
-    share of right ones; None leaves them out, which was measured to be better."""
+    """Share of right labels when unlabelled prompts get the category of their nearest neighbours;
+    None leaves them out, which was measured to be better."""
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class _Gaussians:
-    """A normal distribution for each category, of one covariance, and one for all prompts.
+    """Normal distributions of categories, with one covariance, and of all prompts.
 
-    Categories are told apart by linear discriminants (Fisher). How unlike all of them a prompt is,
-    is told by the relative Mahalanobis distance (Ren et al. 2021): that to the nearest category,
-    less that to all prompts, so that what varies everywhere, such as the topic, does not count.
+    Linear discriminants (Fisher) separate categories. The relative Mahalanobis distance (Ren et al.
+    2021) measures how unlike all of them a prompt is: its distance to the nearest category, less
+    that to all prompts, so that general variation, such as the topic, does not count.
 
     ``mean`` [dimensions] is of all vectors, ``quadratic`` the inverse covariance within categories
     less that of all vectors, ``weights`` are [dimensions, categories], ``offsets`` half the squared
-    distances of the categories' means, ``shares`` those of the fitting prompts.
+    distances of the categories' means, ``shares`` the categories' shares of the fitting prompts.
     """
 
     mean: Floats
@@ -58,8 +58,8 @@ class _Gaussians:
     def __call__(self, vectors: Floats) -> tuple[Floats, Floats]:
         """Return logits [prompts, categories] and relative distances [prompts].
 
-        A distance is per dimension, and negative where a category explains a prompt better than
-        the distribution of all prompts does.
+        Distances are per dimension, and negative where a category explains a prompt better than the
+        distribution of all prompts.
         """
         centred = vectors - self.mean
         near = centred @ self.weights - self.offsets
@@ -69,7 +69,7 @@ class _Gaussians:
 
 
 def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: float) -> _Gaussians:
-    """Fit on labelled prompts; covariances gain `ridge` of the mean variance on their diagonal."""
+    """Fit on labelled prompts; add `ridge` of the mean variance to diagonals of covariances."""
     known = labels >= 0
     vectors, labels = vectors[known], labels[known]
     found = np.bincount(labels, minlength=categories)
@@ -97,8 +97,9 @@ def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: flo
 class _Classified:
     """Predictions of step 1, for each prompt.
 
-    Calibrated probabilities [prompts, categories], their entropy over its maximum, the distance of
-    `_Gaussians`, and the category's index, the number of categories standing for `general`.
+    Calibrated probabilities [prompts, categories], their entropy relative to its maximum, the
+    distance of `_Gaussians`, and the category's index, which is the number of categories for
+    `general`.
     """
 
     probabilities: Floats
@@ -114,13 +115,13 @@ class Categories:
     Attributes
     ----------
     names
-        Of the categories, `general` not among them.
+        Names of the categories, without `general`.
     gaussians
-        Give logits and distances.
+        Distributions for logits and distances.
     temperature
-        Logits are divided by it.
+        Divisor of logits.
     max_distance
-        Prompts above it are `general`.
+        Largest distance that is not `general`.
     """
 
     names: tuple[str, ...]
@@ -146,11 +147,11 @@ class Validation:
     Attributes
     ----------
     classified
-        Every fitting prompt by a classifier that was fitted without it.
+        Predictions of each fitting prompt by a classifier fitted without it.
     fold
         Fold of each prompt.
     summary
-        Ridge, temperature, accuracy, share kept from `general` and precision of those.
+        Ridge, temperature, accuracy, share that is not `general` and its precision.
     """
 
     classified: _Classified
@@ -167,21 +168,21 @@ def fit_categories(
     truth: Integers | None = None,
     reworded: Floats | None = None,
 ) -> tuple[Categories, Validation]:
-    """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
+    """Fit the classifier, with all choices by out-of-fold predictions.
 
-    The ridge and the temperature have the least log-loss; the largest distance is that which the
-    share `familiar` of the prompts does not exceed, each of them seen by a fit without its fold.
+    Ridge and temperature have the least log-loss; the largest distance is the quantile `familiar`
+    over the prompts, each by a fit without its fold.
 
     Parameters
     ----------
     vectors
-        [prompts, dimensions].
+        Vectors [prompts, dimensions].
     labels
-        Index of each prompt's category, -1 where unknown: such prompts are predicted only.
+        Index of each prompt's category, -1 if unknown: such prompts are only predicted.
     truth
-        The labels that validation may believe, where others were guessed; all by default.
+        Labels for validation, if some were guessed; by default all labels.
     reworded
-        The same prompts in other words [copies, prompts, dimensions], to fit on as well.
+        Vectors of reworded prompts [copies, prompts, dimensions], to fit on as well.
 
     Raises
     ------
@@ -250,12 +251,12 @@ def temperature_of(logits: Floats, labels: Integers) -> float:
 
 
 def gaussians_arrays(gaussians: _Gaussians) -> dict[str, NDArray[Any]]:
-    """Return what `gaussians_of` makes the distributions from."""
+    """Return the distributions as arrays for `gaussians_of`."""
     return {f"gaussians_{name}": value for name, value in vars(gaussians).items()}
 
 
 def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> _Gaussians:
-    """Return the distributions of `gaussians_arrays`."""
+    """Return the distributions from `gaussians_arrays`."""
     return _Gaussians(*(arrays[f"gaussians_{name}"] for name in _Gaussians.__dataclass_fields__))
 
 

@@ -10,22 +10,22 @@ GENERAL = "general"
 
 @dataclass(frozen=True)
 class RoutingDecision:
-    """Where one prompt goes.
+    """The expert of one prompt, with the reasons.
 
     Attributes
     ----------
     category
-        The category it is sent on as, `GENERAL` where the router is unsure.
+        Category used for routing, `GENERAL` if the router is unsure.
     probability
         Calibrated probability of the likeliest category.
     uncertainty
-        Entropy of the categories' probabilities over its maximum, 0 to 1.
+        Entropy of the categories' probabilities relative to its maximum, 0 to 1.
     expert
-        Name of the expert the category is mapped to.
+        Name of the category's expert.
     active
         Active parameters of that expert.
     expected_score
-        Mean score of the expert on the category, shrunken; None where no scores are known.
+        Shrunken mean score of the expert on the category; None without scores.
     reason
         One sentence for a person.
     """
@@ -40,8 +40,8 @@ class RoutingDecision:
 
 
 class Routing(Protocol):
-    """Anything that sends prompts to experts."""
+    """Protocol of objects that send prompts to experts."""
 
     def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
-        """Return one decision a prompt."""
+        """Return one decision per prompt."""
         ...

@@ -1,4 +1,4 @@
-"""Prompts into vectors: what they are about and how they are laid out."""
+"""Turn prompts into vectors of words and layout."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,9 +14,9 @@ from micronas.language.embedders import Embedder, EndpointEmbedding, WordLlama, 
 from micronas.router.rewordings import plain
 
 _LAYOUT = 1.0
-"""Weight of the layout beside a unit vector of words."""
+"""Weight of the layout relative to a unit vector of words."""
 _HEAD, _TAIL = 6000, 2000
-"""Characters of a prompt that are embedded; what lies between takes time and says little more."""
+"""Characters embedded at a prompt's head and tail; the middle costs time and adds little."""
 _MATHEMATICS = frozenset("\\{}$")
 
 
@@ -24,14 +24,14 @@ class Embedding(EndpointEmbedding):
     """Embedding of prompts as vectors."""
 
     kind: Literal["auto", "wordllama", "ngrams", "endpoint"] = "auto"
-    """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
+    """Kind; ``auto`` is wordllama if installed, else ngrams; neither needs torch."""
     layout: bool = True
-    """Whether length, lines, digits, capitals and signs of a prompt stand beside its words."""
+    """Add length, lines, digits, capitals and signs of a prompt to its words."""
     dimensions: Annotated[int, Field(gt=0, le=1024)] = 512
-    """Dimensions of ``ngrams``; fitting takes memory by their square, and time by their cube."""
+    """Dimensions of ``ngrams``; memory of a fit grows with their square, time with their cube."""
 
     def resolved(self) -> "Embedding":
-        """The same with ``auto`` replaced by what is installed here."""
+        """Return the settings with ``auto`` replaced by the installed kind."""
         if self.kind != "auto":
             return self
         installed = all(find_spec(name) for name in ("wordllama", "tokenizers", "safetensors"))
@@ -44,7 +44,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     Parameters
     ----------
     cache
-        SQLite file in which the vectors of an endpoint are kept.
+        SQLite file for the vectors of an endpoint.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     words = _words_of(settings.resolved(), cache)
 
     def embed(prompts: Sequence[str]) -> Floats:
-        # half of a surrogate pair, which JSON can hold, is no text to a tokenizer
+        # tokenizers reject unpaired surrogates, which JSON can hold
         prompts = [
             plain(cut(prompt)).encode("utf-8", "replace").decode("utf-8") for prompt in prompts
         ]
@@ -67,7 +67,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
 
 
 def cut(prompt: str) -> str:
-    """Return a prompt without its middle, where it is longer than 8,000 characters."""
+    """Return a prompt without its middle if it is longer than 8,000 characters."""
     if len(prompt) <= _HEAD + _TAIL:
         return prompt
     return f"{prompt[:_HEAD]}\n{prompt[-_TAIL:]}"
@@ -76,13 +76,13 @@ def cut(prompt: str) -> str:
 def layout(prompts: Sequence[str]) -> Floats:
     """Return the layout of prompts, without their words: eight numbers of about 0 to 1.
 
-    Logarithms of characters, words and lines; roots of the shares of digits, capitals and signs;
-    whether it ends with a question mark; whether it holds LaTeX or code braces.
+    They are logarithms of characters, words and lines; square roots of the shares of digits,
+    capitals and signs; 1 for a final question mark; 1 for LaTeX or code braces.
 
     Returns
     -------
     array
-        [prompts, 8].
+        Layouts [prompts, 8].
     """
     return np.array([_layout(prompt) for prompt in prompts], np.float64).reshape(-1, 8)
 

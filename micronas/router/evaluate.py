@@ -30,8 +30,8 @@ class Evaluation:
     budgets
         Limits on the active parameters, on average.
     scores, active
-        By method: [budgets, splits, prompts] score and active parameters of each prompt, NaN
-        where the prompt was not in the test part.
+        Score and active parameters of each prompt by method [budgets, splits, prompts], NaN where
+        the prompt was not in the test part.
     """
 
     budgets: tuple[float, ...]
@@ -39,7 +39,7 @@ class Evaluation:
     active: Mapping[str, Floats]
 
     def rows(self, *, against: str = OURS, rounds: int = 2000) -> list[dict[str, Any]]:
-        """One row a budget and method, ready for JSON.
+        """Return one row per budget and method, for JSON.
 
         ``difference`` is the score of the method `against` minus that of the row's method, on the
         same prompts, with an interval from a bootstrap over prompts.
@@ -74,17 +74,17 @@ def evaluate(
     Parameters
     ----------
     vectors
-        Of all prompts [prompts, dimensions].
+        Vectors of all prompts [prompts, dimensions].
     active, total
         Parameters of the table's experts [experts].
     budgets
         Limits on the active parameters, on average.
     parts
-        Of each split the indices of the fitting prompts and of the test prompts.
+        Indices of the fitting prompts and of the test prompts of each split.
     reworded
-        The same prompts in other words [copies, prompts, dimensions], for two steps to learn from.
+        Vectors of reworded prompts [copies, prompts, dimensions], for the fit of the two steps.
     say
-        Called with one line a split.
+        Called with one line per split.
 
     Raises
     ------
@@ -132,16 +132,16 @@ def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -
 def paired_interval(
     differences: Floats, *, rounds: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean difference and its 95 % interval from a bootstrap over prompts.
+    """Return the mean difference and its 95 % interval from a bootstrap over prompts.
 
-    A prompt that is drawn brings its differences in all splits that tested on it, so that the
-    overlap of splits is not taken for evidence. What the interval does not hold is that other
-    fitting prompts would give other routers.
+    A drawn prompt adds its differences in all splits that tested on it, so that overlapping splits
+    are no extra evidence. The interval does not cover the choice of fitting prompts, which would
+    give other routers.
 
     Parameters
     ----------
     differences
-        [splits, prompts], NaN where a prompt was not tested on.
+        Differences [splits, prompts], NaN for untested prompts.
     """
     tested = np.isfinite(differences)
     used = tested.any(axis=0)
@@ -162,7 +162,7 @@ def _compared(differences: Floats, rounds: int) -> dict[str, float]:
 
 
 def _mean(values: Floats) -> float:
-    """Mean over splits of the means over prompts."""
+    """Return the mean over splits of the means over prompts."""
     return float(np.nanmean(values, axis=1).mean())
 
 

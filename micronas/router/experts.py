@@ -1,4 +1,4 @@
-"""Experts: what each model costs, and how it is called. Imports neither torch nor httpx."""
+"""Experts: sizes, prices and endpoints of models. Imports neither torch nor httpx."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([KMBT]?)\s*", re
 
 
 def parse_parameters(text: object) -> float:
-    """Read a number of parameters: ``"7B"``, ``"270M"``, or a bare number of single ones.
+    """Read a number of parameters: ``"7B"``, ``"270M"``, or a plain number.
 
     Raises
     ------
@@ -40,17 +40,17 @@ Parameters = Annotated[float, BeforeValidator(parse_parameters)]
 
 
 class Timeouts(Settings):
-    """Seconds one attempt at an expert may take.
+    """Time limits of one attempt at an expert, in seconds.
 
     Attributes
     ----------
     connect
-        Until there is a connection.
+        Time until the connection.
     first_byte
-        Until the first piece of an answer that says something; where the client wants no stream,
-        until the whole answer, as servers then send it at once.
+        Time until the first piece of an answer with content; without a stream, until the whole
+        answer, which servers then send at once.
     idle
-        Between two pieces of a stream.
+        Time between two pieces of a stream.
     """
 
     connect: float = Field(default=5.0, gt=0)
@@ -64,16 +64,16 @@ class ExpertEndpoint(Settings):
     Attributes
     ----------
     base_url
-        Address up to and without ``/chat/completions``.
+        Address before ``/chat/completions``.
     model
-        The model's id at the endpoint.
+        Id of the model at the endpoint.
     api_key_env
-        Environment variable that holds the key; None for a server that wants none.
+        Environment variable of the key; None for a server without keys.
     timeouts
-        In place of the server's own.
+        Time limits in place of the server's.
     usage
-        Whether streams are asked to end with their count of tokens (``stream_options``); without
-        it what a stream costs is estimated.
+        Ask streams to end with their count of tokens (``stream_options``); otherwise the cost of a
+        stream is estimated.
     """
 
     base_url: BaseUrl
@@ -84,25 +84,25 @@ class ExpertEndpoint(Settings):
 
 
 class Expert(Settings):
-    """One model a prompt can be sent to.
+    """A model that prompts can be sent to.
 
     Attributes
     ----------
     name
-        What scores, mappings and requests call it.
+        Name in scores, mappings and requests.
     active
-        Parameters used for one token; what an average budget counts.
+        Parameters used for one token, which an average budget counts.
     total
-        Parameters that have to be hosted; what a cumulative budget counts. Those active if not
-        given, which is right of any model that is no mixture of experts.
+        Parameters to host, which a cumulative budget counts. By default the active ones, which is
+        right unless the model is a mixture of experts.
     price
-        Where calls are paid for.
+        Price of calls, if they are charged.
     context
-        Tokens of its context window; longer requests are sent to others first.
+        Tokens of the context window; longer requests are sent to others first.
     tools, vision
-        Whether it can call tools, and see images; requests with those go to experts that can.
+        The expert can call tools, and see images; requests with those go to such experts only.
     endpoint
-        How it is called; not needed to fit and map.
+        Endpoint; not needed to fit and map.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -117,7 +117,7 @@ class Expert(Settings):
     @field_validator("total", mode="before")
     @classmethod
     def _active_by_default(cls, value: Any, info: ValidationInfo) -> Any:
-        # where `active` itself is wrong, that is the one complaint
+        # a wrong `active` is the only error to report
         return info.data.get("active", 1.0) if value is None else value
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class Expert(Settings):
 def _of_different_names(experts: tuple[Expert, ...]) -> tuple[Expert, ...]:
     often = [name for name, times in Counter(each.name for each in experts).items() if times > 1]
     if often:
-        raise ValueError(f"experts must have different names; {often[0]!r} is there twice")
+        raise ValueError(f"experts must have different names; {often[0]!r} occurs twice")
     return experts
 
 
@@ -142,11 +142,11 @@ class _ExpertsFile(Settings):
 
 
 def read_experts(path: Path) -> tuple[Expert, ...]:
-    """Read a YAML file of one key, ``experts``, in the order in which they stand there.
+    """Read experts from a YAML file with the key ``experts``, in its order.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, a name is there twice, or a number is none.
+        If the file cannot be read, a name occurs twice, or a number is invalid.
     """
     return read_settings(path, _ExpertsFile).experts

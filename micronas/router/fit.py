@@ -26,12 +26,12 @@ from micronas.settings import Settings
 
 
 class BudgetSettings(Settings):
-    """Limits in parameters, such as 12B; no limit where not given."""
+    """Limits in parameters, such as 12B; by default none."""
 
     active: Parameters | None = None
     """Limit of active parameters, on average over prompts."""
     total: Parameters | None = None
-    """Limit of the parameters of all experts in use, together."""
+    """Limit of the total parameters of all experts in use."""
 
 
 class FitSettings(Settings):
@@ -40,20 +40,21 @@ class FitSettings(Settings):
     embedding: Embedding = Embedding()
     categories: CategorySettings = CategorySettings()
     rewordings: Annotated[int, Field(ge=0)] = 1
-    """Copies of each prompt in other words that categories are learned from too."""
+    """Number of reworded copies of each prompt that categories are also fitted on."""
 
 
 class RouterSettings(FitSettings):
-    """A router's YAML."""
+    """Settings in a router's YAML."""
 
     scores: Path
-    """Table of scores: JSON lines, CSV, or a judge run's SQLite. Paths are relative to the YAML."""
+    """Table of scores: JSON lines, CSV, a judge run's SQLite, or a folder of results of
+    LLMRouterBench or RouterArena. Paths are relative to the YAML."""
     category: str = "category"
     """Key or column of the category in the table."""
     experts: Experts
     budget: BudgetSettings = BudgetSettings()
     vectors: Path = Path("vectors.sqlite")
-    """Where the vectors of an endpoint are kept."""
+    """SQLite file for the vectors of an endpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +83,13 @@ def fit(
     table
         Scores of every expert on every fitting prompt.
     budget
-        Without one the mapping is the best without a limit; `Router.map` makes another.
+        Budget of the mapping, by default none; `Router.map` makes another mapping.
     embedder
-        In place of the one that the settings name; it has to be given again to `Router.load`.
+        Embedder in place of the settings' one; `Router.load` needs it again.
     cache
-        SQLite file that keeps the vectors of slow embedders.
+        SQLite file for the vectors of an endpoint.
     progress
-        Called before prompts are embedded, as they are and in other words, and around the fit.
+        Called before each embedding of the prompts, original or reworded, and around the fit.
 
     Raises
     ------
@@ -133,7 +134,7 @@ def fit(
 def embedded_rewordings(
     embed: Callable[[Sequence[str]], Floats], prompts: Sequence[str], copies: int
 ) -> Floats | None:
-    """Return vectors [copies, prompts, dimensions] of prompts in other words; None for no copy."""
+    """Return vectors [copies, prompts, dimensions] of reworded prompts; None without copies."""
     found = [embed(each) for each in in_other_words(prompts, copies)]
     return np.stack(found) if found else None
 
@@ -147,9 +148,9 @@ def fit_step1(
     settings: FitSettings,
     reworded: Floats | None = None,
 ) -> _Step1:
-    """Fit categories on vectors [prompts, dimensions], and merge them where they are of no use.
+    """Fit categories on vectors [prompts, dimensions], and merge them if they are of no use.
 
-    `reworded` holds the same prompts in other words [copies, prompts, dimensions].
+    `reworded` holds vectors of reworded prompts [copies, prompts, dimensions].
     """
     names = sorted(set(table.categories) - {"", GENERAL})
     if not names:
@@ -157,7 +158,7 @@ def fit_step1(
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
     wanted, guessed = settings.categories, labels
-    # too few labels to learn from are an error of `fit_categories`
+    # `fit_categories` raises the error of too few labels
     if wanted.spread is not None and "" in table.categories and (labels >= 0).sum() >= wanted.folds:
         guessed = propagate(
             vectors, labels, categories=len(names), precision=wanted.spread, seed=wanted.seed

@@ -1,4 +1,4 @@
-"""Do what the commands ask with files: fit from a YAML, evaluate, and print tables."""
+"""Jobs of the commands on files: fit from a YAML, evaluate, and print tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def budget_of(active: str | None, total: str | None) -> ParameterBudget:
     Raises
     ------
     ConfigError
-        If a text is no number of parameters.
+        If a text is not a number of parameters.
     """
     found = validate_settings({"active": active, "total": total}, BudgetSettings, source="budget")
     return ParameterBudget(found.active, found.total)
@@ -52,19 +52,19 @@ def evaluate_file(
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Evaluate the router of a YAML over budgets such as ``12B``; one row a budget and method.
+    """Evaluate the router of a YAML at budgets such as ``12B``; one row per budget and method.
 
     Parameters
     ----------
     test
-        Table of scores to test on; without one the YAML's table is split at random.
+        Table of scores to test on; by default the YAML's table is split at random.
 
     Raises
     ------
     ConfigError
-        If a budget is no number of parameters, or the YAML is wrong.
+        If a budget is not a number of parameters, or the YAML is wrong.
     DataError
-        If the table of scores is.
+        If the table of scores is wrong.
     BudgetError
         If a budget is below the smallest expert.
     """
@@ -92,7 +92,7 @@ def evaluate_file(
 
 
 def evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a budget and method; the difference is two steps minus the line's method."""
+    """Return one line per budget and method; the difference is two steps minus the method."""
     lines = []
     for row in rows:
         ours = row["method"] == OURS
@@ -110,7 +110,7 @@ def evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def router_table(router: Router) -> str:
-    """The mapping, what it uses, and what held-out prompts say of the categories."""
+    """Return a table of the mapping, its use of the budget, and its figures on held-out prompts."""
     rows = [
         [
             row["category"],
@@ -132,7 +132,7 @@ def router_table(router: Router) -> str:
         **{name.replace("_", " "): f"{value:.4g}" for name, value in router.validation.items()},
     }
     if router.evidence.merged:
-        facts["note"] = "one expert for all categories: held-out prompts show no use in more"
+        facts["note"] = "one expert for all categories: held-out prompts show no gain from more"
     elif held["low"] <= 0:
         more = f"; {held['enough']:.0f} prompts would show this gain" if held["enough"] else ""
         facts["note"] = f"held-out prompts do not show that routing pays{more}"

@@ -1,4 +1,4 @@
-"""Categories where prompts have none, from a few labelled ones."""
+"""Spread categories from a few labelled prompts to unlabelled ones."""
 
 import numpy as np
 
@@ -10,20 +10,19 @@ from micronas.language.neighbours import correct_prior, cross_validate, vote
 def propagate(
     vectors: Floats, labels: Integers, *, categories: int, precision: float, seed: int = 0
 ) -> Integers:
-    """Give unlabelled prompts the category that their nearest labelled ones vote for.
+    """Give unlabelled prompts the category voted by their nearest labelled ones.
 
-    Neighbours, the shares of categories among the unlabelled, and the entropy above which a
-    prompt stays unlabelled are found on the labelled prompts, each from
-    the other folds.
+    The number of neighbours, the confusion of categories and the entropy above which a prompt stays
+    unlabelled come from cross-validation on the labelled prompts.
 
     Parameters
     ----------
     vectors
-        [prompts, dimensions].
+        Vectors [prompts, dimensions].
     labels
-        Category of each prompt, -1 where unknown.
+        Category of each prompt, -1 if unknown.
     precision
-        Share of right labels wanted.
+        Wanted share of right labels.
 
     Returns
     -------

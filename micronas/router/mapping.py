@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from micronas.errors import BudgetError
 
 _SLACK = 1e-9
 """Share of a budget by which sums may exceed it in floating point."""
+_SOLVING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class ParameterBudget:
     Attributes
     ----------
     active
-        Of the active parameters of a prompt's expert, on average over prompts.
+        Limit of the active parameters of a prompt's expert, on average over prompts.
     total
-        Of the parameters of all experts that are used, together.
+        Limit of the total parameters of all experts in use.
     """
 
     active: float | None = None
@@ -36,7 +38,7 @@ class ParameterBudget:
 
 @dataclass(frozen=True, eq=False)
 class MappingProblem:
-    """Scores and sizes that a mapping is chosen by.
+    """Scores and sizes for the choice of a mapping.
 
     Attributes
     ----------
@@ -54,17 +56,17 @@ class MappingProblem:
     total: Floats
 
     def score(self, experts: Integers) -> float:
-        """Expected score of a mapping [categories]."""
+        """Return the expected score of a mapping [categories]."""
         return float(self.weights @ self.utilities[np.arange(len(experts)), experts])
 
     def cost(self, experts: Integers) -> ParameterBudget:
-        """Return what a mapping [categories] uses of both budgets."""
+        """Return the use of both budgets by a mapping [categories]."""
         return ParameterBudget(
             float(self.weights @ self.active[experts]), float(self.total[np.unique(experts)].sum())
         )
 
     def fits(self, experts: Integers, budget: ParameterBudget) -> bool:
-        """Whether a mapping [categories] is within the budget."""
+        """Return whether a mapping [categories] is within the budget."""
         used = self.cost(experts)
         return _within(used.active, budget.active) and _within(used.total, budget.total)
 
@@ -72,13 +74,13 @@ class MappingProblem:
 def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
-    A mixed-integer program, solved to optimality by HiGHS: z[k, m] says that category k goes to
-    expert m, y[m] that m is used at all; sum_m z[k, m] = 1, z[k, m] <= y[m].
+    HiGHS solves a mixed-integer program to optimality: z[k, m] is 1 if category k goes to expert m,
+    y[m] if m is used; sum_m z[k, m] = 1, z[k, m] <= y[m].
 
     Raises
     ------
     BudgetError
-        If no mapping is within the budget; names the smallest one that can be met.
+        If no mapping is within the budget; names the smallest feasible one.
     """
     weights = problem.weights[:, None]
     found = _program(problem, -weights * problem.utilities, np.zeros_like(problem.total), budget)
@@ -94,7 +96,7 @@ def _within(used: float | None, limit: float | None) -> bool:
 def _program(
     problem: MappingProblem, costs: Floats, used_costs: Floats, budget: ParameterBudget
 ) -> Integers | None:
-    """Minimise costs [categories, experts] of z plus used_costs [experts] of y; None if none."""
+    """Minimise costs [categories, experts] of z and [experts] of y; return None if infeasible."""
     categories, experts = problem.utilities.shape
     size = categories * experts
     cell = np.arange(size)
@@ -131,7 +133,7 @@ def _program(
 
 
 def _impossible(problem: MappingProblem, budget: ParameterBudget) -> str:
-    """Say why no mapping fits, and the smallest budget of each kind that one would fit."""
+    """Return a message with the smallest feasible budget of each kind."""
     options = []
     weights = problem.weights[:, None]
     for name in ("active", "total"):
@@ -157,13 +159,13 @@ def _impossible(problem: MappingProblem, budget: ParameterBudget) -> str:
 
 
 def _upwards(count: float) -> str:
-    """Write a number of parameters, rounded so that as a budget it suffices."""
+    """Format a number of parameters, rounded up to suffice as a budget."""
     digit = 10.0 ** (np.floor(np.log10(count)) - 3)
     return parameters(float(np.ceil(count / digit * (1 - _SLACK)) * digit))
 
 
 def parameters(count: float) -> str:
-    """Write a number of parameters for a person: ``7.6B``."""
+    """Format a number of parameters: ``7.6B``."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if count >= size:
             return f"{count / size:.4g}{unit}"
@@ -172,17 +174,18 @@ def parameters(count: float) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Send what the solver's C++ prints elsewhere: some releases of HiGHS print a debug line.
+    """Discard what the solver's C++ prints: some releases of HiGHS print a debug line.
 
-    For its duration the whole process has no standard output; solving takes milliseconds, and
-    serving does not solve.
+    Meanwhile the whole process has no standard output; solving takes milliseconds. A server solves
+    in several threads: one at a time, or one would restore the other's discarding output.
     """
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 1)
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+    with _SOLVING:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        try:
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), 1)
+                yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)

@@ -13,27 +13,27 @@ _SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the experts' active parameters at which the use of categories is judged."""
 _NORMAL = 1.96
 _DOUBT = 2.0
-"""Standard errors: with one, noise at one of five budgets would often veto what helps at all."""
+"""Number of standard errors: with one, noise at one of five budgets would often veto a gain."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Scores of the fitting prompts beside the categories the router gave them out of fold.
+    """Scores of the fitting prompts, with the router's out-of-fold categories.
 
     Attributes
     ----------
     category
         Out-of-fold category [prompts].
     categories
-        How many there are, `general` included.
+        Number of categories, `general` included.
     fold
         Fold of each prompt [prompts].
     scores
-        [prompts, experts].
+        Scores [prompts, experts].
     active, total
         Parameters of the experts [experts].
     merged
-        Whether all categories are mapped as one, because validation found no use in them.
+        All categories are mapped as one, because validation found no use in them.
     """
 
     category: Integers
@@ -45,14 +45,14 @@ class Evidence:
     merged: bool = False
 
     def problem(self, rows: NDArray[np.bool_] | None = None) -> MappingProblem:
-        """Return the problem of choosing a mapping, by all prompts or those of a mask."""
+        """Return the mapping problem of all prompts, or of those of a mask."""
         wanted = np.ones(len(self.category), bool) if rows is None else rows
         category = np.zeros_like(self.category) if self.merged else self.category
         categories = 1 if self.merged else self.categories
-        # a category that nobody saw counts as one prompt: its expert must not come for free
+        # a category without prompts counts as one prompt: its expert must not be free
         counts = np.maximum(np.bincount(category[wanted], minlength=categories), 1)
         values = utilities(self.scores[wanted], category[wanted], categories)
-        # the few fitting prompts in `general` say little of those unlike any: these are any prompts
+        # the few fitting prompts in `general` do not represent unfamiliar ones: use all prompts
         values[-1] = self.scores[wanted].mean(axis=0)
         return MappingProblem(
             utilities=values,
@@ -77,7 +77,7 @@ class Plan:
     score
         Expected score of a prompt.
     used
-        What the plan uses: active parameters on average, and total parameters.
+        Used active parameters on average, and total parameters.
     """
 
     budget: ParameterBudget
@@ -94,14 +94,14 @@ def make_plan(evidence: Evidence, budget: ParameterBudget) -> Plan:
     Raises
     ------
     BudgetError
-        If no mapping is within the budget; names the smallest one that can be met.
+        If no mapping is within the budget; names the smallest feasible one.
     """
     experts = solve(evidence.problem(), budget)
     return plan_of(evidence, budget, np.resize(experts, evidence.categories))
 
 
 def plan_of(evidence: Evidence, budget: ParameterBudget, experts: Integers) -> Plan:
-    """Return the plan of a mapping [categories], with what it is expected to score and to cost."""
+    """Return the plan of a mapping [categories], with its expected score and cost."""
     apart = replace(evidence, merged=False).problem()
     values = np.resize(evidence.problem().utilities, apart.utilities.shape)
     problem = replace(apart, utilities=values)
@@ -116,7 +116,7 @@ def plan_of(evidence: Evidence, budget: ParameterBudget, experts: Integers) -> P
 
 
 def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
-    """Return the score [prompts] of each prompt under a mapping that was made without its fold."""
+    """Return the score [prompts] of each prompt under a mapping made without its fold."""
     result = np.empty(len(evidence.category))
     for number in range(int(evidence.fold.max()) + 1):
         inside = evidence.fold == number
@@ -127,14 +127,15 @@ def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
 
 
 def gain(evidence: Evidence, budget: ParameterBudget) -> dict[str, float | None]:
-    """Return what prompts that no mapping was made from say of routing, as JSON values.
+    """Return the gain of routing on held-out prompts, as JSON values.
 
     Returns
     -------
     dict
         ``score`` of the mapping and ``gain`` over the best single expert within the budget, both
         cross-fitted; ``low`` and ``high``, the gain's 95 % interval over prompts; and ``enough``,
-        the fitting prompts at which a gain of this size would be above zero, None if there is none.
+        the number of fitting prompts at which the interval of this gain would be above zero, None
+        without a gain.
     """
     routed = cross_fitted(evidence, budget)
     gained = routed - cross_fitted(replace(evidence, merged=True), budget)
@@ -145,10 +146,10 @@ def gain(evidence: Evidence, budget: ParameterBudget) -> dict[str, float | None]
 
 
 def choose(candidate: Evidence, single: Evidence) -> Evidence:
-    """Return the candidate, or one category for all prompts where that is as good.
+    """Return the candidate, or one category for all prompts if that is as good.
 
-    The candidate must be better by cross-fitted scores in the mean over a sweep of budgets, and at
-    none of them worse by more than two standard errors of the difference. The choice does not
+    The candidate must have better cross-fitted scores on average over a sweep of budgets, and at no
+    budget be worse by more than two standard errors of the difference. The choice does not
     depend on the budget, so that a larger budget never makes a worse mapping.
     """
     sweep = [

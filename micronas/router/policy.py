@@ -30,24 +30,24 @@ _VERSION = 3
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """Sends prompts to experts in two steps; see `micronas.router.fit.fit`.
+    """A router of prompts to experts in two steps; see `micronas.router.fit.fit`.
 
     Attributes
     ----------
     embedding
-        Settings of the embedder; None for a function that was given.
+        Settings of the embedder; None for a given function.
     embed
-        From prompts to vectors [prompts, dimensions].
+        Function from prompts to vectors [prompts, dimensions].
     categories
-        The first step.
+        First step.
     experts
-        Names.
+        Names of the experts.
     evidence
-        What mappings are made from.
+        Data for mappings.
     plan
-        The second step.
+        Second step.
     validation
-        What out-of-fold predictions said of the first step.
+        Figures of the first step on out-of-fold predictions.
     """
 
     embedding: Embedding | None
@@ -60,7 +60,7 @@ class Router:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Categories, `general` last."""
+        """Names of the categories, `general` last."""
         return (*self.categories.names, GENERAL)
 
     def map(self, budget: ParameterBudget) -> "Router":
@@ -69,7 +69,7 @@ class Router:
         Raises
         ------
         BudgetError
-            If no mapping is within the budget; names the smallest one that can be met.
+            If no mapping is within the budget; names the smallest feasible one.
         """
         return replace(self, plan=make_plan(self.evidence, budget))
 
@@ -77,7 +77,7 @@ class Router:
         """Return the same router with the mappings of `count` budgets of active parameters.
 
         They rise in equal ratios from the smallest expert to the largest; the budget of total
-        parameters stays. Budgets that no mapping meets are left out.
+        parameters stays. Budgets without a mapping are left out.
         """
         active = self.evidence.active
         found = []
@@ -87,7 +87,7 @@ class Router:
         return tuple(found)
 
     def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
-        """Return one decision a prompt."""
+        """Return one decision per prompt."""
         if not prompts:
             return []
         found = self.categories.classify(self.embed(prompts))
@@ -145,7 +145,7 @@ class Router:
             "validation": dict(self.validation),
             "mapping": self.mapping(),
         }
-        # the description goes last: its hash says which numbers belong to it
+        # the description is written last: its hash identifies its numbers
         write_atomically(folder / ARRAYS, data)
         text = json.dumps(description, indent=2, ensure_ascii=False)
         write_atomically(folder / DESCRIPTION, f"{text}\n".encode())
@@ -159,7 +159,7 @@ class Router:
         Parameters
         ----------
         embedder
-            The function the router was fitted with, if it was fitted with one.
+            Function that the router was fitted with, if any.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class Router:
         names = tuple(said["categories"])
         known: dict[str, Any] = {name: arrays[name] for name in _EVIDENCE}
         evidence = Evidence(**known, categories=len(names) + 1, merged=said["merged"])
-        # a person may have sent a category to another expert
+        # the mapping may have been edited by hand
         wanted = {row["category"]: row["expert"] for row in said["mapping"]}
         mapped = [said["experts"].index(wanted[name]) for name in (*names, GENERAL)]
         return cls(
@@ -223,7 +223,7 @@ class Router:
         )
 
     def mapping(self) -> list[dict[str, Any]]:
-        """One row per category, as JSON values: its share, expert, parameters, expected score."""
+        """Return one row per category, for JSON: its share, expert, parameters, expected score."""
         plan = self.plan
         return [
             {
@@ -237,7 +237,7 @@ class Router:
         ]
 
     def ranking(self, category: str) -> tuple[str, ...]:
-        """Return all experts, that of the best expected score on a category first.
+        """Return all experts by expected score on a category, the best first.
 
         Raises
         ------

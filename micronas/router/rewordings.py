@@ -1,7 +1,7 @@
-"""Prompts without the marks of chat templates, and prompts in other words to learn from.
+"""Remove marks of chat templates from prompts, and reword prompts for the fit.
 
-Prompts of a benchmark share one form, which tells their category better than what they ask does. A
-classifier that has seen each of them in other forms too learns from what stays.
+Prompts of a benchmark share one form, which reveals their category better than their content. A
+classifier that is also fitted on other forms of them relies on the content.
 """
 
 import random
@@ -41,15 +41,15 @@ _AROUND = (
 
 
 def plain(prompt: str) -> str:
-    """Return a prompt without what chat templates put around it: special tokens, roles, fences."""
+    """Return a prompt without marks of chat templates: special tokens, roles, fences."""
     return _MARKS.sub("", prompt).strip()
 
 
 def reworded(prompts: Sequence[str], copies: int, *, seed: int = 0) -> list[list[str]]:
-    """Return so many copies of prompts in other forms, each prompt's own by a seeded draw.
+    """Return `copies` of prompts in other forms, drawn for each prompt with a seed.
 
-    Typing errors, capitals, spaces, order or omission of sentences; then greetings, thanks and
-    instructions in five languages, and frames.
+    Forms change typing, capitals, spaces, order or number of sentences; then add greetings, thanks
+    and instructions in five languages, and frames.
     """
     return [
         [_reworded(prompt, random.Random(f"{seed} {copy} {prompt}")) for prompt in prompts]

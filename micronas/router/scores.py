@@ -1,4 +1,4 @@
-"""Scores of every expert on every prompt, which a router is fitted on and judged by."""
+"""Scores of every expert on every prompt, to fit and evaluate a router."""
 
 import json
 from collections import Counter, defaultdict
@@ -23,18 +23,18 @@ class ScoreTable:
     Attributes
     ----------
     prompts
-        Texts; each stands once.
+        Texts, all different.
     experts
-        Names.
+        Names of the experts.
     scores
-        [prompts, experts], larger is better.
+        Scores [prompts, experts]; larger is better.
     categories
-        Category of each prompt, ``""`` where unknown.
+        Category of each prompt, ``""`` if unknown.
 
     Raises
     ------
     DataError
-        If shapes differ, a name or prompt stands twice, or a score is no finite number.
+        If shapes differ, a name or prompt occurs twice, or a score is not finite.
     """
 
     prompts: tuple[str, ...]
@@ -47,7 +47,7 @@ class ScoreTable:
             raise DataError("a table of scores must have a prompt and an expert at least")
         if len(self.categories) != len(self.prompts):
             raise DataError(
-                f"a table of scores must have one category a prompt ('' if unknown), but has "
+                f"a table of scores must have one category per prompt ('' if unknown), but has "
                 f"{len(self.categories)} for {len(self.prompts)}"
             )
         if self.scores.shape != (len(self.prompts), len(self.experts)):
@@ -59,7 +59,7 @@ class ScoreTable:
             if len(set(names)) != len(names):
                 twice = Counter(names).most_common(1)[0][0]
                 raise DataError(
-                    f"{what} must stand once in a table of scores, but {twice!r:.60} stands "
+                    f"{what} must occur once in a table of scores, but {twice!r:.60} occurs "
                     "twice; average its scores"
                 )
         wrong = np.argwhere(~np.isfinite(self.scores))
@@ -75,7 +75,7 @@ class ScoreTable:
         return len(self.prompts)
 
     def rows(self, index: ArrayLike) -> "ScoreTable":
-        """The table of some prompts, by index or mask."""
+        """Return the table of some prompts, by index or mask."""
         places = np.arange(len(self))[np.asarray(index)].tolist()
         return ScoreTable(
             prompts=tuple(self.prompts[place] for place in places),
@@ -85,7 +85,7 @@ class ScoreTable:
         )
 
     def of_experts(self, names: Sequence[str]) -> "ScoreTable":
-        """The scores of some experts, in the order of the names.
+        """Return the table of some experts, in the order of the names.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class ScoreTable:
 
 
 def check_apart(fit: ScoreTable, test: ScoreTable) -> None:
-    """Raise DataError if a prompt stands in both parts."""
+    """Raise DataError if a prompt is in both parts."""
     shared = set(fit.prompts) & set(test.prompts)
     if shared:
         raise DataError(
@@ -113,7 +113,7 @@ def check_apart(fit: ScoreTable, test: ScoreTable) -> None:
 
 
 def joined(fit: ScoreTable, test: ScoreTable) -> ScoreTable:
-    """Return both tables as one; raise DataError if a prompt stands in both."""
+    """Return both tables as one; raise DataError if a prompt is in both."""
     check_apart(fit, test)
     return ScoreTable(
         prompts=fit.prompts + test.prompts,
@@ -124,10 +124,10 @@ def joined(fit: ScoreTable, test: ScoreTable) -> ScoreTable:
 
 
 def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
-    """Read a table of scores; the end of the name says of which kind it is.
+    """Read a table of scores in the format of the name's suffix.
 
-    ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and maybe a category.
-    ``.csv``: columns ``prompt``, maybe the category, and one column an expert.
+    ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and optionally a category.
+    ``.csv``: columns ``prompt``, optionally the category, and one per expert.
     ``.sqlite``: the store of a judge run, see `scores_of_store`.
     A folder: results of LLMRouterBench or RouterArena, see `scores_of_results`.
     The first two may be compressed (``.gz``).
@@ -140,8 +140,8 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
     Raises
     ------
     DataError
-        If the file cannot be read, a row lacks something or experts differ between rows; the
-        message names the line.
+        If the file cannot be read, a row is incomplete or experts differ between rows; the message
+        names the line.
     """
     if path.is_dir():
         return scores_of_results(path)
@@ -164,12 +164,12 @@ def scores_of_store(path: Path) -> ScoreTable:
     """Return the scores of a judge run: the mean share of points against the baseline.
 
     Both orders and all judges count alike; the baseline has 0.5. Prompts on
-    which a model has no valid verdict are left out, as no score of it is known there.
+    which a model has no valid verdict are left out.
 
     Raises
     ------
     DataError
-        If the store cannot be read, is no comparison with one baseline, or no prompt is complete.
+        If the store cannot be read, does not compare with one baseline, or has no complete prompt.
     """
     from micronas.judge.store import prompts_of, verdicts_of
 
@@ -204,21 +204,21 @@ def scores_of_store(path: Path) -> ScoreTable:
 
 
 def scores_of_results(folder: Path) -> ScoreTable:
-    """Return the scores in result files of other projects, one model a file.
+    """Return the scores in result files of other projects, one model per file.
 
     LLMRouterBench: JSON with ``model_name``, ``dataset_name`` and ``records``. RouterArena: JSON
     lines (``cached_results``) with ``llm_selected``, ``global_index`` and ``evaluation_result``.
-    Categories are their data sets; prompts without a score of every model are left out.
+    Categories are the data sets; prompts without a score of every model are left out.
 
     Raises
     ------
     DataError
-        If a file is of neither form, or no prompt has a score of every model.
+        If a file has neither format, or no prompt has a score of every model.
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)
     names: dict[str, str] = {}
     for path in sorted(folder.rglob("*.json*")):
-        # the first of them is one object over many lines
+        # LLMRouterBench: one object over many lines
         rows = [(1, path.read_bytes())] if path.suffix == ".json" else []
         for line, each in rows or read_rows(path):
             try:
@@ -238,7 +238,7 @@ def scores_of_results(folder: Path) -> ScoreTable:
 
 
 def _results(row: Mapping[str, Any]) -> list[tuple[str, str, str, Any]]:
-    """Return prompt, model, data set and score of what a row says."""
+    """Return prompt, model, data set and score of each result of a row."""
     if "records" in row:
         model, dataset = str(row["model_name"]), str(row["dataset_name"])
         return [
@@ -258,8 +258,8 @@ def _row(
     prompt, scores, name = row.get("prompt"), row.get("scores"), row.get(category) or ""
     if not isinstance(prompt, str) or not isinstance(scores, Mapping) or not isinstance(name, str):
         raise DataError(
-            f"{place}: a row of scores must have the text prompt, scores by expert and maybe the "
-            f"text {category}, but has {sorted(map(str, row))!r:.120}"
+            f"{place}: a row of scores must have the text prompt, scores by expert and optionally "
+            f"the text {category}, but has {sorted(map(str, row))!r:.120}"
         )
     if set(scores) != set(experts):
         odd = min(set(scores) ^ set(experts), key=str)

@@ -1,4 +1,4 @@
-"""Value of each expert in each category, shrunken as far as the data says it is noise."""
+"""Value of each expert in each category, shrunken by its estimated noise."""
 
 import numpy as np
 
@@ -8,26 +8,26 @@ from micronas.arrays import Floats, Integers
 def utilities(scores: Floats, category: Integers, categories: int) -> Floats:
     """Return the expected score of each expert on the prompts of each category.
 
-    Empirical Bayes, twice with one rule. A category's mean over all experts, which says how hard
-    its prompts are, is shrunk towards the mean of all prompts. An expert's advantage there (its
-    score minus the mean of all experts on the same prompt, so that the hardness of prompts is no
-    noise) is shrunk towards its advantage over all prompts. A mean of n prompts keeps the share
+    It applies empirical Bayes twice. A category's mean over all experts, the hardness of its
+    prompts, is shrunk towards the mean of all prompts. An expert's advantage there (its score minus
+    the mean of all experts on the same prompt, so that the hardness of prompts adds no noise) is
+    shrunk towards its advantage over all prompts. A mean of n prompts keeps the share
     t / (t + v / n) of its difference: v is the variance within categories, and t that between
-    them, by the method of moments. Where categories tell no experts apart t is zero, and every
+    them, by the method of moments. If categories do not separate experts, t is zero, and every
     category has the experts' overall advantages.
 
     Parameters
     ----------
     scores
-        [prompts, experts].
+        Scores [prompts, experts].
     category
-        Index [prompts] from 0 to `categories` - 1; out of fold, or experts look better than they
-        will be on prompts that the router sends astray.
+        Index [prompts] from 0 to `categories` - 1, out of fold; otherwise experts look better than
+        on prompts that the router misclassifies.
 
     Returns
     -------
     array
-        [categories, experts]; a category without prompts has the overall scores.
+        Expected scores [categories, experts]; a category without prompts has the overall scores.
     """
     hardness = scores.mean(axis=1, keepdims=True)
     level = _shrunken_means(hardness, category, categories)
@@ -35,7 +35,7 @@ def utilities(scores: Floats, category: Integers, categories: int) -> Floats:
 
 
 def _shrunken_means(values: Floats, category: Integers, categories: int) -> Floats:
-    """Shrink category means towards the overall means, columns sharing one variance between."""
+    """Shrink category means towards overall means; all columns share one variance between."""
     counts = np.bincount(category, minlength=categories).astype(np.float64)[:, None]
     sums = np.zeros((categories, values.shape[1]))
     np.add.at(sums, category, values)

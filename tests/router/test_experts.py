@@ -54,7 +54,7 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
         ("experts: [{name: a, active: 7B, total: 6B}]", "at least the active ones"),
         ("experts: [{name: a, active: 7B, total: 0}]", "positive number"),
         ("experts: [{name: '', active: 7B}]", "experts.0.name"),
-        ("experts: [{name: a, active: 1}, {name: a, active: 2}]", "'a' is there twice"),
+        ("experts: [{name: a, active: 1}, {name: a, active: 2}]", "'a' occurs twice"),
         ("experts: [{name: a, activ: 1}]", "unknown key 'experts.0.activ'; did you mean 'active'"),
         ("experts: [{name: a, active: 1, price: {prompt: -1}}]", "experts.0.price.prompt"),
         (

@@ -1,4 +1,6 @@
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, product
 
 import numpy as np
@@ -146,3 +148,12 @@ def test_parameters_as_a_person_writes_them() -> None:
         "1.5K",
         "5",
     ]
+
+
+def test_threads_that_solve_at_once_leave_standard_output_as_it_was() -> None:
+    before = os.fstat(1)
+    problem, _ = random_problem(0)
+    budget = ParameterBudget(active=float(problem.active.mean()))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: solve(problem, budget), range(40)))
+    assert os.path.samestat(os.fstat(1), before)

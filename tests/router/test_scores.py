@@ -47,7 +47,7 @@ def test_json_lines_and_csv_are_the_same_table(tmp_path: Path) -> None:
         ({"prompt": "x", "scores": {"small": 1, "large": "good"}}, r":3: scores must be numbers"),
         ({"prompt": "x", "scores": {"small": 1, "large": None}}, r":3: scores must be numbers"),
         ({"prompt": "x", "scores": {"small": 1, "large": float("nan")}}, "'large' has nan"),
-        ({"prompt": "Hello", "scores": {"small": 1, "large": 1}}, "'Hello' stands twice"),
+        ({"prompt": "Hello", "scores": {"small": 1, "large": 1}}, "'Hello' occurs twice"),
         ({"scores": {"small": 1, "large": 1}}, r":3: a row of scores must have the text prompt"),
         ({"prompt": "x", "task": 5, "scores": {"small": 1, "large": 1}}, "text task"),
         ({"prompt": "x"}, r":3: a row of scores"),

@@ -110,7 +110,7 @@ def test_what_was_spent_and_the_budget_outlive_a_restart(tmp_path: Path) -> None
     assert again.target < 12e9
     kept.write_text("{")
     with (
-        pytest.raises(Exception, match="must hold what a server has counted"),
+        pytest.raises(Exception, match="must hold the counts of a server"),
         serving(router, **more),
     ):
         pass

@@ -1,1 +1,1 @@
-"""The experts behind one OpenAI-compatible address: ``micronas router serve config.yaml``."""
+"""Serve experts at one OpenAI-compatible address: ``micronas router serve config.yaml``."""

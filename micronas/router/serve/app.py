@@ -1,4 +1,4 @@
-"""The HTTP server's paths."""
+"""Paths of the HTTP server."""
 
 import asyncio
 import logging
@@ -45,18 +45,18 @@ def create_app(
     Parameters
     ----------
     settings
-        As read from a serve configuration.
+        Settings of a serve configuration.
     routing
-        In place of the router the settings name.
+        Routing in place of the settings' router.
     read
-        Reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
+        Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
 
     Raises
     ------
     ConfigError
         If a key is not set, an expert cannot be called or the router cannot be loaded.
     DataError
-        If the router, or what an earlier server counted, cannot be read.
+        If the router, or the counts of an earlier server, cannot be read.
     """
     gateway = Gateway(settings, routing, read)
     metrics = gateway.metrics
@@ -84,14 +84,14 @@ def create_app(
                 small = len(body) <= LARGE
                 ask = read(body, kind) if small else await to_thread.run_sync(read, body, kind)
         except TimeoutError:
-            message = f"the request must be there in {service.settings.deadline:g} s, but is not"
+            message = f"the request must arrive in {service.settings.deadline:g} s, but did not"
             late = ApiError(408, message, "deadline")
             return JSONResponse(late.body(), late.status, {"Connection": "close"})
         except ClientDisconnect:
             metrics.requests.labels("", "", "gone").inc()
             _log.info("a client left within its request: seconds=%.3f", time.monotonic() - arrival)
             return Response()
-        # it may have been replaced while the body came
+        # the service may have been replaced meanwhile
         service = gateway.service
         service.planner.check(ask)
         booking = gateway.ledger.admit(ask)
@@ -136,7 +136,7 @@ def create_app(
     async def figures(_: Request) -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    # no framework above Starlette: what it does for a request costs more than routing it
+    # no framework above Starlette: it would cost more per request than the routing
     app = Starlette(
         lifespan=lifespan,
         routes=[
@@ -165,7 +165,7 @@ def create_app(
 
 
 class _Guarded:
-    """An endpoint for clients with a key; as an application, which Starlette wraps in nothing."""
+    """An endpoint for clients with a key, as an application, which Starlette does not wrap."""
 
     def __init__(self, endpoint: _Endpoint, gateway: Gateway) -> None:
         self._endpoint, self._gateway = endpoint, gateway
@@ -179,7 +179,7 @@ class _Guarded:
 
 
 def _budget(request: Request) -> float | None:
-    """Return the budget that a request names, if its client may name one."""
+    """Return the budget named by a request, or None; raise ApiError if it is not allowed."""
     given = request.headers.get("x-micronas-budget")
     if given is None:
         return None
@@ -193,7 +193,7 @@ def _budget(request: Request) -> float | None:
 
 async def _body(request: Request, largest: int) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    # what a page of the web cannot send without asking first
+    # web pages cannot send this type without a preflight request
     if kind != "application/json":
         raise ApiError(415, "a request must have the Content-Type application/json", "no_json")
     body = bytearray()
@@ -205,7 +205,7 @@ async def _body(request: Request, largest: int) -> bytes:
 
 
 def _traced(request: Request) -> dict[str, str]:
-    """Return the headers of a trace (W3C Trace Context), where they are what they should be."""
+    """Return the valid headers of a trace (W3C Trace Context)."""
     parent, state = (request.headers.get(name, "") for name in ("traceparent", "tracestate"))
     if not _TRACEPARENT.fullmatch(parent):
         return {}

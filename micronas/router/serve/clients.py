@@ -13,20 +13,20 @@ from micronas.settings import Settings
 
 
 class Client(Settings):
-    """A client with a key of its own.
+    """A client with its own key.
 
     Attributes
     ----------
     name
-        What usage and metrics call it.
+        Name in usage and metrics.
     key_env
-        Environment variable that holds its key.
+        Environment variable of the key.
     limits
-        In place of those of every key.
+        Limits in place of those of every key.
     budget
-        Whether it may name a budget of active parameters in the header ``X-Micronas-Budget``.
+        The client may name a budget of active parameters in the header ``X-Micronas-Budget``.
     admin
-        Whether it may reload the configuration, and see what others use.
+        The client may reload the configuration, and see the usage of others.
     """
 
     name: str = Field(min_length=1, max_length=100)
@@ -37,7 +37,7 @@ class Client(Settings):
 
 
 class Clients:
-    """All who may use the server; without any key everybody is one client without a name.
+    """All clients of the server; without keys all users are one unnamed client.
 
     Raises
     ------
@@ -65,11 +65,11 @@ class Clients:
         return len(self._clients)
 
     def of(self, authorization: str) -> Client:
-        """Return whose key a request has; raises ApiError (401) if it is nobody's."""
+        """Return the client of a request's key; raise ApiError (401) for an unknown key."""
         if not self._keys:
             return _ANYBODY
         given = authorization.removeprefix("Bearer ").encode()
-        # every key is compared in full, so that the time taken tells nothing
+        # every key is compared in full, so that the time reveals nothing
         fits = [hmac.compare_digest(given, key) for key in self._keys]
         if not any(fits):
             raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")

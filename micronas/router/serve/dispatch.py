@@ -25,33 +25,33 @@ from micronas.router.serve.upstream import Upstream
 
 _LONGEST_COOL_DOWNS = 10
 _DRAIN = 0.05
-"""Seconds in which the rest of an answer that nobody waits for is counted."""
+"""Seconds to count the rest of an abandoned answer."""
 _COOLING = "cooling down"
 _ALL = "*"
 
 
 @dataclass
 class _Served:
-    """One expert in service and how it has been doing."""
+    """One expert in service, with its failures and rests."""
 
     expert: Expert
     backend: Upstream
     timeouts: Timeouts
     asked_rest: float = 0.0
-    """When it may be asked again, by its own word."""
+    """Time until which the expert asked to rest."""
     failures: dict[str, int] = field(default_factory=dict)
-    """Failed attempts of each client since it last answered anybody."""
+    """Failed attempts by client since the last answer or refusal."""
     rests: dict[str, float] = field(default_factory=dict)
-    """When clients may ask again after failures; `_ALL` stands for every one."""
+    """Time until which it rests after failures, by client; `_ALL` is every client."""
 
     def cooling(self, client: str | None) -> float:
-        """Seconds until a client may ask it, or any of them; 0 if it may now."""
+        """Return the seconds until a client, or every client, may ask it; 0 if now."""
         asked = self.rests if client is None else (client, _ALL)
         rests = (self.rests.get(each, 0.0) for each in asked)
         return max(0.0, max(self.asked_rest, *rests, 0.0) - time.monotonic())
 
     def fail(self, client: str, most: int, seconds: float) -> None:
-        """Count a failure; the one client whose prompts fail rests it for nobody else."""
+        """Count a failure; failures of a single client make it rest for that client only."""
         self.failures[client] = self.failures.get(client, 0) + 1
         if sum(self.failures.values()) >= most:
             several = len(self.failures) > 1
@@ -62,8 +62,8 @@ class _Served:
 class Answer:
     """An answer that has begun, and the booking that counts it.
 
-    The ``head`` is what has been said so far, of which only the last piece says something, or the
-    whole answer; whoever holds the answer closes its ``rest``.
+    The ``head`` has the pieces so far, of which only the last one has content, or the whole answer;
+    the holder of the answer must close it.
     """
 
     expert: Expert
@@ -72,10 +72,10 @@ class Answer:
     booking: Booking
 
     async def close(self, *, free: bool = False) -> None:
-        """End the call, also where the request itself is being cancelled, and book it."""
+        """End the call and book it, even if the request is being cancelled."""
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(_DRAIN), suppress(AttemptError, ApiError):
-                # what has arrived by now was paid for, though nobody waits for it
+                # pieces that have arrived are charged, even if they are not used
                 async for piece in self.rest:
                     self.booking.count(piece)
             await self.rest.aclose()
@@ -88,9 +88,9 @@ class Dispatcher:
     Parameters
     ----------
     settings
-        Retries, pauses, cool-downs and timeouts.
+        Settings of retries, pauses, cool-downs and timeouts.
     metrics
-        Where attempts are counted.
+        Counters of attempts.
 
     Raises
     ------
@@ -114,25 +114,25 @@ class Dispatcher:
     async def begin(
         self, ask: Ask, names: Sequence[str], booking: Booking, attempted: Callable[[Expert], None]
     ) -> Answer:
-        """Ask one expert after the other until one begins to answer, in rounds.
+        """Ask experts in turn, in rounds, until one begins to answer.
 
-        One that failed is not asked again before another was, where there is another.
+        A failed expert is not asked twice in a row if there is another.
 
         Parameters
         ----------
         ask
             The request.
         names
-            Experts, first to last.
+            Experts in the order of attempts.
         booking
-            Where tokens and dollars are counted.
+            Booking of tokens and dollars.
         attempted
-            Is called with the expert before each attempt.
+            Called with the expert before each attempt.
 
         Raises
         ------
         ApiError
-            If the request is refused, or nobody answers.
+            If the request is refused, or no expert answers.
         """
         lost: dict[str, AttemptError] = {}
         last = ""
@@ -154,10 +154,10 @@ class Dispatcher:
                     return await self._attempt(served, ask, booking)
                 except AttemptError as failed:
                     lost[name] = failed
-        raise _nobody(lost)
+        raise _unanswered(lost)
 
     def cooling(self, client: str | None = None) -> dict[str, float]:
-        """Return the seconds for which experts rest; never all of them because they fail."""
+        """Return the seconds for which experts rest; failures never make all of them rest."""
         found = {name: each.cooling(client) for name, each in self.served.items()}
         resting = {name: seconds for name, seconds in found.items() if seconds}
         if len(resting) == len(found):
@@ -170,7 +170,7 @@ class Dispatcher:
     def _again(
         self, ask: Ask, names: Sequence[str], lost: dict[str, AttemptError], last: str
     ) -> Sequence[str]:
-        """Return who is asked in another round; not the last one at once, unless it is alone."""
+        """Return the experts of another round; not just the last one, unless it is the only one."""
         resting = self.cooling(ask.key)
         left = [name for name in names if lost[name].again and name not in resting]
         return [] if left == [last] and len(lost) > 1 else left
@@ -178,19 +178,19 @@ class Dispatcher:
     async def follow(
         self, ask: Ask, answer: Answer, take: Callable[[Json], Awaitable[None]]
     ) -> None:
-        """Hand over what follows in a stream, piece by piece, to its end.
+        """Pass on the rest of a stream, piece by piece.
 
         Raises
         ------
         AttemptError
             If it breaks off.
         ApiError
-            If it takes more than the client has left.
+            If it takes more than the client's limits allow.
         """
         served = self.served[answer.expert.name]
         idle = served.timeouts.idle
         try:
-            # one scope whose end is moved: one for each piece would cost more than the piece
+            # one scope with a moving deadline: a scope per piece would cost more than the piece
             with anyio.CancelScope(deadline=anyio.current_time() + idle) as patience:
                 async for piece in answer.rest:
                     answer.booking.count(piece)
@@ -222,7 +222,7 @@ class Dispatcher:
         except AttemptError as error:
             failed = error
         except ApiError:
-            # before a first piece it is the expert that refuses: it is well, and nobody is paid
+            # before a first piece the expert refuses: it works, and charges nothing
             await answer.close(free=not answer.head)
             served.failures.clear()
             self._metrics.attempts.labels(served.expert.name, "refused").inc()
@@ -254,7 +254,7 @@ class Dispatcher:
         return max(backoff, min(asked, self._settings.longest_wait))
 
 
-def _nobody(lost: dict[str, AttemptError]) -> ApiError:
+def _unanswered(lost: dict[str, AttemptError]) -> ApiError:
     reasons = "; ".join(f"{name}: {failed.reason}" for name, failed in lost.items())
     wait = min((failed.wait for failed in lost.values() if failed.wait is not None), default=1.0)
     for failed in lost.values():

@@ -1,4 +1,4 @@
-"""Server-sent events, read as they come in."""
+"""Parse server-sent events incrementally."""
 
 import re
 
@@ -7,10 +7,10 @@ _LARGEST_EVENT = 2**20
 
 
 class EventReader:
-    """Parser of ``text/event-stream`` (WHATWG HTML, 9.2.6), of which only ``data`` matters here.
+    """Parser of the ``data`` in ``text/event-stream`` (WHATWG HTML, 9.2.6).
 
-    It works on bytes and ends lines at CR and LF alone: a character may be split between two
-    pieces of the network, and U+2028 inside JSON is no end of a line.
+    It works on bytes and ends lines only at CR and LF: a character may be split between two
+    packets, and U+2028 inside JSON does not end a line.
     """
 
     def __init__(self) -> None:
@@ -20,17 +20,17 @@ class EventReader:
         self._open = False
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the data of the events that are complete now.
+        """Return the data of the events that are now complete.
 
         Raises
         ------
         ValueError
-            If an event is larger than 1 MiB, which no piece of an answer is.
+            If an event is larger than 1 MiB; pieces of answers are smaller.
         """
         complete: list[bytes] = []
         self._rest.append(received)
         self._rest_size += len(received)
-        # joined once a line ends: to join all parts each time would take the square of their number
+        # join once a line ends: joining all parts each time would take quadratic time
         if self._open or b"\n" in received or b"\r" in received:
             *lines, rest = _LINE_END.split(b"".join(self._rest))
             self._rest, self._rest_size, self._open = [rest], len(rest), rest.endswith(b"\r")

@@ -34,14 +34,14 @@ from micronas.router.serve.service import Service
 
 _log = logging.getLogger("micronas.router")
 _LAST_WORD = 1.0
-"""Seconds in which a client must take the error that ends its request."""
+"""Seconds for a client to receive the error that ends its request."""
 
 
 class Slots:
-    """At most so many requests in work; others wait, but not for ever.
+    """A limit of requests in work; others wait for a limited time.
 
-    Where there are several clients, one has at most half of the slots that the others leave, so
-    that there is one for whoever comes next.
+    Of several clients, each has at most half of the slots that the others leave, so that one is
+    free for the next client.
     """
 
     def __init__(self, service: Callable[[], Service], metrics: Metrics) -> None:
@@ -81,7 +81,7 @@ class Slots:
             raise ApiError(503, "the server is busy", "busy", wait=patience)
 
     def _leave(self, client: str) -> None:
-        """Let in who waits, first the client with the fewest requests in work."""
+        """Free a slot for waiting requests, first of the client with the fewest in work."""
         self._working[client] -= 1
         while waiting := [each for each in self._waiting.items() if self._may(each[1])]:
             called, following = min(waiting, key=lambda each: self._working[each[1]])
@@ -92,7 +92,7 @@ class Slots:
 
 @dataclass
 class _Journey:
-    """Facts about a request so far; its headers say them."""
+    """Facts about a request so far, for its headers."""
 
     arrival: float
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
@@ -103,7 +103,7 @@ class _Journey:
     usd: float | None = None
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of an answer: printable ASCII, whatever the names hold."""
+        """Return the headers of an answer, as printable ASCII for any names."""
         values: dict[str, object] = {"X-Request-Id": self.id, "X-Micronas-Attempts": self.attempts}
         if self.decision is not None:
             values |= {
@@ -122,7 +122,7 @@ class _Journey:
 
     @property
     def reason(self) -> str:
-        """Why this expert: the router's sentence, and that another one had to step in."""
+        """Reason for the expert: the router's sentence, after a note on a fallback."""
         assert self.decision is not None
         if self.expert in ("", self.decision.expert):
             return self.decision.reason
@@ -134,9 +134,9 @@ class _Journey:
 
 
 class Exchange(Response):
-    """The response to a chat request: everything from the wait for a slot to the last byte.
+    """The response to a request, from the wait for a slot to the last byte.
 
-    A client that goes away cancels all of it, the call to the expert included.
+    A client that disconnects cancels all of it, the call to the expert included.
     """
 
     def __init__(
@@ -164,14 +164,14 @@ class Exchange(Response):
 
         try:
             with anyio.CancelScope() as work:
-                # no task group: its end takes turns of the loop that other requests wait for
+                # no task group: its end takes extra turns of the loop, which delay other requests
                 listener = asyncio.create_task(listen())
                 try:
                     await self._run(send)
                 finally:
                     listener.cancel()
         except asyncio.CancelledError:
-            # not the scope's own, which ends there: the server stops and has waited long enough
+            # not the scope's own cancellation: the server stops after its grace
             await self._fail(send, ApiError(503, "the server is stopping", "stopping"))
         finally:
             self._note()
@@ -187,7 +187,7 @@ class Exchange(Response):
             message = f"expert {self._journey.expert!r} broke off: {failed.reason}"
             await self._fail(send, ApiError(502, message, "broken_answer"))
         except TimeoutError:
-            message = f"the answer must be there in {self._settings.deadline:g} s, but is not"
+            message = f"the answer must arrive in {self._settings.deadline:g} s, but did not"
             await self._fail(send, ApiError(504, message, "deadline"))
 
     async def _answer(self, send: Send) -> None:
@@ -238,7 +238,7 @@ class Exchange(Response):
         await self._write(send, b"" if self._ask.kind == "responses" else DONE, last=True)
 
     def _is_unasked(self, piece: Json) -> bool:
-        """Whether a piece is a count of tokens that the client did not ask for."""
+        """Return whether a piece is a count of tokens that the client did not ask for."""
         return bool(piece.get("usage")) and not piece.get("choices") and not self._ask.usage
 
     async def _fail(self, send: Send, error: ApiError) -> None:
@@ -250,7 +250,7 @@ class Exchange(Response):
                 return
             self._end = "broken"
             if self._ask.stream:
-                # no end mark: a client that overlooks the error must not take this for an answer
+                # no end mark: a client that ignores the error must not see a complete answer
                 body = error.body()
                 if self._ask.kind == "responses":
                     body = {**body["error"], "type": "error"}

@@ -1,4 +1,4 @@
-"""Limits of each client, and what a request may take of them before it starts."""
+"""Limits of clients, with a reservation for each request before it starts."""
 
 import time
 from collections import OrderedDict
@@ -16,25 +16,25 @@ from micronas.settings import Settings
 _MINUTE, _DAY = 60.0, 86_400.0
 _KEYS = 10_000
 _USUAL = 1024.0
-"""Tokens reserved for an answer of any length, until a longer one was seen."""
+"""Tokens reserved for an answer without a limit, until a longer one was seen."""
 
 
 class Limits(Settings):
-    """Limits of each client key, or of all clients where there are no keys; None is no limit.
+    """Limits of each client key, or of all clients together without keys; None is no limit.
 
     Attributes
     ----------
     requests_per_minute
-        Requests that may begin; refilled evenly over a minute.
+        Number of requests that may begin; refilled evenly over a minute.
     requests_at_once
-        Requests in work.
+        Number of requests in work.
     tokens_per_minute
-        Tokens of prompts and answers. A request begins while some are left that no other one
-        reserves, and may overdraw; it ends where it takes more than it reserved and none are left.
+        Tokens of prompts and answers. A request begins while some are left and not reserved, and
+        may overdraw; a stream ends when it takes more than it reserved and none are left.
     usd_per_day
-        US dollars by the experts' prices, a day of UTC.
+        US dollars by the experts' prices, per day of UTC.
     usd_per_request
-        US dollars: experts that could cost a request more are not asked.
+        US dollars per request; experts that could cost more are not asked.
     """
 
     requests_per_minute: float | None = Field(default=None, ge=1)
@@ -66,7 +66,7 @@ class _Account:
     usd: float = 0.0
 
     def left(self, day: float) -> float:
-        """Return what is left, and reserved by nobody, of so many dollars a day."""
+        """Return the unspent and unreserved part of `day` dollars."""
         self._begin_day()
         return day - self.usd - self.held_usd
 
@@ -75,20 +75,20 @@ class _Account:
         self.tokens, self.usd = self.tokens - tokens, self.usd + usd
 
     def _begin_day(self) -> None:
-        # a clock that goes back begins no new day
+        # a clock set back does not begin a new day
         if (day := int(time.time() // _DAY)) > self.day:
             self.day, self.usd = day, 0.0
 
 
 class Ledger:
-    """Return what each client has left and has spent; clients are named as no key would show them.
+    """Accounts and spending of clients, by names that do not reveal their keys.
 
     Parameters
     ----------
     limits
-        Of a client, by its name.
+        Function from a client's name to its limits.
     note
-        Called with client, expert, category and counts when a call has ended.
+        Called with client, expert, category and counts after each call.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Ledger:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def admit(self, ask: Ask) -> "Booking":
-        """Count a request and reserve its tokens; whoever holds the booking closes it.
+        """Count a request and reserve its tokens; the holder must close the booking.
 
         Raises
         ------
@@ -125,14 +125,14 @@ class Ledger:
         return Booking(self, account, limits, ask, longest if ask.most is None else ask.most)
 
     def add(self, client: str, expert: str, category: str, found: Spent) -> None:
-        """Count a call that has ended."""
+        """Count a finished call."""
         row = self.spent.setdefault((client, expert, category), Spent())
         for name, value in vars(found).items():
             setattr(row, name, getattr(row, name) + value)
         self._note(client, expert, category, found)
 
     def usage(self, client: str | None = None) -> list[dict[str, Any]]:
-        """Return one row a client, expert and category, of one client or of all."""
+        """Return one row per client, expert and category, of one client or of all."""
         return [
             {"key": key, "model": expert, "category": category, **vars(row)}
             for (key, expert, category), row in sorted(self.spent.items())
@@ -140,12 +140,12 @@ class Ledger:
         ]
 
     def state(self) -> Json:
-        """Return what outlives a restart, as JSON values."""
+        """Return the state to keep over a restart, for JSON."""
         days = {name: [each.day, each.usd] for name, each in self._accounts.items() if each.usd}
         return {"usage": self.usage(), "today": days}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; raises LookupError, TypeError or ValueError."""
+        """Continue from a `state`; raise LookupError, TypeError or ValueError if it is invalid."""
         for row in state["usage"]:
             counts = {name: type(value)(row[name]) for name, value in vars(Spent()).items()}
             self.spent[str(row["key"]), str(row["model"]), str(row["category"])] = Spent(**counts)
@@ -167,7 +167,7 @@ class Ledger:
 
 
 class Booking:
-    """Reservation of one request in its client's limits, and what it has spent of them."""
+    """Reservation of one request in its client's limits, and its spending."""
 
     def __init__(
         self, ledger: Ledger, account: _Account, limits: Limits, ask: Ask, answer: float
@@ -181,12 +181,12 @@ class Booking:
         self._hold(self._reserved, 0.0)
 
     def open(self, expert: Expert) -> None:
-        """Begin to count a call, and reserve the dollars it may cost.
+        """Begin to count a call, and reserve its largest cost in dollars.
 
         Raises
         ------
         AttemptError
-            If it may cost more than the request or the day has left.
+            If it may cost more than the request has left, or the day has nothing left.
         """
         habits = self._ledger.habits.setdefault(expert.name, Habits())
         meter = Meter(expert, self._ask, habits, self._answer)
@@ -206,7 +206,7 @@ class Booking:
         self._hold(max(self._reserved, meter.tokens), need)
 
     def count(self, piece: Json) -> None:
-        """Count a piece, or a whole answer, as it comes from the expert.
+        """Count a piece, or a whole answer, of the expert.
 
         Raises
         ------
@@ -223,7 +223,7 @@ class Booking:
                 self._check(self.usd + usd)
 
     def settle(self, *, free: bool = False) -> None:
-        """End the call that is counted, by what it came to; nobody is paid for a free one."""
+        """End the counted call and book its cost; a free one costs nothing."""
         meter, self._meter = self._meter, None
         if meter is None or free:
             self._hold(self._reserved, 0.0)
@@ -240,7 +240,7 @@ class Booking:
         self._ledger.add(self._ask.key, meter.expert.name, self.category, spent)
 
     def close(self) -> None:
-        """Give back what is reserved and was not spent."""
+        """Release the unspent reservation."""
         self.settle()
         self._hold(0.0, 0.0)
         self._account.working -= 1

@@ -1,4 +1,4 @@
-"""Count the tokens of one call at an expert as they come, whoever breaks it off."""
+"""Count the tokens of one call at an expert piece by piece, even if it breaks off."""
 
 from dataclasses import dataclass, field
 
@@ -8,18 +8,18 @@ from micronas.router.experts import Expert
 from micronas.router.serve.protocol import Ask, Json, texts_of, usage_of
 
 _FEWEST = 4.0
-"""A count that an expert reports is at least the estimate over this, or it is a slip or a lie."""
+"""Divisor of the estimate that gives the smallest credible count reported by an expert."""
 
 
 @dataclass
 class _Ratio:
-    """Tokens that an expert reports for each one that is estimated, in all its answers so far."""
+    """Reported tokens of an expert per estimated token, over all its answers so far."""
 
     reported: float = 0.0
     estimated: float = 0.0
 
     def add(self, reported: float, estimated: float) -> None:
-        """Learn from one answer."""
+        """Add the counts of one answer."""
         if reported and estimated:
             self.reported, self.estimated = self.reported + reported, self.estimated + estimated
 
@@ -35,18 +35,18 @@ class Habits:
     completion: _Ratio = field(default_factory=_Ratio)
     longest: float = 0.0
     length: _Ratio = field(default_factory=_Ratio)
-    """Tokens of all answers over their number."""
+    """Mean number of tokens of an answer."""
 
 
 class Meter:
-    """Tokens of one call: as many as the expert reports, else estimated from what it has sent.
+    """Tokens of one call: as reported by the expert, else estimated from its text.
 
     Parameters
     ----------
     habits
-        Of the expert; they scale estimates, and learn from what is reported.
+        Habits of the expert; they scale estimates, and are updated by reported counts.
     answer
-        Most tokens that the answer may have.
+        Most tokens of the answer.
     """
 
     def __init__(self, expert: Expert, ask: Ask, habits: Habits, answer: float) -> None:
@@ -61,7 +61,7 @@ class Meter:
         return self.prompt + self.completion
 
     def usd(self, answer: float | None = None) -> float:
-        """Return US dollars so far, or with so many tokens of an answer."""
+        """Return US dollars so far, or with `answer` tokens of an answer."""
         completion = self.completion if answer is None else answer
         price = self.expert.price
         return price.usd(self.prompt, completion) if price is not None else 0.0
@@ -81,7 +81,7 @@ class Meter:
         self.completion = self._reported + round(self._habits.completion(since))
 
     def close(self) -> None:
-        """End the count; an answer that nobody waited for is taken to be of the usual length."""
+        """End the count; an abandoned answer counts with the usual length."""
         habits = self._habits
         if not self._pieces and not self._ask.stream:
             usual = habits.length(1.0) if habits.length.reported else self._answer

@@ -13,20 +13,20 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 class Metrics:
-    """The figures of one server, in a registry of its own."""
+    """Metrics of one server, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
         self.requests = counter(
             "micronas_router_requests",
-            "Requests by the expert that was asked last and by how they ended: an HTTP status, "
+            "Requests by the expert that was asked last and by their end: an HTTP status, "
             "broken (an error after the first byte) or gone (the client left).",
             ("expert", "category", "end"),
         )
         self.attempts = counter(
             "micronas_router_attempts",
-            "Attempts at an expert, by what came of them.",
+            "Attempts at an expert, by outcome.",
             ("expert", "outcome"),
         )
         self.fallbacks = counter(
@@ -42,12 +42,12 @@ class Metrics:
         )
         self.usd = counter(
             "micronas_router_usd",
-            "US dollars spent on them.",
+            "US dollars spent on all calls.",
             ("key", "expert", "category"),
         )
         seconds = Histogram(
             "micronas_router_seconds",
-            "From a request's arrival to a point of its life: routed, first_byte or end.",
+            "Time from a request's arrival until it is routed, its first_byte or its end.",
             ("until",),
             buckets=_SECONDS,
             registry=registry,
@@ -59,9 +59,9 @@ class Metrics:
         )
 
     def watch(self, controller: Callable[[], Controller | None]) -> None:
-        """Show the state of the budget, as it is whenever figures are asked for."""
+        """Add gauges of the budget, read whenever metrics are requested."""
         for name, text in (
-            ("budget", "Active parameters a routed request may have on average."),
+            ("budget", "Active parameters that a routed request may have on average."),
             ("average", "Active parameters of routed requests so far, on average."),
             ("target", "Budget of the mapping that routes the next request."),
         ):
@@ -69,11 +69,11 @@ class Metrics:
             gauge.set_function(partial(_read, controller, name))
 
     def text(self) -> bytes:
-        """Return all figures in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 def _read(controller: Callable[[], Controller | None], name: str) -> float:
-    """Return a figure of the controller there is, NaN where no budget is kept."""
+    """Return a figure of the current controller, NaN without one."""
     found = controller()
     return math.nan if found is None else float(getattr(found, name))

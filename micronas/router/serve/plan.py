@@ -1,4 +1,4 @@
-"""Choose the experts for a request, and say why."""
+"""Choose the experts for a request, with a reason."""
 
 import asyncio
 import logging
@@ -23,13 +23,13 @@ _log = logging.getLogger("micronas.router")
 _DIRECT = "direct"
 """Category of requests that name their expert."""
 _ORDERS, _BUDGETS = 1024, 64
-"""Entries kept of categories and experts, and of mappings for budgets that requests name."""
+"""Sizes of caches: orders by category and expert, and mappings for budgets of requests."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """The routing that needs no fitting: one expert for every prompt."""
+    """Routing of every prompt to one expert, without a fit."""
 
     expert: str
     active: float
@@ -43,9 +43,9 @@ class Fixed:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A decision, the experts to ask, first to last, and the conversation it is of.
+    """A decision, the experts to ask in order, and the conversation.
 
-    ``held`` says whether it counts for the average budget.
+    A plan that is ``held`` counts for the average budget.
     """
 
     decision: RoutingDecision
@@ -55,11 +55,11 @@ class _Plan:
 
 
 class Planner:
-    """Turns requests into plans; routing has threads of its own and blocks nobody's stream."""
+    """Makes plans for requests; routing has its own threads and does not block streams."""
 
     def __init__(self, settings: ServeSettings, routing: Routing) -> None:
         self._settings, self._routing = settings, routing
-        # a routing may also say who comes next, the best expected score first
+        # a routing may also rank experts, the best expected score first
         self._ranking: Callable[[str], Sequence[str]] | None = getattr(routing, "ranking", None)
         self._experts = {each.name: each for each in settings.experts}
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="routing")
@@ -70,7 +70,7 @@ class Planner:
         self._mapped = lru_cache(_BUDGETS)(self._map)
 
     def succeed(self, former: "Planner") -> None:
-        """Take over conversations, and the account of a budget that is the same."""
+        """Take over conversations, and the state of control of an equal budget."""
         self._conversations.take(former._conversations)
         if self.controller is not None and former.controller is not None:
             self.controller.restore(former.controller.state())
@@ -79,14 +79,14 @@ class Planner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check(self, ask: Ask) -> None:
-        """Raise ApiError if a model is not served (404), or must be named and is not (400)."""
+        """Raise ApiError if a model is not served (404), or an expert must be named (400)."""
         if ask.model not in self._experts and ask.model != self._settings.model:
             raise self.unknown(ask.model)
         if ask.body.get("previous_response_id") and ask.model not in self._experts:
             raise ApiError(
                 400,
-                "what previous_response_id names is kept by one expert: name it as model, or send "
-                "the whole conversation as input",
+                "the response of previous_response_id is kept by one expert: name it as model, or "
+                "send the whole conversation as input",
                 "not_routed",
             )
         if ask.kind == "embeddings" and ask.model not in self._experts:
@@ -104,15 +104,14 @@ class Planner:
         return ApiError(404, message, "model_not_found")
 
     async def plan(self, ask: Ask) -> _Plan:
-        """Return who should answer a request that was checked.
+        """Return the plan of a checked request.
 
-        A router that fails loses no request: it goes to the experts in the order of the fallback.
+        If the router fails, the request goes to the experts in the order of the fallback.
 
         Raises
         ------
         ApiError
-            400, if no expert can do what the request asks for, or none is within the budget that it
-            names.
+            400, if no expert supports the request, or none is within its budget.
         """
         if ask.model in self._experts:
             expert = self._experts[ask.model]
@@ -135,7 +134,7 @@ class Planner:
         except BudgetError as error:
             raise ApiError(400, ascii_text(str(error)), "budget") from None
         except Exception as error:
-            # whatever a router raises, the request has experts that can answer it
+            # after any error of the router, experts can still answer the request
             _log.error("the router failed: %s", ascii_text(repr(error)))
             order = fallback_order(self._settings, (), "") or tuple(self._experts)
             expert = self._experts[order[0]]
@@ -144,7 +143,7 @@ class Planner:
         return self._planned(ask, decision, name)
 
     def answered(self, plan: _Plan, name: str) -> None:
-        """Note who answered, for the budget and for what follows in the conversation."""
+        """Record the expert that answered, for the budget and the rest of the conversation."""
         if plan.decision.category == _DIRECT:
             return
         expert = self._experts[name]
@@ -177,7 +176,7 @@ class Planner:
         return self._after(self._ranking(category) if self._ranking else (), chosen, budget)
 
     def _after(self, ranked: Sequence[str], chosen: str, budget: float | None) -> Sequence[Expert]:
-        """Return the experts to ask, first to last."""
+        """Return the experts to ask, in order."""
         order = fallback_order(self._settings, ranked, chosen) or tuple(self._experts)
         if self._settings.fallback is None:
             kept = math.inf if self.controller is None else self.controller.budget
@@ -185,7 +184,7 @@ class Planner:
         return [self._experts[each] for each in order]
 
     def _affordable(self, order: tuple[str, ...], budget: float) -> tuple[str, ...]:
-        """Put experts that are dearer than the budget and the chosen one last, cheapest first."""
+        """Move experts dearer than both budget and chosen one to the end, cheapest first."""
         allowed = max(budget, self._experts[order[0]].active)
         dear = [name for name in order if self._experts[name].active > allowed]
         dear.sort(key=lambda name: self._experts[name].active)
@@ -193,9 +192,9 @@ class Planner:
 
 
 def _decide(routing: Routing, prompts: Sequence[str]) -> RoutingDecision:
-    """Route the newest prompt of a conversation, or if it is like none, the newest that is.
+    """Route the newest prompt of a conversation that has a category, else the newest one.
 
-    What follows up on something ("and in French?") says little by itself.
+    A follow-up ("and in French?") alone has little content.
     """
     decision = routing.route(prompts[:1])[0]
     if decision.category == GENERAL and len(prompts) > 1:
@@ -206,12 +205,12 @@ def _decide(routing: Routing, prompts: Sequence[str]) -> RoutingDecision:
 
 
 def _able(experts: Sequence[Expert], ask: Ask) -> Sequence[Expert]:
-    """Return the experts that can do what is asked, those whose context is too short last.
+    """Return the experts that support the request, those with too short a context last.
 
     Raises
     ------
     ApiError
-        400, if none takes tools or images that the request has.
+        400, if no expert supports the tools or images of the request.
     """
     for what, wanted in (("tools", ask.tools), ("vision", ask.vision)):
         if wanted:
@@ -226,16 +225,16 @@ def _able(experts: Sequence[Expert], ask: Ask) -> Sequence[Expert]:
 
 
 def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
-    """Return the experts to ask, first to last.
+    """Return the names of the experts to ask, in order.
 
     Parameters
     ----------
     settings
-        Its ``fallback`` is obeyed where it is given.
+        Settings whose ``fallback``, if any, gives the order.
     ranked
-        The experts as the router ranks them for the prompt's category; empty if it does not.
+        Experts as ranked by the router for the prompt's category; empty without a ranking.
     chosen
-        The expert the router chose; left out if it is not served.
+        Expert chosen by the router; left out if it is not served.
     """
     known = [each.name for each in settings.experts]
     rest = settings.fallback if settings.fallback is not None else (*ranked, *known)

@@ -1,4 +1,4 @@
-"""The protocol of OpenAI: requests in, answers, pieces, errors and headers out."""
+"""The protocol of OpenAI: requests, answers, pieces of streams, errors and headers."""
 
 import json
 import math
@@ -13,17 +13,17 @@ from micronas.router.embedding import cut
 
 Json = dict[str, Any]
 _MOST_MESSAGES = 10_000
-"""Of one request: more would keep other requests waiting while they are read."""
+"""Most messages of a request: reading more would delay other requests."""
 LARGE = 2**16
-"""Bytes of a request that is read and written in a thread, as others wait for the loop."""
+"""Bytes above which a request is read and written in a thread, to free the event loop."""
 _LONGEST_TEXT = 500
 _INDEXES = range(128)
-"""Indexes of choices; an endless number of them would have to be remembered."""
+"""Valid indexes of choices, which bound the memory for them."""
 _LABELS = frozenset(("role", "type", "id"))
-"""Texts of an answer that nobody generates."""
+"""Keys of texts in an answer that are not generated."""
 _DEEPEST = 8
 _TURNS = 8
-"""Messages of the user, newest first, that a conversation's category is looked for in."""
+"""Number of newest messages of the user that are routed."""
 RequestKind = Literal["chat/completions", "completions", "embeddings", "responses"]
 """Path of a request, below ``/v1``."""
 DONE = b"data: [DONE]\n\n"
@@ -32,16 +32,16 @@ ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
 class ApiError(Exception):
-    """An error that a client is told instead of an answer.
+    """An error sent to a client instead of an answer.
 
     Parameters
     ----------
     status
         HTTP status, if nothing has been sent yet.
     message
-        One sentence; never holds text of an upstream that was not cleaned.
+        One sentence, without uncleaned text of an upstream.
     code
-        What programs look at.
+        Code for programs.
     wait
         Seconds after which the client may try again.
     """
@@ -59,20 +59,20 @@ class ApiError(Exception):
 
 
 class AttemptError(Exception):
-    """An attempt brought no answer, or broke off.
+    """An attempt without an answer, or broken off.
 
     Parameters
     ----------
     reason
-        Why, for a person; holds no text of the upstream.
+        Reason for a person, without text of the upstream.
     again
-        Whether the same expert may do better at once.
+        The same expert may succeed at once.
     wait
-        Seconds it asked to be left alone.
+        Seconds that the expert asked to wait.
     refusal
-        What the client is told if no other expert answers: the request, not the expert, is why.
+        Error for the client if no other expert answers: the request, not the expert, is at fault.
     free
-        Whether the expert did no work that is paid for.
+        The expert did no work that it charges.
     """
 
     def __init__(
@@ -91,20 +91,20 @@ class AttemptError(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A valid request; what is not named here is the expert's to understand.
+    """A valid request; fields of ``body`` without an attribute here are left to the expert.
 
     Attributes
     ----------
     messages
-        Of a chat; a prompt to complete is one of the user's.
+        Messages of a chat; a prompt to complete counts as one user message.
     headers
-        Passed on to the expert.
+        Headers to pass on to the expert.
     key
-        Name of the client, which does not show its key.
+        Name of the client, which does not reveal its key.
     budget
-        Active parameters that it names for this request.
+        Budget of active parameters for this request.
     size
-        Bytes of the request.
+        Size of the request in bytes.
     """
 
     body: Json
@@ -118,12 +118,12 @@ class Ask:
     size: int = 0
 
     def measure(self) -> None:
-        """Look through all messages once, as whoever reads a large request is in a thread."""
+        """Compute all figures of the messages once, in the thread that reads a large request."""
         _ = self.asked_tokens, self.prompts, self.beginning, self.turns, self.tools, self.vision
 
     @property
     def prompt(self) -> str:
-        """The text of the last message of the user, in full."""
+        """Full text of the last message of the user."""
         for message in reversed(self.messages):
             if message["role"] == "user":
                 return plain_text(message.get("content"))
@@ -131,18 +131,18 @@ class Ask:
 
     @cached_property
     def prompts(self) -> list[str]:
-        """Texts of the user's messages, newest first and cut, which is what is routed."""
+        """Texts of the user's messages to route, newest first and cut."""
         users = [each for each in reversed(self.messages) if each["role"] == "user"][:_TURNS]
         return [cut(plain_text(each.get("content"))) for each in users] or [""]
 
     @cached_property
     def turns(self) -> int:
-        """Messages of the user."""
+        """Number of messages of the user."""
         return sum(each["role"] == "user" for each in self.messages)
 
     @cached_property
     def beginning(self) -> str:
-        """Return what stays while a conversation goes on: all up to the user's first message."""
+        """Texts up to the user's first message, which are constant in a conversation."""
         texts = []
         for message in self.messages:
             texts.append(cut(plain_text(message.get("content"))))
@@ -152,12 +152,12 @@ class Ask:
 
     @cached_property
     def tools(self) -> bool:
-        """Whether the expert may be asked to call tools."""
+        """Return whether the request offers tools."""
         return bool(self.body.get("tools") or self.body.get("functions"))
 
     @cached_property
     def vision(self) -> bool:
-        """Whether a message holds an image."""
+        """Return whether a message has an image."""
         return any(
             isinstance(part, dict) and part.get("type") in ("image_url", "input_image")
             for message in self.messages
@@ -167,13 +167,13 @@ class Ask:
 
     @property
     def usage(self) -> bool:
-        """Whether a stream is to end with its count of tokens."""
+        """Return whether a stream should end with its count of tokens."""
         options = self.body.get("stream_options")
         return isinstance(options, dict) and bool(options.get("include_usage"))
 
     @cached_property
     def asked_tokens(self) -> int:
-        """About how many tokens the messages, and the tools they may call, have."""
+        """Estimated number of tokens of the messages and tools."""
         tools = self.body.get("tools") or self.body.get("functions")
         given = self.body.get("input" if self.kind == "embeddings" else "prompt")
         numbers = 0 if self.kind == "chat/completions" else _numbers(given)
@@ -182,14 +182,14 @@ class Ask:
 
     @property
     def longest(self) -> int | None:
-        """Most tokens that a choice of the answer may have; None for any number."""
+        """Most tokens of a choice of the answer; None for any number."""
         names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
         limits = (self.body.get(name) for name in names)
         return next((each for each in limits if isinstance(each, int) and each > 0), None)
 
     @property
     def most(self) -> int | None:
-        """Most tokens that the answer may have, all choices together; None for any number."""
+        """Most tokens of the answer, all choices together; None for any number."""
         if self.kind == "embeddings" or self.longest is None:
             return 0 if self.kind == "embeddings" else None
         asked = (self.body.get(name) for name in ("n", "best_of"))
@@ -202,7 +202,7 @@ class Ask:
 
     @property
     def tokens(self) -> int:
-        """About how many tokens of context the request needs."""
+        """Estimated number of tokens of context that the request needs."""
         return self.asked_tokens + (self.longest or 0)
 
 
@@ -214,7 +214,7 @@ def parse_ask(
     key: str = "",
     budget: float | None = None,
 ) -> Ask:
-    """Read the body of a request; headers, key and budget are kept beside it.
+    """Read the body of a request, and add headers, key and budget.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def parse_ask(
         400, if it is not a JSON object with a model and a list of messages, a prompt to complete
         or an input to embed.
     """
-    # before it is read, which gives other threads no turn; within texts the marks are escaped
+    # checked before parsing, which blocks other threads; within texts the quotes are escaped
     if data.count(b'"role"') > _MOST_MESSAGES:
         raise _invalid(f"messages must be at most {_MOST_MESSAGES}")
     try:
@@ -258,7 +258,7 @@ def _messages(body: Json) -> list[Json]:
 
 
 def _items(body: Json) -> list[Json]:
-    """Return instructions and items of input of the Responses API as messages."""
+    """Return the instructions and input items of the Responses API as messages."""
     given = body.get("input")
     if not isinstance(given, str | list) or not given:
         raise _invalid("input must be a text or a list of items")
@@ -286,14 +286,14 @@ def _texts(body: Json, kind: RequestKind) -> list[Json]:
 
 
 def _numbers(given: object) -> int:
-    """Return how many numbers, tokens that is, a prompt or a list of prompts holds."""
+    """Return the number of tokens given as numbers in a prompt or a list of prompts."""
     parts = given if isinstance(given, list) else []
     rows = (each if isinstance(each, list) else [each] for each in parts)
     return sum(isinstance(each, int) for row in rows for each in row)
 
 
 def load(data: bytes) -> Json:
-    """Read a JSON object strictly; raises ValueError for anything else, however it is broken."""
+    """Read a JSON object strictly; raise ValueError for anything else."""
     try:
         text = data.decode(json.detect_encoding(data), "surrogatepass")
         value = _DECODER.decode(text)
@@ -305,18 +305,18 @@ def load(data: bytes) -> Json:
 
 
 def dump(value: Json) -> bytes:
-    """Write JSON in ASCII: text that is no valid Unicode survives as it came."""
+    """Return JSON in ASCII, which keeps text that is not valid Unicode."""
     return _ENCODER.encode(value).encode("ascii")
 
 
 def event(value: Json) -> bytes:
-    """Write one server-sent event, which has a name if it is of the Responses API."""
+    """Return one server-sent event, with a name for the Responses API."""
     name = f"event: {ascii_text(str(value['type']))}\n".encode("ascii") if _is_event(value) else b""
     return name + b"data: " + dump(value) + b"\n\n"
 
 
 def is_answer(value: object, kind: RequestKind = "chat/completions") -> bool:
-    """Whether JSON is a whole answer."""
+    """Return whether JSON is a whole answer."""
     if kind in ("embeddings", "responses"):
         name = "data" if kind == "embeddings" else "output"
         return isinstance(value, dict) and isinstance(value.get(name), list)
@@ -330,7 +330,7 @@ def is_answer(value: object, kind: RequestKind = "chat/completions") -> bool:
 
 
 def is_piece(value: Any, kind: RequestKind = "chat/completions") -> bool:
-    """Whether JSON is a piece of a stream; the last one may have no choices, only the usage."""
+    """Return whether JSON is a piece of a stream; the last may have only the usage."""
     if kind == "responses":
         named = isinstance(value, dict) and isinstance(value.get("type"), str)
         return named and isinstance(value.get("response", {}), dict)
@@ -344,7 +344,7 @@ def is_piece(value: Any, kind: RequestKind = "chat/completions") -> bool:
 
 
 def says_something(value: Json) -> bool:
-    """Whether a piece holds more than the role; until then another expert can still answer."""
+    """Return whether a piece has more than the role; before, another expert can still answer."""
     if "choices" not in value:
         return bool(value.get("delta")) or value["type"] in ENDS
     return any(
@@ -356,7 +356,7 @@ def says_something(value: Json) -> bool:
 
 
 def texts_of(value: Json) -> Iterator[tuple[tuple[int | str, ...], Any, Any, str]]:
-    """Yield all that an answer or a piece says: where it stands, its container, key and text."""
+    """Yield path, container, key and text of all texts in an answer or a piece."""
     if isinstance(text := value.get("delta"), str):
         yield (str(value["type"]), str(value.get("item_id")), "delta"), value, "delta", text
     if isinstance(output := value.get("output"), list):
@@ -385,7 +385,7 @@ def _texts_in(
 
 
 def ascii_text(text: str) -> str:
-    """Return text that is safe in a header or a log line: printable ASCII, escaped and cut."""
+    """Return text for a header or a log line: printable ASCII, escaped and cut."""
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text[:_LONGEST_TEXT].strip()  # nothing to escape, as nearly always
     return text[:_LONGEST_TEXT].encode("unicode_escape").decode("ascii").strip()[:_LONGEST_TEXT]
@@ -396,7 +396,7 @@ def _is_event(value: Json) -> bool:
 
 
 def usage_of(value: Json) -> Any:
-    """Return the counts of tokens in an answer or a piece, of either API, or None."""
+    """Return the token counts of an answer or a piece, of either API, or None."""
     whole = value.get("response")
     return value.get("usage") or (whole.get("usage") if isinstance(whole, dict) else None)
 
@@ -406,7 +406,7 @@ def _invalid(message: str) -> ApiError:
 
 
 def _finite(text: str) -> float:
-    """Read a number; NaN, and 1e999, could not be written as JSON again."""
+    """Read a number; raise ValueError for NaN and 1e999, which JSON cannot represent."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is no JSON")

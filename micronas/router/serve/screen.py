@@ -1,4 +1,4 @@
-"""Keep a key out of a stream, also where an expert says it letter by letter."""
+"""Keep a key out of a stream, even if an expert sends it letter by letter."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ _Path = tuple[int | str, ...]
 
 @dataclass
 class _Held:
-    """A piece that is kept back, with what it says where."""
+    """A withheld piece, with its texts by path."""
 
     piece: Json
     texts: dict[_Path, str]
 
 
 class Screen:
-    """Pieces of a stream, each kept back while what was said so far may begin a secret.
+    """Pieces of a stream, withheld while the text so far may begin a secret.
 
     Parameters
     ----------
     secrets
-        Every form that must not be said.
+        All forms of the secrets.
     redacted
-        From a text to the text without them.
+        Function from a text to the text without them.
     """
 
     def __init__(self, secrets: Sequence[str], redacted: Callable[[str], str]) -> None:
@@ -33,10 +33,10 @@ class Screen:
         self._redacted = redacted
         self._held: list[_Held] = []
         self._open: dict[_Path, int] = {}
-        """Length of what may begin a secret, at the end of what was said in each place."""
+        """Length of a possible beginning of a secret at the end of the text, by path."""
 
     def feed(self, piece: Json) -> Iterable[Json]:
-        """Return the pieces that are safe to pass on now."""
+        """Return the pieces that are now safe to pass on."""
         if not self._longest:
             return (piece,)
         texts: dict[_Path, str] = {}
@@ -53,7 +53,7 @@ class Screen:
         return self._release()
 
     def end(self) -> Iterable[Json]:
-        """Return what is left at the end of the stream."""
+        """Return the remaining pieces at the end of the stream."""
         left, self._held = self._held, []
         return [each.piece for each in left]
 
@@ -62,7 +62,7 @@ class Screen:
         return next((length for length in lengths if said[-length:] in self._beginnings), 0)
 
     def _release(self) -> Iterable[Json]:
-        """Let go of all pieces but the last ones in which a secret may have begun."""
+        """Release all pieces but the last ones, in which a secret may have begun."""
         self._open = {path: length for path, length in self._open.items() if length}
         if not self._open:
             return self.end()
@@ -75,7 +75,7 @@ class Screen:
         return [each.piece for each in gone]
 
     def _say(self, path: _Path, text: str) -> None:
-        """Say a text in place of what the pieces that are kept back say at a path."""
+        """Replace the texts of withheld pieces at a path by a text."""
         for each in self._held:
             places = [found for found in texts_of(each.piece) if found[0] == path]
             for _, container, key, _ in places:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _NEEDED = ("starlette", "uvicorn", "httptools", "aiohttp", "httpx", "prometheus_client")
 _KEEP_ALIVE = 30
-"""Seconds an idle connection stays: longer than clients keep theirs, or requests meet its end."""
+"""Seconds until an idle connection is closed: longer than clients keep theirs, so that they close
+it first."""
 
 
 def serve(
@@ -26,19 +27,19 @@ def serve(
     routing: Routing | None = None,
     read: Callable[[], ServeSettings] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; requests in work may end first.
+    """Serve until SIGINT or SIGTERM; requests in work may finish.
 
-    The address is printed once the server listens, one line per request goes to stderr. Neither
-    prompts, answers nor keys are written anywhere.
+    The address is printed once the server listens, and one line per request goes to stderr.
+    Prompts, answers and keys are never written.
 
     Parameters
     ----------
     settings
-        As read from a serve configuration.
+        Settings of a serve configuration.
     routing
-        In place of the router the settings name.
+        Routing in place of the settings' router.
     read
-        Reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
+        Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
 
     Raises
     ------
@@ -62,16 +63,16 @@ def serve(
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"{settings.model} at http://{shown}:{port}/v1", flush=True)
-        # what is loaded by now stays; to look through it again stops all requests for some 45 ms
+        # loaded objects stay; scanning them again would stop all requests for about 45 ms
         gc.freeze()
         try:
             uvicorn.Server(configured(app, settings)).run(sockets=[listener])
         except KeyboardInterrupt:
-            return  # the usual end of a server, which has shut down by now
+            return  # the usual end of a server, which has already shut down
 
 
 def configured(app: "Starlette", settings: ServeSettings, **more: Any) -> "uvicorn.Config":
-    """Return the server around an application; `more` goes to uvicorn."""
+    """Return the configuration of uvicorn for an application; `more` is added to it."""
     import uvicorn
 
     from micronas.router.serve.wire import Connection
@@ -90,12 +91,12 @@ def configured(app: "Starlette", settings: ServeSettings, **more: Any) -> "uvico
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 takes a free one.
+    """Return a listening socket; port 0 takes a free one.
 
     Raises
     ------
     ConfigError
-        If the address is taken, or none of this machine's.
+        If the address is taken, or not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

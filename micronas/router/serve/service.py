@@ -1,4 +1,4 @@
-"""One configuration in service, and how another one takes its place without losing a request."""
+"""A configuration in service, and its replacement without losing a request."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ _PAUSE = 0.1
 
 
 class Service:
-    """Who may ask, who answers and how it is chosen, by one reading of the configuration.
+    """Clients, experts and routing of one reading of the configuration.
 
     Raises
     ------
@@ -44,23 +44,23 @@ class Service:
         self.dispatcher = Dispatcher(settings, metrics)
         self.planner = Planner(settings, routing or _routing_of(settings))
         self.requests = 0
-        """Requests that are under way and began with it."""
+        """Number of requests in work that began with it."""
 
     async def aclose(self) -> None:
-        """Let go of threads and connections."""
+        """Release threads and connections."""
         self.planner.close()
         await self.dispatcher.aclose()
 
 
 class Gateway:
-    """The service of the present, and what outlives it: accounts, metrics and the state on disk.
+    """The current service, and the accounts, metrics and state on disk that outlive it.
 
     Parameters
     ----------
     routing
-        In place of the router that the settings name.
+        Routing in place of the settings' router.
     read
-        Reads the configuration again; None where there is no file of it.
+        Function that reads the configuration again; None without a file.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Gateway:
         self.metrics.watch(lambda: self.service.planner.controller)
 
     async def reload(self) -> None:
-        """Read the configuration again; requests under way end as they began.
+        """Read the configuration again; requests in work keep the former one.
 
         Raises
         ------
         MicronasError
-            If it is wrong; then all stays as it is.
+            If it is wrong; nothing changes then.
         """
         if self._read is None:
             raise ConfigError("this server has no configuration file to read again")
@@ -99,7 +99,7 @@ class Gateway:
         _log.info("the configuration was read again")
 
     async def keep(self) -> None:
-        """Write what outlives a restart, whenever it has changed; runs until it is cancelled."""
+        """Write the state whenever it has changed, until cancelled."""
         while True:
             await anyio.sleep(_BETWEEN_WRITES)
             state = self._state()
@@ -107,7 +107,7 @@ class Gateway:
                 await to_thread.run_sync(self._write, state)
 
     async def aclose(self) -> None:
-        """Write what outlives a restart, and let go of everything."""
+        """Write the state, and release everything."""
         self._write(self._state())
         await self.service.aclose()
 
@@ -133,7 +133,7 @@ class Gateway:
                 controller.restore(state["budget"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{path} must hold what a server has counted: {error!r}; delete it to count anew"
+                f"{path} must hold the counts of a server: {error!r}; delete it to count anew"
             ) from error
 
     def _note(self, client: str, expert: str, category: str, spent: Spent) -> None:
@@ -144,7 +144,7 @@ class Gateway:
 
 
 def on_hangup(gateway: Gateway) -> None:
-    """Read the configuration again at SIGHUP, where signals can be had."""
+    """Read the configuration again at SIGHUP, where signals are available."""
 
     async def reload() -> None:
         try:

@@ -20,65 +20,63 @@ class ServeSettings(Settings):
     Attributes
     ----------
     experts
-        As in an experts file, or the path of one.
+        Experts, or the path of an experts file.
     router
-        Folder of a fitted router. Paths are taken from the folder of the configuration.
+        Folder of a fitted router. Paths are relative to the folder of the configuration.
     fixed
-        In place of a router: the expert that gets every prompt. One expert alone needs neither.
+        Expert for every prompt, in place of a router. A single expert needs neither.
     fallback
-        Who answers, in this order, where the chosen expert does not. By default all the others:
-        as the router ranks them for the category, or in the order of `experts`.
+        Experts to ask, in this order, if the chosen one does not answer. By default all others: as
+        ranked by the router for the category, or in the order of `experts`.
     model
-        The name under which clients ask for routing; an expert's name asks for that expert.
+        Model name that asks for routing; an expert's name asks for that expert.
     host, port
-        Address; port 0 takes a free one. Off this machine only with keys or
-        ``insecure``.
+        Address; port 0 takes a free one. Other than loopback only with keys or ``insecure``.
     hosts
-        Names under which clients reach the server, as their ``Host`` header says it. Loopback's
-        names need not be there, nor addresses where the server listens at more than loopback.
+        Names of the server in clients' ``Host`` header. Names of loopback are not needed, nor
+        addresses if the server listens at more than loopback.
     origins
         Web pages that may use the server, such as ``https://chat.example``; all others are
         refused.
     keys_env
-        Environment variable with the keys clients may use, separated by commas; None asks for
-        none.
+        Environment variable of the keys of clients, separated by commas; None for no such keys.
     clients
-        Clients that have a name, a key, limits and rights of their own, beside those of keys_env.
+        Clients with their own names, keys, limits and rights, in addition to those of keys_env.
     limits
-        Limits of each key, or of all clients together where there are no keys.
+        Limits of each key, or of all clients together without keys.
     state
-        File that keeps what was spent and the budget's control over a restart. By default it
-        stands beside the configuration: ``serve.state.json`` for ``serve.yaml``.
+        File that keeps spending and the control of the budget over a restart. By default beside the
+        configuration: ``serve.state.json`` for ``serve.yaml``.
     control
-        Whether a router's budget is kept on average, whatever prompts come, by moving to the
-        mapping of a smaller or a larger budget.
+        Keep a router's budget on average, for any prompts, by moving to the mapping of a smaller or
+        a larger budget.
     sticky
         Seconds for which a conversation stays with the expert that answered it; 0 routes each
         request anew.
     insecure
-        Whether anybody who reaches the server may use it without a key.
+        Allow everyone who reaches the server to use it without a key.
     timeouts
-        Of one attempt at an expert.
+        Time limits of one attempt at an expert.
     deadline
-        Of a whole request, from its arrival to the last byte of its answer.
+        Time limit of a whole request, from its arrival to the last byte of its answer.
     retries
-        Further rounds over the experts that may do better, after all have been asked once.
+        Number of further rounds over the experts that may succeed, after all were asked once.
     backoff
         Pause before the first retry; doubled each time, and half of it random.
     longest_wait
-        A ``Retry-After`` up to this is waited for; a longer one cools the expert down instead.
+        Longest ``Retry-After`` to wait for; a longer one makes the expert cool down.
     failures
-        Failed attempts in a row after which an expert cools down.
+        Number of failed attempts in a row after which an expert cools down.
     cool_down
-        How long it is left alone then; a ``Retry-After`` is obeyed up to ten times this.
+        Rest of an expert after failures; a ``Retry-After`` is obeyed up to ten times this.
     concurrency
-        Requests in work at most; others wait.
+        Most requests in work; others wait.
     patience
-        How long they do, before they are refused with 503.
+        Longest wait, after which a request is refused with 503.
     largest_body
-        Of a request, such as ``4 MB``.
+        Largest size of a request, such as ``4 MB``.
     grace
-        Whole seconds that requests in work may take after a signal to stop.
+        Whole seconds for requests in work after a signal to stop.
     """
 
     experts: Experts
@@ -132,7 +130,7 @@ class ServeSettings(Settings):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or a name is of this machine alone."""
+    """Return whether an address or a name is of this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

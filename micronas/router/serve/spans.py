@@ -11,7 +11,7 @@ _OPERATIONS = {"embeddings": "embeddings", "completions": "text_completion"}
 
 
 def record(ask: Ask, expert: str, booking: Booking, *, end: str, seconds: float) -> None:
-    """Write the span of a request that has ended, as a child of the client's ``traceparent``."""
+    """Write the span of a finished request, as a child of the client's ``traceparent``."""
     if not _INSTALLED:
         return
     from opentelemetry import propagate, trace

@@ -1,4 +1,4 @@
-"""An expert behind an OpenAI-compatible endpoint, whatever it may send."""
+"""An expert behind an OpenAI-compatible endpoint, which may send anything."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -26,23 +26,23 @@ from micronas.router.serve.protocol import (
 from micronas.router.serve.screen import Screen
 
 _LONGEST_SILENCE = 2**16
-"""Bytes of pieces that say nothing; they are kept until something is said."""
+"""Most bytes of pieces without content, which are kept until the first content."""
 _OPERATORS = (401, 402, 403, 404, 405, 407)
-"""Refusals that are about the key, the bill, the address or the model's id: not the client's."""
+"""Refusals because of key, bill, address or model id, which are not the client's fault."""
 
 
 _TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)", re.IGNORECASE)
-"""Words of servers for a prompt that is too long: another expert may have more room."""
+"""Words of servers for a prompt that is too long: another expert may have a larger context."""
 
 
 class Upstream:
-    """One expert's endpoint, ready to be asked.
+    """The client of one expert's endpoint.
 
     Raises
     ------
     ConfigError
-        If the variable of the key is named and not set, or holds more than one line of ASCII; or
-        if the environment names a proxy that is none over HTTP.
+        If the variable of the key is not set or holds more than one line of ASCII, or the
+        environment names a proxy that is not HTTP.
     """
 
     def __init__(self, name: str, endpoint: ExpertEndpoint, timeouts: Timeouts) -> None:
@@ -52,7 +52,7 @@ class Upstream:
             endpoint.base_url,
             key=required_key(variable, of=f"expert {name!r}") if variable else "",
             variable=variable,
-            # the time until an answer comes is kept by whoever waits for it
+            # the caller limits the time until an answer
             connect=timeouts.connect,
         )
 
@@ -62,12 +62,12 @@ class Upstream:
     async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
         """Yield one whole answer, or the pieces of a stream if the request wants one.
 
-        It ends when the answer is complete. Otherwise it raises `AttemptError`; or `ApiError` where
-        the request itself is wrong, so that no other expert would do better.
+        It ends when the answer is complete. Otherwise it raises `AttemptError`, or `ApiError` if
+        the request itself is wrong, so that no other expert would succeed.
         """
         body = {**ask.body, "model": self._model}
         if ask.stream and self._usage and ask.kind != "responses":
-            # what is spent is known exactly only where the server counts it
+            # only the server's count gives the exact spending
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         large = ask.size > LARGE
         content = await to_thread.run_sync(dump, body) if large else dump(body)

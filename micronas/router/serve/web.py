@@ -1,4 +1,4 @@
-"""Keep pages of the web from spending money: a browser would send them here for its user."""
+"""Refuse requests of foreign web pages, which a user's browser would send here at a cost."""
 
 import ipaddress
 import re
@@ -18,9 +18,9 @@ class WebGuard:
     Parameters
     ----------
     app
-        What is guarded.
+        Application to guard.
     settings
-        Their hosts and origins are served beside those that no page can have.
+        Settings whose hosts and origins are accepted, in addition to hosts that no page can have.
     """
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
@@ -62,4 +62,4 @@ class WebGuard:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        return not self._alone  # an address is no name that a foreign server could claim
+        return not self._alone  # a foreign server can claim a name, but not an address

@@ -1,4 +1,4 @@
-"""A client's connection: what must be bounded before, and after, HTTP is understood."""
+"""A client's connection, with bounds before and after HTTP is parsed."""
 
 import asyncio
 import json
@@ -14,11 +14,11 @@ _LARGEST_HEAD = 64 * 2**10
 _MOST_HEADERS = 100
 _SLICE = 2**14
 _PATIENCE = 15.0
-"""Seconds for the head of a request; for a body that nobody reads; for any progress at the end."""
+"""Seconds for the head of a request, for an unread body, and for any progress at the end."""
 
 
 class Connection(HttpToolsProtocol):
-    """HTTP of which no part is endless: uvicorn and its parser bound neither bytes nor time."""
+    """HTTP with bounds on bytes and time, which uvicorn and its parser do not have."""
 
     _unparsed = 0
     _whole = True
@@ -33,7 +33,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # the parser joins a header that comes in parts, which takes the square of its length
+        # the parser joins a header that arrives in parts, which takes quadratic time
         for start in range(0, len(data), _SLICE):
             if self.transport.is_closing():
                 return
@@ -107,10 +107,10 @@ class Connection(HttpToolsProtocol):
 
 
 class Gathering:
-    """A transport on which all that is written in one turn of the loop leaves at once.
+    """A transport that sends all writes of one turn of the loop at once.
 
-    Headers and a first piece are two writes, and each wakes a client that may then take the
-    processor, while other requests wait.
+    Headers and a first piece are two writes, and each would wake a client, which may then take the
+    processor while other requests wait.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -132,7 +132,7 @@ class Gathering:
             self._see_off(0)
 
     def _see_off(self, unsent: int) -> None:
-        """Give up a client that takes nothing of what it still has to get."""
+        """Abort a client that receives none of the remaining bytes."""
         left = self._transport.get_write_buffer_size()
         if left and left == unsent:
             self._transport.abort()
