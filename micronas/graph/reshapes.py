@@ -19,7 +19,7 @@ from micronas.graph.operators import OPERATORS, elements, rows
 _ROW_BY_ROW = {*elements.ROWS, *rows.ROWS} - {"BATCH_MATMUL"}
 _POINTWISE = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _SPREADS = {kind for kind, row in OPERATORS.items() if row.spreads}
-_REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX")
+REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX")
 _OF_ROWS = {
     1: ("CONCATENATION", "SLICE", "BATCH_MATMUL"),
     2: ("CONCATENATION", "SLICE"),
@@ -235,7 +235,7 @@ def _is_row_by_row(graph: Graph, op: Op) -> bool:
         filters, source = graph.constant_of(op), graph.input_of(op)
         window = filters.shape[1:3]
         return window == op.stride == (1, 1) and source.shape[:3] == leading
-    if op.kind in _REDUCTIONS:
+    if op.kind in REDUCTIONS:
         return moves.integers(graph, op) == [len(leading)]
     return op.kind in _ROW_BY_ROW and all(
         _is_of_rows(graph.tensors[name].shape, leading)
@@ -303,7 +303,7 @@ def _adapt(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> None:
     if op.kind == "RESHAPE" and len(op.inputs) > 1:
         table = np.array(new, np.int32)
         tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], shape=table.shape, data=table)
-    if op.kind in _REDUCTIONS:
+    if op.kind in REDUCTIONS:
         axes = np.array([len(new) - 1], np.int32)
         tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], data=axes)
     if op.kind not in _SPREADS:

@@ -17,6 +17,7 @@ from micronas.export.from_torch.layout import Value, canonical, nhwc
 from micronas.export.from_torch.operations.movement import picked
 from micronas.export.from_torch.operations.table import OPERATIONS, REMAINING, SEVERAL
 from micronas.export.from_torch.tracer import Tracer, led
+from micronas.graph.dropped import with_dropped_axes
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
 from micronas.graph.reshapes import without_reshapes
@@ -123,7 +124,12 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
             "its input; add a layer"
         )
     graph = Graph(tracer.finished(), tuple(tracer.ops.values()), tuple(inputs), outputs)
-    return _with_names(turned_whole(without_reshapes(graph)), _names_of_outputs(program))
+    return _with_names(_tidied(graph), _names_of_outputs(program))
+
+
+def _tidied(graph: Graph) -> Graph:
+    """Compute the same with fewer operators that move elements."""
+    return with_dropped_axes(turned_whole(without_reshapes(graph)))
 
 
 def _names_of_outputs(program: ExportedProgram) -> list[str | None]:

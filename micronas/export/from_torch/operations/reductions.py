@@ -6,15 +6,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from micronas.export.from_torch.layout import Value, broadcast_shape, canonical, reduced_axes
+from micronas.export.from_torch.layout import (
+    Value,
+    broadcast_shape,
+    canonical,
+    in_order,
+    reduced_axes,
+)
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import once, scaled, with_constant
 from micronas.export.from_torch.operations.elementwise import combined, tabled
 from micronas.export.from_torch.operations.maps import windows
-from micronas.export.from_torch.tracer import Part, Tracer
+from micronas.export.from_torch.tracer import Part, Tracer, led
 from micronas.graph.ir import Kind, Op
 from micronas.train.functions import HIT, PLACE
 
+_MOST_AXES = 4
+"""Dimensions of MEAN and SUM."""
 _MOST_PLACES = 255
 
 
@@ -126,7 +134,9 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
         torch.arange(math.prod(kept)).reshape(kept).expand(value.shape).flatten()
     )
     shape = tracer.shape_of(value.tensor)
-    for view in (shape, broadcast_shape(groups.numpy())):
+    plain = led(value.shape)
+    is_plain = len(plain) <= _MOST_AXES and in_order(value.positions, len(groups))
+    for view in (shape, plain if is_plain else None, broadcast_shape(groups.numpy())):
         axes = None if view is None else reduced_axes(groups.reshape(view))
         if view is not None and axes is not None:
             return Value(tracer.reshaped(value.tensor, view), value.positions), axes
