@@ -1,4 +1,4 @@
-"""The command line: read arguments, call the library, print. It has no logic of its own."""
+"""The command line: read arguments, call the library and print, without further logic."""
 
 import sys
 from typing import Annotated

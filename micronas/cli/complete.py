@@ -37,7 +37,7 @@ def tasks(incomplete: str) -> list[str]:
 def settings(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return a setting's keys, or its values where there is a list of values.
 
-    Bash takes ``=`` for a word of its own, and click removes it where it is the last.
+    Bash takes ``=`` for a separate word, and click removes it where it is the last.
     """
     if "=" in incomplete:
         key, value = incomplete.split("=", 1)

@@ -105,7 +105,7 @@ class Battles:
     ) -> "Battles":
         """Build battles from columns of names; models and prompts are sorted by name.
 
-        Without ``prompt`` each battle is a prompt of its own; without ``weight`` all weights are
+        Without ``prompt`` each battle is a separate prompt; without ``weight`` all weights are
         one; ``category`` maps prompt ids to categories.
         """
         if prompt is None:

@@ -157,7 +157,7 @@ class Agreement:
     pairs
         Number of pairs labelled by both.
     accuracy, kappa
-        Share with the same label, and Cohen's kappa; an invalid verdict is a label of its own.
+        Share with the same label, and Cohen's kappa; an invalid verdict is a separate label.
     whole
         Share of the prompts all of whose pairs have the same label.
     accuracy_low, accuracy_high, kappa_low, kappa_high, whole_low, whole_high

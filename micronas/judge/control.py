@@ -50,7 +50,7 @@ def control(
     prior, baseline
         As for ``bradley_terry``.
     rounds
-        Number of resamples of prompts; each is a fit of its own, about as long as the first.
+        Number of resamples of prompts; each is a separate fit, about as long as the first.
 
     Raises
     ------

@@ -23,7 +23,7 @@ from micronas.language.rows import read_rows
 _COLUMNS = ("model", "score", "lower", "upper")
 _LEAD = ("lead", "lead_low", "lead_high")
 _MOST_FITS = 200
-"""Most resamples at equal length, where each is a fit of its own."""
+"""Most resamples at equal length, where each is a separate fit."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ _OBJECTS = (
 class Store:
     """A store that one run writes to.
 
-    Each change is a transaction of its own, and an answer is in the journal before it is in the
+    Each change is a separate transaction, and an answer is in the journal before it is in the
     store: neither ``kill -9`` nor a full or locked store loses one. After a power cut the
     last few may be missing, as files are not flushed to the disk at every answer.
 

@@ -288,7 +288,7 @@ def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
         finally:
             await own.aclose()
 
-    # a thread of its own, since that of a notebook has a running loop
+    # a separate thread, since that of a notebook has a running loop
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, exchange()).result()
 

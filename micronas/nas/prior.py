@@ -45,7 +45,7 @@ def draw(member: Member, *, count: int, source: random.Random, fill: float = USE
 
     Where the largest network of the space fits, widths of any size are drawn. Networks that use
     less are returned where others are too few: a space may be too small, or too coarse. Where only
-    the smallest network fits, it is returned whatever was drawn.
+    the smallest network fits, it is returned for any draw.
     """
     space, roomy = member.space, member.is_roomy
     found: dict[Choice, Choice] = {}

@@ -36,7 +36,7 @@ class SearchResult:
     """Result of a search."""
 
     candidates: list[Candidate]
-    """All networks with a training of their own, the best first."""
+    """All networks that were trained themselves, the best first."""
     strategy: str
     reason: str
     """Reason for this strategy."""

@@ -87,7 +87,7 @@ class SupernetSettings(StrategySettings):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
     amp: Amp = None
-    """``bf16``: convolutions in bfloat16, see `Recipe.amp`; trials have a setting of their own."""
+    """``bf16``: convolutions in bfloat16, see `Recipe.amp`; trials have their own setting."""
     finalists: int = Field(6, ge=0)
     """Number of best proposals that get trials, beside the uniform networks: half with small
     kernels and half with large ones, where there are both."""

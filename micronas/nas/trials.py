@@ -70,7 +70,7 @@ class Trials:
         Returns
         -------
         candidates
-            In the order asked, with the results of their trials.
+            Candidates in the order asked, with the results of their trials.
         epochs
             Epochs of these trainings, looked up ones included.
         """

@@ -216,7 +216,7 @@ def temperature_scaled_loss(
     """Return the cross-entropy at the best temperature, `sharpest` to 4, and that temperature.
 
     Networks differ in the size of their logits, most after few epochs and with smoothed labels, and
-    raw cross-entropy prefers a wide last layer whatever its accuracy. Gradients treat the
+    raw cross-entropy prefers a wide last layer regardless of its accuracy. Gradients treat the
     temperature as a constant.
     """
     fixed = logits.detach()

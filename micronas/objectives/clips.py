@@ -61,7 +61,7 @@ def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -
 def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _DetectionScores:
     """Return the area under the ROC curve of each machine's clips, and the means over machines.
 
-    Scores of different machines are not compared, since each has a threshold of its own.
+    Scores of different machines are not compared, since each has its own threshold.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Choose between rounding a trained network and training it on with rounding."""
+"""Choose between rounding a trained network and training it further with rounding."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from micronas.train.post_training import calibrated
 from micronas.train.quantize import QuantizedNetwork
 
 _CALIBRATION = 512
-"""Training examples that set the ranges of rounding alone."""
+"""Number of training examples that set the ranges of rounding alone."""
 
 
 def better_rounding(
@@ -24,21 +24,20 @@ def better_rounding(
 ) -> tuple[QuantizedNetwork, dict[str, Any]]:
     """Return the better of two int8 networks of one float network on validation.
 
-    Training with rounding is expected to be the better one, but a learning rate that is too high
-    for the data can undo what float training learnt. Where validation also judges the network,
-    rounding alone has to lead by more than a 95 % interval, so that no figure is chosen by the
-    examples that it is measured on.
+    Training with rounding should be better, but too high a learning rate for the data can undo the
+    float training. If validation also evaluates the network, rounding alone must lead by more than
+    a 95 % interval, so that no figure is chosen by the examples that it is measured on.
 
     Parameters
     ----------
     trained
-        The network that was trained with rounding.
+        Network trained with rounding.
     graph
-        The float32 graph that both come from.
+        Float32 graph of both.
 
     Returns
     -------
-    The network, and what metrics.json says of the choice under ``rounding``.
+    The network, and the entry ``rounding`` of metrics.json.
     """
     split = data.final or data.train
     examples = by_name(graph, split.batch(evenly(split, _CALIBRATION), None))
@@ -60,15 +59,15 @@ def better_rounding(
 
 
 def leads(ahead: Tensor, groups: Tensor, *, beyond_noise: bool) -> bool:
-    """Say whether the mean of differences [N] is above zero.
+    """Return whether the mean of differences [N] is above zero.
 
     Parameters
     ----------
     groups
-        Of the examples [N].
+        Groups of the examples [N].
     beyond_noise
-        Whether its 95 % interval must be, too: for examples of other groups, or for other examples
-        where the groups are too few.
+        Require it of the 95 % interval, too: over groups of examples, or over examples if there are
+        too few groups.
     """
     mean = ahead.mean().item()
     if mean <= 0 or not beyond_noise:

@@ -326,7 +326,7 @@ _UNITS = {
     "energy": '"20 J"',
 }
 _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
-    "architecture"  # recorded in the settings of a training, but an argument of its own
+    "architecture"  # recorded in the settings of a training, but a separate argument
 }
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",

@@ -39,7 +39,7 @@ def _recall(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _rounding(metrics: Mapping[str, Any]) -> str:
-    """Which of two ways of rounding gave the network, and what each reaches on validation."""
+    """Return the way of rounding of the network, with the validation figures of both ways."""
     found = metrics.get("rounding")
     if found is None:
         return ""

@@ -24,7 +24,7 @@ _NONE: frozenset[int] = frozenset()
 
 @dataclass(frozen=True)
 class Selection:
-    """A step that passes on one of several tensors under a name of its own."""
+    """A step that passes on one of several tensors under a new name."""
 
     name: str
     branches: tuple[str, ...]

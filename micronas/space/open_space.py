@@ -2,7 +2,7 @@
 
 Widths, kernels, depths and kinds of blocks are decisions of a `Space`. The layout and resolution of
 the input, strides, and all else that changes the size of maps are open in a family, and each way to
-settle them is a space of its own.
+settle them is a separate space.
 """
 
 import math
@@ -48,7 +48,7 @@ class OpenSpace(Described):
     name: str = "open"
     task: str | None = None
     input: tuple[Extent, Extent, Extent] | None = None
-    """Height, width, channels of families without an input of their own."""
+    """Height, width, channels of families without their own input."""
     classes: Extent
     bits: BitsOptions = (8,)
     """Bits of weights in blocks without `bits`, and in the head's convolution. Where 4 is an

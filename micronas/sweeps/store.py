@@ -156,7 +156,7 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
             f"a sweep's folder must be writable: {error}; choose another --out"
         ) from error
     try:
-        # an open transaction on a file of its own: a lock that ends with the process everywhere
+        # an open transaction on a separate file: a lock that ends with the process everywhere
         with (
             closing(sqlite3.connect(folder / ".leader", timeout=0)) as lock,
             closing(sqlite3.connect(_file(folder))) as connection,

@@ -101,7 +101,7 @@ class Halving(_Drawing):
         return self.context.settings.generations
 
     def _affordable(self) -> int:
-        """Return how many draws the epochs are enough for; shorten trials if not for two."""
+        """Return the number of draws within the epochs; shorten trials to allow two."""
         epochs = self.context.settings.epochs
         if epochs is None:
             return _DRAWS

@@ -64,7 +64,7 @@ class Ranked(SharedStrategy):
 
     @property
     def inherits(self) -> bool:
-        # a user's network has weights of its own
+        # a user's network has its own weights
         return self._ranked.inherited > 0 and self.member.space.own_layers() is None
 
     @property

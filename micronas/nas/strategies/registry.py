@@ -1,4 +1,4 @@
-"""Strategies by name. A new one is a class in a file of its own, its settings, and a line here."""
+"""Strategies by name. A new one is a class in its own file, its settings, and a line here."""
 
 from collections.abc import Callable
 from importlib import import_module

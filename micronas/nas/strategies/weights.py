@@ -39,7 +39,7 @@ class SharedWeights:
     loss
         Running mean of the loss.
     warm
-        Whether warm-up is over.
+        Warm-up is over.
 
     Parameters
     ----------

@@ -241,7 +241,7 @@ def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any
 
 
 def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
-    """Return the output channels of an operator that makes none of its own."""
+    """Return the output channels of an operator from those of its operands."""
     source, out = (choices.tensors[name].shape[-1] for name in (op.operands[0], op.outputs[0]))
     if op.kind == "CONCATENATION" and op.axis == len(choices.tensors[op.outputs[0]].shape) - 1:
         return sum(operands)

@@ -24,7 +24,7 @@ class Family(nn.Module, Generic[Key]):
     Parameters
     ----------
     spaces
-        Members by key. A user's network, which has weights of its own, must be the only one.
+        Members by key. A user's network, which has its own weights, must be the only one.
     """
 
     def __init__(self, spaces: Mapping[Key, Searchable]) -> None:
@@ -47,5 +47,5 @@ class Family(nn.Module, Generic[Key]):
         return self._members[key].sliced(x, choice)
 
     def hand_down(self, network: Network, key: Key, choice: Choice) -> None:
-        """Copy these weights to a network of its own; see `SharedNetwork.hand_down`."""
+        """Copy these weights to a separate network; see `SharedNetwork.hand_down`."""
         self._members[key].hand_down(network, choice)

@@ -32,7 +32,7 @@ from micronas.train.network import (
     weighted_ops,
 )
 
-# Each set of widths is a shape of its own to oneDNN, which generates code for it and by default
+# Each set of widths is a new shape to oneDNN, which generates code for it and by default
 # forgets all but 1024: a fifth of a step. The first convolution of a process reads the variable.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32768")
 
@@ -110,7 +110,7 @@ class SharedNetwork(nn.Module):
 
     @torch.no_grad()
     def hand_down(self, network: Network, choice: Choice) -> None:
-        """Copy these weights to a network of its own, the one of the choice.
+        """Copy these weights to a separate network, the one of the choice.
 
         Its batch norms get scales and shifts, and no statistics.
         """

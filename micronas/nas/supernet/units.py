@@ -53,7 +53,7 @@ class SharedUnit(ABC):
 
 
 class FreshUnit(nn.Module, SharedUnit):
-    """A unit with weights of its own.
+    """A unit with its own weights.
 
     Parameters
     ----------

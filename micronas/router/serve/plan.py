@@ -55,7 +55,7 @@ class _Plan:
 
 
 class Planner:
-    """Makes plans for requests; routing has its own threads and does not block streams."""
+    """Planner of requests; routing has its own threads and does not block streams."""
 
     def __init__(self, settings: ServeSettings, routing: Routing) -> None:
         self._settings, self._routing = settings, routing

@@ -72,7 +72,7 @@ class AttemptError(Exception):
     refusal
         Error for the client if no other expert answers: the request, not the expert, is at fault.
     free
-        The expert did no work that it charges.
+        The expert did no chargeable work.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class BlockBase(Weighted):
 
     stride: Pair = (1, 1)
     repeat: Extent = 1
-    """Number of blocks in a row, each with decisions of its own."""
+    """Number of blocks in a row, each with its own decisions."""
     skip: bool = False
     """Let the search leave out some of them; needs stride 1."""
     name: str | None = None

@@ -19,7 +19,7 @@ Plain = Annotated[
 
 
 class Select(BlockBase):
-    """One of several blocks, each with weights and sizes of its own, whose outputs have one size.
+    """One of several blocks, each with its own weights and sizes, whose outputs have one size.
 
     The chosen block has this block's name with a letter appended: ``block3b``.
     """

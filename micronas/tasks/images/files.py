@@ -33,7 +33,7 @@ SUFFIXES = frozenset(
 _SHORTEST_SIDE = 16
 """Shortest side in pixels of an image that is used: smaller ones show nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Accepted formats; others, such as EPS, would start programs of their own."""
+"""Accepted formats; others, such as EPS, would start other programs."""
 _CACHE_VERSION = 2
 _PIECE = 512
 """Most images in memory before they are written."""
@@ -61,7 +61,7 @@ def decode(data: bytes, name: object) -> Image.Image:
     Parameters
     ----------
     data
-        Contents of the file: PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, whatever its name says.
+        Contents of the file: PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, regardless of its name.
     name
         Name of the image in errors.
 

@@ -1,4 +1,4 @@
-"""Render text with eSpeak NG in a process of its own.
+"""Render text with eSpeak NG in a separate process.
 
 Run as ``python -m micronas.tasks.keywords.espeak LIBRARY DATA < requests``. A request is one line
 of JSON, ``[voice, words per minute, pitch, text]``; the answer is the number of samples (uint32)

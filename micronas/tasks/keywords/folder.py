@@ -126,7 +126,7 @@ def speaker_of(name: str) -> str:
     """Return the speaker from a clip's name ``word/file.wav``.
 
     It is the text before ``_nohash_``, else before the first ``_``; a file without either, or with
-    the word as its prefix (``yes/yes_01.wav``), counts as a speaker of its own.
+    the word as its prefix (``yes/yes_01.wav``), counts as a separate speaker.
     """
     word, _, file = name.rpartition("/")
     stem = file.rsplit(".", 1)[0]

@@ -33,8 +33,8 @@ class KeywordSplit(Split):
         int64 [K]: rows of the clips that this part uses.
     examples
         int64 [5, N]: row, first, count, class and speaker. An example is clip ``order[row]``
-        without a generator, and one of the `count` clips from ``order[first]`` on with one. A
-        count of 0 marks silence, a group of its own: then `row` is one of `silence`.
+        without a generator, and one of the `count` clips from ``order[first]`` on with one. A count
+        of 0 marks silence, a separate group: then `row` is one of `silence`.
     silence
         int16 [S, 16000]: silence examples without a generator.
     noise

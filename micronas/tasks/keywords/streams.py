@@ -129,8 +129,8 @@ def stream(
 ) -> tuple[Samples, list[tuple[str, float, float]]]:
     """Return a recording, int16 [samples], and label, start and end of each word in seconds.
 
-    There are 0.1 to 0.6 s between the words of a turn and 0.8 to 3 s between turns; each turn has a
-    level of its own, over noise of one colour and level.
+    There are 0.1 to 0.6 s between the words of a turn and 0.8 to 3 s between turns; each turn has
+    its own level, over noise of one colour and level.
     """
     length = round(seconds * RATE)
     level = 10 ** (generator.uniform(-60.0, -36.0) / 20)

@@ -16,7 +16,7 @@ _BENDS = 4
 def augment(
     windows: Tensor, generator: torch.Generator, settings: SeriesSettings, scaler: Scaler
 ) -> Tensor:
-    """Rotate, warp, scale and jitter standardised windows, each by draws of its own.
+    """Rotate, warp, scale and jitter standardised windows, each by its own draws.
 
     Rotation acts on raw samples, since standardisation hides means and sizes of axes.
 

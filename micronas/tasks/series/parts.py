@@ -23,7 +23,7 @@ class Division:
 
 
 def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Division:
-    """Give every recording a part.
+    """Assign every recording to a part.
 
     Parts of the source are kept. Otherwise groups are dealt out: whole groups where they hold
     several labels (subjects, sessions), groups of each label where they hold one (files). Where a
