@@ -49,7 +49,7 @@ def listen(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="What runs the network: tflm or micronas; the run's when left out."),
+        typer.Option(help="Runtime of the network, tflm or micronas; by default the run's."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

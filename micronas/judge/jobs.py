@@ -44,7 +44,7 @@ def run_inputs(
 ) -> tuple[JudgeSettings, list[Prompt], list[Answer]]:
     """Read the settings, prompts and answers of a run; `null` adds constant answers.
 
-    Prompts and answers may stand in stores, as imports leave them.
+    Prompts and answers may also be in stores, as after imports.
     """
     settings = read_settings(config, JudgeSettings, overrides)
     asked = _of_store(prompts) if prompts.suffix == ".sqlite" else load_prompts(prompts)

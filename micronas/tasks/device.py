@@ -27,7 +27,7 @@ def front_end(
     Returns
     -------
     FrontEnd or None
-        None if the file says nothing of the input, or no front end in C computes it: pictures
+        None if the file does not describe the input, or no front end in C computes it: pictures
     computed from larger ones (`micronas.views.Pixels`), and clips divided by their largest sample.
 
     Raises

@@ -1,4 +1,4 @@
-"""Simple statistics of pictures: what a plain model of them would be given."""
+"""Simple statistics of pictures, the inputs of a plain model."""
 
 import math
 
@@ -7,16 +7,15 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 
 _PARTS, _CELLS = 8, 4
-"""Parts a side of the small copy, and of the map of directions."""
+"""Parts per side of the small copy, and of the map of directions."""
 _DIRECTIONS = 8
 
 
 def statistics(inputs: Tensor) -> Tensor:
     """Return statistics float32 [n, features] of pictures [n, channels, height, width].
 
-    A copy of 8x8 parts in each channel, and for each of 4x4 parts how much of the change in
-    brightness goes in each of eight directions (N. Dalal and B. Triggs, 2005, with one norm for
-    all of a picture).
+    They are a copy of 8x8 parts in each channel, and for each of 4x4 parts the change in brightness
+    in each of eight directions (N. Dalal and B. Triggs, 2005, with one norm for a whole picture).
     """
     small = adaptive_avg_pool2d(inputs, _PARTS).flatten(1)
     gray = inputs.mean(1)
