@@ -165,7 +165,8 @@ def _position(judged: Sequence[VerdictRow]) -> dict[str, Any]:
         note = (
             f" Here the first place won {100 * bias.first_share:.1f} % of the points of "
             f"{bias.pairs} pairs (p = {bias.p_value:.2g}): "
-            f"{'a bias' if bias.biased else 'no sign of a bias'}."
+            f"{'a bias' if bias.biased else 'no sign of a bias'}; {100 * bias.consistent:.1f} % of "
+            "the pairs get the same verdict in both orders."
         )
     return {"position": rows, "position_note": note}
 

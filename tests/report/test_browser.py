@@ -329,6 +329,11 @@ def test_several_runs_have_fronts(browser: Page, runs: Path) -> None:
         "Networks side by side",
     ]
     assert min(drawn(browser).values()) > 0.002
+    assert browser.value("[0, 0.05, 0.1].map((more) => short(96.6 + more, 0.05))") == [
+        "96.6",
+        "96.65",
+        "96.7",
+    ]
     assert browser.value("document.querySelectorAll('circle.hollow').length") == 3
     x, y = browser.value(
         "(() => { const node = document.querySelector('circle.hollow');"

@@ -10,8 +10,12 @@ const digits = (n, places) => (n === null ? "–" : n.toFixed(places));
 const ms = (n) => (n === null ? "–" : `${digits(n, Math.abs(n) < 10 ? 2 : 1)} ms`);
 const share = (n) => `${percent(n)} %`;
 const decibels = (n) => (n === null ? "exact" : `${n.toFixed(1)} dB`);
-const short = (n) => (Math.abs(n) >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M`
-  : Math.abs(n) >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`);
+// Three digits, or as many as tell numbers apart that are `step` from each other.
+const short = (n, step = Infinity) => {
+  const size = Math.abs(n), least = Math.floor(Math.log10(size)) - Math.floor(Math.log10(step)) + 1;
+  const written = (value) => `${+value.toPrecision(Math.min(Math.max(3, least), 12))}`;
+  return size >= 1e6 ? `${written(n / 1e6)}M` : size >= 1e3 ? `${written(n / 1e3)}k` : written(n);
+};
 const UNITS = { bytes, ms, macs, share, count: whole, mj: (n) => (n === null ? "–" : `${digits(n, 2)} mJ`) };
 // A measure in its unit; a plain number has none.
 const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
@@ -19,7 +23,10 @@ const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
 
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 // An axis of a measure: shares in per cent.
-const scale = (unit) => ({ show: (value) => short(unit === "share" ? 100 * value : value) });
+const scale = (unit) => {
+  const times = unit === "share" ? 100 : 1;
+  return { show: (value, step = Infinity) => short(times * value, times * step) };
+};
 
 // A chart draws itself again when its width changes.
 function chart(label, draw) {
@@ -120,12 +127,15 @@ function axes(width, height, x, y) {
   const across = (value) => left + ((value - x.low) / (x.high - x.low)) * (right - left);
   const up = (value) => bottom - ((value - y.low) / (y.high - y.low)) * (bottom - top);
   const drawn = el("g", {});
-  for (const value of ticks(y.low, y.high, (bottom - top) / 34)) {
+  const rows = ticks(y.low, y.high, (bottom - top) / 34);
+  const columns = ticks(x.low, x.high, (right - left) / 80);
+  const gap = (values) => (values.length > 1 ? values[1] - values[0] : Infinity);
+  for (const value of rows) {
     drawn.append(el("line", { class: "axis", x1: left, x2: right, y1: up(value), y2: up(value) }),
-      word(left - 6, up(value) + 4, (y.show ?? short)(value), "end"));
+      word(left - 6, up(value) + 4, (y.show ?? short)(value, gap(rows)), "end"));
   }
-  for (const value of ticks(x.low, x.high, (right - left) / 80)) {
-    drawn.append(word(across(value), bottom + 16, (x.show ?? short)(value), "middle"));
+  for (const value of columns) {
+    drawn.append(word(across(value), bottom + 16, (x.show ?? short)(value, gap(columns)), "middle"));
   }
   drawn.append(word(right, height - 4, x.label, "end"));
   return { drawn, across, up, left, right, top, bottom };

@@ -131,8 +131,8 @@ function training({ phases, measure: { name, unit } }) {
   const accuracy = phasesOf("validation_score", "validation", 2);
   const title = capital(name);
   const named = (series) => legend(series.map((each) => [each.name, each.kind]));
-  section("training", "Training", "Validation is watched on 1,000 examples at most, and nothing is " +
-    "chosen by it.",
+  section("training", "Training", "Validation is watched on 1,000 examples at most; it chooses " +
+    "between rounding alone and training with rounding, and nothing else.",
     pair(titled("Loss", named(losses), lines("Loss", { x, series: losses })),
       titled(title, named(accuracy), lines(title, { x, series: accuracy,
         y: unit === "share" ? { show: (value) => `${Math.round(100 * value)} %`, tell: share }
