@@ -55,8 +55,8 @@ class Tables:
                 elif call.scratch:
                     more = self._inside(scratch_of(number))
                 out = self._place(step.op.outputs[0])
-                said = c_text.comment(step.op.name)
-                yield f"{{{function}, &{op}, {reads[0]}, {out}, {more}}}, /* {said} */"
+                label = c_text.comment(step.op.name)
+                yield f"{{{function}, &{op}, {reads[0]}, {out}, {more}}}, /* {label} */"
 
     def _operand(self, number: int, step: Step, operand: int) -> str:
         name = step.operands[operand]

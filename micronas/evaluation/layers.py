@@ -239,11 +239,11 @@ def _noise(exact: _Floats, restored: _Floats) -> _Noise:
     noise = signal - restored.reshape(signal.shape)
     powers, losses = (signal**2).sum(axis=0), (noise**2).sum(axis=0)
     ratios = np.array([_decibels(*pair) for pair in zip(powers, losses, strict=True)])
-    heard = np.flatnonzero(powers)  # a channel of zeros has no ratio
-    worst = int(heard[ratios[heard].argmin()]) if len(heard) else None
+    nonzero = np.flatnonzero(powers)  # a channel of zeros has no ratio
+    worst = int(nonzero[ratios[nonzero].argmin()]) if len(nonzero) else None
     return _Noise(
         _decibels(powers.sum(), losses.sum()),
-        float(np.sort(ratios[heard])[(len(heard) - 1) // 2]) if len(heard) else math.inf,
+        float(np.sort(ratios[nonzero])[(len(nonzero) - 1) // 2]) if len(nonzero) else math.inf,
         worst,
         math.inf if worst is None else float(ratios[worst]),
     )

@@ -80,8 +80,8 @@ def run_sandboxed(model: bytes, inputs: Sequence[Values], *, seconds: float) -> 
         except subprocess.TimeoutExpired:
             raise _fault(folder, f"took longer than {seconds:g} s") from None
         if (folder / _ERROR).exists():
-            kind, said = json.loads((folder / _ERROR).read_text())
-            raise getattr(errors, kind)(said)
+            kind, message = json.loads((folder / _ERROR).read_text())
+            raise getattr(errors, kind)(message)
         if code != 0:
             end = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise _fault(folder, f"ended its process by {end}")

@@ -276,9 +276,9 @@ def reporting(runtime: str, load: Callable[[], _Result]) -> _Result:
         try:
             return load()
         except _REFUSALS as error:
-            said = " ".join((captured() or str(error)).split())[:_LONGEST_QUOTE]
+            message = " ".join((captured() or str(error)).split())[:_LONGEST_QUOTE]
             raise ExportError(
-                f"{runtime} must be able to load the model, but it says: {said}; "
+                f"{runtime} must be able to load the model, but it says: {message}; "
                 "use operators and types it has"
             ) from error
 

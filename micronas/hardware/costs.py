@@ -105,7 +105,7 @@ class Budget(Settings):
             known = (
                 f"a frame is {frame:g} ms; give a multiple of that"
                 if frame
-                else "nothing says what a frame takes; leave it out, or take a run or a .tflite "
+                else "the time of a frame is not known; leave it out, or take a run or a .tflite "
                 "file of audio or of a series with times"
             )
             raise ConfigError(

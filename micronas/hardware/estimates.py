@@ -87,11 +87,11 @@ def _like(found: _Values, described: Callable[[Path], _Values]) -> _Values:
         )
     base = described(path)
     core, clock = found.get("core", base["core"]), found.get("clock_hz", base["clock_hz"])
-    factor, said = _factor(str(core), base["core"])
+    factor, reason = _factor(str(core), base["core"])
     within = spread(str(core))
     note = (
         f"estimate: {base['title']} ({base['core']}, {base['clock_hz'] / 1e6:g} MHz) by clock"
-        f"{said}; boards of one core that were measured lie between {within[0]:g} and "
+        f"{reason}; boards of one core that were measured lie between {within[0]:g} and "
         f"{within[1]:g} times such an estimate; "
     )
     scale = factor * base["clock_hz"] / clock if isinstance(clock, int) and clock > 0 else 1.0

@@ -265,19 +265,19 @@ def _within(described: Mapping[str, Any], limits: Limits, *, is_called: bool) ->
         has_int4=described["int4_layers"] > 0,
         **{each.name: described[each.name] for each in fields(Costs) if each.name in described},
     )
-    heard = described["listening"]
+    calls = described["listening"]
     if is_called:
-        costs = replace(costs, load=heard["load"], energy_j_per_hour=heard["energy_j_per_hour"])
-    if is_called and "arena_bytes" in heard:
-        arena = heard["arena_bytes"]
+        costs = replace(costs, load=calls["load"], energy_j_per_hour=calls["energy_j_per_hour"])
+    if is_called and "arena_bytes" in calls:
+        arena = calls["arena_bytes"]
         costs = replace(
             costs,
-            flash_bytes=heard["flash_bytes"],
+            flash_bytes=calls["flash_bytes"],
             arena_bytes=arena,
-            arena_head_bytes=arena - heard["state_bytes"],
+            arena_head_bytes=arena - calls["state_bytes"],
             arena_required_bytes=arena,
             host_arena_bytes=arena,
-            latency_ms=heard["worst_ms"],
+            latency_ms=calls["worst_ms"],
         )
     fits = limits.fits(costs)
     return {

@@ -70,7 +70,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     if described.get("paper"):
         lines.append(_paper(described["paper"]))
     if any("extrapolated" in layer["flags"] for layer in described["layers"]):
-        lines.append("extrapolated: nothing alike was measured on this board; priced from above")
+        lines.append("extrapolated: no such operator was measured on this board; priced from above")
     if described["int4_layers"]:
         lines.append(
             "int4 weights: only the 64-bit host unpacks whole filters; SRAM is judged on the board"
@@ -80,20 +80,20 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     return "\n".join(lines)
 
 
-def listening_text(heard: Mapping[str, Any]) -> str:
+def listening_text(calls: Mapping[str, Any]) -> str:
     """Return a line about the calls of a network that listens."""
-    frames, stride = heard["hop_frames"], heard["stride_frames"]
-    parts = [f"{frames} frame{'s' * (frames > 1)} a call computes {heard['computes']}"]
+    frames, stride = calls["hop_frames"], calls["stride_frames"]
+    parts = [f"{frames} frame{'s' * (frames > 1)} a call computes {calls['computes']}"]
     if stride is not None:
         parts.append(f"scores every {stride}")
-    worst = f" (worst {heard['worst_ms']:.2f})" if heard["worst_ms"] > heard["mean_ms"] else ""
-    parts.append(f"{heard['mean_ms']:.2f} ms{worst}")
-    if "arena_bytes" in heard:
-        parts.append(f"arena {heard['arena_bytes']:,} B, {heard['state_bytes']:,} B kept")
-    if heard["load"] is not None:
-        parts.append(f"load {format_cost('load', heard['load'])}")
-    if heard["energy_j_per_hour"] is not None:
-        parts.append(format_cost("energy", heard["energy_j_per_hour"]))
+    worst = f" (worst {calls['worst_ms']:.2f})" if calls["worst_ms"] > calls["mean_ms"] else ""
+    parts.append(f"{calls['mean_ms']:.2f} ms{worst}")
+    if "arena_bytes" in calls:
+        parts.append(f"arena {calls['arena_bytes']:,} B, {calls['state_bytes']:,} B kept")
+    if calls["load"] is not None:
+        parts.append(f"load {format_cost('load', calls['load'])}")
+    if calls["energy_j_per_hour"] is not None:
+        parts.append(format_cost("energy", calls["energy_j_per_hour"]))
     return ", ".join(parts)
 
 
@@ -145,10 +145,10 @@ def known_boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None
 def board_notes(board: Mapping[str, Any], *, width: int | None = None) -> str:
     """Return the names and sources of a board."""
     latency = board["latency"]
-    said = {"sizes": board["source"], "latency": latency["source"], "status": latency["status"]}
+    sources = {"sizes": board["source"], "latency": latency["source"], "status": latency["status"]}
     like = {"like": board["like"]} if board["like"] else {}
     names = {"also called": board["names"]} if board["names"] else {}
-    return pairs({**names, **like, **said}, width=width)
+    return pairs({**names, **like, **sources}, width=width)
 
 
 def _error(
@@ -240,5 +240,5 @@ def _size(sizes: Sequence[int] | None) -> str:
 
 def verdict(fits: bool | None, estimates: Sequence[str] = ()) -> str:
     """Return whether a network fits, and the limits judged by estimates."""
-    said = "not known" if fits is None else str(fits).lower()
-    return f"{said} ({', '.join(estimates)} estimated)" if estimates else said
+    text = "not known" if fits is None else str(fits).lower()
+    return f"{text} ({', '.join(estimates)} estimated)" if estimates else text

@@ -122,8 +122,8 @@ class OnHops(Runtime):
         ((name, window),) = inputs.items()
         ears = FrameByFrame(graph)
         calls = -(-ears.frames // self._frames)
-        heard = np.resize(window[0], (calls * self._frames, *window.shape[2:]))
-        return {name: heard}, {graph.outputs[0]: ears.push(heard)[-1:]}
+        frames = np.resize(window[0], (calls * self._frames, *window.shape[2:]))
+        return {name: frames}, {graph.outputs[0]: ears.push(frames)[-1:]}
 
 
 def build_values(kind: ProjectKind) -> dict[str, str]:

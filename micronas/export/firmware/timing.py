@@ -13,7 +13,7 @@ from micronas.export.firmware.shared import ProjectKind, check_kind, filled
 
 _MARK = "micronas-timing"
 """Text in every line with a time, which a logger may prefix."""
-_LINE = re.compile(rf"{_MARK}[ \t](?P<said>.*)")
+_LINE = re.compile(rf"{_MARK}[ \t](?P<text>.*)")
 _TIME = re.compile(
     r"(?P<name>\w+) (?P<unit>us|cycles) (?P<value>\d{1,10}) runs \d+(?!\w)", re.ASCII
 )
@@ -92,7 +92,7 @@ def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
     times: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if (found := _LINE.search(line)) is not None:
-            name, milliseconds = _time(found["said"], number, clock_hz)
+            name, milliseconds = _time(found["text"], number, clock_hz)
             times[name] = milliseconds
     if not times:
         raise DataError(
@@ -102,17 +102,17 @@ def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
     return times
 
 
-def _time(said: str, number: int, clock_hz: float | None) -> tuple[str, float]:
+def _time(text: str, number: int, clock_hz: float | None) -> tuple[str, float]:
     """Return name and milliseconds from the text of a line after the mark."""
-    if (failure := _FAILURE.match(said)) is not None:
+    if (failure := _FAILURE.match(text)) is not None:
         raise DataError(
             f"every network must run on the board, but line {number} of the log says "
             f"{failure['name']} failed: {_quoted(failure['reason'])}; repair it, or delete the line"
         )
-    if (time := _TIME.match(said)) is None:
+    if (time := _TIME.match(text)) is None:
         raise DataError(
             f"a time must read 'NAME us|cycles NUMBER runs NUMBER', but line {number} of the log "
-            f"has {_quoted(said)!r}; delete the line if it was cut, or record again"
+            f"has {_quoted(text)!r}; delete the line if it was cut, or record again"
         )
     value = int(time["value"])
     if value == 0:
