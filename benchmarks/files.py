@@ -7,6 +7,7 @@ bytes compared and how many differ, and both heads of the arena; or the reason w
 here, and whether TFLM runs it.
 """
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,15 +22,18 @@ from micronas.text import table
 from micronas.tflite.reader import read
 
 _HEAD = ("file", "inputs", "bytes", "differing", "arena head", "TFLM's", "why not")
+_WIDEST = 200
 _CODES = {"int8": (-128, 127), "int16": (-32768, 32767)}
 
 
 def main(*folders: str) -> None:
     paths = sorted(path for folder in folders for path in Path(folder).rglob("*.tflite"))
     rows = [(path.name, *_row(path.read_bytes())) for path in paths]
-    print(table([*_HEAD], [[str(each) for each in row] for row in rows]))
+    print(table([*_HEAD], [[str(each)[:_WIDEST] for each in row] for row in rows]))
     said = Counter(
-        row[-1] or ("exact" if row[3] == 0 and row[4] == row[5] else "wrong") for row in rows
+        re.sub("'[^']*'", "one", str(row[-1]))
+        or ("exact" if row[3] == 0 and row[4] == row[5] else "wrong")
+        for row in rows
     )
     print("\n".join(f"{count} {why}" for why, count in said.most_common()))
 
@@ -40,7 +44,7 @@ def _row(model: bytes) -> tuple[object, ...]:
         types = ", ".join(sorted({graph.tensors[name].dtype for name in graph.inputs}))
         found, arena = verify_and_measure(model, _inputs(graph))
     except MicronasError as error:
-        return ("", "", "", "", "", f"{_runs(model)}; {' '.join(str(error).split())}"[:200])
+        return ("", "", "", "", "", f"{_runs(model)}; {' '.join(str(error).split())}")
     head = plan(graph, HOST).head
     return (types, found.bytes_compared, found.mismatches, head, arena.head, "")
 

@@ -38,6 +38,10 @@ _KEPT_TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.UINT64: ("uint64", "<u8"),
 }
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
+_ADVICE = {
+    "INT16": "convert the model with int8 activations (TFLITE_BUILTINS_INT8), not as 16x8",
+}
+"""Advice on types of tensors that another conversion avoids."""
 _OPERATOR_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"
 }
@@ -202,10 +206,9 @@ class _Reader:
         types = {**self._types, **_STATES} if is_variable else self._types
         if code not in types or (is_sparse and not self._keeps):
             wanted = "numbers" if self._keeps else "int8, int4 or int32 and dense"
-            raise ModelError(
-                f"tensors must be {wanted}, but {name!r} is {_TYPE_NAMES.get(code, code)}; "
-                "convert the model with int8 input and output"
-            )
+            kind = _TYPE_NAMES.get(code, str(code))
+            advice = _ADVICE.get(kind, "convert the model with int8 input and output")
+            raise ModelError(f"tensors must be {wanted}, but {name!r} is {kind}; {advice}")
         dtype, storage = types[code]
         shape = source.numbers("Shape", most=_LARGEST_RANK)
         values = None

@@ -125,7 +125,11 @@ def test_an_operator_without_bias() -> None:
         ),
         (
             lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.FLOAT32),
-            r"tensors must be int8, int4 or int32 and dense, but 'input' is FLOAT32",
+            r"int8, int4 or int32 and dense, but 'input' is FLOAT32; .* int8 input and output",
+        ),
+        (
+            lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.INT16),
+            r"'input' is INT16; convert the model with int8 activations .* not as 16x8",
         ),
         (lambda tree: tree.subgraphs.append(tree.subgraphs[0]), r"1 subgraph, but this one has 2"),
         (
