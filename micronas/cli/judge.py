@@ -261,7 +261,10 @@ def quality(
         )
         for count in (None, *(top or ()))
     ]
-    figures = [{name: str(value) for name, value in vars(each).items()} for each in found]
+    figures = [
+        {name: str(value) for name, value in vars(each).items() if value is not None}
+        for each in found
+    ]
     show(
         [asdict(each) for each in found],
         as_json,
