@@ -33,9 +33,9 @@ def files() -> dict[Path, str]:
 
 
 def commands() -> Iterator[str]:
-    """Yield the arguments and the first paragraph of the help of every command."""
+    """Yield the arguments and the first clause of the help of every command."""
     for path, command in below(typer.main.get_command(app), "micronas"):
-        first = (command.help or "").partition("\n\n")[0]
+        first = re.split(r"\n\n|[:;]", command.help or "")[0].strip().rstrip(".")
         yield f"- `{' '.join([path, *words(command)])}`: {' '.join(first.split())}"
 
 
