@@ -102,7 +102,10 @@ def _decision(
     stored = _stored(path / METRICS, "decision")
     stored = stored if isinstance(stored, dict) else {}
     heard = _stored(path / METRICS, "listening")
-    hop = heard["hop_frames"] if isinstance(heard, dict) else 0
+    heard = heard if isinstance(heard, dict) else {}
+    hop = heard.get("hop_frames", 0)
+    if heard.get("computes") == "windows" and hop == heard.get("stride_frames"):
+        hop = 0  # a window for each score would cost far more than at the usual hop
     # a label leads (by the margin of an old run without thresholds), or is likelier than not
     least = max(1, int(stored.get("margin", 1))) if exclusive else _zero(target) + 1
     thresholds = stored.get("thresholds") or [least] * target.elements

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from micronas.graph.ir import Graph
@@ -51,6 +52,24 @@ def test_firmware_of_a_run_hears_decides_and_checks_itself_on_an_example(tmp_pat
     assert "-128, -127, -126" in (project / "golden.h").read_text()
     script = (project / "qemu/board.ld").read_text()
     assert re.findall(r"LENGTH = (\d+)", script) == ["1048576", "98304"]  # of the run's board
+
+
+@pytest.mark.parametrize(
+    ("computes", "frames", "stride", "hop"),
+    [("new rows", 4, 4, 4), ("windows", 5, None, 5), ("windows", 4, 4, 0)],
+)
+def test_calls_are_as_far_apart_as_the_run_was_measured(
+    computes: str, frames: int, stride: int | None, hop: int, tmp_path: Path
+) -> None:
+    """But for a window at each score of a network that could stream."""
+    data = run_folder(tmp_path / "run")
+    metrics = tmp_path / "run/metrics.json"
+    heard = {"computes": computes, "hop_frames": frames, "stride_frames": stride}
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"listening": heard}))
+    application = device(tmp_path / "run", data, read(data)).application
+    assert application is not None
+    assert isinstance(application.decision, Detector)
+    assert application.decision.hop == hop
 
 
 def test_a_board_file_that_is_gone_leaves_the_emulated_memory(tmp_path: Path) -> None:
