@@ -1,10 +1,12 @@
 """False alarms an hour of the detector and of the rule before it, on streams that chose neither.
 
-    python -m benchmarks.listening [--corpus synthetic|recorded] [--unknown 1] [--folder FOLDER]
+    python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal]
+        [--unknown 1] [--phrases 0.5] [--alone] [--folder FOLDER]
     python -m benchmarks.listening --table
 
-One network of each corpus is trained as the defaults train, or with as many other words as
-`data.unknown_fraction` says, and both rules hear its outputs.
+One network of each corpus is trained, and both rules hear its outputs: TC-ResNet8 as published, or
+one of `benchmarks.streaming`, in calls where it streams. Training is the default's but for epochs,
+or with more other words and with phrases (`data.unknown_fraction`, `data.phrases`).
 Streams are keywords by themselves between phrases of other words, of held-out voices or speakers in
 two halves: each half is judged by what the other half chose, and the two are added. ``recorded`` is
 the Arabic corpus of `MICRONAS_DATA`, whose validation speakers are the halves. The rule before
@@ -17,6 +19,7 @@ results/listening.jsonl are kept.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -30,6 +33,7 @@ import numpy as np
 from micronas.errors import DataError
 from micronas.runs.listen import Ear
 from micronas.runs.marks import assigned, read_marks
+from micronas.space.space import Space
 from micronas.streaming.events import Detector
 from micronas.streaming.thresholds import Heard, Outcome, choose, judge
 from micronas.tasks.keywords.streams import MARKS, Spoken, synthesise_streams, write_streams
@@ -37,7 +41,8 @@ from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.waveform import read_samples
 from micronas.text import percent, table
 
-_RESULTS = Path(__file__).with_name("results") / "listening.jsonl"
+RESULTS = Path(__file__).with_name("results") / "listening.jsonl"
+_NETWORKS = RESULTS.with_name("streaming.jsonl")
 _WANTED = (0.05, 0.1, 0.15, 0.2)
 _HOPS = (10, 5)
 _MARGINS = range(1, 256)
@@ -130,15 +135,7 @@ def compare(run: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
             one, other = (each[0] for each in chosen if each is not None)
             outcomes = [judge(one, usual[1]), judge(other, usual[0])]
             yield {"rule": "margin, chosen", "wanted": wanted, **_row(outcomes)}
-        for hop in _HOPS:
-            sides = [recordings for recordings, _ in by_hop[hop]]
-            detector = replace(by_hop[hop][0][1], gate=0)
-            try:
-                made = [choose(half, detector, misses=wanted).detector for half in sides]
-            except DataError:
-                continue
-            outcomes = [judge(made[0], sides[1]), judge(made[1], sides[0])]
-            name = f"detector, every {20 * hop} ms"
+        for name, outcomes in detected(by_hop, wanted):
             yield {"rule": name, "wanted": wanted, **_row(outcomes)}
             best = [
                 fewest(half, outcome.missed)
@@ -147,6 +144,30 @@ def compare(run: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
             if None not in best:
                 row = _row([each[1] for each in best if each is not None])
                 yield {"rule": "margin, at best", "wanted": wanted, "beside": name, **row}
+
+
+Sides = list[tuple[list[Heard], Detector]]
+
+
+def detected(by_hop: dict[int, Sides], wanted: float) -> Iterator[tuple[str, list[Outcome]]]:
+    """Yield the outcome of each half by the detector that the other one chose, by hop."""
+    for hop, halves in by_hop.items():
+        sides = [recordings for recordings, _ in halves]
+        detector = replace(halves[0][1], gate=0)
+        try:
+            made = [choose(half, detector, misses=wanted).detector for half in sides]
+        except DataError:
+            continue
+        outcomes = [judge(made[0], sides[1]), judge(made[1], sides[0])]
+        yield f"detector, every {20 * hop} ms", outcomes
+
+
+def alone(run: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the outcome of the detector every 100 ms."""
+    by_hop = {5: [heard(run, half, 5) for half in halves]}
+    for wanted in _WANTED:
+        for name, outcomes in detected(by_hop, wanted):
+            yield {"rule": name, "wanted": wanted, **_row(outcomes)}
 
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -159,8 +180,17 @@ def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
+def architecture(name: str, classes: int = 12) -> Space:
+    """Return a network of `benchmarks.streaming`, or one that is shipped."""
+    lines = map(json.loads, _NETWORKS.read_text().splitlines())
+    known = {line["network"]: line["description"] for line in lines}
+    if name not in known:
+        return Space.load(f"textbook/{name}")
+    return Space.model_validate({**known[name], "classes": classes})
+
+
 def printed() -> str:
-    rows = [json.loads(line) for line in _RESULTS.read_text().splitlines()]
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     header = ("corpus", "wanted misses", "rule", "misses", "false alarms an hour")
     return table(
         header,
@@ -181,8 +211,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", choices=("synthetic", "recorded"), default="synthetic")
     parser.add_argument("--folder", type=Path, default=Path("runs/listening"))
+    parser.add_argument("--network", default="tc_resnet8")
     parser.add_argument("--unknown", type=float)
+    parser.add_argument("--phrases", type=float)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--alone", action="store_true", help="the detector every 100 ms alone")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if not given.table:
@@ -190,19 +223,30 @@ def main() -> None:
         make = synthetic if given.corpus == "synthetic" else recorded
         corpus, halves = make(given.folder, given.minutes)
         name, settings = given.corpus, [f"data.path={corpus}"]
+        network = architecture(given.network)
+        if given.network != "tc_resnet8":
+            name += f", {given.network}"
+        if network.streaming:
+            settings.append("engine=micronas")
         if given.unknown is not None:
             name += f", unknown {given.unknown:g}"
             settings.append(f"data.unknown_fraction={given.unknown:g}")
-        run = given.folder / f"run_{name.replace(', unknown ', '_')}"
-        command = ["train", "textbook/tc_resnet8", *settings, *_TRAINING]
+        if given.phrases is not None:
+            name += f", phrases {given.phrases:g}"
+            settings.append(f"data.phrases={given.phrases:g}")
+        run = given.folder / f"run_{re.sub('[^a-z0-9.]+', '_', name)}"
+        network.save(given.folder / "network.yaml")
+        command = ["train", str(given.folder / "network.yaml"), *settings, *_TRAINING]
         command = [sys.executable, "-m", "micronas", *command, "--out", str(run), "--quiet"]
         if not (run / "metrics.json").exists():
             subprocess.run(command, check=True)
-        kept = _RESULTS.read_text().splitlines() if _RESULTS.exists() else []
+        kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
         kept = [line for line in kept if json.loads(line)["corpus"] != name]
-        rows = compare(run, halves)
-        new = [json.dumps({"corpus": name, "minutes": given.minutes, **row}) for row in rows]
-        _RESULTS.write_text("\n".join([*kept, *new]) + "\n")
+        rows = (alone if given.alone else compare)(run, halves)
+        int8 = json.loads((run / "metrics.json").read_text())["int8_accuracy"]
+        known = {"corpus": name, "minutes": given.minutes, "int8": int8}
+        new = [json.dumps({**known, **row}) for row in rows]
+        RESULTS.write_text("\n".join([*kept, *new]) + "\n")
     print(printed())
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.streaming FEATURES.npz [--seed 0]
     python -m benchmarks.streaming --table
+    python -m benchmarks.streaming --speech --table
 
 FEATURES are those of `benchmarks.kws40`. The window network is TC-ResNet8 at the widest that fits
 24 KB and 60 ms with TFLM. Networks that stream are draws of kws_streaming for the engine, of each
@@ -9,6 +10,9 @@ family the one with the most multiply-accumulates whose load 100 ms apart is at 
 window network's there. Accuracy is the int8 network's on speakers that trained nothing. Cycles are
 the engine's, by its model, without the front end's; a window is computed anew for each call. A line
 for each training goes to results/streaming.jsonl; what is there is not trained again.
+
+``--speech`` prints misses and false alarms in long recordings, as `benchmarks.listening` measured
+them for either kind of network, beside what it takes.
 """
 
 import argparse
@@ -22,6 +26,8 @@ import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import QUANTIZE, RECIPE, append, load, read
+from benchmarks.listening import RESULTS as HEARD
+from benchmarks.listening import architecture
 from micronas.data import DataSet
 from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
@@ -32,7 +38,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.textbook import shipped, textbook_networks
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
-from micronas.text import table
+from micronas.text import percent, table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
@@ -97,16 +103,23 @@ def _trained(name: str, network: Space, data: DataSet, seed: int) -> dict[str, A
     }
 
 
+def _cycles(network: Space, ms: int) -> tuple[float, float]:
+    """Return the millions of cycles of a second, and those of the longest call."""
+    graph = network.graph()
+    if network.streaming:
+        hopped = MICRONAS.hops(graph, _HOPS[ms])
+        mean, most = hopped.mean.cycles, hopped.worst.cycles
+    else:
+        mean = most = sum(each.cycles for each in MICRONAS.prices(graph) if each)
+    return mean / ms / 1e3, most / 1e6
+
+
 def _row(record: dict[str, Any]) -> list[str]:
     network = Space.model_validate(record["description"])
     graph, cells = network.graph(), []
-    for ms, frames in _HOPS.items():
-        if network.streaming:
-            call, longest = (getattr(MICRONAS.hops(graph, frames), e) for e in ("mean", "worst"))
-            cycles, most = call.cycles, longest.cycles
-        else:
-            cycles = most = sum(each.cycles for each in MICRONAS.prices(graph) if each)
-        cells += [f"{cycles * 1e3 / ms / 1e6:.1f}", f"{most / 1e6:.2f}"]
+    for ms in _HOPS:
+        second, most = _cycles(network, ms)
+        cells += [f"{second:.1f}", f"{most:.2f}"]
     costs = _costs(network, _HOPS[100])
     return [
         record["network"],
@@ -120,13 +133,43 @@ def _row(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def on_speech() -> str:
+    """Return the table of long recordings, of the detector every 100 ms."""
+    header = ["network, training", "words, int8 %", "SRAM KB"]
+    header += [f"Mcycles/s, {ms} ms" for ms in _HOPS]
+    rows = []
+    for line in read(HEARD):
+        corpus, *told = line["corpus"].split(", ")
+        if corpus != "synthetic" or line["rule"] != "detector, every 100 ms":
+            continue
+        is_named = bool(told) and " " not in told[0]
+        name = told[0] if is_named else "tc_resnet8"
+        network = architecture(name)
+        rows.append(
+            [
+                ", ".join([name, *told[is_named:]]),
+                f"{100 * line['int8']:.1f}",
+                f"{_costs(network, _HOPS[100]).arena_bytes / 1e3:.1f}",
+                *(f"{_cycles(network, ms)[0]:.1f}" for ms in _HOPS),
+                percent(line["wanted"]),
+                percent(line["missed"]),
+                f"{line['false_alarms_per_hour']:.0f}",
+            ]
+        )
+    return table([*header, "wanted misses", "misses", "false alarms an hour"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("features", type=Path, nargs="?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--speech", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.speech:
+        print(on_speech())
+        return
     if not arguments.table:
         data = load(arguments.features)
         for name, network in networks(len(data.classes)):
