@@ -1,4 +1,4 @@
-"""Let reductions drop axes, in place of a RESHAPE behind them that leaves axes of 1 out."""
+"""Drop axes in reductions, in place of a RESHAPE after them that removes axes of 1."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from micronas.graph.reshapes import REDUCTIONS, without_unread
 def with_dropped_axes(graph: Graph) -> Graph:
     """Return an equivalent graph whose reductions write the shape that is read.
 
-    Functions of one value may stand between a reduction and the RESHAPE that goes.
+    Functions of one value may lie between a reduction and the removed RESHAPE.
     """
     readers: dict[str, list[Op]] = {}
     for op in graph.ops:
@@ -57,12 +57,12 @@ def _to_reshape(graph: Graph, readers: Mapping[str, Sequence[Op]], op: Op) -> li
 
 
 def _axes_that_go(graph: Graph, op: Op, target: Shape) -> list[int] | None:
-    """Return axes whose reduction, dropped, gives this shape: the operator's own and some of 1."""
+    """Return the axes to drop for a shape: the operator's own and some of 1; None if impossible."""
     shape, axes = graph.input_of(op).shape, set(moves.integers(graph, op))
     if len(graph.output_of(op).shape) != len(shape):
         return None
     kept = [axis for axis in range(len(shape)) if axis not in axes]
-    for axis in reversed(kept[1:]):  # the first is that of examples
+    for axis in reversed(kept[1:]):  # the first axis is that of examples
         if len(kept) > len(target) and shape[axis] == 1:
             kept.remove(axis)
     if 0 in axes or tuple(shape[axis] for axis in kept) != target:

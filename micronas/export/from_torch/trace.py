@@ -128,7 +128,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
 
 
 def _tidied(graph: Graph) -> Graph:
-    """Compute the same with fewer operators that move elements."""
+    """Return an equivalent graph with fewer operators that move elements."""
     return with_dropped_axes(turned_whole(without_reshapes(graph)))
 
 

@@ -22,7 +22,7 @@ from micronas.graph.ir import Kind, Op
 from micronas.train.functions import HIT, PLACE
 
 _MOST_AXES = 4
-"""Dimensions of MEAN and SUM."""
+"""Most dimensions of MEAN and SUM."""
 _MOST_PLACES = 255
 
 
