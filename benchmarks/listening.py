@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from micronas.errors import DataError
-from micronas.runs.listen import Ear
+from micronas.runs.ear import Ear
 from micronas.runs.marks import assigned, read_marks
 from micronas.space.space import Space
 from micronas.streaming.events import Detector

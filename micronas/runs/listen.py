@@ -9,42 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from micronas.errors import ConfigError, DataError
-from micronas.export.firmware.application import Value
-from micronas.export.firmware.front_ends.front_end import Array
-from micronas.export.firmware.host import OnHost
-from micronas.export.firmware.runtime import engine_of
 from micronas.files import write_atomically
-from micronas.graph import integer
-from micronas.graph.kernels.codes import Values
-from micronas.graph.streaming import recording, timings
-from micronas.objectives.mistakes import mu_law
 from micronas.progress import Progress
-from micronas.runs.device import device
-from micronas.runs.folder import DETECTOR, METRICS, model_file
+from micronas.runs.ear import Ear
+from micronas.runs.folder import DETECTOR, METRICS
 from micronas.runs.marks import Marked, assigned
-from micronas.space.load import model_bytes
-from micronas.streaming.events import Detector, Integers
+from micronas.streaming.events import Detector
 from micronas.streaming.thresholds import (
     SHAPES,
     Choice,
     Heard,
-    Occurrence,
     Outcome,
     choose,
     judge,
 )
-from micronas.tasks.recorded import files, whole
+from micronas.tasks.recorded import files
 from micronas.text import listed, percent
 from micronas.text import table as text_table
-from micronas.tflite.metadata import read_metadata
-from micronas.tflite.reader import read
 
-_BATCH = 256
 _VERSION = 1
-_SHOWN_S = 15.0
-_SHOWN_INPUTS = 20
-"""Length of shown sensor data, in whole inputs."""
-_SHOWN_LABELS = 6
 
 
 class Reported(NamedTuple):
@@ -280,153 +263,6 @@ def _said(outcome: Outcome) -> str:
         f"{outcome.misses} of {outcome.occurrences} missed ({percent(outcome.missed)}), "
         f"{outcome.false_alarms} false alarms ({outcome.per_hour:.3g} an hour)"
     )
-
-
-class Ear:
-    """A run's front end, network and detector, as in firmware."""
-
-    def __init__(
-        self, run: Path, hop: int | None, rate_hz: float | None, engine: str | None = None
-    ) -> None:
-        data = model_bytes(model_file(run))
-        self._graph = read(data)
-        found = device(run, data, self._graph)
-        known = found.application
-        if known is None or known.front_end.pace is None or isinstance(known.decision, Value):
-            raise ConfigError(
-                "a network that listens must tell labels of sound or of sensors, and its file must "
-                f"say what its input is, but {run} is none of these; name another run"
-            )
-        detector = known.decision if hop is None else replace(known.decision, hop=hop)
-        self.detector, self.pace = detector, known.front_end.pace
-        self.meaning = read_metadata(data)["input"]
-        self.labels = tuple(known.labels or map(str, range(len(detector.thresholds))))
-        self._stride = detector.hop or self.pace.stride
-        known = replace(known, decision=detector).on(engine_of(engine or found.engine), self._graph)
-        self.frames = known.frames
-        """Frames of a call of a network that streams; None of one that computes windows."""
-        self.stays = -(-self.pace.whole // (self.pace.row * self._stride))
-        """Number of hops whose input includes a given sample."""
-        self.rate = self.pace.rate or rate_hz or self.meaning.get("rate_hz")
-        self.unit = "readings" if self.pace.rate is None else "ms"
-        self._front_end, self._calls = known.front_end, known.front_end.pace
-        given = self._graph.tensors[self._graph.inputs[0]]
-        assert given.quantization is not None, "the network is int8"
-        self._shape = given.shape[1:]
-        self._none = np.zeros((0, len(self.labels)), np.int8)
-        self._compiled = OnHost(known.front_end, given.quantization)
-
-    def hear(self, path: Path, occurring: Sequence[Marked]) -> tuple[Heard, list[int]]:
-        """Run the network on a recording; return also the number of samples read at each hop."""
-        samples = whole(path, self.meaning, self._front_end)
-        codes, ends = self._windows(samples) if self.frames is None else self._streamed(samples)
-        unit = self.pace.rate or 1
-        heard = Heard(
-            codes,
-            self._levels(samples, ends),
-            len(samples) / (3600 * self.rate) if self.rate else 0.0,
-            tuple(
-                Occurrence(
-                    self.labels.index(each.label),
-                    int(np.searchsorted(ends, each.start * unit)),
-                    int(np.searchsorted(ends, each.end * unit + self.pace.whole, "right")) - 1,
-                )
-                for each in occurring
-                if each.label in self.labels
-            ),
-        )
-        return heard, ends.tolist()
-
-    def _windows(self, samples: Array) -> tuple[Values, Integers]:
-        """Return codes of each window, and how many samples were read at its end."""
-        ends = self.pace.ends(len(samples), self._stride)
-        inputs = self._compiled.stream(samples, ends).reshape(-1, *self._shape)
-        codes = [
-            integer.run(self._graph, inputs[start : start + _BATCH]).reshape(-1, len(self.labels))
-            for start in range(0, len(inputs), _BATCH)
-        ]
-        return np.concatenate([self._none, *codes]), np.array(ends, np.int64)
-
-    def _streamed(self, samples: Array) -> tuple[Values, Integers]:
-        """Return the latest codes of each call that gives some, and the samples read by then."""
-        assert self._calls is not None
-        assert self.frames is not None
-        ends = self._calls.ends(len(samples), self.frames)
-        frames = self._compiled.stream(samples, ends).reshape(-1, *self._shape[1:])
-        when = timings(self._graph)[self._graph.outputs[0]]
-        codes = [self._none]
-        for first in range(0, when.rows(len(frames)), _BATCH):
-            begin = first * when.stride
-            part = frames[begin : begin + (_BATCH - 1) * when.stride + when.reach]
-            rows = integer.run(recording(self._graph, len(part)), part[None])
-            codes.append(rows.reshape(-1, len(self.labels)))
-        rows_by = np.array([max(0, when.rows(self.frames * call)) for call in range(len(ends) + 1)])
-        gives = np.diff(rows_by) > 0
-        return np.concatenate(codes)[rows_by[1:][gives] - 1], np.array(ends, np.int64)[gives]
-
-    def shown(
-        self,
-        paths: Sequence[Path],
-        heard: Sequence[Heard],
-        ends: Sequence[Sequence[int]],
-        detector: Detector,
-        occurring: Mapping[Path, Sequence[Marked]],
-    ) -> dict[str, Any] | None:
-        """Return scores, events and sound around the first event of the recording with the most."""
-        events = [detector.events(each.codes, each.levels) for each in heard]
-        number = max(range(len(paths)), key=lambda place: len(events[place]))
-        if not events[number]:
-            return None
-        path, unit = paths[number], self.pace.rate or 1
-        samples = whole(path, self.meaning, self._front_end)
-        # seconds of sound, or readings
-        end = ends[number][events[number][0].hop] / unit
-        length = _SHOWN_S if self.pace.rate else _SHOWN_INPUTS * self.pace.whole
-        begin = max(0.0, end - length / 3)
-        scores = detector.scores(heard[number].codes, heard[number].levels)[0]
-        hops = [
-            hop for hop, place in enumerate(ends[number]) if 0 <= place / unit - begin <= length
-        ]
-        near = [each for each in events[number] if each.hop in set(hops)]
-        # those with an event, then those of the largest score
-        order = np.argsort(-scores[hops].max(axis=0), kind="stable").tolist()
-        labels = list(dict.fromkeys([*(each.label for each in near), *order]))[:_SHOWN_LABELS]
-        part = samples[int(begin * unit) : int((begin + length) * unit)]
-        return {
-            "recording": path.name,
-            "unit": "s" if self.pace.rate else "readings",
-            "begin": begin,
-            "times": [round(ends[number][hop] / unit, 3) for hop in hops],
-            "series": [
-                {
-                    "label": self.labels[label],
-                    "threshold": detector.thresholds[label],
-                    "scores": scores[hops, label].tolist(),
-                }
-                for label in labels
-            ],
-            "events": [
-                {"label": self.labels[each.label], "at": ends[number][each.hop] / unit}
-                for each in near
-            ],
-            "marks": [
-                {"label": each.label, "start": each.start, "end": each.end}
-                for each in occurring.get(path, ())
-                if begin <= each.start <= begin + length
-            ],
-            "sound": mu_law(part / 32768.0) if self.pace.rate else None,
-        }
-
-    def position(self, samples: int) -> int:
-        """Return a position in a recording as firmware reports it."""
-        return samples if self.pace.rate is None else 1000 * samples // self.pace.rate
-
-    def _levels(self, samples: Array, ends: Integers) -> Integers:
-        """Return the mean of absolute new samples of each input, rounded down; 0 for sensors."""
-        if self.pace.rate is None or not len(ends):
-            return np.zeros(len(ends), np.int64)
-        total = np.add.reduceat(np.abs(samples[: ends[-1]].astype(np.int64)), [0, *ends[:-1]])
-        return total // np.diff(ends, prepend=0)
 
 
 def _gated(
