@@ -16,16 +16,12 @@ windows, ``plain`` is that textbook network without rotation and time warp. ``fo
 import argparse
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from benchmarks.clock import cpu_seconds
 from micronas.data import DataSet, Split
@@ -89,15 +85,22 @@ def features(split: Split) -> np.ndarray:
     return np.concatenate(kinds, axis=1)
 
 
-def on_features(data: DataSet, seed: int) -> dict[str, float]:
+def on_features(
+    data: DataSet, seed: int, read: Callable[[Split], np.ndarray] = features
+) -> dict[str, float]:
     """Return the test accuracy, in percent, of 300 trees and of a linear classifier."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     assert data.test is not None
-    x, y = features(data.train), data.train.labels.numpy()
+    x, y = read(data.train), data.train.labels.numpy()
     models = {
         "forest": RandomForestClassifier(300, random_state=seed, n_jobs=1),
         "linear": make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300)),
     }
-    test = features(data.test), data.test.labels.numpy()
+    test = read(data.test), data.test.labels.numpy()
     return {
         name: round(100 * float(model.fit(x, y).score(*test)), 1) for name, model in models.items()
     }
