@@ -84,7 +84,8 @@ def check_streaming(graph: Graph) -> None:
     Raises
     ------
     ConfigError
-        If an operator's rows depend on the position of the window; the error names the first.
+        If an operator's rows depend on the position of the window, or on no input; the error names
+        the first.
     """
     source = graph.tensors[graph.inputs[0]]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or len(source.shape) != 4:
@@ -93,7 +94,11 @@ def check_streaming(graph: Graph) -> None:
             f"output, but this one reads {', '.join(graph.inputs)} and gives "
             f"{', '.join(graph.outputs)}; leave out all others"
         )
+    computed = {*graph.inputs}
     for op in graph.ops:
+        if computed.isdisjoint(op.operands):
+            raise _constant(op.outputs[0])
+        computed.update(op.outputs)
         rows = {_rows(graph.tensors[name]) for name in (*op.operands, *op.outputs)}
         by_row = op.kind in _ROW_BY_ROW and (len(rows) == 1 or is_delay(graph, op))
         valid = op.kind in _WINDOWS and (op.padding == "VALID" or sweep_of(graph, op) == Sweep())
@@ -103,6 +108,15 @@ def check_streaming(graph: Graph) -> None:
                 f"{op.kind} {op.name!r}; leave out gates (squeeze) and states, and padding over "
                 "time by streaming: true in its space"
             )
+    if graph.outputs[0] not in computed:
+        raise _constant(graph.outputs[0])
+
+
+def _constant(name: str) -> ConfigError:
+    return ConfigError(
+        f"a streaming network must compute everything from its input, but {name!r} is constant; "
+        "remove what does not depend on the input"
+    )
 
 
 def streams(graph: Graph) -> bool:

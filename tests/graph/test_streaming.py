@@ -1,5 +1,7 @@
 """Streaming networks: rows of a window are those of the recording, and of frame after frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, DataError
 from micronas.graph import integer
 from micronas.graph.frames import FrameByFrame
-from micronas.graph.streaming import Timing, check_streaming, recording, timings
+from micronas.graph.streaming import Timing, check_streaming, recording, streams, timings
 from micronas.space.space import Space
 from testing.graphs import quantize_randomly
 from testing.streaming import over_the_whole, random_recording, random_streaming
@@ -87,10 +89,21 @@ def test_what_cannot_stream_is_refused_with_a_way_out() -> None:
     padded = Space.model_validate({**SPACE.model_dump(), "streaming": False}).graph()
     with pytest.raises(ConfigError, match="streaming: true in its space"):
         check_streaming(padded)
-    with pytest.raises(ConfigError, match="47 frames, but has 46"):
+    with pytest.raises(ConfigError, match="network reads, 47, but has 46"):
         recording(SPACE.graph(), 46)
     with pytest.raises(DataError, match=r"frames, 1, 10\], but got float64"):
         FrameByFrame(quantize_randomly(SPACE.graph(), 1)).push(np.zeros((1, 1, 10)))
+
+
+def test_what_is_constant_does_not_stream() -> None:
+    """An output that is stored, and an operator that reads nothing of the input."""
+    graph = quantize_randomly(SPACE.graph(), 1)
+    stored = replace(graph, outputs=(graph.ops[0].inputs[1],))
+    unread = {**graph.tensors, "unread": graph.tensors[graph.inputs[0]]}
+    for constant in (stored, replace(graph, tensors=unread, inputs=("unread",))):
+        with pytest.raises(ConfigError, match="is constant; remove"):
+            check_streaming(constant)
+        assert not streams(constant)
 
 
 def test_a_choice_is_refused_whose_longest_network_reads_too_much() -> None:
