@@ -169,5 +169,5 @@ def test_a_table_of_a_file_has_no_function_to_compare_with() -> None:
     _, device = functions()
     graph = read(to_flatbuffer(device))
     codes = quantize_inputs(graph, pictures())
-    with pytest.raises(ModelError, match=r"'curve' is a table that a file does not name"):
+    with pytest.raises(ModelError, match=r"'curve' has none, as read from a file"):
         compare(dequantized(graph), graph, codes)
