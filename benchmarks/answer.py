@@ -15,7 +15,7 @@ race 0.2, race 0.35
                pool's epochs
 halving        the search by halving, and 15 epochs from random weights
 shorter        the same of half as many draws, which is the default, and the epochs that are left
-third          a third of the epochs, half of it for halving by trials of `SHORT` epochs
+third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow
 """
@@ -55,8 +55,6 @@ EFFORT = {"kws": 200, "cifar": 165}
 """Epochs of computation, by kind of data: halving takes so many there."""
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
-SHORT = 3
-"""Epochs of the longest trials where a third of the computation is all there is."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
 METHODS = ("single_stage", "halving", "shorter", "third", "textbook")
 _DRAWN = 12
@@ -93,8 +91,8 @@ class Answer(Bench):
         return self._halved(HalvingSettings(trial=TRIAL), self.effort, seed)
 
     def _third(self, seed: int) -> Record:
-        effort, trial = self.effort // 3, TRIAL.model_copy(update={"epochs": SHORT})
-        return self._halved(HalvingSettings(trial=trial, epochs=effort // 2), effort, seed)
+        effort = self.effort // 3
+        return self._halved(HalvingSettings(trial=TRIAL, epochs=effort // 2), effort, seed)
 
     def _halved(self, settings: HalvingSettings, effort: int, seed: int) -> Record:
         found = self._searched(settings, seed)
