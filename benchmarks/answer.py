@@ -16,6 +16,7 @@ race 0.2, race 0.35
 halving        the search by halving, and 15 epochs from random weights
 shorter        the same of half as many draws, which is the default, and the epochs that are left
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
+quick          the choice of `third`, and all epochs that are left of the whole for the winner
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow
 """
@@ -56,7 +57,7 @@ EFFORT = {"kws": 200, "cifar": 165}
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
-METHODS = ("single_stage", "halving", "shorter", "third", "textbook")
+METHODS = ("single_stage", "halving", "shorter", "quick", "third", "textbook")
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -91,8 +92,14 @@ class Answer(Bench):
         return self._halved(HalvingSettings(trial=TRIAL), self.effort, seed)
 
     def _third(self, seed: int) -> Record:
-        effort = self.effort // 3
-        return self._halved(HalvingSettings(trial=TRIAL, epochs=effort // 2), effort, seed)
+        return self._halved(self._brief, self.effort // 3, seed)
+
+    def _quick(self, seed: int) -> Record:
+        return self._halved(self._brief, self.effort, seed)
+
+    @property
+    def _brief(self) -> HalvingSettings:
+        return HalvingSettings(trial=TRIAL, epochs=self.effort // 6)
 
     def _halved(self, settings: HalvingSettings, effort: int, seed: int) -> Record:
         found = self._searched(settings, seed)
