@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -22,7 +21,10 @@ from micronas.language.answers import read_json
 from micronas.language.endpoints import BaseUrl, required_key
 from micronas.settings import Settings
 
-Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Vectors: TypeAlias = "NDArray[np.float32] | csr_array"
 """Unit vectors [texts, dimensions], dense or sparse; the product of two is the cosine."""
 Embedder = Callable[[Sequence[str]], Vectors]
 """Any function from texts to vectors; `unit` makes vectors of length one."""
@@ -42,12 +44,12 @@ def unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
 def cosines(a: Vectors, b: Vectors) -> NDArray[np.float32]:
     """Return the cosines of all pairs, dense [len(a), len(b)]."""
     product: Any = a @ b.T
-    return np.asarray(product.toarray() if scipy.sparse.issparse(product) else product, np.float32)
+    return np.asarray(product.toarray() if hasattr(product, "toarray") else product, np.float32)
 
 
 def tfidf(
     texts: Sequence[str], *, words: Sequence[int] = (1, 2), dimensions: int = 2**18
-) -> scipy.sparse.csr_array:
+) -> "csr_array":
     """Return hashed n-grams of words and signs, weighted by (1 + ln tf) (1 + ln (1+n)/(1+df)).
 
     Stop words and signs count, since the wording of a question shows its kind. Document frequencies
@@ -58,6 +60,8 @@ def tfidf(
     csr_array
         float32 [texts, dimensions].
     """
+    from scipy.sparse import csr_array
+
     index, counts, starts = _gram_counts(texts, words, dimensions)
     frequency = np.bincount(index, minlength=dimensions)
     rarity = 1 + np.log((1 + len(texts)) / (1 + frequency[index]))
@@ -65,7 +69,7 @@ def tfidf(
     rows = np.repeat(np.arange(len(texts)), np.diff(starts))
     lengths = np.sqrt(np.bincount(rows, weights**2, minlength=len(texts)))
     weights = (weights / lengths[rows]).astype(np.float32)
-    return scipy.sparse.csr_array((weights, index, starts), shape=(len(texts), dimensions))
+    return csr_array((weights, index, starts), shape=(len(texts), dimensions))
 
 
 def hashed(
