@@ -37,8 +37,9 @@ class _Drawing(Scripted):
         super().__init__(context)
         settings = context.settings
         assert isinstance(settings, HalvingSettings | RandomSettings), "OneOf saw to it"
-        self.recipe = settings.trial
-        self.draws = settings.draws or self._affordable()
+        self.draws, self.recipe = settings.draws or 0, settings.trial
+        if not self.draws:
+            self.draws, self.recipe = self._affordable(settings.trial)
         self._source = source_for(self.seed, "draw")
 
     @cached_property
@@ -50,9 +51,9 @@ class _Drawing(Scripted):
         drawn = self.problem.draw(self.draws, self._source)
         return without_twins(drawn + self.rivals)
 
-    def _affordable(self) -> int:
-        """Return the number of draws that the epochs allow."""
-        return _DRAWS
+    def _affordable(self, trial: Recipe) -> tuple[int, Recipe]:
+        """Return the number of draws, and the trial, that the epochs allow."""
+        return _DRAWS, trial
 
 
 class Random(_Drawing):
@@ -100,24 +101,25 @@ class Halving(_Drawing):
         assert isinstance(self.context.settings, HalvingSettings), "OneOf saw to it"
         return self.context.settings.generations
 
-    def _affordable(self) -> int:
-        """Return the number of draws within the epochs; shorten trials to allow two."""
+    def _affordable(self, trial: Recipe) -> tuple[int, Recipe]:
+        """Return the number of draws within the epochs, and the trial, shortened to allow two."""
         epochs = self.context.settings.epochs
         if epochs is None:
-            return _DRAWS
+            return _DRAWS, trial
 
-        def needed(draws: int) -> int:
+        def needed(draws: int, recipe: Recipe) -> int:
             count = draws + draws // 2 * self._generations + len(self.rivals)
-            return planned(self.context, [], count, self.recipe).epochs
+            return planned(self.context, [], count, recipe).epochs
 
-        for longest in range(self.recipe.epochs, 0, -1):
-            self.recipe = self.recipe.model_copy(update={"epochs": longest})
-            if needed(2) <= epochs:
-                return max(draws for draws in range(2, _MOST) if needed(draws) <= epochs)
+        for longest in range(trial.epochs, 0, -1):
+            recipe = trial.model_copy(update={"epochs": longest})
+            if needed(2, recipe) <= epochs:
+                return max(n for n in range(2, _MOST) if needed(n, recipe) <= epochs), recipe
+        smallest = needed(2, recipe)
         raise ConfigError(
             "search.epochs must be enough for two draws and the textbook or uniform networks "
-            f"beside them: {epochs=}, smallest={needed(2)}; give as many (search.epochs, or "
-            "effort, half of which they are)"
+            f"beside them: {epochs=}, {smallest=}; give as many (search.epochs, or effort, half of "
+            "which they are)"
         )
 
 
