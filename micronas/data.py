@@ -101,10 +101,12 @@ class DataSet:
 class _Seen(Split):
     """A split with inputs of another shape."""
 
+    source: Split
+
     def __init__(self, split: Split, view: View, shape: Shape) -> None:
-        self._split, self._view, self._shape = split, view, shape
+        self.source, self._view, self._shape = split, view, shape
         self.labels, self.groups = split.labels, split.groups
         self.mixup, self.cutmix = split.mixup, split.cutmix
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self._view(self._split.batch(index, generator), self._shape)
+        return self._view(self.source.batch(index, generator), self._shape)

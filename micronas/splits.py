@@ -25,6 +25,8 @@ class Split(Protocol):
     their labels; 0 mixes none. Classes that derive from `Split` need not set it."""
     cutmix: bool = False
     """Let training insert a box of another example into each example, in half of the batches."""
+    source: "Split | None" = None
+    """Split whose examples this one gives in another shape, in the same order, if any."""
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return inputs as float32 [n, channels, height, width].

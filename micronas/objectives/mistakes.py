@@ -15,6 +15,7 @@ _SHOWN = 12
 _LONGEST = 256
 """Most samples of a drawn series, and longest side of a picture."""
 _CHANNELS = 6
+"""Most lines of a drawn series."""
 _HEARD_HZ = 8_000
 _MU = 255
 _POINTS = 60
@@ -23,6 +24,8 @@ _RATE = 16_000
 
 def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
     """Describe the most certain wrong answers, so that a page can draw and play them.
+
+    A split that has a source is drawn in the shape of that.
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
     list of dict
         ``label`` and ``answer``, class numbers; ``certainty``; ``kind``: ``series`` with ``values``
         [channels][samples], or ``picture`` with ``rows`` [1 or 3 colours][height][width] of 0 to
-        255; ``sound``, where the split has waveforms: mu-law at 8 kHz, in base64, see `mu_law`.
+        255, in which channels of a series are rows where they are too many for lines; ``sound``,
+        where the split has waveforms: mu-law at 8 kHz, in base64, see `mu_law`.
     """
     labels = split.labels.numpy()
     given = answers.argmax(1)
@@ -43,8 +47,9 @@ def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
     chosen = wrong[np.argsort(-certain, kind="stable")][:_SHOWN]
     if not len(chosen):
         return []
-    inputs = split.batch(torch.from_numpy(chosen), None).numpy()
-    sounds = _sounds(split, chosen)
+    shown = split.source or split
+    inputs = shown.batch(torch.from_numpy(chosen), None).numpy()
+    sounds = _sounds(shown, chosen)
     return [
         {
             "label": int(labels[place]),
@@ -102,9 +107,11 @@ def thresholds(
 
 def _drawn(values: npt.NDArray[np.float32]) -> Mapping[str, Any]:
     """Describe an input [channels, height, width]: a series where its width is 1."""
+    if values.shape[2] == 1 and len(values) > _CHANNELS:
+        values = values.transpose(2, 0, 1)
     if values.shape[2] == 1:
         step = -(-values.shape[1] // _LONGEST)
-        kept = values[:_CHANNELS, ::step, 0]
+        kept = values[:, ::step, 0]
         return {"kind": "series", "values": np.round(kept.astype(float), 3).tolist()}
     down, across = (-(-side // _LONGEST) for side in values.shape[1:])
     kept = values[:, ::down, ::across]

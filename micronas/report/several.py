@@ -110,5 +110,5 @@ def _row(run: RunFolder) -> _Row:
         "energy_mj": metrics.energy_mj,
         "mismatches": metrics.tflm_mismatches,
         "budget": metrics.budget,
-        "blocks": blocks_of(run.drawing),
+        "blocks": blocks_of(run.drawing, objective=metrics.objective),
     }

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import DEFAULT, TFLM
-from micronas.report.network import blocks_of
-from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder, listening
+from micronas.report.network import blocks_of, outputs_of
+from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder, listening, model_file
 from micronas.runs.stored import Metrics, Score
+from micronas.space.load import model_bytes
 from micronas.text import span
+from micronas.tflite.metadata import read_metadata
 
 Data = dict[str, Any]
 
@@ -35,7 +37,7 @@ def page_data(run: RunFolder) -> Data:
         "candidates": _section(lambda: _candidates(run)),
         "training": _section(lambda: _training(run)),
         "outcome": _section(lambda: _outcome(run)),
-        "listening": _section(lambda: listening(run.path).model_dump()),
+        "listening": _section(lambda: _listening(run)),
         "quantization": _section(lambda: _quantization(run)),
         "reproduce": _reproduce(run),
     }
@@ -196,12 +198,12 @@ def _budget(run: RunFolder) -> Data:
 def _network(run: RunFolder, layers: Data) -> Data:
     if not run.drawing:
         raise _AbsentError(run.absent[ARCHITECTURE])
-    searched = run.metrics.search is not None
+    searched, objective = run.metrics.search is not None, run.metrics.objective
     graph = _graph(run) if run.architecture is None else run.architecture.graph()
     return {
         "input": list(graph.tensors[graph.inputs[0]].shape[1:]),
-        "classes": graph.tensors[graph.outputs[0]].elements,
-        "blocks": blocks_of(run.drawing, layers.get("rows", [])),
+        "outputs": outputs_of(graph.tensors[graph.outputs[0]].elements, objective),
+        "blocks": blocks_of(run.drawing, layers.get("rows", []), objective=objective),
         "largest": "the largest of its search space" if searched else "the network's own",
     }
 
@@ -331,12 +333,32 @@ def _watched(metrics: Metrics) -> Data:
 
 def _outcome(run: RunFolder) -> Data:
     shown: Data = _part(run, "outcome").model_dump(mode="json")
-    return {**shown, "judged_on": run.metrics.judged_on, "per_machine": _machines(run)}
+    return {
+        **shown,
+        "judged_on": run.metrics.judged_on,
+        "per_machine": _machines(run),
+        "columns": _meaning(run).get("columns", []),
+    }
+
+
+def _meaning(run: RunFolder) -> Mapping[str, Any]:
+    """Return what the model's file says of its input; {} where it says nothing."""
+    if run.graph is None:
+        return {}
+    found: Mapping[str, Any] = read_metadata(model_bytes(model_file(run.path))).get("input", {})
+    return found
 
 
 def _machines(run: RunFolder) -> Data:
     found = run.metrics.per_machine or {}
     return {name: each.model_dump() for name, each in found.items()}
+
+
+def _listening(run: RunFolder) -> Data:
+    """Return the chosen detector; a run that cannot have one says so."""
+    if _meaning(run).get("features") == "pixels" or run.metrics.objective == "regression":
+        raise _AbsentError("events are found where sounds or sensors have labels")
+    return listening(run.path).model_dump()
 
 
 def _quantization(run: RunFolder) -> Data:

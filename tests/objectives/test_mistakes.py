@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import torch
 
-from micronas.data import TensorSplit
+from micronas.data import DataSet, TensorSplit
 from micronas.objectives.mistakes import mistakes, thresholds
 
 
@@ -24,13 +24,24 @@ def test_the_most_certain_errors_come_first_and_are_drawn_as_they_are() -> None:
     assert mistakes(pictures, np.array([[0.0, 1.0]])) == []
 
 
+def test_more_channels_than_colours_are_rows_of_a_picture() -> None:
+    values = torch.arange(7.0)[None, :, None, None].expand(-1, -1, 3, -1)
+    (shown,) = mistakes(TensorSplit(values, torch.tensor([1])), np.array([[1.0, 0.0]]))
+    assert shown["rows"] == [[[round(255 * row / 6)] * 3 for row in range(7)]]
+
+
 def test_sounds_are_what_was_heard() -> None:
+    """Also where a network reads them in another shape than their task does."""
+
     class Heard(TensorSplit):
         def waveforms(self, index: torch.Tensor, _generator: None) -> torch.Tensor:
             return torch.sin(torch.arange(16_000) / 20).expand(len(index), -1) / 2
 
-    split = Heard(torch.zeros(1, 1, 4, 4), torch.tensor([0]))
-    (shown,) = mistakes(split, np.array([[0.0, 1.0]]))
+    split = Heard(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
+    data = DataSet(split, split, split, ("yes", "no"), (4, 4, 1))
+    seen = data.seen_as((4, 1, 4)).train
+    (shown,) = mistakes(seen, np.array([[0.0, 1.0], [0.0, 1.0]]))
+    assert np.shape(shown["rows"]) == (1, 4, 4)
     codes = np.frombuffer(base64.b64decode(shown["sound"]), np.uint8)
     level = (codes - 127.5) / 127.5
     decoded = np.sign(level) * (256 ** np.abs(level) - 1) / 255

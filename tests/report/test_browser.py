@@ -123,6 +123,7 @@ def test_foreign_text_stays_text(browser: Page, runs: Path) -> None:
 
 def test_machines_and_runs_with_nothing_but_metrics(browser: Page, runs: Path) -> None:
     opened(browser, runs / "heard")
+    assert any("4 classes" in note for note in texts(browser, "#network .note"))
     charts = [label.partition(" ")[2].partition(".")[0] for label in drawn(browser)]
     for name in toy.CLASSES:
         assert {f"ROC of {name}", f"Scores of {name}"} <= set(charts)
@@ -158,6 +159,23 @@ def test_labels_are_whole_and_columns_in_sight(
     )
     assert cut == []
     assert browser.value("document.documentElement.scrollWidth") <= width
+    # words of what is made again are whole, and a name that is out of sight makes no tall rows
+    narrowest = browser.value(
+        "Math.min(...[...document.querySelectorAll('.facts td:first-child')].map((node) =>"
+        "node.clientWidth))"
+    )
+    assert narrowest > 90
+    tallest = browser.value(
+        "Math.max(...[...document.querySelectorAll('#candidates tbody tr')].map((node) =>"
+        "node.clientHeight))"
+    )
+    assert tallest < 60
+    outside = browser.value(
+        "[...document.querySelectorAll('#arena svg rect')].filter((node) =>"
+        "node.getBoundingClientRect().right > node.closest('svg').getBoundingClientRect().right)"
+        ".length"
+    )
+    assert outside == 0
     if width == 1280:
         hidden = browser.value(
             "[...document.querySelectorAll('main table')].filter((node) =>"
@@ -186,6 +204,7 @@ def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
         "ignored": ["silence", "unknown"],
         "seconds": 1.0,
         "points": [
+            {"threshold": 0.1, "misses": 0.02, "false_accepts": 0.9},
             {"threshold": 0.5, "misses": 0.02, "false_accepts": 0.1},
             {"threshold": 0.9, "misses": 0.2, "false_accepts": 0.01},
         ],
@@ -215,6 +234,8 @@ def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
     )
     browser.settled()
     browser.move(x, y)
+    # the lowest misses as many as the second, and accepts more
+    assert browser.value("document.querySelectorAll('#outcome circle.hit').length") == 2
     said = browser.value("document.getElementById('tip').innerText")
     assert said.splitlines() == ["threshold 0.90", "20.0 % missed", "36 an hour falsely accepted"]
     assert browser.value("document.documentElement.scrollWidth") <= 1200

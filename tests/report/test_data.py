@@ -17,7 +17,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.objectives.clips import area
-from micronas.report.network import blocks_of
+from micronas.report.network import blocks_of, outputs_of
 from micronas.report.several import front
 from micronas.report.write import write_report
 from micronas.runs.table import metrics_table
@@ -261,9 +261,18 @@ def test_costs_of_the_blocks_add_up_to_the_layers() -> None:
         assert all("macs" in block or not block["width"] for block in blocks)
 
 
+@pytest.mark.parametrize(
+    ("count", "objective", "words"),
+    [(12, "classes", "12 classes"), (2, "labels", "2 labels"), (1, "regression", "1 output")],
+)
+def test_outputs_are_named_by_the_objective(count: int, objective: str, words: str) -> None:
+    assert outputs_of(count, objective) == words
+
+
 def test_a_given_network_is_compared_with_itself() -> None:
     blocks = blocks_of(toy.SPACE.architecture(toy.SPACE.uniform(0.5)).drawing(()))
     assert [block["name"] for block in blocks[:2]] == ["stem", "block1"]
+    assert blocks[-1]["outputs"] == "4 classes"
     assert [block["largest"] for block in blocks] == [block["width"] for block in blocks]
     assert all(block["largest"] == 12 for block in blocks[1:-1])
 

@@ -196,9 +196,8 @@ function histogram({ normal, anomalous, name }) {
   });
 }
 
-// Told against true values: on the line they are equal.
 function valuesChart({ name, unit, true: held, told }) {
-  return chart(`${name}, told against true`, (width) => {
+  return chart(`${name}, predicted against true`, (width) => {
     const height = 320;
     const [low, high] = extent([...held, ...told]);
     const frame = axes(width, height, { label: `true${unit && `, ${unit}`}`, low, high },
@@ -207,7 +206,7 @@ function valuesChart({ name, unit, true: held, told }) {
       x1: frame.across(low), y1: frame.up(low), x2: frame.across(high), y2: frame.up(high) }));
     held.forEach((value, index) => node.append(marked(el("circle", { class: "area s1", r: 2.5,
       cx: frame.across(value), cy: frame.up(told[index]) }), name,
-    `true ${measured(value, unit)}`, `told ${measured(told[index], unit)}`)));
+    `true ${measured(value, unit)}`, `predicted ${measured(told[index], unit)}`)));
     return node;
   });
 }
@@ -216,13 +215,13 @@ function labelTable(labels) {
   const rows = labels.map((each) => [text(each.name), number(each.examples, whole(each.examples)),
     number(each.right, whole(each.right)), number(each.missed, whole(each.missed)),
     number(each.false, whole(each.false))]);
-  return table(["Label", "Examples", "Told", "Missed", "Told falsely"], rows);
+  return table(["Label", "Examples", "Found", "Missed", "False alarms"], rows);
 }
 
-function outcome({ classes, confusion, machines, per_machine, judged_on, mistakes: wrong, thresholds, values, labels }) {
+function outcome({ classes, columns, confusion, machines, per_machine, judged_on, mistakes: wrong, thresholds, values, labels }) {
   if (values) {
-    section("outcome", "Told against true", `${values.name} of examples of the ${judged_on} part, as the int8 ` +
-      "network tells it.", valuesChart(values));
+    section("outcome", "Predicted against true", `${values.name} in the ${judged_on} part: predictions of the int8 ` +
+      "network (upwards) over true values. On the line they are equal.", valuesChart(values));
     return;
   }
   if (labels) {
@@ -234,7 +233,7 @@ function outcome({ classes, confusion, machines, per_machine, judged_on, mistake
     section("outcome", "Confusion matrix", `Examples of the ${judged_on} part by class (row) and by ` +
       "the int8 network's answer (column).", wide(matrix(classes, confusion)),
       ...(thresholds ? thresholdChart(thresholds) : []),
-      ...(wrong.length ? mistakes(classes, wrong) : []));
+      ...(wrong.length ? mistakes(classes, columns, wrong) : []));
     return;
   }
   const rows = machines.map((each) => [text(each.name),

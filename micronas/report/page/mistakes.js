@@ -38,11 +38,11 @@ function picture(rows, label) {
   return canvas;
 }
 
-function mistake(each, classes) {
+function mistake(each, classes, names) {
   const label = `${classes[each.label]} taken for ${classes[each.answer]}`;
   const drawn = each.kind === "picture" ? picture(each.rows, label)
     : lines(label, { x: { label: "sample", values: each.values[0].map((_, index) => index) }, height: 150,
-      series: each.values.map((values, index) => ({ name: `channel ${index + 1}`, kind: `s${index % 6}`, values })) });
+      series: each.values.map((values, index) => ({ name: names[index], kind: `s${index}`, values })) });
   const button = each.sound
     ? el("button", { type: "button", class: "play", onclick: () => (button.dataset.played = play(each.sound)) }, "Listen")
     : null;
@@ -51,27 +51,25 @@ function mistake(each, classes) {
       `${share(each.certainty)} certain`), button);
 }
 
-// Channels share a colour beyond the sixth.
-function channels(count) {
-  return legend(Array.from({ length: Math.min(count, 6) }, (_, kind) => {
-    const own = Array.from({ length: count }, (_, index) => index).filter((index) => index % 6 === kind);
-    return [`channel ${own.map((index) => index + 1).join(", ")}`, `s${kind}`];
-  }));
+function mistakes(classes, columns, shown) {
+  const lines = shown[0].values ?? [];
+  const names = columns.length === lines.length ? columns : lines.map((_, index) => `channel ${index + 1}`);
+  return [el("h3", {}, "Misclassified, the most certain first"),
+    names.length > 1 ? legend(names.map((name, index) => [name, `s${index}`])) : null,
+    el("div", { class: "mistakes" }, ...shown.map((each) => mistake(each, classes, names)))];
 }
 
-function mistakes(classes, shown) {
-  const [first] = shown;
-  return [el("h3", {}, "Misclassified, the most certain first"),
-    first?.kind !== "picture" && first?.values.length > 1 ? channels(first.values.length) : null,
-    el("div", { class: "mistakes" }, ...shown.map((each) => mistake(each, classes)))];
-}
+// Thresholds than which another one misses fewer words and accepts no more are left out.
+const worthwhile = (points) => points.filter((each) => !points.some((other) =>
+  other.misses <= each.misses && other.false_accepts <= each.false_accepts &&
+  (other.misses < each.misses || other.false_accepts < each.false_accepts)));
 
 function thresholdChart({ ignored, seconds, points }) {
   const hour = seconds ? 3600 / seconds : null;
   const shown = hour ? (part) => `${whole(part * hour)} an hour` : share;
   const label = hour ? "false accepts an hour" : "false accepts, share";
   return [el("h3", {}, `Threshold: ${ignored.join(", ")} accepted against words missed`),
-    missesChart(label, points.map((each) => ({ x: each.false_accepts * (hour ?? 1), misses: each.misses,
+    missesChart(label, worthwhile(points).map((each) => ({ x: each.false_accepts * (hour ?? 1), misses: each.misses,
       said: [`threshold ${digits(each.threshold, 2)}`, `${share(each.misses)} missed`,
         `${shown(each.false_accepts)} falsely accepted`] })))];
 }

@@ -25,7 +25,7 @@ function costsOf(block) {
 }
 
 function widthOf(block) {
-  if (block.classes) return `${block.classes} classes`;
+  if (block.outputs) return block.outputs;
   return block.width ? `${block.width} of ${block.largest}` : `0 of ${block.largest}`;
 }
 
@@ -49,7 +49,7 @@ function drawNetwork(blocks, small) {
       const own = block.width
         ? rect(x(block.width), top, long(block.width), tall, `area ${kind}`, 3)
         : rect(x(block.largest), top, long(block.largest), tall, "hit", 3);
-      node.append(marked(own, block.name, block.classes ? widthOf(block) : `width ${widthOf(block)}`, detailsOf(block).join(", "),
+      node.append(marked(own, block.name, block.outputs ? widthOf(block) : `width ${widthOf(block)}`, detailsOf(block).join(", "),
         ...costsOf(block)));
       if (!small) {
         const inside = block.width && long(block.width) > 75;

@@ -30,9 +30,9 @@ function budget({ rows, fits, estimates }) {
   section("budget", "Budget", "", badge(fits, estimates), pair(...rows.map(gauge)));
 }
 
-function network({ blocks, input, classes, largest }) {
+function network({ blocks, input, outputs, largest }) {
   section("network", "Network",
-    `Input ${times(input)}, ${classes} classes. A bar is the block's width, its dashed outline ` +
+    `Input ${times(input)}, ${outputs}. A bar is the block's width, its dashed outline ` +
     `${largest}. Point at a block for its costs.`,
     drawNetwork(blocks, false));
 }
@@ -41,16 +41,17 @@ function network({ blocks, input, classes, largest }) {
 function arenaChart({ ops, limit }, { head, tail, buffers }) {
   return chart("The arena over time", (width) => {
     const height = 320;
+    const end = Math.max(ops.length, ...buffers.map((each) => each.last));
     const near = limit !== null && limit <= 1.5 * (head + tail);
     const frame = axes(width, height,
-      { label: "operator, in the order they run", low: -0.5, high: ops.length + 0.5,
+      { label: "operator, in the order they run", low: -0.5, high: end + 0.5,
         show: (value) => (Number.isInteger(value) ? String(value) : "") },
       { low: 0, high: near ? Math.max(limit, head + tail) : head + tail, show: short });
     const node = svg(width, height, frame.drawn);
     const box = (first, last, low, high, kind) => rect(frame.across(first - 0.5), frame.up(high),
       frame.across(last + 0.5) - frame.across(first - 0.5), frame.up(low) - frame.up(high), kind, 1);
-    const when = (step) => (step === 0 ? "the start" : `${step} ${ops[step - 1]}`);
-    node.append(marked(box(0, ops.length, head, head + tail, "soft grey"), "persistent",
+    const when = (step) => (step === 0 ? "the start" : step > ops.length ? "the end" : `${step} ${ops[step - 1]}`);
+    node.append(marked(box(0, end, head, head + tail, "soft grey"), "persistent",
       `${bytes(tail)}: structures of the interpreter and of its operators`));
     buffers.forEach((each, index) => {
       const kind = each.scratch ? "soft grey" : `soft s${index % 6}`;
