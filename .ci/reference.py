@@ -22,9 +22,8 @@ _COMMANDS = re.compile(r"(<!-- commands -->\n).*", re.DOTALL)
 def files() -> dict[Path, str]:
     """Return the files as they should be."""
     page = REFERENCE / "commands.md"
-    listed = _COMMANDS.sub(
-        lambda match: "\n".join([match[1], *commands(), ""]), page.read_text("utf-8")
-    )
+    block = "\n".join(["```text", *commands(), "```", ""])
+    listed = _COMMANDS.sub(lambda match: match[1] + block, page.read_text("utf-8"))
     keys = {
         REFERENCE / "configuration" / f"{section}.yaml": f"{as_yaml(section_keys(section))}\n"
         for section in sections()
@@ -33,10 +32,14 @@ def files() -> dict[Path, str]:
 
 
 def commands() -> Iterator[str]:
-    """Yield the arguments and the first clause of the help of every command."""
-    for path, command in below(typer.main.get_command(app), "micronas"):
-        first = re.split(r"\n\n|[:;]", command.help or "")[0].strip().rstrip(".")
-        yield f"- `{' '.join([path, *words(command)])}`: {' '.join(first.split())}"
+    """Yield the arguments and the first clause of the help of every command, in two columns."""
+    rows = [
+        (" ".join([path, *words(command)]), re.split(r"\n\n|[:;]", command.help or "")[0])
+        for path, command in below(typer.main.get_command(app), "")
+    ]
+    width = max(len(call) for call, _ in rows)
+    for call, clause in rows:
+        yield f"{call:{width}}  {' '.join(clause.split()).rstrip('.')}"
 
 
 def below(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -45,14 +48,15 @@ def below(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not inner:
         yield path, command
     for name, each in inner.items():
-        yield from below(each, f"{path} {name}")
+        yield from below(each, f"{path} {name}".strip())
 
 
 def words(command: Any) -> Iterator[str]:
+    """Yield a command's arguments but for settings, which the page explains."""
     for each in command.params:
-        if each.param_type_name == "argument":
+        if each.param_type_name == "argument" and each.metavar != "[KEY=VALUE]...":
             word = each.metavar or each.name.upper()
-            yield word if each.required or word.startswith("[") else f"[{word}]"
+            yield word if each.required else f"[{word}]"
 
 
 def main() -> None:

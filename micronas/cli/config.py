@@ -27,7 +27,7 @@ def config(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show keys of a YAML file with their types, defaults and meanings, as YAML."""
+    """Show the keys of a YAML file: types, defaults and meanings, as YAML."""
     if section is None:
         show(sections(), as_json, _overview)
         return

@@ -31,7 +31,7 @@ def data_synth(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a small corpus offline, to try the tool without a download."""
+    """Make a small corpus; nothing is downloaded."""
     from micronas.tasks.registry import sample
 
     content = sample(task, folder, seed=seed, goal=goal, minutes=minutes)
@@ -47,7 +47,7 @@ def data_download(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch the public data set of a task, such as Speech Commands, from its publisher."""
+    """Fetch the public data set of a task; Speech Commands, for one, from its publisher."""
     from micronas.progress import Bars
     from micronas.tasks.registry import download
 
@@ -63,7 +63,7 @@ def data_check(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Report the data as read by a search, and what is refused, missing, damaged or shared."""
+    """Report the data as read by a search; what is refused, missing, damaged or shared."""
     from micronas.tasks.registry import check
 
     checked = check(task, folder, overrides or [])

@@ -8,7 +8,7 @@ from micronas.cli.shared import Json, show
 
 
 def doctor(as_json: Json = False) -> None:
-    """Show versions, runtimes, folders and disk, and the purpose of each extra.
+    """Show what is installed: versions, runtimes, folders, disk, and the purpose of each extra.
 
     Exits with 1 where something needed for `micronas search` is missing.
     """

@@ -59,7 +59,7 @@ def spaces(
     as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
-    """List the shipped search spaces, or draw the decisions of one as a tree."""
+    """List the shipped search spaces, or draw one as a tree of decisions."""
     if name is not None:
         from micronas.space.open_space import load_space
         from micronas.space.tree import describe_tree, tree_rows, tree_text
@@ -108,7 +108,7 @@ def profile(
     as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
-    """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
+    """Count costs on a board, in total and by layer: MACs, flash, arena, latency, energy."""
     from micronas.hardware.table import profile_table
     from micronas.runs.costs import describe_costs
 

@@ -85,7 +85,7 @@ def label(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Write a sheet of unlabelled prompts, spread over all prompts, to be labelled by hand."""
+    """Write a sheet of prompts to be labelled by hand; they spread over all prompts."""
     from micronas.judge.build import REVIEW
 
     written = _build(recipe, out, overrides, quiet=as_json).sheet(size)
@@ -100,7 +100,7 @@ def label(
 def review(
     recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Read the categories filled into the sheet, from which the next build learns."""
+    """Read the filled sheet; the next build learns from it."""
     from micronas.judge.build import LABELS, REVIEW
     from micronas.judge.recipe import read_recipe
     from micronas.judge.review import merge_review
@@ -118,7 +118,7 @@ def review(
 def sample(
     recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Draw a built set again after a change of quotas or sampling; fails where there is none."""
+    """Draw a built set again: after a change of quotas or sampling."""
     from micronas.judge.jobs import check_built
 
     check_built(out)
@@ -135,7 +135,7 @@ def estimate(
     null: Null = False,
     as_json: Json = False,
 ) -> None:
-    """Estimate the calls, tokens and US dollars of a run, without a call."""
+    """Estimate the calls, tokens and US dollars of a run; no call is made."""
     from micronas.judge.jobs import run_inputs
     from micronas.judge.run import estimate as estimate_run
     from micronas.text import pairs
@@ -204,7 +204,7 @@ def rate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Rank models by Bradley-Terry, with intervals from a bootstrap over prompts."""
+    """Rank models with intervals: Bradley-Terry, by a bootstrap over prompts."""
     from micronas.judge.jobs import ratings
 
     rows, text = ratings(
@@ -240,7 +240,7 @@ def quality(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure the benchmark: how well it separates models, and ranks them as people do."""
+    """Measure the set: how well it separates models, and ranks them as people do."""
     from dataclasses import asdict
 
     from micronas.judge.leaderboard import board_of, read_reference
@@ -289,7 +289,7 @@ def report(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML file with every figure and every answer, which loads nothing."""
+    """Write all figures and answers as one HTML file; it loads nothing."""
     from micronas.judge.report import write_report
 
     write_report(
@@ -315,7 +315,7 @@ def import_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Import another tool's verdicts into a store, to rate and report them."""
+    """Import another tool's verdicts; a store of them is rated and reported like a run's."""
     from micronas.judge.jobs import import_verdicts
 
     count = import_verdicts(kind.value, sources, out, baseline=baseline)
@@ -340,7 +340,7 @@ def drop(
     undo: Annotated[bool, typer.Option("--undo", help="Restore dropped verdicts instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Set verdicts aside with a reason, which later runs and imports keep."""
+    """Set verdicts aside with a reason; later runs and imports keep it."""
     from micronas.errors import ConfigError
     from micronas.judge.jobs import drop as set_aside
 
@@ -363,7 +363,7 @@ def accuracy(
     ],
     as_json: Json = False,
 ) -> None:
-    """Compare a judge with the majority of people's labels, by several rules for labels."""
+    """Compare a judge with people's labels: their majority, by several rules for labels."""
     from micronas.judge.checks import POLICIES
     from micronas.judge.checks import accuracy as measure
     from micronas.judge.jobs import accuracy_table
@@ -385,7 +385,7 @@ def repeat(
     judge: _JudgeName = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how often a judge repeats its verdict with places swapped, and in another run."""
+    """Measure how often a judge repeats itself: with places swapped, and in another run."""
     from micronas.judge.checks import repeatability
     from micronas.judge.store import verdicts_of
     from micronas.text import pairs

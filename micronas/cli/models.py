@@ -47,7 +47,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a network as a .tflite file, header, ONNX, C or a program that checks itself."""
+    """Write a network as .tflite, ONNX, C, a header, or a program that checks itself."""
     from micronas.export.formats import FIRMWARE
     from micronas.export.formats import export as write
     from micronas.quantities import parse_bytes
@@ -118,7 +118,7 @@ def verify(
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
-    """Run a network on TFLM and compare every output byte with integer execution.
+    """Compare every output byte of TFLM with integer execution.
 
     Where the meaning of the input is known, recordings run through the front end of the firmware,
     compiled here, and through that of training; their codes and decisions are compared, too.

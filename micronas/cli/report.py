@@ -17,7 +17,7 @@ def report(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not print the file's name.")] = False,
 ) -> None:
-    """Write a run's report, or several runs' side by side, as one HTML file that loads nothing."""
+    """Write the report of a run, or of several side by side: one HTML file that loads nothing."""
     from micronas.report.figures import write_figures
     from micronas.report.write import write_report
 

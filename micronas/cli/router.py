@@ -52,7 +52,7 @@ def map_budget(
     dry: Annotated[bool, typer.Option("--dry", help="Print the mapping, change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Map categories to experts again within another budget; without options, without limits."""
+    """Map categories to experts within another budget; without options, without limits."""
     from micronas.router.jobs import budget_of
     from micronas.router.policy import Router
 
@@ -79,7 +79,7 @@ def evaluate(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the router with single experts, mixes, score predictors and the oracle."""
+    """Compare the router with other rules: single experts, mixes, score predictors, the oracle."""
     import json
 
     from micronas.files import write_atomically

@@ -15,7 +15,7 @@ def serve(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Serve the experts behind one OpenAI-compatible address until Ctrl-C; SIGHUP reloads."""
+    """Serve the experts behind one OpenAI-compatible address; Ctrl-C ends it, SIGHUP reloads."""
     from micronas.router.serve.server import serve as run
     from micronas.router.serve.settings import read_settings
 
