@@ -303,7 +303,7 @@ def test_gates_beside_draws(few_words: Path, tmp_path: Path, reader: Callable[..
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "large-data", "sweeps"])
+@pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "sweeps"])
 def test_how_tos_on_networks(
     page: str, corpus: Path, tmp_path: Path, reader: Callable[..., Reader]
 ) -> None:
