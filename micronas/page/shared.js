@@ -60,3 +60,9 @@ function table(headers, rows) {
   return el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body);
 }
 
+// Pairs of a name and its value.
+function facts(pairs) {
+  const made = table(["What", "Value"], pairs.map((pair) => pair.map(text)));
+  made.classList.add("facts");
+  return made;
+}

@@ -234,6 +234,10 @@ def test_it_fits_a_phone_in_light_and_dark(browser: Page, report: Path, dark: bo
     browser.value("document.querySelector('details').open = true")
     browser.settled()
     assert browser.value("document.documentElement.scrollWidth") <= 360
+    assert browser.value(
+        "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)"
+        "(document.querySelector('#provenance .wide'))"
+    ) == pytest.approx(0, abs=1)
     colours = browser.value(
         "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
     )

@@ -256,4 +256,4 @@ position();
 lengths();
 invalid();
 battles();
-fill("provenance", table(["What", "Value"], data.provenance.map(([key, value]) => [text(key), text(value)])));
+fill("provenance", facts(data.provenance));

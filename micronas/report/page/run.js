@@ -138,10 +138,7 @@ function quantization({ reference, samples, culprit, layers: rows }) {
     drawn, wide(table(headers, cells)));
 }
 
-function reproduce({ facts, files }) {
-  const rows = facts.map(([name, value]) => [text(name), text(value)]);
-  const list = table(["What", "Value"], rows);
-  list.classList.add("facts");
-  section("reproduce", "Make it again", "", wide(list), ...files.map((file) =>
+function reproduce({ facts: known, files }) {
+  section("reproduce", "Make it again", "", wide(facts(known)), ...files.map((file) =>
     el("details", {}, el("summary", {}, file.name), el("pre", {}, file.text))));
 }
