@@ -37,6 +37,10 @@ class Detector:
     reached its threshold in `confirm` hops in a row; an event begins when its label is heard and no
     event lasts. An event is over at the last of `refractory` hops in a row without its label.
 
+    Where one label holds at a time, a hop counts for the label that alone leads all labels that
+    make events. Its threshold may be below 0: then it is heard while a label that makes none, such
+    as other words, leads it by as much.
+
     Parameters
     ----------
     thresholds
@@ -71,7 +75,6 @@ class Detector:
     hop: int = 0
 
     def __post_init__(self) -> None:
-        least = 1 if self.exclusive else -128
         ranges = {
             "smoothing": (self.smoothing, 1, 64),
             "confirm": (self.confirm, 1, 64),
@@ -80,7 +83,7 @@ class Detector:
             "hold": (self.hold, 1, 10_000),
             "hop": (self.hop, 0, 10_000),
             **{
-                f"threshold {place}": (threshold, least, 256)
+                f"threshold {place}": (threshold, self.lowest, 256)
                 for place, threshold in enumerate(self.thresholds)
                 if threshold is not None
             },
@@ -110,6 +113,11 @@ class Detector:
                 f"a detector must be as micronas wrote it, but is damaged ({error}); delete its "
                 "file, or choose it anew by micronas listen"
             ) from error
+
+    @property
+    def lowest(self) -> int:
+        """Least score that a label can have."""
+        return -255 if self.exclusive else -128
 
     def plain(self) -> dict[str, Any]:
         """Return the detector as JSON values."""
@@ -148,7 +156,8 @@ class Detector:
         Returns
         -------
         int64 [hops, labels] each. The second is the least score of the latest `confirm` hops, or
-        `LEAST` where the gate has not been open for as many.
+        `LEAST` where one of them does not count for the label, or the gate has not been open for as
+        many.
         """
         hops, labels = codes.shape
         opened = np.ones(hops, bool) if levels is None else self.is_open(levels)
@@ -159,14 +168,13 @@ class Detector:
             sums += np.where((since > step)[:, None], moved, 0)
         # codes are counted from 0 on, so that C's division rounds down too
         means = sums // np.clip(since, 1, self.smoothing)[:, None]
-        scores = means - 128
+        scores = counting = means - 128
         if self.exclusive:
-            ordered = np.sort(means, axis=1)
-            second = ordered[:, -2:-1] if labels > 1 else np.zeros((hops, 1), np.int64)
-            leads = means == ordered[:, -1:]
-            scores = means - np.where(leads, second, ordered[:, -1:])
+            scores = means - _best_others(means, 0)
+            rivals = np.where([each is not None for each in self.thresholds], means, -1)
+            counting = np.where(means > _best_others(rivals, -1), scores, LEAST)
         least = np.full_like(scores, 2**15)
-        for step, moved in _trailing(scores, self.confirm):
+        for step, moved in _trailing(counting, self.confirm):
             least = np.minimum(least, np.where((since > step)[:, None], moved, LEAST))
         return scores, least
 
@@ -189,6 +197,14 @@ class Detector:
                 continue
             last[group] = hop, label
         return found
+
+
+def _best_others(values: Integers, least: int) -> Integers:
+    """Return the best value of each row without the label itself, and `least` at least."""
+    ordered = np.sort(np.pad(values, ((0, 0), (1, 0)), constant_values=least), axis=1)
+    best = ordered[:, -1:]
+    others: Integers = np.where(values == best, ordered[:, -2:-1], best)
+    return others
 
 
 def _trailing(values: Integers, count: int) -> Iterator[tuple[int, Integers]]:

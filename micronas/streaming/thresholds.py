@@ -233,25 +233,21 @@ class _Costs(NamedTuple):
     occurrences: int
 
 
-def _least(detector: Detector) -> int:
-    return 1 if detector.exclusive else -128
-
-
 def _middle(costs: npt.NDArray[np.float64], detector: Detector, *, first: bool = False) -> int:
     """Return the middle of the first run of thresholds that cost least, or its first."""
     cheapest = np.append(costs <= costs.min() + 1e-9, False)
     begin = int(np.argmax(cheapest))
     length = int(np.argmin(cheapest[begin:]))
-    return _least(detector) + begin + (0 if first else (length - 1) // 2)
+    return detector.lowest + begin + (0 if first else (length - 1) // 2)
 
 
 def _costs(scored: tuple[Heard, Integers], label: int, detector: Detector) -> _Costs:
     heard, scores = scored
-    (hop,) = np.nonzero(scores[:, label] >= _least(detector))
+    (hop,) = np.nonzero(scores[:, label] >= detector.lowest)
     value = scores[hop, label]
     spans = [(each.first, each.last) for each in heard.occurrences if each.label == label]
     first, last = np.array(spans, np.int64).reshape(-1, 2).T
-    grid = np.arange(_least(detector), _NEVER + 1)
+    grid = np.arange(detector.lowest, _NEVER + 1)
     reached = np.unique(np.append(value, _NEVER))  # between these nothing changes
     counts = np.zeros((len(reached), 2))
     for place, threshold in enumerate(reached):

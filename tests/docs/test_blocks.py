@@ -266,9 +266,9 @@ def test_long_recordings_as_printed(tmp_path: Path, reader: Callable[..., Reader
     made = reader(short=False)
     made.read(page)
     (block,) = [each for each in blocks(page) if "make firmware" in each.reason]
-    lines = re.findall(r"/(000\.wav: \w+ at \d+ ms) \(ahead by (\d+)\)", made.run(block.text))
+    lines = re.findall(r"/(000\.wav: \w+ at \d+ ms) \(ahead by (-?\d+)\)", made.run(block.text))
     heard = made.run("micronas listen runs/words streams/testing/000.wav")
-    assert lines == re.findall(r"/(000\.wav: \w+ at \d+ ms) \((\d+)\)", heard)
+    assert lines == re.findall(r"/(000\.wav: \w+ at \d+ ms) \((-?\d+)\)", heard)
     assert len(lines) > 10
 
 

@@ -70,7 +70,7 @@ def test_the_same_events_in_c_and_python(tmp_path: Path) -> None:
     for _ in range(_SEQUENCES):
         labels, hops = source.integers((1, 0), (7, 80)).tolist()
         exclusive = bool(source.integers(2))
-        least = 1 if exclusive else -128
+        least = -255 if exclusive else -128
         chosen = source.integers(least, source.integers(least + 1, 120), labels).tolist()
         detector = Detector(
             tuple(None if source.random() < 0.2 else each for each in chosen),
@@ -107,6 +107,11 @@ def test_events_by_hand() -> None:
     assert Detector((40, 40), refractory=3).events(codes) == [(1, 0, 60), (6, 1, 50)]
     assert Detector((40, 40), refractory=4).events(codes) == [(1, 0, 60), (7, 1, 50)]
     assert Detector((None, 51)).events(codes) == []
+    # behind a label that makes no event, ahead of the others that do
+    behind = np.array([[10, 0, 60], [10, 10, 60], [0, 30, 60]], np.int8)
+    assert Detector((-50, -30, None)).events(behind) == [(0, 0, -50)]
+    assert Detector((-49, -30, None)).events(behind) == [(2, 1, -30)]
+    assert Detector((-255, -255, None), confirm=2).events(behind) == []
     # each label for itself: a threshold is a code
     each = Detector((60, 0), exclusive=False)
     assert each.events(codes) == [Event(0, 1, 0), Event(1, 0, 60)]
@@ -124,8 +129,8 @@ def test_a_closed_gate_forgets() -> None:
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="threshold 1 of a detector must be 1 to 256, but is 0"):
-        Detector((3, 0))
+    with pytest.raises(ConfigError, match="threshold 1 of a detector must be -255 to 256, but"):
+        Detector((3, -256))
     with pytest.raises(ConfigError, match="confirm of a detector must be 1 to 64"):
         Detector((3,), confirm=0)
     with pytest.raises(ConfigError, match="is damaged"):
