@@ -29,12 +29,16 @@ def data_synth(
         float | None,
         typer.Option(help="Make long recordings of kws instead, this many minutes of each part."),
     ] = None,
+    made_up: Annotated[
+        int | None,
+        typer.Option(help="Clips of made-up words by each voice of kws, for networks that listen."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a small corpus; nothing is downloaded."""
     from micronas.tasks.registry import sample
 
-    content = sample(task, folder, seed=seed, goal=goal, minutes=minutes)
+    content = sample(task, folder, seed=seed, goal=goal, minutes=minutes, made_up=made_up)
     show({"folder": str(folder), "content": content}, as_json, lambda: f"{folder}: {content}")
 
 

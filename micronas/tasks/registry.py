@@ -142,21 +142,29 @@ def sample(
     seed: int = 0,
     goal: str | None = None,
     minutes: float | None = None,
+    made_up: int | None = None,
 ) -> str:
     """Write a corpus to try the tool with, offline; return its description.
 
     Raises
     ------
     ConfigError
-        If the task has no such goal, or makes no long recordings.
+        If the task has no such goal, or makes neither long recordings nor made-up words.
     """
-    if minutes is not None:
-        if task != "kws":
+    speech = {
+        name: value
+        for name, value in (("minutes", minutes), ("made_up", made_up))
+        if value is not None
+    }
+    if speech:
+        given = " and ".join(f"--{name.replace('_', '-')}" for name in speech)
+        if task != "kws" or len(speech) > 1:
             raise ConfigError(
-                f"long recordings are made of kws alone, but got {task}; leave out --minutes"
+                "long recordings, or made-up words among clips, are made of kws alone, but got "
+                f"{task} {given}; leave out {given if task != 'kws' else 'one of them'}"
             )
-        streams: Any = find(task)
-        content: str = streams.sample(folder, seed=seed, minutes=minutes)
+        spoken: Any = find(task)
+        content: str = spoken.sample(folder, seed=seed, **speech)
         return content
     if goal is None:
         return find(task).sample(folder, seed=seed)

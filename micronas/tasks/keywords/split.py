@@ -21,9 +21,8 @@ class KeywordSplit(Split):
 
     With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
     words, some as a second of two that follow one another, and ``silence`` from the background at a
-    volume in [0, 1), shifts the other clips in time, changes their level and adds background noise
-    to them. Without one it returns the same features
-    every time.
+    volume in [0, 1), shifts the other clips in time, changes their speed and level and adds
+    background noise to them. Without one it returns the same features every time.
 
     Parameters
     ----------
@@ -111,6 +110,9 @@ class KeywordSplit(Split):
         clips = self._drawn(index, pick)
         if settings.phrases > 0:
             clips = self._phrased(clips, index, generator)
+        if settings.speed > 0:
+            change = 2.0 * torch.rand(n, generator=generator) - 1.0
+            clips = _at_speed(clips, 1.0 + settings.speed * change)
         padded = torch.nn.functional.pad(clips, (reach, reach))
         speech = padded.unfold(1, RATE, 1)[torch.arange(n), shift].float()
         amplitude = 10.0 ** (settings.gain_db / 20.0 * (2.0 * gain - 1.0))
@@ -136,3 +138,15 @@ class KeywordSplit(Split):
         second = torch.nn.functional.pad(follower, (RATE, 0)).gather(1, place)
         both = (first.int() + second.int()).clamp_(-32768, 32767)
         return clips.index_copy(0, chosen, both.to(clips.dtype))
+
+
+def _at_speed(clips: Tensor, speed: Tensor) -> Tensor:
+    """Return clips `speed` [n] times as fast about their middle, float32 [n, 16000]."""
+    middle = RATE / 2
+    place = speed.unsqueeze(1) * (torch.arange(RATE) - middle) + middle
+    # a zero before the clip and two behind it stand for all samples outside
+    place.clamp_(-1.0, RATE).add_(1.0)
+    before = place.long()
+    padded = torch.nn.functional.pad(clips, (1, 2)).float()
+    first, second = padded.gather(1, before), padded.gather(1, before + 1)
+    return first.lerp_(second, place.sub_(before))

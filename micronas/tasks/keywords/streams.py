@@ -14,22 +14,11 @@ from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.keywords.folder import STANDARD_KEYWORDS
 from micronas.tasks.keywords.synth import Request, find_engine, render, trimmed, voices_of
+from micronas.tasks.keywords.words import BETWEEN
 from micronas.tasks.parts import PARTS
 from micronas.tasks.waveform import RATE, Samples, Signal, coloured_noise, to_int16, write_samples
 
 MARKS = "events.csv"
-_WORDS = """
-about after again almost along animal answer apple around autumn banana basket before behind
-better between bottle bridge brother butter button candle carpet chicken circle coffee colour
-corner cotton country cousin dinner doctor dollar eleven engine evening family father finger
-flower forest garden glass going gold hammer handle heavy honey hundred island jacket kitchen know
-ladder leaf learn leather letter lift light listen lower market middle minute mirror money morning
-mother mountain narrow needle night noon nobody note number office often orange other paper pencil
-people pepper picture pillow pocket potato present rabbit river road round row sailor school
-second shadow shop silver sister snow spoon spring stone story street summer table thought through
-tomato tower under upper village water weather window winter wonder yellow yet
-"""
-"""Words that train nothing; some sound like keywords."""
 _PIECE_S = 300.0
 _MARKER = "streams.json"
 
@@ -83,7 +72,7 @@ def synthesise_streams(
         speakers = voices_of(engine, voices, np.random.default_rng(seed))
         for number, part in enumerate(PARTS[1:], 1):
             own = [voice for place, voice in speakers if place == number]
-            others = _WORDS.split()[number % 2 :: 2]
+            others = BETWEEN[number % 2 :: 2]
             generator = np.random.default_rng((seed, 3, number))
             requests = _turns(words, others, own, generator)
             asked, said = tee(requests)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.keywords.folder import NOISE_FOLDER, STANDARD_KEYWORDS
+from micronas.tasks.keywords.words import invent
 from micronas.tasks.parts import PARTS
 from micronas.tasks.waveform import (
     RATE,
@@ -33,6 +34,7 @@ _ACCENTS = (
     *("en", "en-us", "en-029", "en-gb-scotland"),
     *("en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc"),
 )
+_MADE_UP = "made_up"
 _MARKER = "corpus.json"
 _VERSION = 1
 _NOISE_SECONDS = 30
@@ -53,6 +55,12 @@ class _Plan:
     voices: tuple[int, int, int]
     clips_per_voice: int
     seed: int
+    made_up: int
+
+    @property
+    def text(self) -> str:
+        """Plan as it is stored; without made-up words it has no entry for them."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "made_up" or v}, indent=1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ def synthesise(
     words: Sequence[str] = STANDARD_KEYWORDS + _OTHER_WORDS,
     voices: tuple[int, int, int] = (64, 20, 20),
     clips_per_voice: int = 2,
+    made_up: int = 0,
     seed: int = 0,
 ) -> Path:
     """Write a corpus in the Speech Commands layout: 16 kHz clips of one second, lists, noises.
@@ -89,6 +98,8 @@ def synthesise(
         exist.
     clips_per_voice
         Clips of each word by each voice, at different speeds, pitches, levels and noise floors.
+    made_up
+        Clips by each voice, in the folder ``made_up``, each of another word that does not exist.
     seed
         Seed of the division of voices, and of all variation.
 
@@ -103,7 +114,7 @@ def synthesise(
         If the speech engine is not installed, there are too few voices, a word cannot name a
         folder, or the folder holds something else.
     """
-    plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed)
+    plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed, made_up)
 
     def write(partial: Path) -> None:
         engine = find_engine()
@@ -111,7 +122,7 @@ def synthesise(
         _write_noises(partial / NOISE_FOLDER, plan.seed)
         (partial / "README.txt").write_text(_README, encoding="utf-8")
 
-    return write_corpus(folder, (_MARKER, json.dumps(asdict(plan), indent=1)), write)
+    return write_corpus(folder, (_MARKER, plan.text), write)
 
 
 def find_engine() -> ModuleType:
@@ -136,16 +147,34 @@ def _plan_utterances(plan: _Plan, engine: ModuleType) -> list[_Utterance]:
             f"a corpus must have at least one clip a voice, but got clips_per_voice="
             f"{plan.clips_per_voice}; ask for more"
         )
+    if not 0 <= plan.made_up <= 1_000:
+        raise DataError(
+            f"a voice may say up to 1,000 made-up words, but got made_up={plan.made_up}; choose "
+            "another number"
+        )
     generator = np.random.default_rng(plan.seed)
-    utterances = []
-    for part, voice in voices_of(engine, plan.voices, generator):
-        speaker = voice.replace("+", "-").replace(" ", "-")
-        for word in plan.words:
-            for take in range(plan.clips_per_voice):
-                name = f"{word}/{speaker}_nohash_{take}.wav"
-                speed, pitch = generator.integers((120, 30), (221, 71))
-                utterances.append(_Utterance(part, name, word, voice, int(speed), int(pitch)))
+    voices = voices_of(engine, plan.voices, generator)
+    utterances = [
+        _utterance(part, voice, word, word, take, generator)
+        for part, voice in voices
+        for word in plan.words
+        for take in range(plan.clips_per_voice)
+    ]
+    # after all others, which are the same without them
+    for part, voice in voices:
+        for take in range(plan.made_up):
+            word = invent(generator, plan.words)
+            utterances.append(_utterance(part, voice, _MADE_UP, word, take, generator))
     return utterances
+
+
+def _utterance(
+    part: int, voice: str, folder: str, word: str, take: int, generator: np.random.Generator
+) -> _Utterance:
+    speaker = voice.replace("+", "-").replace(" ", "-")
+    speed, pitch = generator.integers((120, 30), (221, 71)).tolist()
+    name = f"{folder}/{speaker}_nohash_{take}.wav"
+    return _Utterance(part, name, word, voice, speed, pitch)
 
 
 def voices_of(
@@ -175,7 +204,7 @@ def voices_of(
 def _write_clips(
     folder: Path, utterances: list[_Utterance], engine: ModuleType, plan: _Plan
 ) -> None:
-    for word in plan.words:
+    for word in plan.words + (_MADE_UP,) * (plan.made_up > 0):
         (folder / word).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng((plan.seed, 1))
     requests = [(each.voice, each.words_per_minute, each.pitch, each.word) for each in utterances]

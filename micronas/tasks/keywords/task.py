@@ -38,7 +38,9 @@ class _Keywords(Task[KeywordSettings]):
 
         return check(settings.path)
 
-    def sample(self, folder: Path, *, seed: int = 0, minutes: float | None = None) -> str:
+    def sample(
+        self, folder: Path, *, seed: int = 0, minutes: float | None = None, made_up: int = 0
+    ) -> str:
         if minutes is not None:
             from micronas.tasks.keywords.streams import synthesise_streams
 
@@ -46,7 +48,7 @@ class _Keywords(Task[KeywordSettings]):
             return "long recordings of synthetic speech, with the times of all words in events.csv"
         from micronas.tasks.keywords.synth import synthesise
 
-        synthesise(folder, seed=seed)
+        synthesise(folder, made_up=made_up, seed=seed)
         return "synthetic speech, for trying the tool and not for products"
 
 

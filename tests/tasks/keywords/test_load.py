@@ -82,6 +82,21 @@ def test_shift_moves_a_clip_up_to_its_limit_and_fills_with_zeros(corpus: Path) -
     assert 9570 < positions.max() <= 9600
 
 
+def test_speed_stretches_a_clip_about_its_middle(corpus: Path) -> None:
+    """At a speed v a click 4,000 samples before the middle is 4,000 / v before it."""
+    for path in corpus.glob("a/*.wav"):
+        write(path, [0] * 4000 + [32000] + [0] * 3999 + [32000] + [0] * 7999)
+    split = split_of(load(settings(corpus, speed=0.25, shift_ms=0, noise_probability=0)))
+    index = (split.labels == 0).nonzero().flatten().repeat(100)
+    waveforms = split.waveforms(index, generator())
+    assert set(waveforms[:, 7000:].argmax(1).tolist()) == {1000}
+    before = 8000 - waveforms[:, :7000].argmax(1)
+    assert 3199 <= before.min() < 3210
+    assert 5300 < before.max() <= 5334
+    # as many faster as slower
+    assert (4000 / before).mean().item() == pytest.approx(1, abs=0.02)
+
+
 def test_noise_is_added_as_often_and_as_loud_as_set(corpus: Path) -> None:
     split = split_of(load(settings(corpus, shift_ms=0, noise_probability=0.7, noise_volume=0.5)))
     index = (split.labels == 0).nonzero().flatten()[:1].repeat(2000)

@@ -61,3 +61,5 @@ def test_words_come_as_they_are_until_the_end() -> None:
 def test_other_tasks_have_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="kws alone, but got series"):
         sample("series", tmp_path / "streams", minutes=1)
+    with pytest.raises(ConfigError, match="kws --minutes and --made-up; leave out one of them"):
+        sample("kws", tmp_path / "streams", minutes=1, made_up=1)

@@ -18,6 +18,7 @@ from micronas.tasks.keywords.folder import open_folder
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.synth import synthesise
+from micronas.tasks.keywords.words import BETWEEN, invent
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,23 @@ def test_a_broken_engine_is_reported_and_leaves_nothing(
     with pytest.raises(DataError, match="the engine stopped"):
         synthesise(tmp_path / "corpus", words=("go",), voices=(1, 1, 1))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_made_up_words_come_on_top(tmp_path: Path) -> None:
+    """All other clips stay as they are; no word is one of long recordings."""
+    plan = {"words": ("go",), "voices": (2, 1, 1), "clips_per_voice": 1}
+    plain = contents(synthesise(tmp_path / "plain", **plan))
+    folder = synthesise(tmp_path / "more", made_up=3, **plan)
+    more = contents(folder)
+    new = {name for name in more if name.startswith("made_up/")}
+    assert len({more[name] for name in new}) == 3 * 4
+    listed = {name for name in plain if name.endswith((".json", "_list.txt"))}
+    assert more.keys() - new == plain.keys()
+    assert all(more[name] == plain[name] for name in plain.keys() - listed)
+    assert open_folder(folder).words == {"go": 4, "made_up": 12}
+    generator = np.random.default_rng(0)
+    words = [invent(generator, ("go", "row")) for _ in range(2000)]
+    assert not {*words} & {"go", *BETWEEN}
+    assert len({*words}) > 1500
+    with pytest.raises(DataError, match="1,000 made-up words, but got made_up=-1"):
+        synthesise(tmp_path / "none", made_up=-1)
