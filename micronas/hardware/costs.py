@@ -4,7 +4,7 @@ Imports no torch, so that an impossible budget is refused before anything heavy 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationInfo, model_validator
@@ -387,6 +387,20 @@ def hopped_on(graph: Graph, board: Board, frames: int) -> Hopped | None:
     None where it does not stream, or the board's kernels compute the window again.
     """
     return board.target.hops(graph, frames) if streams(graph) else None
+
+
+def between_calls(
+    front_end: FrontEndCosts | None, graph: Graph, board: Board, listening: Listening | None
+) -> FrontEndCosts | None:
+    """Return the front end of a network that listens.
+
+    It keeps a window, or the frames of a call where calls compute new rows alone.
+    """
+    if front_end is None or listening is None:
+        return front_end
+    if hopped_on(graph, board, listening.frames) is None:
+        return front_end
+    return replace(front_end, rows=listening.frames)
 
 
 def call_ms(board: Board, call: Price) -> float:

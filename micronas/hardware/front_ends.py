@@ -17,8 +17,8 @@ class FrontEndCosts:
     """Costs of a front end on a device, which turns samples into a network's input."""
 
     kind: str
-    buffer_bytes: int
-    """SRAM of its state and work memory."""
+    fixed_bytes: int
+    """SRAM of its state and work memory without the input's codes."""
     flash_bytes: int
     """Flash of code and tables."""
     step_instructions: int
@@ -30,6 +30,15 @@ class FrontEndCosts:
     """Part of its SRAM that keeps nothing from one step to the next."""
     frame_ms: float | None = None
     """Time from one row of the input to the next, where rows are time."""
+    rows: int = 0
+    """Rows of the input that it keeps."""
+    row_bytes: int = 0
+    alignment: int = 4
+
+    @property
+    def buffer_bytes(self) -> int:
+        """SRAM of its state and work memory."""
+        return _aligned(self.fixed_bytes + self.rows * self.row_bytes, self.alignment)
 
 
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
@@ -108,12 +117,14 @@ def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
     tables = 4 * window + 4 * fft + 9 * bins + 4 * bands * columns + 4 * columns
     return FrontEndCosts(
         kind="mfcc",
-        buffer_bytes=_audio_state(window, fft, bands, 1, rows * columns),
+        fixed_bytes=_audio_state(window, fft, bands, 1),
         flash_bytes=tables + 3_500,
         step_instructions=frame,
         input_instructions=rows * frame,
         work_bytes=_audio_work(fft, bands),
         frame_ms=_MFCC_MS * -(-_MFCC_FRAMES // rows),
+        rows=rows,
+        row_bytes=columns,
     )
 
 
@@ -122,12 +133,14 @@ def _log_mel() -> FrontEndCosts:
     window, fft, bins, bands, frame = 1024, 1024, 513, 64, 110_000
     return FrontEndCosts(
         kind="log_mel",
-        buffer_bytes=_audio_state(window, fft, bands, 32, 32 * 32),
+        fixed_bytes=_audio_state(window, fft, bands, 32),
         flash_bytes=4 * window + 4 * fft + 9 * bins + 3_500,
         step_instructions=frame,
         input_instructions=64 * frame,
         work_bytes=_audio_work(fft, bands),
         frame_ms=64.0,
+        rows=32,
+        row_bytes=32,
     )
 
 
@@ -155,7 +168,8 @@ def _image(
     work = round(seen[1] * row + size * channels * column)
     return FrontEndCosts(
         kind="image",
-        buffer_bytes=_aligned(width * channels + down * size * channels, 2) + 4,
+        fixed_bytes=_aligned(width * channels + down * size * channels, 2) + 4,
+        alignment=2,
         flash_bytes=size * (8 + 4 * (across + down)) + 256 + 1_500,
         step_instructions=work,
         input_instructions=work,
@@ -167,15 +181,18 @@ def _series(window: int, channels: int) -> FrontEndCosts:
     reading = 30 + 66 * channels
     return FrontEndCosts(
         kind="series",
-        buffer_bytes=_aligned(window * channels + 4, 2),
+        fixed_bytes=4,
+        rows=window,
+        row_bytes=channels,
+        alignment=2,
         flash_bytes=1_810 + 8 * channels,
         step_instructions=reading,
         input_instructions=window * reading,
     )
 
 
-def _audio_state(window: int, fft: int, bands: int, stacked: int, codes: int) -> int:
-    return _audio_work(fft, bands) + _aligned(4 * stacked + 2 * window + codes + 10, 4)
+def _audio_state(window: int, fft: int, bands: int, stacked: int) -> int:
+    return _audio_work(fft, bands) + 4 * stacked + 2 * window + 10
 
 
 def _audio_work(fft: int, bands: int) -> int:

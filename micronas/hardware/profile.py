@@ -18,6 +18,7 @@ from micronas.hardware.costs import (
     Costs,
     Limits,
     Listening,
+    between_calls,
     call_ms,
     estimates,
     hopped_on,
@@ -119,6 +120,23 @@ def profile(
         if _is_extrapolated(op, cost, model) and not _is_left_out(op, cost, model):
             layer["flags"].append("extrapolated")
     operators, front_end = operators_of(graph), _front_end(graph, meaning)
+    budget = budget or Budget()
+    given = budget.listening(front_end)
+    calls = listening(graph, board, front_end, given=given, latency_ms=latency)
+    front_end = between_calls(front_end, graph, board, given)
+    device = {
+        "flash_bytes": size,
+        "arena_bytes": on_board.required,
+        "tail_bytes": on_board.tail,
+        "latency_ms": latency,
+    }
+    if given is not None and calls is not None and "arena_bytes" in calls:
+        device = {
+            "flash_bytes": calls["flash_bytes"],
+            "arena_bytes": calls["arena_bytes"],
+            "tail_bytes": calls["state_bytes"],
+            "latency_ms": calls["worst_ms"],
+        }
     described: dict[str, Any] = {
         "board": board.name,
         "engine": board.engine or TFLM,
@@ -132,15 +150,7 @@ def profile(
         "arena_required_bytes": on_board.required,
         "host_arena_bytes": on_host.total,
         "host_arena_head_bytes": on_host.head,
-        "device": on_device(
-            board,
-            operators,
-            front_end,
-            flash_bytes=size,
-            arena_bytes=on_board.required,
-            tail_bytes=on_board.tail,
-            latency_ms=latency,
-        ),
+        "device": on_device(board, operators, front_end, **device),
         "latency_ms": latency,
         "latency_form": model.form,
         "latency_status": model.status,
@@ -154,14 +164,11 @@ def profile(
         "unknown_ops": dict(sorted(unknown.items())),
         "pooling": _pooling(graph, target, model),
         "layers": layers,
+        "listening": calls,
     }
     if INSTRUCTIONS in board.forms or not target.reads_file:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
-    budget = budget or Budget()
     limits = budget.on(board, operators=operators, front_end=front_end)
-    described["listening"] = listening(
-        graph, board, front_end, given=budget.listening(front_end), latency_ms=latency
-    )
     doubtful = estimates(board, limits, kind=kind)
     within = _within(described, limits, is_called=budget.hop is not None)
     return Profile(described | within, fits_estimates=doubtful)

@@ -6,7 +6,7 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.graph.ir import Op
 from micronas.hardware.board import Board
 from micronas.hardware.code import FULL, operators_of
-from micronas.hardware.costs import Budget, Costs, Limits, measure
+from micronas.hardware.costs import Budget, Costs, Limits, between_calls, measure
 from micronas.hardware.front_ends import FrontEndCosts
 from micronas.quantities import format_cost
 from micronas.space.decisions import Choice
@@ -45,6 +45,8 @@ class Member:
                 "engine, or leave these blocks out"
             )
         self._listening = budget.listening(front_end)
+        smallest = space.resolve(space.smallest())
+        front_end = between_calls(front_end, smallest, board, self._listening)
         self.limits: Limits = budget.on(
             board, operators=always, for_int4=operators - always, front_end=front_end
         )

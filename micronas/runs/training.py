@@ -16,7 +16,7 @@ from micronas.evaluation.scores import judge
 from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
-from micronas.hardware.costs import estimates, measure, on_device
+from micronas.hardware.costs import between_calls, estimates, measure, on_device
 from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import listening
 from micronas.hardware.targets import TFLM
@@ -140,9 +140,10 @@ def train_and_check(
     progress("checks", 2, _CHECKS, {})
     front_end = front_end_costs(data.meaning, data.input)
     operators = operators_of(graph)
+    heard = settings.budget.listening(front_end)
+    front_end = between_calls(front_end, graph, board, heard)
     limits = settings.budget.on(board, operators=operators, front_end=front_end)
     left = limits.left()
-    heard = settings.budget.listening(front_end)
     measured = partial(
         measure, board=board, kind=kind, outputs=architecture.outputs, listening=heard
     )
