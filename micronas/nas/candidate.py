@@ -1,7 +1,7 @@
 """Networks that fit, and the results of their trial trainings."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from micronas.hardware.costs import Costs
@@ -35,7 +35,7 @@ class Candidate:
     """Measure of the objective after that trial; in classification the accuracy, 0 to 1."""
     trial_epochs: int = 0
     """Epochs of that trial, summed over its trainings where it had more than one of each fold."""
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Comparison, ...] = field(default=(), repr=False)
     """Comparisons with other networks, oldest first."""
 
     @cached_property

@@ -65,6 +65,9 @@ class SearchResult:
         """Draw trials against latency (``front``) or ``arena``, or the supernet's ``history``."""
         return plot(self.candidates, self.history, kind, axes, self.measure)
 
+    def __str__(self) -> str:
+        return self.table()
+
     def _repr_html_(self) -> str:
         return candidates_html(self.candidates, f"{self.strategy}: {self.winner}", self.measure)
 

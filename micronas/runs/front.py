@@ -51,8 +51,8 @@ class Run:
 
     @property
     def network(self) -> nn.Module | None:
-        """Trained float network; None for a user's own module, whose class is in no file."""
-        return trained_network(self.folder)
+        """Trained float network: a user's own module, narrowed, where the space was made of one."""
+        return trained_network(self.folder, self.search.winner.architecture)
 
     def table(self) -> str:
         """Return trials, measures, and each cost beside its limit."""

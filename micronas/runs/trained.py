@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from torch import nn
+
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph
 from micronas.runs.folder import ARCHITECTURE, CHECKPOINT
 from micronas.settings import read_mapping
+from micronas.space.searchable import Architecture
 from micronas.space.space import Space
 from micronas.train.network import Network
 
@@ -14,11 +17,16 @@ from micronas.train.network import Network
 def trained(folder: Path) -> Graph | None:
     """Return the graph of `trained_network`."""
     network = trained_network(folder)
-    return None if network is None else network.graph()
+    return network.graph() if isinstance(network, Network) else None
 
 
-def trained_network(folder: Path) -> Network | None:
+def trained_network(folder: Path, architecture: Architecture | None = None) -> nn.Module | None:
     """Return the trained float network of a run folder, or None without one.
+
+    Parameters
+    ----------
+    architecture
+        Network of the run, where it is a user's own module, which no file builds; None without it.
 
     Raises
     ------
@@ -31,9 +39,13 @@ def trained_network(folder: Path) -> Network | None:
     state = Checkpoint(checkpoint, yields=True).load("train")
     if state is None:
         return None
-    if "widths" in read_mapping(description)[0]:
-        return None  # a user's own module, which no file builds
-    network = Network(Space.load(description).graph())
+    network: nn.Module
+    if "widths" not in read_mapping(description)[0]:
+        network = Network(Space.load(description).graph())
+    elif architecture is not None:
+        network = architecture.build()
+    else:
+        return None
     try:
         network.load_state_dict(state["module"])
     except (RuntimeError, LookupError) as error:

@@ -66,6 +66,13 @@ def run(module: nn.Module, data: DataSet, chosen: RunSettings, folder: Path) -> 
     assert widths.items() >= space.values(winner.choice).items()
     assert all(block["macs"] >= 0 for block in blocks)
     assert trained_network(folder) is None  # no file builds a user's module
+    own = trained_network(folder, winner.architecture)
+    assert isinstance(own, type(module))
+    assert data.test is not None
+    with torch.no_grad():
+        answers = own(data.test.batch(torch.arange(len(data.test.labels)), None)).argmax(1)
+    right = (answers == data.test.labels).float().mean().item()
+    assert right == pytest.approx(trained.metrics["float_accuracy"], abs=0.02)
 
 
 @pytest.mark.parametrize("strategy", sorted(SHIPPED))

@@ -47,6 +47,8 @@ def test_the_page_of_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.metrics["tflm_mismatches"] == 0
     assert result.costs.macs == result.metrics["macs"]
     assert "fits true" in str(result)
+    assert str(result.search) == result.search.table()  # a page of text, without each comparison
+    assert len(repr(result.search.winner)) < 2_000
     assert "TFLM mismatches" in result._repr_html_()
     network = result.network
     assert network is not None

@@ -29,7 +29,7 @@ def chosen(context: Context) -> Strategy:
     short = share > SHARE
     return _because(
         halving if short else ranking,
-        f"ranking would train on {share:.2f} of halving's examples, "
+        f"shared weights would train on {share:.2f} times the examples of trials alone, "
         f"{'more' if short else 'no more'} than {SHARE:g}",
     )
 
