@@ -143,6 +143,7 @@ def test_several_labels_at_once_from_csv_to_firmware(wear: Path, tmp_path: Path)
         ({"goal": "regression"}, "one column in data.target.*goal=regression has 0"),
         ({"goal": "regression", "target": ("a", "b")}, "goal=regression has 2"),
         ({"target": "rul"}, "other goals none, but goal=classes has 1"),
+        ({"normal": "0"}, "go with data.goal=anomalies, but normal='0' has goal=classes"),
         ({"goal": "labels", "target": ("worn", "worn")}, "name columns once"),
         ({"goal": "regression", "target": "rul", "unit": 17 * "m"}, "at most 16 characters"),
         ({"goal": "regression", "target": "life"}, "must have the column 'life'"),

@@ -99,6 +99,12 @@ class SeriesSettings(TaskSettings):
                 f"for each label, and other goals none, but goal={self.goal} has {count}; set "
                 "data.target=COLUMN or data.target=[COLUMN, ...]"
             )
+        default = SeriesSettings.model_fields["normal"].default
+        if self.goal != "anomalies" and self.normal != default:
+            raise ValueError(
+                "data.normal must go with data.goal=anomalies, but "
+                f"normal={self.normal!r} has goal={self.goal}; set the goal, or leave normal out"
+            )
         if len(set(self.targets)) < count or {*self.targets} & {*self.columns}:
             raise ValueError(
                 f"data.target must name columns once, and none of data.columns: {self.targets}"
