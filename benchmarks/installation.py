@@ -1,12 +1,15 @@
-"""Sizes and seconds of installations: the library, with its tasks, with what tests need.
+"""Sizes and seconds of installations: the library, then what each extra adds to it.
 
-python benchmarks/installation.py [PYTHON ...]
+    python -m benchmarks.installation [--python PYTHON] [--extras keywords images ...]
 
-Each goes into an empty environment, by the index and the cache that pip is set up with; what an
-index serves decides about torch. Seconds are of this machine and its network.
+The library goes into an empty environment, each extra into a copy of that, without pip's cache. The
+index that pip is set up with decides about torch. Seconds include those of the network; those of
+the CPU are given apart.
 """
 
 import argparse
+import configparser
+import shutil
 import subprocess
 import sys
 import time
@@ -14,43 +17,51 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.clock import cpu_seconds
+from micronas.text import table
+
 ROOT = Path(__file__).parents[1]
-KINDS = {
-    "library": ".",
-    "with tasks": ".[keywords,images,machines]",
-    "with tests": ".[test]",
-}
-_LISTED = 5
+_LISTED = 3
 
 
 def main() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    known = list(settings["options.extras_require"])
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pythons", nargs="*", default=[sys.executable])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--extras", nargs="*", choices=known, default=known)
     given = parser.parse_args()
-    for python in given.pythons:
-        for kind in given.kinds:
-            with TemporaryDirectory() as name:
-                print(measured(python, kind, Path(name) / "venv"), flush=True)
+    with TemporaryDirectory() as name:
+        library = Path(name) / "library"
+        subprocess.run([given.python, "-m", "venv", library], check=True)
+        rows = [measured(library, ".")]
+        for extra in given.extras:
+            place = Path(name) / "extra"
+            shutil.copytree(library, place, symlinks=True)
+            rows.append(measured(place, f".[{extra}]"))
+            shutil.rmtree(place)
+        version = subprocess.check_output([library / "bin/python", "--version"], text=True).strip()
+        code = "from importlib.metadata import version; print(version('torch'))"
+        torch = subprocess.check_output([library / "bin/python", "-c", code], text=True).strip()
+    print(f"{version}, torch {torch}")
+    print(table(["pip install", "adds MB", "s", "CPU s", "largest, MB"], rows))
 
 
-def measured(python: str, kind: str, place: Path) -> str:
-    """Install and return one line: version, kind, command, seconds, size, the largest packages."""
-    subprocess.run([python, "-m", "venv", place], check=True)
-    own = place / "bin/python"
-    before, start = sizes(place).total(), time.perf_counter()
-    command = [own, "-m", "pip", "install", "--quiet", KINDS[kind]]
+def measured(place: Path, what: str) -> list[str]:
+    """Install into an environment and return a row of the table."""
+    before, start, spent = sizes(place), time.perf_counter(), cpu_seconds()
+    command = [place / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir", what]
     subprocess.run(command, check=True, cwd=ROOT)
-    seconds, after = time.perf_counter() - start, sizes(place)
-    version = subprocess.check_output([own, "--version"], text=True).split()[1]
-    torch = subprocess.check_output(
-        [own, "-c", "from importlib.metadata import version; print(version('torch'))"], text=True
-    ).strip()
-    largest = ", ".join(f"{name} {size >> 20}" for name, size in after.most_common(_LISTED))
-    return (
-        f"Python {version}, {kind}: pip install '{KINDS[kind]}': {seconds:.0f} s, "
-        f"{(after.total() - before) >> 20} MB (torch {torch}); MB: {largest}"
+    seconds, spent = time.perf_counter() - start, cpu_seconds() - spent
+    added = sizes(place)
+    added.subtract(before)
+    largest = ", ".join(
+        f"{name} {size / 1e6:.0f}" for name, size in added.most_common(_LISTED) if size > 5e5
     )
+    row = [f"{added.total() / 1e6:.0f}", f"{seconds:.0f}", f"{spent:.0f}", largest]
+    print(what, *row, flush=True)
+    return [f"'{what}'", *row]
 
 
 def sizes(place: Path) -> Counter[str]:

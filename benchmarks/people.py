@@ -14,7 +14,7 @@ motions    six axes of a smartwatch at 10 Hz, four activities of four people, in
 vowels     twelve LPC cepstra of nine speakers' vowels, who is to be told, in its own parts
            (JapaneseVowels of the UEA archive; in aeon)
 bearings   vibration of the Case Western Reserve University's drive end at 1,797 rpm, healthy and
-           ten faults, one record each, so that parts are cut along time
+           ten faults, one record each, of which the first 2.5 s are read; parts are cut along time
 objects    ten classes of CIFAR-10, 120 pictures each, 32x32 in colour
 persons    whether a picture shows a person: MLPerf Tiny's 820 crops of COCO, 48x48 and gray
 
@@ -52,20 +52,25 @@ from micronas.tasks.images.statistics import statistics
 from micronas.tasks.registry import load
 from micronas.text import table
 
-EFFORT = (
-    "search.draws=4",
-    "search.trial={epochs: 6, batch_size: 32}",
-    "train={epochs: 20, batch_size: 32}",
-    "quantize={epochs: 2, batch_size: 32, learning_rate: 0.0005, warmup: 0.1}",
-)
-SERIES = (*series.BUDGET, *EFFORT)
+
+def effort(trial: int, train: int) -> tuple[str, ...]:
+    """Return settings of so many epochs."""
+    return (
+        "search.draws=4",
+        f"search.trial={{epochs: {trial}, batch_size: 32}}",
+        f"train={{epochs: {train}, batch_size: 32}}",
+        "quantize={epochs: 2, batch_size: 32, learning_rate: 0.0005, warmup: 0.1}",
+    )
+
+
+SERIES = (*series.BUDGET, *effort(6, 20))
 PICTURES = (
     "board=stm32f446re",
     "budget.counts=network",
     "budget.sram=32 KB",
     "budget.flash=128 KB",
     "budget.latency=20 ms",
-    *EFFORT,
+    *effort(8, 60),
 )
 AUGMENTATIONS = (
     (),
@@ -77,6 +82,8 @@ AUGMENTATIONS = (
 ARMS = ("found", "textbook", "forest", "linear")
 _OBJECTS = 120
 """Pictures of a class."""
+_READINGS = 30_000
+"""Readings of a record."""
 
 Features = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -136,7 +143,10 @@ def vowels(given: argparse.Namespace, folder: Path) -> Kind:
 
 
 def bearings(given: argparse.Namespace, folder: Path) -> Kind:
-    settings = [f"data.path={given.bearings}", "data.window=256", "data.stride=256"]
+    path = folder.with_suffix(".npz")
+    with np.load(given.bearings) as records:
+        np.savez(path, **{name: records[name][:_READINGS] for name in records})
+    settings = [f"data.path={path}", "data.window=256", "data.stride=256"]
     return Kind("series", [*SERIES, *settings], series.features)
 
 
