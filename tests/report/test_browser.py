@@ -93,11 +93,10 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
     assert min(charts.values()) > 0.002, charts
     varied = sum(len(decision.options) > 1 for decision in toy.SPACE.decisions)
     ahead = json.loads((runs / "found" / "metrics.json").read_text())["search"]
-    lead, chance = (
-        f"{100 * ahead[key]:.1f}" for key in ("ahead_of_best_other_origin", "ahead_half_width")
-    )
-    (said,) = (each for each in texts(browser, "#candidates p") if "ahead of the best" in each)
-    assert f"{lead} ± {chance} points of accuracy ahead of the best" in said
+    lead, chance = (ahead[key] for key in ("ahead_of_best_other_origin", "ahead_half_width"))
+    (said,) = (each for each in texts(browser, "#candidates p") if "the best of other" in each)
+    where = "behind" if lead < 0 else "ahead of"
+    assert f"{100 * abs(lead):.1f} ± {100 * chance:.1f} points of accuracy {where} the best" in said
     wrong = json.loads((runs / "found" / "history.json").read_text())["outcome"]["mistakes"]
     # gauges, network, arena, latency and MACs, training, search, candidates (over latency, and as
     # bars), layers; gates; errors
@@ -170,6 +169,11 @@ def test_labels_are_whole_and_columns_in_sight(
         "node.clientHeight))"
     )
     assert tallest < 60
+    for ticks in browser.value(
+        "[...document.querySelectorAll('#training svg')].map((chart) =>"
+        "[...chart.querySelectorAll('text[text-anchor=end]')].map((node) => node.textContent))"
+    ):
+        assert len({*ticks}) == len(ticks)
     outside = browser.value(
         "[...document.querySelectorAll('#arena svg rect')].filter((node) =>"
         "node.getBoundingClientRect().right > node.closest('svg').getBoundingClientRect().right)"
@@ -279,6 +283,15 @@ def test_long_recordings_are_seen_and_heard(browser: Page, tmp_path: Path) -> No
     assert browser.value("document.querySelector('#listening .play').dataset.played") == "400"
     assert browser.value("globalThis.hacked") is None
     assert browser.complaints == []
+    # one point without a false alarm is seen, on an axis with numbers
+    (run / "detector.json").write_text(json.dumps({**told, "recordings": 1, "curve": curve[:1]}))
+    opened(browser, run)
+    assert "1 recording, 0.5 hours in all" in "".join(texts(browser, "#listening p"))
+    assert browser.value("document.querySelectorAll('#listening circle.area').length") == 1
+    ticks = browser.value(
+        "[...document.querySelectorAll('#listening svg text')].map((node) => node.textContent)"
+    )
+    assert not any("e-" in each for each in ticks)
     (run / "detector.json").write_text(json.dumps({**told, "curve": "none"}))
     opened(browser, run)
     (why,) = (each for each in texts(browser, ".absent .note") if "detector.json" in each)

@@ -22,6 +22,7 @@ const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
   : n !== null && unit ? `${+n.toPrecision(3)} ${unit}` : digits(n, 3));
 
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+const inPercent = (value, step = Infinity) => `${short(100 * value, 100 * step)} %`;
 // An axis of a measure: shares in per cent.
 const scale = (unit) => {
   const times = unit === "share" ? 100 : 1;

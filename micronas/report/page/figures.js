@@ -59,7 +59,7 @@ function search({ step, loss, expected, multiplier, gates }) {
   // without gates nothing is expected
   const balance = costs.length ? [
       titled("Expected costs, in shares of the budget", legend(names), lines("Expected costs",
-        { x: rounds, series: series(expected), y: { low: 0, show: (value) => `${Math.round(100 * value)} %`, tell: share }, limit: 1 })),
+        { x: rounds, series: series(expected), y: { low: 0, show: inPercent, tell: share }, limit: 1 })),
       titled("Multipliers of the penalties", legend(names), lines("Multipliers",
         { x: rounds, series: series(multiplier), y: { low: 0 } })),
   ] : [];
@@ -97,7 +97,7 @@ function candidates({ winner, margin, half_width: half, after, measure, rows }) 
   const scored = (n) => measured(n, measure.unit);
   const chance = half === null ? "" : ` ± ${(size * half).toFixed(places)}`;
   const ahead = margin === null ? "no network of another origin had a trial."
-    : `${(size * margin).toFixed(places)}${chance} ${points} ahead of the best of other origins` +
+    : `${(size * Math.abs(margin)).toFixed(places)}${chance} ${points} ${margin < 0 ? "behind" : "ahead of"} the best of other origins` +
       (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
   // what a phone shows without being moved stands first
   const headers = ["#", capital(measure.name), "Latency", "Origin", "MACs", "Epochs", "Loss", "Network"];
@@ -135,7 +135,7 @@ function training({ phases, measure: { name, unit } }) {
     "between rounding alone and training with rounding, and nothing else.",
     pair(titled("Loss", named(losses), lines("Loss", { x, series: losses })),
       titled(title, named(accuracy), lines(title, { x, series: accuracy,
-        y: unit === "share" ? { show: (value) => `${Math.round(100 * value)} %`, tell: share }
+        y: unit === "share" ? { show: inPercent, tell: share }
           : { show: short, tell: (value) => measured(value, unit) } }))));
 }
 

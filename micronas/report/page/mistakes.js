@@ -77,14 +77,15 @@ function thresholdChart({ ignored, seconds, points }) {
 function missesChart(label, points) {
   return chart(`Misses against ${label}`, (width) => {
     const height = 240;
-    const frame = axes(width, height, { label, low: 0, high: Math.max(...points.map((each) => each.x), 1e-9), show: short },
-      { low: 0, high: Math.max(...points.map((each) => each.misses), 1e-9), show: (value) => `${percent(value, 0)} %` });
+    const frame = axes(width, height, { label, low: 0, high: Math.max(...points.map((each) => each.x)) || 1, show: short },
+      { low: 0, high: Math.max(...points.map((each) => each.misses)) || 1, show: inPercent });
     const at = (each) => [frame.across(each.x), frame.up(each.misses)];
     const node = svg(width, height, frame.drawn,
       el("polyline", { class: "line s0", points: points.map((each) => at(each).join(",")).join(" ") }));
     for (const each of points) {
       const [x, y] = at(each);
-      node.append(marked(el("circle", { class: "hit", cx: x, cy: y, r: 8 }), ...each.said));
+      node.append(el("circle", { class: "area s0", cx: x, cy: y, r: 2.5 }),
+        marked(el("circle", { class: "hit", cx: x, cy: y, r: 8 }), ...each.said));
     }
     return node;
   });
@@ -128,7 +129,7 @@ function listening({ recordings, hours, occurrences, missed, false_alarms_per_ho
       onclick: () => (button.dataset.played = play(shown.sound)) }, "Listen");
     heard.push(button);
   }
-  section("listening", "Long recordings", `${whole(recordings)} recordings of ${short(hours)} hours chose thresholds: of ` +
+  section("listening", "Long recordings", `${whole(recordings)} recording${recordings === 1 ? "" : "s"}, ${short(hours)} hours in all, chose thresholds: of ` +
     `${whole(occurrences)} words ${share(missed)} are missed, with ${short(alarms)} false alarms an hour.${beside}`,
     el("h3", {}, "Misses against false alarms"), missesChart("false alarms an hour", points), ...heard);
 }
