@@ -1,22 +1,18 @@
 """Data for the page of one run. Imports no torch."""
 
 import math
-import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from micronas._version import VERSION
 from micronas.errors import MicronasError
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import DEFAULT, TFLM
+from micronas.report.again import reproduction
 from micronas.report.network import blocks_of, outputs_of
-from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder, listening, model_file
+from micronas.runs.folder import ARCHITECTURE, MODEL, RunFolder, listening, model_file
 from micronas.runs.stored import Metrics, Score
 from micronas.space.load import model_bytes
 from micronas.text import span
@@ -39,7 +35,7 @@ def page_data(run: RunFolder) -> Data:
         "outcome": _section(lambda: _outcome(run)),
         "listening": _section(lambda: _listening(run)),
         "quantization": _section(lambda: _quantization(run)),
-        "reproduce": _reproduce(run),
+        "reproduce": reproduction(run),
     }
     page = {"kind": "run", "name": run.name, "summary": _summary(run), "tiles": _tiles(run)}
     return finite({**page, **sections})
@@ -364,40 +360,3 @@ def _listening(run: RunFolder) -> Data:
 def _quantization(run: RunFolder) -> Data:
     shown: Data = _part(run, "layers").model_dump(mode="json")
     return shown
-
-
-def _reproduce(run: RunFolder) -> Data:
-    config = run.path / CONFIG
-    shape = run.path / ARCHITECTURE
-    again = (
-        ["micronas", "search", config]
-        if "space" in run.settings
-        else ["micronas", "train", shape, "--config", config]
-    )
-    facts = [
-        ["Again", _command([*again, "--out", Path("NEW_FOLDER")])],
-        ["Seed", str(run.settings.get("seed", "not known"))],
-    ]
-    made = run.parts.get("made")
-    if made:
-        facts += [
-            ["Was started as", made.command],
-            ["Versions", f"micronas {made.micronas}, Python {made.python}, torch {made.torch}, "
-             f"NumPy {made.numpy}"],
-            ["Machine", made.machine],
-        ]  # fmt: skip
-    data = run.parts.get("data")
-    if data:
-        parts = ", ".join(f"{count:,} {name}" for name, count in data.examples.items())
-        facts += [["Examples", parts], ["Data", data.summary]]
-    facts += [[f"SHA-256 of {name}", digest] for name, digest in run.hashes().items()]
-    facts.append(["Report by", f"micronas {VERSION}"])
-    files = dict(run.texts())
-    if run.board:
-        values = run.board.model_dump(mode="json", exclude_none=True)
-        files[f"{run.board.name}.yaml (board)"] = yaml.safe_dump(values, sort_keys=False)
-    return {"facts": facts, "files": [{"name": n, "text": t} for n, t in files.items()]}
-
-
-def _command(words: list[Any]) -> str:
-    return shlex.join(map(str, words))

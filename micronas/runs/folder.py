@@ -303,6 +303,15 @@ def open_run(path: Path) -> RunFolder:
     return RunFolder(path, metrics, settings, parts, graph, architecture, board, absent)
 
 
+def own_module(path: Path) -> str | None:
+    """Return the class of the user's module that a run narrowed, which no file builds, if any."""
+    try:
+        described, _ = read_mapping(path / ARCHITECTURE)
+    except MicronasError:
+        return None
+    return str(described.get("module")) if "widths" in described else None
+
+
 def listening(path: Path) -> Listening:
     """Read the detector that `micronas listen` chose for a run.
 

@@ -7,8 +7,7 @@ from torch import nn
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph
-from micronas.runs.folder import ARCHITECTURE, CHECKPOINT
-from micronas.settings import read_mapping
+from micronas.runs.folder import ARCHITECTURE, CHECKPOINT, own_module
 from micronas.space.searchable import Architecture
 from micronas.space.space import Space
 from micronas.train.network import Network
@@ -40,7 +39,7 @@ def trained_network(folder: Path, architecture: Architecture | None = None) -> n
     if state is None:
         return None
     network: nn.Module
-    if "widths" not in read_mapping(description)[0]:
+    if own_module(folder) is None:
         network = Network(Space.load(description).graph())
     elif architecture is not None:
         network = architecture.build()

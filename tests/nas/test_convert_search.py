@@ -61,6 +61,8 @@ def run(module: nn.Module, data: DataSet, chosen: RunSettings, folder: Path) -> 
     assert shapes == [tensor.shape for tensor in winner.architecture.graph().tensors.values()]
     path, page = write_report([folder])
     assert path.exists()
+    (again,) = (value for name, value in page["reproduce"]["facts"] if name == "Again")
+    assert again.startswith(f"the same call of micronas.run, with the module {space.title}")
     blocks = page["network"]["blocks"]
     widths = {block["name"]: block["width"] for block in blocks}
     assert widths.items() >= space.values(winner.choice).items()
