@@ -264,6 +264,7 @@ def tables(rows: list[Row]) -> str:
                 f"`{name}`",
                 str(len(mine)),
                 f"{fmean(row['test'] for row in mine):.0f}",
+                f"{fmean(row['epochs'] for row in mine):.0f}",
                 *(f"{means[arm]:.1f}" for arm in ARMS),
                 f"{fmean(ahead):+.1f}{half} ({best})",
                 f"{fmean(row['cpu_s'] for row in mine):.0f}, "
@@ -279,7 +280,7 @@ def tables(rows: list[Row]) -> str:
             ]
             shown = (f"{fmean(each):.1f} ({len(each)})" if each else "" for each in cells)
             augmentation.append([f"`{name}`", *shown])
-    header = ["set", "seeds", "test", *ARMS, "found against the best other", "CPU s"]
+    header = ["set", "seeds", "test", "epochs", *ARMS, "found against the best other", "CPU s"]
     parts = [table(header, comparison)]
     if augmentation:
         columns = ["none", "flip", "+ crop", "+ colour", "+ cutmix"]
