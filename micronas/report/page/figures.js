@@ -80,7 +80,7 @@ function overLatency(rows, measure, scored) {
   const points = rows.map((row, index) => ({ ...row, index }))
     .filter((row) => row.latency_ms !== null && row.trial_score !== null);
   if (!points.length) return null;
-  const origins = [...new Set(points.map((row) => row.origin))];
+  const origins = [...new Set(points.map((row) => row.origin))].sort();
   const kinds = Object.fromEntries(origins.map((name, index) => [name, `s${index % 6}`]));
   return titled(`Trial ${measure.name}${measure.unit === "share" ? ", per cent," : ""} over latency; filled: reached the last epoch`,
     legend(origins.map((name) => [name, kinds[name]])),

@@ -85,7 +85,22 @@ def _read_files(settings: SeriesSettings) -> Recordings:
             f"recordings must be readable, but none of {len(sources)} files of {settings.path} is: "
             f"{next(iter(found.unreadable), 'no line has a label')}"
         )
+    if settings.columns == "auto":
+        _require_change(found)
     return found
+
+
+def _require_change(found: Recordings) -> None:
+    """Raise DataError for a channel that tells recordings apart, and nothing within them."""
+    for place, name in enumerate(found.columns):
+        own = [each.values[:, place] for each in found.recordings]
+        constants = [values[0] for values in own if (values == values[0]).all()]
+        if len(constants) == len(own) and len({*constants}) > 2:  # two may be those of a switch
+            raise DataError(
+                f"channels must change within recordings, but {name!r} has one value in each of "
+                f"{len(own)} in {found.root}, as the number of a person or of a file has; set "
+                f"data.group={name} if it is one, or name the sensor's columns in data.columns"
+            )
 
 
 def read_columns(settings: SeriesSettings) -> tuple[str, ...]:

@@ -190,6 +190,16 @@ def test_a_column_of_time_is_no_channel_whatever_its_unit(
     assert [round(each.rate_hz or 0) for each in found.recordings] == [50]
 
 
+def test_a_number_of_each_recording_is_no_channel(tmp_path: Path) -> None:
+    """It would tell a network which recording it sees."""
+    for number in range(3):
+        write(tmp_path / f"on/{number}.csv", "x,person", *(f"{i % 7},{number}" for i in range(40)))
+    with pytest.raises(DataError, match=r"'person' has one value in each of 3 .*group=person"):
+        read_recordings(settings(tmp_path))
+    assert read_recordings(settings(tmp_path, group="person")).columns == ("x",)
+    assert read_recordings(settings(tmp_path, columns=("x",))).columns == ("x",)
+
+
 def test_names_of_data_may_be_numbers() -> None:
     given = ["board=stm32f446re", "data.path=x", "data.goal=anomalies", "data.normal=0"]
     found = load_run("series", [*given, "data.columns=[1, 2]"]).data
