@@ -1,19 +1,22 @@
 """False alarms an hour of the detector and of the rule before it, on streams that chose neither.
 
-    python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal]
-        [--unknown 1] [--phrases 0.5] [--alone] [--folder FOLDER]
+    python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal] [--seed 1]
+        [--trained] [--alone] [--folder FOLDER]
     python -m benchmarks.listening --table
 
 One network of each corpus is trained, and both rules hear its outputs: TC-ResNet8 as published, or
-one of `benchmarks.streaming`, in calls where it streams. Training is the default's but for epochs,
-or with more other words and with phrases (`data.unknown_fraction`, `data.phrases`).
-Streams are keywords by themselves between phrases of other words, of held-out voices or speakers in
-two halves: each half is judged by what the other half chose, and the two are added. ``recorded`` is
-the Arabic corpus of `MICRONAS_DATA`, whose validation speakers are the halves. The rule before
-averaged three scores every 200 ms and asked for one margin of all labels: as validation chose it
-("margin"), as the other half chose it for the wanted misses ("margin, chosen"), or as suits the
-judged half itself at the detector's misses there ("margin, at best"). Lines of
-results/listening.jsonl are kept.
+one of `benchmarks.streaming`, in calls where it streams. Training is the default's but for epochs.
+``--trained`` trains the detector's network for listening, as docs/howto/listen.md does, and the
+rule before hears the same network of the default training, as many epochs long: what there was
+beside what there is. Streams are keywords by themselves between phrases of other words, of held-out
+voices or speakers in two halves: each half is judged by what the other half chose, and the two are
+added. ``recorded`` is the Arabic corpus of `MICRONAS_DATA`, whose validation speakers are the
+halves and which has no made-up words. The rule before averaged three scores every 200 ms and asked
+for one margin of all labels: as validation chose it ("margin"), as the other half chose it for the
+wanted misses ("margin, chosen"), or as suits the judged half itself at the detector's misses there
+("margin, at best"; "at fewest misses" where no margin misses as little). ``--trained`` also prints
+both curves: of the detectors that each half chose for the other, and of the margins, the fewest
+false alarms with at most so many misses of both halves. Lines of results/listening.jsonl are kept.
 """
 
 import argparse
@@ -23,7 +26,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,7 @@ from micronas.runs.ear import Ear
 from micronas.runs.marks import assigned, read_marks
 from micronas.space.space import Space
 from micronas.streaming.events import Detector
-from micronas.streaming.thresholds import Heard, Outcome, choose, judge
+from micronas.streaming.thresholds import SHAPES, Heard, Outcome, choose, judge, priced
 from micronas.tasks.keywords.streams import MARKS, Spoken, synthesise_streams, write_streams
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.waveform import read_samples
@@ -43,13 +46,16 @@ from micronas.text import percent, table
 
 RESULTS = Path(__file__).with_name("results") / "listening.jsonl"
 _NETWORKS = RESULTS.with_name("streaming.jsonl")
-_WANTED = (0.05, 0.1, 0.15, 0.2)
+_WANTED = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
 _HOPS = (10, 5)
 _MARGINS = range(1, 256)
 _TRAINING = (
-    *("board=stm32f446re", "train.epochs=20", "train.batch_size=64"),
+    *("board=stm32f446re", "train.batch_size=64"),
     *("quantize.epochs=3", "quantize.learning_rate=0.0005"),
 )
+LISTENING = ("data.unknown_fraction=1", "data.phrases=0.5", "data.speed=0.2")
+"""Settings of training for listening, docs/howto/listen.md."""
+_MADE_UP = 60
 
 
 def margin_rule(margin: int, ignored: Detector) -> Detector:
@@ -58,7 +64,7 @@ def margin_rule(margin: int, ignored: Detector) -> Detector:
     return Detector(limits, smoothing=3, hop=10)
 
 
-def recorded(folder: Path, minutes: float) -> tuple[Path, list[Path]]:
+def recorded(folder: Path, minutes: float, seed: int, made_up: int) -> tuple[Path, list[Path]]:
     """Unpack the Arabic corpus; write streams of three validation speakers each."""
     corpus = folder / "speech_commands_ar"
     if not corpus.exists():
@@ -73,9 +79,10 @@ def recorded(folder: Path, minutes: float) -> tuple[Path, list[Path]]:
     keywords = sorted(sorted(counts, key=lambda word: -counts[word])[:10])
     halves = []
     for number, own in enumerate((speakers[::2], speakers[1::2])):
-        half = folder / f"recorded_{minutes:g}_{number}"
+        place = 2 * seed + number
+        half = folder / f"recorded_{minutes:g}_{place}"
         if not half.exists():
-            generator = np.random.default_rng(number)
+            generator = np.random.default_rng(place)
             mine = [clip for clip in clips if clip.stem.split("_")[0] in own]
             write_streams(half, _said(mine, keywords, generator), minutes, generator)
         halves.append(half)
@@ -99,9 +106,11 @@ def _said(
             yield Spoken(clip.parent.name, read_samples(clip) / 32768.0, place == count - 1)
 
 
-def synthetic(folder: Path, minutes: float) -> tuple[Path, list[Path]]:
-    streams = synthesise_streams(folder / f"streams_{minutes:g}", minutes=minutes)
-    return synthesise(folder / "speech"), [streams / part for part in ("validation", "testing")]
+def synthetic(folder: Path, minutes: float, seed: int, made_up: int) -> tuple[Path, list[Path]]:
+    """Return the corpus with so many made-up words of each voice, and streams of the same seed."""
+    streams = synthesise_streams(folder / f"streams_{minutes:g}_{seed}", minutes=minutes, seed=seed)
+    corpus = synthesise(folder / f"speech_{seed}_{made_up}", made_up=made_up, seed=seed)
+    return corpus, [streams / part for part in ("validation", "testing")]
 
 
 def heard(run: Path, streams: Path, hop: int) -> tuple[list[Heard], Detector]:
@@ -119,16 +128,20 @@ def fewest(swept: Swept, misses: float) -> tuple[Detector, Outcome] | None:
     return min(enough, key=lambda pair: pair[1].false_alarms, default=None)
 
 
-def compare(run: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the outcome of each rule, of both halves together."""
-    by_hop = {hop: [heard(run, half, hop) for half in halves] for hop in _HOPS}
-    usual = [recordings for recordings, _ in by_hop[10]]
-    rule = by_hop[10][0][1]
-    (margin,) = {*json.loads((run / "metrics.json").read_text())["decision"]["thresholds"]}
+def compare(run: Path, before: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the outcome of each rule, of both halves together; `before` is the margin's network."""
+    hops = _HOPS if before == run else _HOPS[1:]
+    by_hop = {hop: [heard(run, half, hop) for half in halves] for hop in hops}
+    sides = by_hop[10] if before == run else [heard(before, half, 10) for half in halves]
+    usual, rule = [recordings for recordings, _ in sides], sides[0][1]
+    (margin,) = {*json.loads((before / "metrics.json").read_text())["decision"]["thresholds"]}
     own = margin_rule(margin, rule)
     yield {"rule": "margin", **_row([judge(own, half) for half in usual])}
     rules = [margin_rule(each, rule) for each in _MARGINS]
     swept: list[Swept] = [[(each, judge(each, half)) for each in rules] for half in usual]
+    if before != run:
+        yield from alone(by_hop[5])
+        yield from curve("margin", ([one[1], other[1]] for one, other in zip(*swept, strict=True)))
     for wanted in _WANTED:
         chosen = [fewest(half, wanted) for half in swept]
         if None not in chosen:
@@ -141,9 +154,30 @@ def compare(run: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
                 fewest(half, outcome.missed)
                 for half, outcome in zip(swept, outcomes[::-1], strict=True)
             ]
-            if None not in best:
-                row = _row([each[1] for each in best if each is not None])
-                yield {"rule": "margin, at best", "wanted": wanted, "beside": name, **row}
+            reached = [
+                found or fewest(half, min(outcome.missed for _, outcome in half))
+                for found, half in zip(best, swept, strict=True)
+            ]
+            row = _row([found[1] for found in reached if found is not None])
+            how = "at fewest misses" if None in best else "at best"
+            yield {"rule": f"margin, {how}", "wanted": wanted, "beside": name, **row}
+
+
+def curve(name: str, pairs: Iterable[list[Outcome]]) -> Iterator[dict[str, Any]]:
+    """Yield a rule's outcome of fewest misses, then its fewest false alarms by misses."""
+    rows = [_row(pair) for pair in pairs]
+    for wanted in (min(row["missed"] for row in rows), *_WANTED):
+        if enough := [row for row in rows if row["missed"] <= wanted]:
+            least = min(enough, key=lambda row: float(row["false_alarms"]))
+            yield {"rule": f"{name}, curve", "wanted": wanted, **least}
+
+
+def transferred(sides: Sequence[list[Heard]], detector: Detector) -> Iterator[list[Outcome]]:
+    """Yield the outcome of each half by thresholds of the other, for each shape and price."""
+    shaped = [replace(detector, smoothing=each[0], confirm=each[1], gate=0) for each in SHAPES]
+    chosen = [[point.detector for each in shaped for point in priced(half, each)] for half in sides]
+    for pair in dict.fromkeys(zip(*chosen[::-1], strict=True)):
+        yield [judge(rule, half) for rule, half in zip(pair, sides, strict=True)]
 
 
 Sides = list[tuple[list[Heard], Detector]]
@@ -162,12 +196,10 @@ def detected(by_hop: dict[int, Sides], wanted: float) -> Iterator[tuple[str, lis
         yield f"detector, every {20 * hop} ms", outcomes
 
 
-def alone(run: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the outcome of the detector every 100 ms."""
-    by_hop = {5: [heard(run, half, 5) for half in halves]}
-    for wanted in _WANTED:
-        for name, outcomes in detected(by_hop, wanted):
-            yield {"rule": name, "wanted": wanted, **_row(outcomes)}
+def alone(halves: Sides) -> Iterator[dict[str, Any]]:
+    """Yield the curve of the detector every 100 ms."""
+    sides = [recordings for recordings, _ in halves]
+    yield from curve("detector", transferred(sides, halves[0][1]))
 
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -190,21 +222,65 @@ def architecture(name: str, classes: int = 12) -> Space:
 
 
 def printed() -> str:
+    """Return both curves of each training side by side, then what was chosen for wanted misses."""
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    header = ("corpus", "wanted misses", "rule", "misses", "false alarms an hour")
-    return table(
-        header,
-        [
-            (
-                row["corpus"],
-                percent(row["wanted"]) if "wanted" in row else "",
-                row["rule"] + (f" beside {row['beside']}" if "beside" in row else ""),
-                percent(row["missed"]),
-                f"{row['false_alarms_per_hour']:.0f}",
+    sides: dict[str, dict[str, dict[float | None, dict[str, Any]]]] = {}
+    for row in rows:
+        rule, *kind = row["rule"].split(", ")
+        if kind == ["curve"]:
+            wanted = row["wanted"] if row["wanted"] in _WANTED else None
+            sides.setdefault(row["corpus"], {}).setdefault(rule, {})[wanted] = row
+    curves = []
+    for corpus, by_rule in sides.items():
+        for wanted in (None, *_WANTED) if "margin" in by_rule else ():
+            pair = [by_rule[rule].get(wanted) for rule in ("detector", "margin")]
+            alarms = [each["false_alarms_per_hour"] for each in pair if each]
+            if not alarms:
+                continue
+            curves.append(
+                (
+                    corpus,
+                    "fewest" if wanted is None else percent(wanted),
+                    *(cell for each in pair for cell in _cells(each)),
+                    f"{alarms[0] / alarms[1]:.2f}" if len(alarms) == 2 and wanted else "",
+                )
             )
-            for row in rows
-        ],
+    both = ("misses", "an hour", "before: misses", "an hour", "share")
+    chosen = [
+        (
+            row["corpus"],
+            percent(row["wanted"]) if "wanted" in row else "",
+            row["rule"] + (f" beside {row['beside']}" if "beside" in row else ""),
+            *_cells(row),
+        )
+        for row in rows
+        if not row["rule"].endswith("curve")
+    ]
+    return "\n\n".join(
+        [
+            table(("corpus", "misses at most", *both), curves),
+            table(("corpus", "wanted misses", "rule", "misses", "false alarms an hour"), chosen),
+        ]
     )
+
+
+def _cells(row: dict[str, Any] | None) -> tuple[str, str]:
+    return (percent(row["missed"]), f"{row['false_alarms_per_hour']:.0f}") if row else ("", "")
+
+
+def trained(
+    network: Space, corpus: Path, run: Path, settings: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Train a network where it is not there; return its metrics."""
+    if not (run / "metrics.json").exists():
+        run.parent.mkdir(parents=True, exist_ok=True)
+        network.save(saved := run.parent / f"{run.name}.yaml")
+        command = ["train", str(saved), f"data.path={corpus}", *_TRAINING, *settings]
+        command += ["engine=micronas"] if network.streaming else []
+        command += [f"seed={seed}", "--out", str(run), "--quiet"]
+        subprocess.run([sys.executable, "-m", "micronas", *command], check=True)
+    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    return metrics
 
 
 def main() -> None:
@@ -212,39 +288,34 @@ def main() -> None:
     parser.add_argument("--corpus", choices=("synthetic", "recorded"), default="synthetic")
     parser.add_argument("--folder", type=Path, default=Path("runs/listening"))
     parser.add_argument("--network", default="tc_resnet8")
-    parser.add_argument("--unknown", type=float)
-    parser.add_argument("--phrases", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--trained", action="store_true", help="trained for listening")
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--alone", action="store_true", help="the detector every 100 ms alone")
+    parser.add_argument("--alone", action="store_true", help="the detector's curve alone")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if not given.table:
-        given.folder.mkdir(parents=True, exist_ok=True)
         make = synthetic if given.corpus == "synthetic" else recorded
-        corpus, halves = make(given.folder, given.minutes)
-        name, settings = given.corpus, [f"data.path={corpus}"]
+        given.folder.mkdir(parents=True, exist_ok=True)
         network = architecture(given.network)
-        if given.network != "tc_resnet8":
-            name += f", {given.network}"
-        if network.streaming:
-            settings.append("engine=micronas")
-        if given.unknown is not None:
-            name += f", unknown {given.unknown:g}"
-            settings.append(f"data.unknown_fraction={given.unknown:g}")
-        if given.phrases is not None:
-            name += f", phrases {given.phrases:g}"
-            settings.append(f"data.phrases={given.phrases:g}")
-        run = given.folder / f"run_{re.sub('[^a-z0-9.]+', '_', name)}"
-        network.save(given.folder / "network.yaml")
-        command = ["train", str(given.folder / "network.yaml"), *settings, *_TRAINING]
-        command = [sys.executable, "-m", "micronas", *command, "--out", str(run), "--quiet"]
-        if not (run / "metrics.json").exists():
-            subprocess.run(command, check=True)
+        name = f"{given.corpus}, {given.network}, seed {given.seed}"
+        runs, epochs = [], f"train.epochs={given.epochs}"
+        for is_new in (True, False) if given.trained and not given.alone else (given.trained,):
+            made_up, settings = (_MADE_UP, LISTENING) if is_new else (0, ())
+            corpus, halves = make(given.folder, given.minutes, given.seed, made_up)
+            told = f"{name}, {given.epochs} epochs" + ", for listening" * is_new
+            run = given.folder / re.sub("[^a-z0-9.]+", "_", told)
+            metrics = trained(network, corpus, run, (*settings, epochs), given.seed)
+            runs.append((run, told, metrics["int8_accuracy"]))
+        (run, told, int8), (before, *_) = runs[0], runs[-1]
         kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-        kept = [line for line in kept if json.loads(line)["corpus"] != name]
-        rows = (alone if given.alone else compare)(run, halves)
-        int8 = json.loads((run / "metrics.json").read_text())["int8_accuracy"]
-        known = {"corpus": name, "minutes": given.minutes, "int8": int8}
+        kept = [line for line in kept if json.loads(line)["corpus"] != told]
+        if given.alone:
+            rows = alone([heard(run, half, 5) for half in halves])
+        else:
+            rows = compare(run, before, halves)
+        known = {"corpus": told, "minutes": given.minutes, "int8": int8}
         new = [json.dumps({**known, **row}) for row in rows]
         RESULTS.write_text("\n".join([*kept, *new]) + "\n")
     print(printed())

@@ -146,7 +146,7 @@ def choose(
     fewest = 1.0
     for smoothing, confirm in shapes:
         shaped = replace(detector, smoothing=smoothing, confirm=confirm)
-        points = _points(recordings, shaped)
+        points = priced(recordings, shaped)
         fewest = min(fewest, *(each.outcome.missed for each in points))
         for point in points:
             found = point.outcome
@@ -173,8 +173,8 @@ def choose(
     return Choice(point.detector, outcome, tuple(_undominated(points)), held_out)
 
 
-def _points(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
-    """Return the detector of each price."""
+def priced(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
+    """Return the detector of each price, of the same shape; see `choose`."""
     scored = [(each, detector.scores(each.codes, each.levels)[1]) for each in recordings]
     labels = [label for label, each in enumerate(detector.thresholds) if each is not None]
     costs = [[_costs(each, label, detector) for label in labels] for each in scored]

@@ -96,7 +96,7 @@ function heardChart({ unit, times, series, events, marks }) {
   return chart("Scores over time", (width) => {
     const height = 260;
     const [low, high] = extent(times);
-    const floor = -20;
+    const floor = Math.min(...series.map(({ threshold }) => threshold ?? 0), 0) - 20;
     const top = Math.max(...series.flatMap((each) => each.scores), 1);
     const frame = axes(width, height, { label: unit, low, high }, { low: floor, high: top, show: short });
     const node = svg(width, height, frame.drawn);
