@@ -1,15 +1,18 @@
-"""Constants of MAXIMUM and MINIMUM, and their effect on the range that they share."""
+"""Constants that bound or hide values, and their effect on the range that they share."""
 
 from micronas.graph.ir import Graph, Op
 from micronas.graph.requantize import shares
 
 HIDES = -1e3
-"""Largest constant of MINIMUM that hides values from a softmax, like minus infinity in float."""
+"""Largest constant that stands for minus infinity in float: one of MINIMUM hides values from a
+softmax, one of PADV2 is never the largest of a window."""
+LEAST = -1e9
+"""Constant below the values of any map; its square is finite in float32."""
 
 
 def hidden(graph: Graph, op: Op) -> list[str]:
-    """Return the constants of an operator that hide values from a softmax."""
-    if op.kind != "MINIMUM":
+    """Return the constants of an operator that stand for minus infinity."""
+    if op.kind not in ("MINIMUM", "PADV2"):
         return []
     held = [(name, graph.tensors[name].data) for name in op.operands]
     return [name for name, data in held if data is not None and float(data.min()) <= HIDES]
@@ -23,6 +26,7 @@ def unseen(graph: Graph) -> set[str]:
     found = {op.outputs[0] for op in graph.ops if shares(op)}
     bounding, read_elsewhere = [], {*graph.outputs}
     for op in graph.ops:
+        found.update(hidden(graph, op))
         constants = [name for name in op.operands if graph.tensors[name].constant]
         if op.kind in ("MAXIMUM", "MINIMUM") and constants:
             found.update(constants)

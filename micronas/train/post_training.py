@@ -21,6 +21,7 @@ from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import EXAMPLES, Method
+from micronas.train.clamps import HIDES, hidden
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import examples_of, in_parts
 from micronas.train.network import interpret_outputs
@@ -270,6 +271,7 @@ def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
     Each input runs twice in one pass, exactly and rounded, so that activations are freed once read.
     """
     graph, powers = network.float_graph, dict[str, _Powers]()
+    hides = {op.outputs[0] for op in graph.ops if hidden(graph, op)}
 
     def exact(op: Op, x: Tensor) -> Tensor:
         y, bias = network.exact(op, x), None
@@ -289,6 +291,8 @@ def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
         is_constant = graph.tensors[name].constant  # the same for all examples
         wanted, got = (value, value) if is_constant else value.chunk(2)
         rounded = network.rounded(name, got)
+        if name in hides:
+            wanted = wanted.where(wanted > HIDES, rounded)
         powers.setdefault(name, _Powers()).see(wanted, rounded)
         if value.ndim == 1:
             return rounded

@@ -118,7 +118,12 @@ class QuantizedNetwork(nn.Module):
             unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
             self.units[self._unit_names[op.name]] = unit_of_gates
         self._owners = owners(graph)
-        self._hiding = {self._owners[name] for op in graph.ops for name in hidden(graph, op)}
+        self._hiding = {
+            self._owners[name]
+            for op in graph.ops
+            if op.kind == "MINIMUM"
+            for name in hidden(graph, op)
+        }
         self._seen = self._owners.keys() - unseen(graph)
         self._sources = Counter(self._owners[name] for name in self._seen)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))

@@ -14,6 +14,7 @@ from micronas.export.from_torch.operations.movement import moved, moved_now
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
+from micronas.train.clamps import LEAST
 
 _MOST_PADDED = 4
 """Most dimensions of PAD."""
@@ -31,7 +32,7 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
         return moved(tracer, arguments)  # reflected and repeated elements are stored already
     fill = float(arguments["value"] or 0)
     if not math.isfinite(fill):
-        return _edges_for_maxima(tracer, value, amounts, fill)
+        fill = _least(tracer, amounts, fill)
     cropped = F.pad(value.positions, [min(amount, 0) for amount in amounts])
     if not cropped.numel():
         raise tracer.refusal("an element must be left, but all are cut off", "cut off fewer")
@@ -71,10 +72,10 @@ def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Va
     return Value(padded, torch.arange(count).reshape(tracer.shape))
 
 
-def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: float) -> Value:
-    """Repeat edges in place of minus infinity: a window that reaches beyond one contains it anyway.
+def _least(tracer: Tracer, amounts: list[int], fill: float) -> float:
+    """Return a number in place of minus infinity, which is below all that maximum pools read.
 
-    This requires that only maximum pools read the result, and that no window lies in the padding.
+    This requires that only these read the result, and that no window lies in the padding.
     """
     pools = {reader.target for reader in tracer.node.users} <= _MAXIMA
     swept = [reader.args[1] for reader in tracer.node.users]
@@ -84,8 +85,7 @@ def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: fl
             f"padding must be finite unless maximum pools alone read it, but is {fill}",
             "pad with a number",
         )
-    wide = F.pad(value.positions.double(), amounts, mode="replicate").long()
-    return Value(value.tensor, wide)
+    return LEAST
 
 
 def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
@@ -153,17 +153,12 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
     (rows, columns), fits = _margins(tracer, arguments)
     if zeros or fits or not any((*rows, *columns)):
         return _pool(tracer, arguments, "MAX_POOL_2D", same=True, zeros=zeros)
-    # each window that reaches beyond an edge contains it anyway
-    value = tracer.map_value(arguments["self"])
-    wide = F.pad(value.positions.double(), (*columns, *rows), mode="replicate").long()
-    return _pool(
-        tracer,
-        {**arguments, "padding": [0, 0]},
-        "MAX_POOL_2D",
-        same=True,
-        zeros=False,
-        value=Value(value.tensor, wide),
-    )
+    source, order = tracer.as_map(tracer.map_value(arguments["self"]))
+    table = np.array([(0, 0), rows, columns, (0, 0)], np.int32)
+    padded = tracer.padded(tracer.name("pad"), source, table, LEAST)
+    wide = Value(padded, canonical(tracer.shape_of(padded), order))
+    unpadded = {**arguments, "padding": [0, 0]}
+    return _pool(tracer, unpadded, "MAX_POOL_2D", same=True, zeros=False, value=wide)
 
 
 def _dilated_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
