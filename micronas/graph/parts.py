@@ -1,15 +1,16 @@
 """Compute parts of a product one by one, in place of slices of the whole.
 
 Queries, keys and values, or the gates of a cell, are rows of one matrix. Where each is read by
-itself, an operator of its rows alone gives it, with a scale of its own, and nothing is moved.
+itself, an operator of its rows alone gives it, with a scale of its own, and nothing is moved; nor
+where channels are read in another order.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from micronas.arrays import Shape
 from micronas.graph import moves
@@ -17,14 +18,15 @@ from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.reshapes import without_unread
 
 _Readers = Mapping[str, Sequence[Op]]
+_Channels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A slice of channels, possibly of a reshaped tensor."""
+    """A SLICE or GATHER of channels, possibly of a reshaped tensor."""
 
     cut: Op
-    channels: range
+    channels: _Channels
 
 
 def computed_apart(graph: Graph) -> Graph:
@@ -64,7 +66,7 @@ def _has_rows(graph: Graph, op: Op) -> bool:
 
 
 def _parts(graph: Graph, readers: _Readers, name: str) -> list[_Part] | None:
-    """Return the slices that read a tensor, by channel; None if others do, or they overlap."""
+    """Return the parts that are read, by channel; None if the whole is, or a channel twice."""
     found: list[_Part] = []
     for op in readers.get(name, []):
         behind = readers.get(op.outputs[0], []) if op.kind == "RESHAPE" else [op]
@@ -75,22 +77,33 @@ def _parts(graph: Graph, readers: _Readers, name: str) -> list[_Part] | None:
             if channels is None:
                 return None
             found.append(_Part(cut, channels))
-    found.sort(key=lambda part: part.channels.start)
-    overlap = any(a.channels.stop > b.channels.start for a, b in pairwise(found))
-    return None if overlap else found
+    if not found:
+        return None
+    found.sort(key=lambda part: int(part.channels[0]))
+    read = np.concatenate([part.channels for part in found])
+    return found if len(np.unique(read)) == len(read) else None
 
 
-def _channels(graph: Graph, cut: Op, depth: int) -> range | None:
-    """Return the channels of [..., depth] that a slice takes, perhaps of a reshaped tensor."""
-    if cut.kind != "SLICE":
+def _channels(graph: Graph, cut: Op, depth: int) -> _Channels | None:
+    """Return the channels of [..., depth] that are taken, perhaps of a reshaped tensor."""
+    if cut.kind not in ("SLICE", "GATHER"):
         return None
-    shape, pieces = graph.input_of(cut).shape, moves.pieces(graph, cut)
-    assert pieces is not None, cut
-    cuts = [axis for axis, piece in enumerate(pieces) if len(piece) < shape[axis]]
-    if len(cuts) != 1 or math.prod(shape[cuts[0] :]) != depth:
+    shape = graph.input_of(cut).shape
+    if cut.kind == "GATHER":
+        axis, taken = cut.axis, moves.integers(graph, cut)
+        if len(graph.constant_of(cut).shape) != 1:
+            return None
+    else:
+        pieces = moves.pieces(graph, cut)
+        assert pieces is not None, cut
+        cuts = [axis for axis, piece in enumerate(pieces) if len(piece) < shape[axis]]
+        if len(cuts) != 1:
+            return None
+        axis, taken = cuts[0], [*pieces[cuts[0]]]
+    if math.prod(shape[axis:]) != depth:
         return None
-    piece, each = pieces[cuts[0]], math.prod(shape[cuts[0] + 1 :])
-    return range(piece.start * each, piece.stop * each)
+    each = math.prod(shape[axis + 1 :])
+    return np.add.outer(np.array(taken, np.int64) * each, np.arange(each)).ravel()
 
 
 def _computed(
@@ -116,6 +129,10 @@ def _computed(
     ]
 
 
-def _rows(weights: Tensor, name: str, rows: range) -> Tensor:
-    data = None if weights.data is None else weights.data[rows.start : rows.stop]
+def _rows(weights: Tensor, name: str, rows: _Channels) -> Tensor:
+    ends = int(rows[0]), int(rows[-1]) + 1
+    taken = (
+        slice(*ends) if np.array_equal(rows, np.arange(*ends)) else rows
+    )  # a view where possible
+    data = None if weights.data is None else weights.data[taken]
     return replace(weights, name=name, shape=(len(rows), *weights.shape[1:]), data=data)

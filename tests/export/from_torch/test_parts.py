@@ -45,6 +45,17 @@ def heads(x: Tensor) -> Tensor:
     return (parts[0].tanh() * parts[1]).flatten(1)
 
 
+def pairs(x: Tensor) -> Tensor:
+    """A softmax over two channels far apart."""
+    return x.unflatten(1, (2, 4)).softmax(1).sum(2)
+
+
+def anchors(x: Tensor) -> Tensor:
+    """The same channels of two anchors, which are not side by side."""
+    parts = x.unflatten(1, (2, 4))
+    return (parts[:, :, :2].sigmoid() * parts[:, :, 2:].tanh()).flatten(1, 2)
+
+
 def kinds(graph: Graph) -> Counter[str]:
     return Counter(str(op.kind) for op in graph.ops)
 
@@ -57,6 +68,8 @@ def kinds(graph: Graph) -> Counter[str]:
         (nn.Linear(6, 12), attended, (5, 6), {"CONV_2D": 3, "SLICE": 0}),
         (nn.Linear(6, 12), heads, (5, 6), {"SLICE": 0}),
         (nn.Linear(6, 9), lambda x: x[:, 2:5].tanh(), (6,), {"FULLY_CONNECTED": 1, "TANH": 1}),
+        (nn.Linear(6, 8), pairs, (6,), {"FULLY_CONNECTED": 1, "GATHER": 0}),
+        (nn.Conv2d(3, 8, 1), anchors, (3, 4, 5), {"CONV_2D": 2, "GATHER": 0}),
     ],
 )
 def test_parts_are_computed_apart(
