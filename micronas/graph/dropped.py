@@ -7,9 +7,10 @@ import numpy as np
 
 from micronas.arrays import Shape
 from micronas.graph import moves
+from micronas.graph.forms import REDUCTIONS
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import elements
-from micronas.graph.reshapes import REDUCTIONS, without_unread
+from micronas.graph.reshapes import without_unread
 
 
 def with_dropped_axes(graph: Graph) -> Graph:

@@ -1,17 +1,19 @@
 """Give operators that treat each row by itself one shape, in place of RESHAPEs between them.
 
-A row lies along the last dimension. Pointwise convolutions, norms, sums and functions of one value
-do not depend on the arrangement of rows: where one of them writes [1, 36, 1, 192] and the next
-reads [1, 6, 6, 192], both can have either shape.
+A row lies along the last dimension. Pointwise convolutions, norms, sums, functions of one value and
+parts of rows do not depend on the arrangement of rows: where one of them writes [1, 36, 1, 192] and
+the next reads [1, 6, 6, 192], both can have either shape.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from micronas.arrays import Shape
 from micronas.graph import moves
+from micronas.graph.forms import MAP, OF_ROWS, REDUCTIONS, as_maps, reshape, with_matrices_turned
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, elements, rows
@@ -19,14 +21,8 @@ from micronas.graph.operators import OPERATORS, elements, rows
 _ROW_BY_ROW = {*elements.ROWS, *rows.ROWS} - {"BATCH_MATMUL"}
 _POINTWISE = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _SPREADS = {kind for kind, row in OPERATORS.items() if row.spreads}
-REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX")
-_OF_ROWS = {
-    1: ("CONCATENATION", "SLICE", "BATCH_MATMUL"),
-    2: ("CONCATENATION", "SLICE"),
-}
-"""Operators that take rows [1, N, C] as a map's, by the axis of 1 that is inserted."""
-_MAP = 3
-"""Dimensions of a map beside its channels."""
+_ALONG_ROWS = ("SLICE", "GATHER", "CONCATENATION")
+"""Operators that treat each row by itself where they act along the last axis, of 4 at most."""
 _LOOSE = "/loose"
 
 
@@ -41,23 +37,51 @@ class _Chain:
     """Whether an operator that reads or writes it requires these sizes."""
     is_map: bool = False
     """Whether a convolution reads or writes it."""
+    is_flat: bool = False
+    """Whether it may have no more dimensions than a map."""
 
     def takes(self, other: "_Chain") -> bool:
         """Return whether both can have the sizes of this one."""
-        fits = len(self.leading) == _MAP or not (self.is_map or other.is_map)
+        fits = len(self.leading) == MAP or not (self.is_map or other.is_map)
+        fits &= len(self.leading) <= MAP or not (self.is_flat or other.is_flat)
         return fits and (not other.fixed or other.leading == self.leading)
 
 
 def without_reshapes(graph: Graph) -> Graph:
     """Return an equivalent graph whose rows are arranged so that few RESHAPEs are left."""
-    maps = [_as_maps(graph, axis) for axis in _OF_ROWS]
+    turned = with_matrices_turned(graph)
+    given = (graph,) if turned is graph else (graph, turned)
+    forms = [graph, *(as_maps(each, axis) for each in given for axis in OF_ROWS)]
+    loose = [_loosened(each) for each in forms]
     ways = (
-        *(_arranged(each) for each in (graph, *maps)),
-        *(_arranged(_loosened(each), maps_first=True) for each in (graph, *maps)),
+        *(_arranged(each) for each in forms),
+        *(_arranged(each, maps_first=True) for each in loose),
+        *(_arranged(each, by_votes=True) for each in loose),
     )
-    found = min(ways, key=lambda each: len(each.ops))
+    found = _without_copies(min(ways, key=lambda each: len(each.ops)))
     names = {name: name.removesuffix(_LOOSE) for name in found.tensors if name.endswith(_LOOSE)}
     return renamed(found, {old: new for old, new in names.items() if new not in found.tensors})
+
+
+def _without_copies(graph: Graph) -> Graph:
+    """Let operators write an output in place of a tensor of its shape that is copied to it."""
+    ends = {*graph.inputs, *graph.outputs}
+    names = {
+        op.inputs[0]: op.outputs[0]
+        for op in graph.ops
+        if op.kind == "RESHAPE" and op.inputs[0] not in ends
+        if graph.input_of(op).shape == graph.output_of(op).shape
+    }
+
+    def new(listed: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names.get(name, name) for name in listed)
+
+    ops = tuple(
+        replace(op, inputs=new(op.inputs), outputs=new(op.outputs))
+        for op in graph.ops
+        if names.get(op.inputs[0]) not in op.outputs
+    )
+    return without_unread(replace(graph, ops=ops))
 
 
 def _loosened(graph: Graph) -> Graph:
@@ -69,11 +93,11 @@ def _loosened(graph: Graph) -> Graph:
     loose = {
         name: f"{name}{_LOOSE}"
         for name, tensor in graph.tensors.items()
-        if len(tensor.shape) >= _MAP and not tensor.constant
+        if len(tensor.shape) >= MAP and not tensor.constant
     }
 
     def copy(source: str, target: str) -> None:
-        ops.append(_reshape(tensors, source, target, graph.tensors[name].shape))
+        ops.append(reshape(tensors, source, target, graph.tensors[name].shape))
 
     for name in graph.inputs:
         if name in loose:
@@ -94,69 +118,18 @@ def _loosened(graph: Graph) -> Graph:
     return replace(graph, tensors=tensors, ops=tuple(ops))
 
 
-def _reshape(tensors: dict[str, Tensor], source: str, target: str, shape: Shape) -> Op:
-    """Return a RESHAPE; add its table, and its output if missing."""
-    table = f"{target}/shape"
-    tensors[table] = Tensor(table, (len(shape),), "int32", True, data=np.array(shape, np.int32))
-    tensors.setdefault(target, Tensor(target, shape))
-    return Op("RESHAPE", f"{target}/rows", (source, table), (target,))
-
-
-def _as_maps(graph: Graph, axis: int) -> Graph:
-    """Turn operators on rows [1, N, C] into ones on maps with a new `axis`, between RESHAPEs."""
-    tensors, ops = dict(graph.tensors), []
-    for op in graph.ops:
-        gone = _axes_of_one(graph, op) if op.kind in _OF_ROWS[axis] else None
-        if gone is None or gone == [axis]:
-            ops.append(op)
-            continue
-        inputs = [f"{op.name}/{number}" for number in range(len(op.inputs))]
-        for name, wide in zip(op.inputs, inputs, strict=True):
-            tensor = graph.tensors[name]
-            shape = _put(tensor.shape, gone, axis, 1)
-            if not tensor.constant:
-                ops.append(_reshape(tensors, name, wide, shape))
-            elif name in op.operands:
-                data = None if tensor.data is None else tensor.data.reshape(shape)
-                tensors[wide] = replace(tensor, name=wide, shape=shape, data=data)
-            else:  # the begin of a slice, or its size
-                numbers = moves.integers(graph, op, op.inputs.index(name))
-                table = np.array(_put(numbers, gone, axis, int(name != op.inputs[1])), np.int32)
-                tensors[wide] = replace(tensor, name=wide, shape=table.shape, data=table)
-        out, wide = graph.output_of(op), f"{op.name}/map"
-        tensors[wide] = Tensor(wide, _put(out.shape, gone, axis, 1))
-        joined = op.axis - sum(each < op.axis for each in gone)
-        joined += joined >= axis
-        ops.append(replace(op, inputs=tuple(inputs), outputs=(wide,), axis=joined))
-        ops.append(_reshape(tensors, wide, out.name, out.shape))
-    return replace(graph, tensors=tensors, ops=tuple(ops))
-
-
-def _axes_of_one(graph: Graph, op: Op) -> list[int] | None:
-    """Return the axis of 1 of a map of rows, [] for rows [1, N, C]; None for other tensors."""
-    names = [name for name in (*op.operands, *op.outputs) if len(graph.tensors[name].shape) > 1]
-    shapes = [graph.tensors[name].shape for name in names]
-    if all(len(shape) == _MAP for shape in shapes):
-        return []
-    if any(len(shape) != _MAP + 1 for shape in shapes):
-        return None
-    free = (1,) if op.kind == "BATCH_MATMUL" else (1, 2)  # matrices are the last two
-    ones = [axis for axis in free if all(shape[axis] == 1 for shape in shapes)]
-    return ones[:1] or None
-
-
-def _put(sizes: Sequence[int], gone: Sequence[int], axis: int, one: int) -> Shape:
-    """Return sizes without some axes, and with a new one."""
-    kept = [size for place, size in enumerate(sizes) if place not in gone]
-    return (*kept[:axis], one, *kept[axis:])
-
-
-def _arranged(graph: Graph, *, maps_first: bool = False) -> Graph:
+def _arranged(graph: Graph, *, maps_first: bool = False, by_votes: bool = False) -> Graph:
+    """Join chains in the order of operators; with `by_votes`, the free ones, then to most ends."""
     chains = _chains(graph)
+    reshapes = [op for op in graph.ops if op.kind == "RESHAPE"]
+    if by_votes:
+        ends = {op.outputs[0]: _fixed_end(chains, op) for op in reshapes}
+        votes = Counter(ends.values())
+        votes[None] = len(reshapes)
+        reshapes.sort(key=lambda op: -votes[ends[op.outputs[0]]])
     for only_maps in (True, False) if maps_first else (False,):
-        for op in graph.ops:
-            if op.kind == "RESHAPE":
-                _join(graph, chains, op, only_maps)
+        for op in reshapes:
+            _join(graph, chains, op, only_maps)
     shapes = {
         name: (*chain.leading, graph.tensors[name].shape[-1]) for name, chain in chains.items()
     }
@@ -179,8 +152,7 @@ def _arranged(graph: Graph, *, maps_first: bool = False) -> Graph:
             op = replace(op, inputs=(source, *op.inputs[1:]))
         elif op.kind in _SPREADS:
             op = _spread(op, tensors, reshaped)
-        ops.append(op)
-        _adapt(graph, op, tensors)
+        ops.append(_adapted(graph, op, tensors))
     return without_unread(replace(graph, tensors=tensors, ops=tuple(ops)))
 
 
@@ -218,6 +190,7 @@ def _chains(graph: Graph) -> dict[str, _Chain]:
         for name in named[1:]:
             _merge(chains, chains[named[0]], chains[name])
         chains[named[0]].is_map |= op.kind in _POINTWISE
+        chains[named[0]].is_flat |= op.kind in _ALONG_ROWS
     return chains
 
 
@@ -237,6 +210,13 @@ def _is_row_by_row(graph: Graph, op: Op) -> bool:
         return window == op.stride == (1, 1) and source.shape[:3] == leading
     if op.kind in REDUCTIONS:
         return moves.integers(graph, op) == [len(leading)]
+    if op.kind in _ALONG_ROWS:
+        is_last = op.kind == "SLICE" or op.axis == len(leading)
+        return (
+            is_last
+            and 1 < len(output.shape) <= MAP + 1
+            and not any(graph.tensors[name].constant for name in op.operands)
+        )
     return op.kind in _ROW_BY_ROW and all(
         _is_of_rows(graph.tensors[name].shape, leading)
         for name in op.operands
@@ -254,8 +234,16 @@ def _merge(chains: dict[str, _Chain], kept: _Chain, other: _Chain) -> None:
         return
     kept.fixed |= other.fixed
     kept.is_map |= other.is_map
+    kept.is_flat |= other.is_flat
     kept.tensors += other.tensors
     chains.update(dict.fromkeys(other.tensors, kept))
+
+
+def _fixed_end(chains: Mapping[str, _Chain], op: Op) -> Shape | None:
+    """Return the fixed arrangement at an end of a RESHAPE between a fixed and a free one."""
+    ends = [chains[name] for name in (op.inputs[0], op.outputs[0]) if name in chains]
+    fixed = [chain.leading for chain in ends if chain.fixed]
+    return fixed[0] if len(fixed) == 1 else None
 
 
 def _join(graph: Graph, chains: dict[str, _Chain], op: Op, only_maps: bool) -> None:
@@ -268,7 +256,7 @@ def _join(graph: Graph, chains: dict[str, _Chain], op: Op, only_maps: bool) -> N
         return
     pairs = [(chains[source], chains[target]), (chains[target], chains[source])]
     for kept, other in pairs:
-        if kept.takes(other) and (not only_maps or len(other.leading) != len(kept.leading) == _MAP):
+        if kept.takes(other) and (not only_maps or len(other.leading) != len(kept.leading) == MAP):
             _merge(chains, kept, other)
             return
 
@@ -295,20 +283,25 @@ def _ones(shape: Shape) -> int:
     return next((axis for axis, size in enumerate(shape) if size > 1), len(shape))
 
 
-def _adapt(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> None:
-    """Adapt an operator's constants to the new shape of its output."""
+def _adapted(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> Op:
+    """Return an operator with its axis and constants adapted to the new shape of its output."""
     old, new = graph.output_of(op).shape, tensors[op.outputs[0]].shape
     if old == new:
-        return
+        return op
+    if op.kind == "SLICE":
+        begin = (0,) * (len(new) - 1) + (moves.integers(graph, op)[-1],)
+        for name, numbers in zip(op.inputs[1:], (begin, new), strict=True):
+            table = np.array(numbers, np.int32)
+            tensors[name] = replace(tensors[name], shape=table.shape, data=table)
+    if op.kind in _ALONG_ROWS:
+        return replace(op, axis=len(new) - 1 if op.kind != "SLICE" else op.axis)
     if op.kind == "RESHAPE" and len(op.inputs) > 1:
         table = np.array(new, np.int32)
         tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], shape=table.shape, data=table)
     if op.kind in REDUCTIONS:
         axes = np.array([len(new) - 1], np.int32)
         tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], data=axes)
-    if op.kind not in _SPREADS:
-        return
-    for name in op.operands:
+    for name in op.operands if op.kind in _SPREADS else ():
         constant = tensors[name]
         if constant.constant:
             ones = (1,) * (len(new) - 1)
@@ -316,3 +309,4 @@ def _adapt(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> None:
             shape = (*leading, constant.shape[-1])
             data = None if constant.data is None else constant.data.reshape(shape)
             tensors[name] = replace(constant, shape=shape, data=data)
+    return op

@@ -189,14 +189,15 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
     Returns
     -------
     Steps on the stored axes, where possible; at most a cut and a turn of other axes, where the
-    order is that of a slice with permuted dimensions; otherwise a pick.
+    order is that of a slice with permuted dimensions; otherwise a pick, before a turn where all
+    rows are in one order.
     """
     elements = math.prod(stored)
     if (steps := _of_axes(order, stored)) is not None:
         return steps
     dims = _digits(order)
     if dims is None or any(stride <= 0 for _, stride in dims):
-        return [_pick(order, elements)]
+        return _picked_and_turned(order, stored) or [_pick(order, elements)]
     if (whole := _turn_of_axes(dims, stored)) is not None:
         return [whole]
     ranked = sorted(range(len(dims)), key=lambda k: -dims[k][1])
@@ -329,6 +330,29 @@ def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
     stored = sorted(groups)
     shape = (1, *(math.prod(sizes[axis] for axis in group) for group in stored))
     return Turn(shape, (0, *(stored.index(group) + 1 for group in groups)))
+
+
+def _picked_and_turned(order: _Order, stored: Shape) -> list[Step] | None:
+    """Return a pick of the same places of each stored row, and a turn; None if impossible."""
+    height = math.prod(stored[:-1])
+    if len(order) % height:
+        return None
+    rows, places = np.divmod(order, stored[-1])
+    ranked = np.argsort(rows, kind="stable")
+    count = len(order) // height
+    first = places[ranked[:count]]
+    alike = np.array_equal(rows[ranked], np.repeat(np.arange(height), count))
+    if not alike or (places[ranked].reshape(height, count) != first).any():
+        return None
+    picked = np.empty_like(order)
+    picked[ranked] = np.arange(len(order))
+    dims = _digits(picked)
+    if dims is None or any(stride <= 0 for _, stride in dims):
+        return None
+    by_stride = sorted(range(len(dims)), key=lambda k: -dims[k][1])
+    turn = _turn([dims[k][0] for k in by_stride], [by_stride.index(k) for k in range(len(dims))])
+    steps: list[Step] = [Pick(stored, first, len(stored) - 1), turn]
+    return steps if len(turn.shape) <= _MOST_TURNED and not turn.is_identity else None
 
 
 def _pick(order: _Order, elements: int) -> Pick:

@@ -255,6 +255,10 @@ class Tracer:
             self.arranged[key] = self.tabled("RESHAPE", tensor, {"shape": shape}, shape)
         return self.arranged[key]
 
+    def is_reshaped(self, tensor: str, shape: Shape | None) -> bool:
+        """Return whether a tensor is there in another shape too."""
+        return (tensor, b"", shape) in self.arranged
+
     def materialised(self, value: Value) -> str:
         """Return a stored tensor that holds a value's elements in TFLite's order and shape."""
         positions = (
@@ -294,7 +298,8 @@ class Tracer:
 
     def is_sequence(self, value: Value) -> bool:
         """Return whether [N, channels, length] is stored as a map of width 1."""
-        is_map = len(value.shape) == 3 and len(self.shape_of(value.tensor)) == 4
+        stored = self.shape_of(value.tensor)
+        is_map = len(value.shape) == 3 and len(stored) == 4 and stored[2] == value.shape[0]
         return is_map and not in_order(value.positions, self.elements_of(value.tensor))
 
     def result(self, tensor: str, order: Tensor | None = None) -> Value:

@@ -106,6 +106,28 @@ def _every_third_row_of_patches(x: Tensor) -> Tensor:
     return parts[:, :, ::3, :, ::2].flatten(1)
 
 
+def _mixed(x: Tensor, norm: nn.Module, widen: nn.Module, mix: nn.Module) -> Tensor:
+    """Gates computed across pixels, twice, as gMLP does."""
+    x = x.flatten(2).transpose(1, 2)
+    for _ in range(2):
+        u, v = F.gelu(widen(norm(x))).chunk(2, -1)
+        x = x + u * mix(v.transpose(1, 2)).transpose(1, 2)
+    return x.mean(1)
+
+
+def _radix(x: Tensor, norm: nn.Module, score: nn.Module) -> Tensor:
+    """Add up two halves of the channels, weighted by a softmax, as ResNeSt does."""
+    halves = norm(x).unflatten(1, (2, 4))
+    shares = score(halves.sum(1).mean((2, 3))).unflatten(1, (2, 4)).softmax(1)
+    return (halves * shares[..., None, None]).sum(1)
+
+
+def _boxes(x: Tensor, head: nn.Conv2d) -> Tensor:
+    """Decode two anchors per pixel as YOLO does: centres, then sizes."""
+    y = head(x).unflatten(1, (2, 5)).permute(0, 1, 3, 4, 2)
+    return torch.cat([y[..., :3].sigmoid(), y[..., 3:].tanh()], -1).flatten(1, 3)
+
+
 CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
     # name: module and shapes of inputs, most layout operators
     "silu": (lambda: on_maps(F.silu), 0),
@@ -252,6 +274,16 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         0,
     ),
     "talking heads": (lambda: on_tokens(_talking_heads, nn.Linear(4, 4)), 4),
+    "pixels mixed": (
+        lambda: on_maps(_mixed, nn.LayerNorm(8), nn.Linear(8, 16), nn.Linear(120, 120)),
+        8,
+    ),
+    "two radices": (lambda: on_maps(_radix, nn.Conv2d(8, 8, 1), nn.Linear(4, 8)), 2),
+    "differences from centres": (
+        lambda: on_tokens(lambda x: (x.unsqueeze(2) - torch.arange(24.0).view(3, 8)).relu().sum(1)),
+        0,
+    ),
+    "boxes": (lambda: on_maps(_boxes, nn.Conv2d(8, 10, 1)), 4),
     "unfolded": (lambda: on_maps(_unfolded, nn.GroupNorm(1, 8), nn.Conv2d(8, 8, 1)), 2),
     "matrices of patches": (
         lambda: on_maps(lambda x: (y := _patches(x).unflatten(1, (4, 5, -1))) @ y.transpose(4, 3)),
@@ -317,6 +349,10 @@ def _answers(result: Any) -> list[Tensor]:
         ("attention of one head", 2),
         ("statistics", 0),
         ("talking heads", 2),
+        ("boxes", 2),
+        ("pixels mixed", 2),
+        ("two radices", 4),
+        ("differences from centres", 1),
         ("unfolded", 4),
         ("maximum beyond edges", 0),
         ("reflection", 0),

@@ -6,11 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from micronas.arrays import Shape
 from micronas.export.from_torch.layout import Value, canonical, in_order, permutes
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer
 from micronas.graph.ir import Kind, Op
 from micronas.graph.operators import WEIGHTED
+
+_MOST_CROSSED = 4
+"""Most dimensions of two operands that broadcast each other."""
 
 
 def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
@@ -35,7 +39,10 @@ def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value
     shape = np.broadcast_shapes(value.shape, factor.shape, shift.shape)
     factor, shift = factor.double(), shift.double()
     if shape != value.shape:
-        return scaled(tracer, Value(value.tensor, value.positions.expand(shape)), factor, shift)
+        crossed = _crossed(tracer, value, factor, shift, shape)
+        return crossed or scaled(
+            tracer, Value(value.tensor, value.positions.expand(shape)), factor, shift
+        )
     if bool((factor == 1).all()) and bool((shift == 0).all()):
         return value
     by_channel = _by_channel(tracer, value, factor, shift)
@@ -44,6 +51,29 @@ def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value
         tracer.scale_weights(op, by_channel[0].numpy(), by_channel[1].numpy())
         return value
     return scaled(tracer, value, factor, shift)
+
+
+def _crossed(
+    tracer: Tracer, value: Value, factor: Tensor, shift: Tensor, shape: Shape
+) -> Value | None:
+    """Append an operator that broadcasts a value and a constant; None where it takes two.
+
+    Elements that are not stored in torch's order would have to be moved: repeated instead, they are
+    in an order of their own.
+    """
+    kind: Kind = "ADD" if bool((factor == 1).all()) else "MUL"
+    constant = shift if kind == "ADD" else factor
+    is_single = kind == "ADD" or bool((shift == 0).all())
+    in_place = in_order(value.positions, tracer.elements_of(value.tensor))
+    if not is_single or not in_place or len(shape) > _MOST_CROSSED or shape[0] != 1:
+        return None
+    sides = (value.positions, constant)
+    wide, narrow = ((1,) * (len(shape) - x.ndim) + tuple(x.shape) for x in sides)
+    name = tracer.name()
+    other = tracer.filled(f"{name}/constant", constant.float().reshape(narrow).numpy())
+    op = Op(kind, name, (tracer.reshaped(value.tensor, wide), other), (name,))
+    found = tracer.append(op, shape).tensor
+    return Value(found, torch.arange(math.prod(shape)).reshape(shape))
 
 
 def scaled(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor) -> Value:

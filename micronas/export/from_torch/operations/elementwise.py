@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from micronas.export.from_torch.layout import Value, broadcast_shape, nhwc, permutes, places
+from micronas.export.from_torch.layout import (
+    Value,
+    broadcast_shape,
+    in_order,
+    nhwc,
+    permutes,
+    places,
+)
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import (
     affine,
@@ -315,7 +322,9 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     reduced = narrowed(order.reshape(stored), kind)
     finer = broadcast_shape(order.numpy())
     elements = tracer.elements_of(other.tensor)
-    if finer is not None and len(places(reduced, elements)) < reduced.numel():
+    is_repeated = len(places(reduced, elements)) < reduced.numel()
+    is_there = tracer.is_reshaped(chosen.tensor, finer) and not in_order(reduced, elements)
+    if finer is not None and (is_repeated or is_there):
         stored = finer
         reduced = narrowed(order.reshape(stored), kind)
     sources = [
@@ -333,11 +342,20 @@ def _lead(
     full = [
         k for k, side in enumerate(narrow) if side.positions.numel() == wide[k].positions.numel()
     ]
-    for k in full:
-        elements = tracer.elements_of(wide[k].tensor)
-        if permutes(wide[k].positions, elements):
+    whole = [k for k in full if permutes(wide[k].positions, tracer.elements_of(wide[k].tensor))]
+    rising = [k for k in full if _rises(wide[k])]
+    for k in whole:
+        if k in rising or not rising:
             return wide[k], k
+    full = rising or full
     return (once(tracer, wide[full[0]]), full[0]) if full else None
+
+
+def _rises(value: Value) -> bool:
+    """Return whether elements are stored in the usual order, possibly among others."""
+    positions = value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
+    flat = positions.flatten()
+    return bool((flat[1:] > flat[:-1]).all())
 
 
 def _crossed(

@@ -1,19 +1,30 @@
 """Operations that only move elements: views, permutations, slices and joins."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from micronas.export.from_torch.layout import Stack, Value, canonical, in_order, rows_of
+from micronas.export.from_torch.layout import (
+    Stack,
+    Value,
+    canonical,
+    in_order,
+    permutes,
+    rows_of,
+)
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import once
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
 
+_FEWEST_MOVED = 2
+"""Fewest parts of a join to be moved one by one for which they are joined as they are stored."""
 _aten = torch.ops.aten
 MOVING = (
     _aten.view.default,
@@ -206,6 +217,8 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
     is_map = rank == 4 or (rank == 3 and all(tracer.is_sequence(value) for value in values))
     if is_map and tracer.shape[0] == 1 and axis > 0:
         return _joined_maps(tracer, values, axis)
+    if (whole := _joined_rows_of_any(tracer, values, axis)) is not None:
+        return whole
     sources = [tracer.materialised(value) for value in values]
     skipped = len(tracer.shape_of(sources[0])) - rank
     joined = _join(tracer, sources, axis + skipped)
@@ -256,6 +269,28 @@ def _joined_features(tracer: Tracer, values: Sequence[Value]) -> Value:
     joined = _join(tracer, sources, len(tracer.shape_of(sources[0])) - 1)
     places = [whole.positions + start for whole, start in zip(wholes, starts, strict=True)]
     return Value(joined, torch.cat(places, 1))
+
+
+def _joined_rows_of_any(tracer: Tracer, values: Sequence[Value], axis: int) -> Value | None:
+    """Join tensors of equally many rows as they are stored, to be moved once in place of each.
+
+    None if fewer than two would be moved, or one has not every element once.
+    """
+    shapes = [tracer.shape_of(value.tensor) for value in values]
+    pairs = [(value, math.prod(shape)) for value, shape in zip(values, shapes, strict=True)]
+    is_moved = [not in_order(value.positions, count) for value, count in pairs]
+    fits = len({shape[:-1] for shape in shapes}) == 1 and len(shapes[0]) > 1
+    if sum(is_moved) < _FEWEST_MOVED or not fits:
+        return None
+    if not all(permutes(value.positions, count) for value, count in pairs):
+        return None
+    joined = _join(tracer, [value.tensor for value in values], len(shapes[0]) - 1)
+    starts = [0, *accumulate(shape[-1] for shape in shapes)]
+    parts = []
+    for value, shape, start in zip(values, shapes, starts, strict=False):
+        rows = torch.div(value.positions, shape[-1], rounding_mode="floor")
+        parts.append(rows * starts[-1] + value.positions % shape[-1] + start)
+    return Value(joined, torch.cat(parts, axis))
 
 
 def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
