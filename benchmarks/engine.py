@@ -52,7 +52,7 @@ _CORES: Mapping[str, tuple[Emulated, str, tuple[str, ...]]] = {
 """Where TFLM is measured: with which library, and what is kept of it."""
 _FUNCTIONS = {
     "tiles": (r"(three|one)_\d", ("widen", "column", "convolution", "pointwise")),
-    "depthwise": (r"depthwise_\d", ("take_channel", "surround")),
+    "depthwise": (r"depthwise_\d", ("take_channel", "depthwise")),
 }
 """Of each kernel the functions that multiply, and those that bring codes to them."""
 _PEAK = 2.0

@@ -30,7 +30,7 @@ from micronas.files import write_atomically
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN
-from micronas.hardware.targets.micronas import MICRONAS, Core, kernel_of
+from micronas.hardware.targets.micronas import MICRONAS, Core
 from micronas.text import table
 from testing.cmsis_nn import library
 from testing.core_cycles import CORES, cycles_on
@@ -134,7 +134,7 @@ def main(*, write: bool) -> None:
                 continue
             graph = make()
             calls = [call for each in best_layout(graph, None).calls for call in each]
-            kernels = sorted({kernel_of(call.function) for call in calls})
+            kernels = sorted({call.function for call in calls})
             row: dict[str, Any] = {"network": name, "kernels": kernels, "engine": measured(graph)}
             if name.startswith("several") and "CMSIS_NN" in os.environ:
                 for core, (board, _) in _BUILDS.items():

@@ -14,8 +14,6 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -25,16 +23,17 @@ import yaml
 
 from micronas import resources
 from micronas.engine.layout import Layout
-from micronas.engine.work import Terms, work_of, written_out
+from micronas.engine.steps import Call
+from micronas.engine.work import TAPS, Terms, text_of, work_of
 from micronas.files import write_atomically
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph, Op, Quantization
+from micronas.graph.ir import Graph
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.latency import fit
-from micronas.hardware.targets.micronas import ANY_WINDOW, INVOKE, Engine, Function
+from micronas.hardware.targets.micronas import INVOKE, Engine, Function
 from testing.engine import build, on_core, typical
 from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
-from testing.m4_cycles import blocks_of, costs_by_function
+from testing.m4_cycles import costs_by_function
 
 RESULTS = Path(__file__).with_name("results") / "engine_kernels.jsonl"
 _SEEDS = {
@@ -43,12 +42,12 @@ _SEEDS = {
         "DEPTHWISE_CONV_2D": 24,
         "FULLY_CONNECTED": 14,
         "ADD": 8,
-        "TRANSPOSE_CONV": 8,
+        "TRANSPOSE_CONV": 12,
     },
-    **dict.fromkeys(("MEAN", "CONCATENATION", "SOFTMAX", "LOG_SOFTMAX"), 10),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "CONCATENATION", "BATCH_MATMUL"), 10),
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), 0),
 }
-_OTHERS = 5
+_OTHERS = 8
 _WINDOWS = [
     (1, 1, 1),
     *((side, side, step) for side in (3, 5) for step in (1, 2)),
@@ -64,10 +63,8 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
             yield f"{kind} {seed}", lambda kind=kind, seed=seed: random_op_graph(kind, seed)
     for window in _WINDOWS:
         for bits in (8, 4):
-            for odd in (False, True):
-                name = f"depthwise {'x'.join(map(str, window))} {bits} {'odd' if odd else 'even'}"
-                if not odd or window[2] == 1:
-                    yield name, lambda window=window, bits=bits, odd=odd: _plane(window, bits, odd)
+            name = f"depthwise {'x'.join(map(str, window))} {bits}"
+            yield name, lambda window=window, bits=bits: _plane(window, bits)
     for seed in range(1000, 1000 + _SEVERAL):
         family = ("mobilenet", "ds_cnn")[seed % 2]
         yield f"several {seed}", lambda s=seed, f=family: random_int8_graph(s, family=f)
@@ -80,8 +77,6 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
         for bits in (8, 4):
             name = f"pointwise {depth} {width} {pixels} {bits}"
             yield name, lambda s=seed, d=depth, w=width, p=pixels, b=bits: _points(s, d, w, p, b)
-    for seed in range(_FAR):
-        yield f"far {seed}", lambda s=seed: _far(s)
     for seed, (channels, depth, groups, kernel) in enumerate(_GROUPED):
         yield (
             f"grouped {seed}",
@@ -89,10 +84,11 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
         )
 
 
-_FAR = 3
 _GROUPED = [
     *((6, 4, 2, (3, 3)), (6, 6, 6, (1, 1)), (16, 8, 4, (1, 3)), (6, 12, 3, (3, 1))),
     *((4, 6, 2, (5, 2)), (20, 10, 5, (1, 1)), (9, 9, 3, (2, 4)), (2, 16, 2, (3, 3))),
+    *((6, 6, 2, (1, 1)), (12, 24, 3, (1, 1)), (4, 8, 4, (3, 1)), (8, 4, 2, (5, 5))),
+    *((2, 8, 2, (4, 3)), (6, 3, 3, (2, 2)), (15, 10, 5, (1, 4)), (3, 9, 3, (3, 3))),
 ]
 
 
@@ -130,27 +126,11 @@ def _whole(kind: Any, shape: tuple[int, int, int]) -> Graph:
     return quantize_randomly(builder.finish(value), 1)
 
 
-_LINES, _CHANNELS = 7, 3
-"""Of the maps that kernels of single windows are measured on."""
-
-
-def _plane(window: tuple[int, int, int], bits: int, odd: bool) -> Graph:
+def _plane(window: tuple[int, int, int], bits: int) -> Graph:
     height, width, step = window
-    builder = Builder((_LINES, 9 if odd else 8 * step, _CHANNELS))
+    builder = Builder((7, 9 * step, 3))
     value = builder.depthwise(builder.input, "y", (height, width), stride=(1, step))
     return quantize_randomly(builder.finish(value), 1, filters="int4" if bits == 4 else "int8")
-
-
-def _far(seed: int) -> Graph:
-    """A softmax of codes that are far apart, which most of them do not come into."""
-    builder = Builder((3, 4, 5 + 3 * seed))
-    op = Op("SOFTMAX", "y", (builder.input,), ("y",))
-    value = builder.append(op, builder.shape(builder.input))
-    graph = quantize_randomly(builder.finish(value), seed)
-    name = graph.inputs[0]
-    coarse = Quantization(np.array([0.5 + seed], np.float32), 0)
-    tensor = replace(graph.tensors[name], quantization=coarse)
-    return replace(graph, tensors={**graph.tensors, name: tensor})
 
 
 def _groups(seed: int, channels: int, depth: int, groups: int, kernel: tuple[int, int]) -> Graph:
@@ -175,12 +155,6 @@ def measured(graph: Graph) -> dict[str, Any]:
         on_core(program, given, graph)
         costs = costs_by_function(program, "net_invoke", [folder / "examples"])
         symbols = symbols_of(folder / "net.o")
-        blocks = {}
-        kernels = [name for name in costs if name.startswith("depthwise_")]
-        if len(kernels) == 1:
-            runs, jumps = blocks_of(program, "net_invoke", kernels[0], [folder / "examples"])
-            taken = {count: [each.instructions, each.cycles] for count, each in runs.items()}
-            blocks = {"blocks": {"runs": taken, "jumps": jumps}}
     layout = Layout(graph, None)
     return {
         "calls": [call.function for calls in layout.calls for call in calls],
@@ -188,7 +162,6 @@ def measured(graph: Graph) -> dict[str, Any]:
         "costs": {name: [each.instructions, each.cycles] for name, each in costs.items()},
         "code": symbols["t"],
         "constants": symbols["r"],
-        **blocks,
     }
 
 
@@ -245,29 +218,21 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         for structure, place in zip(row["structures"], places, strict=True):
             structures[structure] = row["constants"][place]
     functions = {
-        name: fitted_to(name, found, sizes.get(name, []))
-        for name, found in sorted(seen.items())
-        if not name.startswith("depthwise_")
+        name: fitted_to(name, found, sizes.get(name, [])) for name, found in sorted(seen.items())
     }
     # the compiler writes out a loop over one call
     functions[INVOKE] = fitted_to(INVOKE, [e for e in seen[INVOKE] if e[0]["calls"] > 1], [])
     looped = [(terms, size) for terms, size, row in invoked if len(row["calls"]) > 1]
     functions[INVOKE].code.update(_solved(looped))
-    windows = [each for name in seen if name.startswith("depthwise_") for each in seen[name]]
-    functions[ANY_WINDOW] = fitted_to(ANY_WINDOW, windows, [])
     texts = [
-        ({"bytes": 1.0, **_text_of(made[name]())}, float(row["code"][row["calls"][0]]))
+        ({"bytes": 1.0, **text_of(call)}, float(row["code"][call.fields["taps"]]))
         for name, row in known.items()
-        if row["calls"] and row["calls"][0].startswith("depthwise_")
+        if row["calls"] == ["depthwise"]
+        for call in _calls(made[name]())
     ]
-    functions[ANY_WINDOW].code.update(_solved(texts))
-    for name in known:
-        if name.startswith("depthwise ") and name.endswith(" even"):
-            kernel = known[name]["calls"][0]
-            functions[kernel] = _window(known[name], known.get(f"{name[:-4]}odd"))
+    functions[TAPS] = functions[TAPS].model_copy(update={"code": _solved(texts)})
     for name in sorted(sizes.keys() - functions.keys()):
-        if not name.startswith("depthwise_"):
-            functions[name] = Function(code={"bytes": float(median(sizes[name]))})
+        functions[name] = Function(code={"bytes": float(median(sizes[name]))})
     return Engine(
         source=_SOURCE,
         start_bytes=_START,
@@ -279,7 +244,7 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
 def _named(symbol: str, works: Mapping[str, Terms]) -> str | None:
     """Return the name under which work is counted that a symbol of the program does."""
     plain = symbol.partition(".")[0]
-    name = _PARTS.get(plain, plain)
+    name = TAPS if plain.startswith("depthwise_") else _PARTS.get(plain, plain)
     return name if name in works else None
 
 
@@ -294,18 +259,17 @@ _PARTS = {
 def _works(graph: Graph) -> dict[str, Terms]:
     layout = Layout(graph, None)
     found: dict[str, Terms] = {}
-    calls = [call for each in layout.calls for call in each]
     for step, each in zip(layout.steps, layout.calls, strict=True):
         for done in (d for call in each for d in work_of(call, graph.output_of(step.op).elements)):
             terms = found.setdefault(done.function, {})
             for name, amount in done.terms.items():
                 terms[name] = terms.get(name, 0.0) + float(amount)
-    found[INVOKE] = {"calls": float(len(calls))}
+    found[INVOKE] = {"calls": float(len(_calls(graph)))}
     return found
 
 
-def _text_of(graph: Graph) -> Terms:
-    return next(written_out(call) for each in Layout(graph, None).calls for call in each)
+def _calls(graph: Graph) -> list[Call]:
+    return [call for each in Layout(graph, None).calls for call in each]
 
 
 def fitted_to(name: str, found: list[tuple[Terms, float, float]], sizes: list[int]) -> Function:
@@ -315,45 +279,6 @@ def fitted_to(name: str, found: list[tuple[Terms, float, float]], sizes: list[in
         instructions=_solved([(terms, spent) for terms, spent, _ in found]),
         cycles=_solved([(terms, spent) for terms, _, spent in found]),
         networks=len(found),
-    )
-
-
-_STEPS = {True: 8, False: 4}
-"""Of a row 8 outputs wide, where each is a step of its own or two are."""
-
-
-def _window(row: Mapping[str, Any], odd: Mapping[str, Any] | None) -> Function:
-    """One window's own kernel: what its instructions are run by, which their number says.
-
-    An odd number of outputs in a row leaves the second of a step out: `odd` says what that spares.
-    """
-    kernel, lines = row["calls"][0], _CHANNELS * _LINES
-    steps = lines * _STEPS["_step_" in kernel]
-    amounts = {"calls": 1, "channels": _CHANNELS, "rows": lines, "steps": steps}
-    kinds = [*amounts]
-    by_count: dict[int, Terms] = {n: {kind: 1.0} for kind, n in amounts.items()}
-    for outer, inner in pairwise(kinds):
-        by_count.setdefault(amounts[inner] - amounts[outer], {inner: 1.0, outer: -1.0})
-        by_count.setdefault(amounts[inner] + amounts[outer], {inner: 1.0, outer: 1.0})
-    spent: tuple[Terms, Terms] = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
-    for count, costs in row["blocks"]["runs"].items():
-        terms = by_count.get(int(count), {"steps": int(count) / steps})
-        for place in (0, 1):
-            for kind, share in terms.items():
-                spent[place][kind] += share * costs[place]
-    for count, number in row["blocks"]["jumps"].items():
-        for kind, share in by_count.get(int(count), {"steps": int(count) / steps}).items():
-            spent[1][kind] += 2 * share * number
-    if odd is not None:
-        times = amounts | {"steps": lines * 5}
-        for place in (0, 1):
-            whole = sum(spent[place][kind] * times[kind] for kind in kinds)
-            spent[place]["left_over"] = round((odd["costs"][kernel][place] - whole) / lines, 3)
-    return Function(
-        code={"bytes": float(row["code"][kernel])},
-        instructions=spent[0],
-        cycles={kind: round(value, 3) for kind, value in spent[1].items()},
-        networks=1 + (odd is not None),
     )
 
 
@@ -409,9 +334,7 @@ def _print(found: Engine, works: Mapping[str, Any], known: Mapping[str, Any]) ->
         predicted = sum(
             value * terms.get(key, 0.0)
             for function, terms in works[name].items()
-            for key, value in (
-                found.functions.get(function) or found.functions[ANY_WINDOW]
-            ).instructions.items()
+            for key, value in found.functions[function].instructions.items()
         )
         errors.setdefault((row["calls"] or ["none"])[0], []).append(100 * (predicted / spent - 1))
     for name, each in sorted(errors.items()):

@@ -1,4 +1,4 @@
-/* needs fixed_point */
+/* needs fixed_point clip */
 /* Sums of two maps of one shape. The coarser scale's codes are moved by bits alone. */
 typedef struct {
   int32_t count;
@@ -17,24 +17,19 @@ typedef struct {
 KERNEL(add) {
   const Add* a = op;
   const int8_t *coarse = in, *fine = more;
+  int8_t* const start = out;
   const int32_t multiplier = a->multiplier, shift = a->shift, rounding = a->rounding;
   const int32_t out_multiplier = a->out_multiplier, out_shift = a->out_shift;
-  const int32_t out_rounding = a->out_rounding, low = a->low, high_code = a->high;
+  const int32_t out_rounding = a->out_rounding;
   const int coarse_zero = a->coarse_zero, fine_zero = a->fine_zero;
   for (int i = a->count; i > 0; --i) {
-    int32_t sum = *fine++ - fine_zero;
-    if (shift == 0) {
-      sum *= 1 << 19; /* equal scales */
-    } else {
-      sum *= 1 << 21;
-      HIGH(sum, multiplier);
-      sum = (sum + (sum >> 31) + rounding) >> shift;
-    }
-    sum += (*coarse++ - coarse_zero) * (1 << 19);
-    sum *= 2;
+    int32_t sum = (*fine++ - fine_zero) * (1 << 21);
+    HIGH(sum, multiplier);
+    sum = (sum + (sum >> 31) + rounding) >> shift;
+    sum = (sum + (*coarse++ - coarse_zero) * (1 << 19)) * 2;
     HIGH(sum, out_multiplier);
-    sum = (sum + (sum >> 31) + out_rounding) >> out_shift;
-    *out++ = (int8_t)(sum < low ? low : sum > high_code ? high_code : sum);
+    *out++ = to_code((sum + (sum >> 31) + out_rounding) >> out_shift);
   }
+  clip(start, a->count, a->low, a->high);
 }
 #undef HIGH

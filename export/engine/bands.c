@@ -3,9 +3,12 @@
  * it is made of are there, and the last that can goes first. A full band loses the rows that nobody
  * reads any more, and moves the rest to its beginning. */
 typedef struct {
-  Place rows;
-  int32_t bytes;     /* of a row */
-  int16_t end, most; /* rows: that are there before the first run, how many have room */
+  union {
+    Place place;
+    int8_t* rows;
+  } at;
+  int32_t bytes;            /* of a row */
+  int16_t first, end, most; /* rows: the first that is there, the next, how many have room */
 } Band;
 typedef struct {
   Kernel* kernel;

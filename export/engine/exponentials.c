@@ -6,12 +6,24 @@ typedef struct {
   int32_t radius;
 } Softmax;
 
-static int32_t term(const Softmax* s, int difference) {
-  return exponential(high(left(difference, s->factor.shift), s->factor.multiplier));
+/* A difference in Q5.26, 0 where its exponential is none. */
+INLINE int32_t raised(const Softmax* s, int difference) {
+  const int32_t mask = ~((difference + s->radius) >> 31);
+  return high(left(difference & mask, s->factor.shift), s->factor.multiplier);
 }
 
-static int top(const int8_t* in, int count) {
+SHARED int32_t term(const Softmax* s, int difference) {
+  return exponential(raised(s, difference)) & ~((difference + s->radius) >> 31);
+}
+
+SHARED uint32_t total_of(const Softmax* s, const int8_t* in, int most) {
+  uint32_t total = 0;
+  for (int i = 0; i < s->count; ++i) total += (uint32_t)divide(term(s, in[i] - most), 12);
+  return total;
+}
+
+SHARED int top(const int8_t* in, int count) {
   int most = -128;
-  for (int i = 0; i < count; ++i) most = in[i] > most ? in[i] : most;
+  for (int i = 0; i < count; ++i) most = larger(in[i], most);
   return most;
 }

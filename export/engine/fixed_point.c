@@ -20,19 +20,55 @@ INLINE int32_t high(int32_t value, int32_t multiplier) {
 }
 #endif
 
-/* Of neither the largest nor the least number of 32 bits, which no product is. */
+/* By 2 to the power of 1 to 31; not of the least number of 32 bits, which no product is. */
 INLINE int32_t divide(int32_t value, int power) {
-  if (power <= 0) return value;
-  return power > 31 ? 0 : (((value + (value >> 31)) >> (power - 1)) + 1) >> 1;
+  return (((value + (value >> 31)) >> (power - 1)) + 1) >> 1;
 }
 
 INLINE int32_t left(int32_t value, int bits) { return (int32_t)((uint32_t)value << bits); }
 
 INLINE int32_t rescale(int32_t value, Factor factor) {
-  const int shift = factor.shift;
-  return divide(high(shift > 0 ? left(value, shift) : value, factor.multiplier), -shift);
+  const int up = larger(factor.shift, 0), down = up - factor.shift;
+  const int32_t product = high(left(value, up), factor.multiplier);
+  const int32_t rest = (int32_t)((1U << down) - 1), most = (rest >> 1) - (product >> 31);
+  return (product >> down) + ((product & rest) > most);
+}
+
+/* Kernels take the same instructions for all values: they select by masks of all bits or none. */
+INLINE int32_t selected_by(int32_t mask, int32_t value, int32_t other) {
+  return (value & mask) | (other & ~mask);
+}
+
+INLINE int32_t saturated(int64_t value) {
+  const int32_t low = (int32_t)value, up = (int32_t)(value >> 32);
+  const uint32_t lost = (uint32_t)(up ^ (low >> 31));
+  return selected_by((int32_t)(lost | (0U - lost)) >> 31, (up >> 31) ^ INT32_MAX, low);
+}
+
+/* Of a number that is not 0. */
+INLINE int leading_zeros(uint32_t value) {
+#if defined(__ARM_FEATURE_CLZ)
+  return __builtin_clz(value);
+#else
+  int zeros = 0;
+  for (int step = 16; step > 0; step >>= 1) {
+    const int taken = step & -(value >> (32 - step) == 0);
+    value <<= taken;
+    zeros += taken;
+  }
+  return zeros;
+#endif
 }
 
 INLINE int8_t clamped(int32_t value, int low, int high) {
-  return (int8_t)(value < low ? low : value > high ? high : value);
+  return (int8_t)smaller(larger(value, low), high);
+}
+
+INLINE int8_t to_code(int32_t value) {
+#if DSP
+  __asm("ssat %0, #8, %0" : "+r"(value));
+  return (int8_t)value;
+#else
+  return clamped(value, -128, 127);
+#endif
 }

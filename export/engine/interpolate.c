@@ -23,7 +23,7 @@ KERNEL(interpolate) {
           const int32_t below =
               bottom[left + c] * (1024 - column->share) + bottom[right + c] * column->share;
           const int32_t sum = above * (1024 - row->share) + below * row->share;
-          *out++ = (int8_t)(sum < 0 ? -((-sum + (1 << 19)) >> 20) : (sum + (1 << 19)) >> 20);
+          *out++ = (int8_t)((sum + (1 << 19) + (sum >> 31)) >> 20);
         }
       }
     }

@@ -13,8 +13,8 @@ static int32_t logarithm(int32_t value) {
   const int headroom = leading_zeros((uint32_t)high(value, root)) - 1;
   const int32_t other = saturated((int64_t)value << headroom);
   const int32_t other_power = (12 - headroom) * (1 << 25) - quarter;
-  rest = rest < other ? rest : other;
-  power = power > other_power ? power : other_power;
+  rest = smaller(rest, other);
+  power = larger(power, other_power);
   const int32_t mean = (int32_t)(((int64_t)rest + fourth + 1) >> 1);
   const int32_t q = 2 * (rest - fourth), square = high(q, q);
   const int32_t numerator = high(q, rest) + high(high(q, square), 117049297);
@@ -29,21 +29,13 @@ KERNEL(log_softmax) {
   const Softmax* s = &l->softmax;
   for (int row = 0; row < s->rows; ++row, in += s->count, out += s->count) {
     const int most = top(in, s->count);
-    uint32_t total = 0;
-    for (int i = 0; i < s->count; ++i) {
-      if (in[i] - most >= -s->radius) total += (uint32_t)divide(term(s, in[i] - most), 12);
-    }
-    const int32_t log = logarithm((int32_t)total);
-    int32_t lowest = rescale((int32_t)(log - 2147483648LL), l->back);
-    if (lowest < -s->radius - 1) lowest = -s->radius - 1;
+    const int32_t log = logarithm((int32_t)total_of(s, in, most));
+    const int32_t lowest = larger(rescale((int32_t)(log - 2147483648LL), l->back), -s->radius - 1);
     for (int i = 0; i < s->count; ++i) {
       const int difference = in[i] - most;
-      const int32_t raised =
-          difference >= -s->radius
-              ? high(left(difference, s->factor.shift), s->factor.multiplier)
-              : 0;
-      const int32_t steps = (int32_t)(((int64_t)raised - log + (1 << 21) - (raised < log)) >> 22);
-      out[i] = difference > lowest ? clamped(steps + 127, -128, 127) : -128;
+      const int64_t rest = (int64_t)raised(s, difference) - log;
+      const int32_t steps = (int32_t)((rest + (1 << 21) + (int32_t)(rest >> 63)) >> 22);
+      out[i] = (int8_t)selected_by((lowest - difference) >> 31, to_code(steps + 127), -128);
     }
   }
 }

@@ -21,7 +21,7 @@ KERNEL(matrices) {
           sum += (uint32_t)((l[y * m->left[2] + k * m->left[3]] - m->left_zero) *
                             (r[k * m->right[2] + x * m->right[3]] - m->right_zero));
         }
-        *out++ = clamped(rescale((int32_t)sum, m->factor) + m->zero, -128, 127);
+        *out++ = to_code(rescale((int32_t)sum, m->factor) + m->zero);
       }
     }
   }

@@ -14,10 +14,11 @@ KERNEL(move) {
   memset(out, m->fill, (size_t)(m->filled * m->sizes[0]));
   in += m->first, out += m->place;
   for (;;) {
-    if (m->from[last] == 1 && m->to[last] == 1) {
-      memcpy(out, in, (size_t)m->sizes[last]);
+    const int32_t many = m->sizes[last], from = m->from[last], to = m->to[last];
+    if (from == 1 && to == 1) {
+      memcpy(out, in, (size_t)many);
     } else {
-      for (int i = 0; i < m->sizes[last]; ++i) out[i * m->to[last]] = in[i * m->from[last]];
+      for (int32_t i = 0; i < many; ++i) out[i * to] = in[i * from];
     }
     int axis = last - 1;
     for (; axis >= 0; --axis) {

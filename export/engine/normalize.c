@@ -1,4 +1,4 @@
-/* needs fixed_point_curves */
+/* needs fixed_point */
 /* Rows over the root of their sum of squares. */
 typedef struct {
   int32_t rows, count;
@@ -9,7 +9,8 @@ static Factor inverse_root(int32_t value) {
   Factor found = {INT32_MAX, 0};
   if (value <= 1) return found;
   int shift = 11;
-  for (; value >= 1 << 29; value >>= 2) ++shift;
+  const int is_large = value >> 29 != 0;
+  value >>= 2 * is_large, shift += is_large;
   const int pairs = (leading_zeros((uint32_t)value) - 1) / 2 - 1;
   shift -= pairs;
   const int32_t half = divide((int32_t)(((int64_t)value << (2 * pairs)) >> 1), 1);
@@ -19,8 +20,8 @@ static Factor inverse_root(int32_t value) {
     x = saturated(8 * ((int64_t)high(x, (1 << 28) + (1 << 27)) - high(half, cube)));
   }
   found.multiplier = high(x, 1518500250);
-  if (shift < 0) found.multiplier = left(found.multiplier, -shift);
-  found.shift = shift > 0 ? -shift : 0;
+  found.multiplier = left(found.multiplier, larger(-shift, 0));
+  found.shift = smaller(-shift, 0);
   return found;
 }
 
@@ -31,6 +32,6 @@ KERNEL(normalize) {
     for (int i = 0; i < n->count; ++i) squares += (in[i] - n->zero) * (in[i] - n->zero);
     Factor factor = inverse_root(squares);
     factor.shift += 7;
-    for (int i = 0; i < n->count; ++i) out[i] = clamped(rescale(in[i] - n->zero, factor), -128, 127);
+    for (int i = 0; i < n->count; ++i) out[i] = to_code(rescale(in[i] - n->zero, factor));
   }
 }

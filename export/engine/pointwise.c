@@ -7,16 +7,12 @@ typedef struct {
 
 KERNEL(pointwise) {
   const Pointwise* p = op;
-  int16_t* const columns = more;
   int8_t* const first = out;
-  int left_over = p->pixels;
-  for (; left_over >= 3; left_over -= 3) {
-    for (int i = 0; i < 3; ++i, in += p->depth) widen(columns + 2 * i, in, p->depth, 3);
-    out = p->tile.form->three(&p->tile, columns, out);
-  }
-  for (; left_over > 0; --left_over, in += p->depth) {
-    widen(columns, in, p->depth, 1);
-    out = p->tile.form->one(&p->tile, columns, out);
+  for (int left_over = p->pixels; left_over > 0;) {
+    const int pixels = together(left_over);
+    for (int i = 0; i < pixels; ++i, in += p->depth) widen((int16_t*)more + 2 * i, in, p->depth, pixels);
+    out = multiplied(&p->tile, more, pixels, out);
+    left_over -= pixels;
   }
   clip(first, (int)(out - first), p->tile.low, p->tile.high);
 }

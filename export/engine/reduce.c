@@ -8,7 +8,7 @@ typedef struct {
   int32_t zero;
 } Reduce;
 
-static int next(const Reduce* r, int32_t* at, int first, int end, const int8_t** in) {
+SHARED int next(const Reduce* r, int32_t* at, int first, int end, const int8_t** in) {
   for (int axis = end - 1; axis >= first; --axis) {
     *in += r->steps[axis];
     if (++at[axis] < r->sizes[axis]) return 1;
@@ -29,9 +29,9 @@ INLINE void reduce(const Reduce* r, const int8_t* in, int8_t* out, int is_sum) {
       const int8_t* each = from;
       for (int i = r->sizes[last]; i > 0; --i, each += r->steps[last]) {
         if (is_sum) sum += (uint32_t)*each;
-        if (*each > most) most = *each;
+        most = larger(*each, most);
       }
     } while (next(r, at, r->kept, last, &from));
-    *out++ = clamped(is_sum ? rescale((int32_t)sum, r->factor) + r->zero : most, -128, 127);
+    *out++ = is_sum ? to_code(rescale((int32_t)sum, r->factor) + r->zero) : (int8_t)most;
   } while (next(r, at, 0, r->kept, &in));
 }

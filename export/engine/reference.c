@@ -17,6 +17,6 @@ INLINE int8_t coded(const Reference* r, int channel, uint32_t sum) {
 
 /* Code of a map, or its zero outside. */
 INLINE int32_t code(const Window* w, const int8_t* in, int y, int x, int channel) {
-  const int inside = y >= 0 && x >= 0 && y < w->in_height && x < w->in_width;
+  const int inside = ((unsigned)y < w->in_height) & ((unsigned)x < w->in_width);
   return inside ? in[(y * w->in_width + x) * w->depth + channel] : w->zero;
 }

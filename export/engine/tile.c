@@ -20,12 +20,19 @@ struct Tile {
   const Form* form;
 };
 
+/* Pixels of the next tile. */
+INLINE int together(int left_over) { return left_over >= 3 ? 3 : 1; }
+
+INLINE int8_t* multiplied(const Tile* t, const int16_t* columns, int pixels, int8_t* out) {
+  return (pixels == 3 ? t->form->three : t->form->one)(t, columns, out);
+}
+
 #if !DSP
 #define PAIRED(to, from, count, step)
 #else
 /* Four codes as two words. */
 #define PAIRED(to, from, count, step)                                       \
-  for (; count >= 4; count -= 4, from += 4, to += 4 * step) {               \
+  for (int fours = count >> 2; fours > 0; --fours, from += 4, to += 4 * step) { \
     uint32_t codes, even, odd, words[2];                                    \
     memcpy(&codes, from, 4);                                                \
     __asm("sxtb16 %0, %1" : "=r"(even) : "r"(codes));                       \
@@ -34,7 +41,8 @@ struct Tile {
     __asm("pkhtb %0, %1, %2, asr #16" : "=r"(words[1]) : "r"(odd), "r"(even)); \
     memcpy(to, &words[0], 4);                                               \
     memcpy(to + 2 * step, &words[1], 4);                                    \
-  }
+  }                                                                         \
+  count &= 3;
 #endif
 
 /* Writes codes to a column, of `step` that lie side by side, and returns where the next begin. */
@@ -69,7 +77,7 @@ INLINE int8_t* all_channels(const Tile* t, const int16_t* columns, int pixels, i
       int8_t* to = out;
       for (int p = 0; p < pixels; ++p, to += t->channels) {
         const uint32_t sum = (uint32_t)bias + sums[3 * j + p] - raised[p];
-        *to = clamped(rescale((int32_t)sum, factor) + (t->zero >> 1), -128, 127);
+        *to = to_code(rescale((int32_t)sum, factor) + (t->zero >> 1));
       }
     }
   }

@@ -100,12 +100,7 @@ def _kept(graph: Graph, steps: Sequence[Step], stages: Sequence[Stage]) -> dict[
 
     def oldest(name: str) -> int:
         """Return the first row that a stage still reads."""
-        wanted = [
-            stage.in_height
-            if end[stage.step.op.outputs[0]] == stage.height
-            else stage.span(end[stage.step.op.outputs[0]])[0]
-            for stage in readers[name]
-        ]
+        wanted = [stage.span(end[stage.step.op.outputs[0]])[0] for stage in readers[name]]
         return min([end[name], *wanted])
 
     while True:

@@ -88,9 +88,9 @@ class Tables:
             row = graph.tensors[name].elements // height
             is_input = name in graph.inputs
             rows = f"{height}, {height}" if is_input else f"0, {stream.kept[name]}"
-            yield f"{{{self._place(name)}, {row}, {rows}}},"
+            yield f"{{{{{self._place(name)}}}, {row}, 0, {rows}}},"
         work = scratch_of(self._layout.streamed - 1)
-        yield f"{{{self._inside(work) if stream.scratch else '0'}, 0, INT16_MAX, 0}},"
+        yield f"{{{{{self._inside(work) if stream.scratch else '0'}}}, 0, 0, INT16_MAX, 0}},"
 
     def _stages(self, stream: Stream) -> Iterator[str]:
         bands = {name: place for place, name in enumerate(stream.bands)}

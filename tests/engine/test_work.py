@@ -1,16 +1,20 @@
-"""Work of kernels that go by where things lie, beside a walk through their loops."""
+"""Work of kernels, beside a walk through their loops and what an emulated core counts."""
 
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from micronas.engine.layout import Layout
 from micronas.engine.steps import Call
-from micronas.engine.work import work_of
+from micronas.engine.work import TAPS, work_of
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
+from testing.engine import build, examples, on_core, wanted
 from testing.graphs import quantize_randomly, random_op_graph
+from testing.m4_cycles import cost_of, costs_by_function
 
 
 def only(graph: Graph) -> tuple[Call, dict[str, float]]:
@@ -52,4 +56,45 @@ def test_a_grouped_convolution_takes_taps_inside_and_outside(groups: int) -> Non
         below += 0 <= row < w["in_height"]
         inside += 0 <= row < w["in_height"] and 0 <= column < w["in_width"]
     products = 8 * 8 // groups
-    assert (terms["below"], terms["inside"]) == (below * products, inside * products)
+    assert (terms["below"], terms["within"]) == (below * 8, inside * 8)
+    assert terms["inside"] == inside * products
+    assert terms["macs"] == w["out_height"] * w["out_width"] * 6 * products
+
+
+_VALUED = ("SOFTMAX", "LOG_SOFTMAX", "PRELU", "L2_NORMALIZATION", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("kind", [*_VALUED, "ADD", "SUM", "REDUCE_MAX", "RESIZE_BILINEAR", "SUB"])
+def test_instructions_do_not_depend_on_values(kind: Any, tmp_path: Path) -> None:
+    graph = random_op_graph(kind, 3)
+    program, counts = build(graph, tmp_path), set()
+    for seed in range(3):
+        on_core(program, {name: e[2:] for name, e in examples(graph, 3, seed).items()}, graph)
+        counts.add(cost_of(program, "net_invoke", [tmp_path / "examples"]).instructions)
+    assert len(counts) == 1
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("filters", ["int8", "int4"])
+@pytest.mark.parametrize(
+    ("taps", "stride", "dilation"),
+    [
+        ((3, 4), (2, 2), (1, 1)),
+        ((1, 5), (1, 1), (1, 2)),
+        ((5, 1), (1, 1), (2, 1)),
+        ((4, 3), (1, 3), (1, 1)),
+    ],
+)
+def test_a_window_takes_the_instructions_that_are_written(
+    taps: Any, stride: Any, dilation: Any, filters: Any, tmp_path: Path
+) -> None:
+    builder = Builder((9, 11, 3))
+    value = builder.depthwise(builder.input, "y", taps, stride=stride, dilation=dilation)
+    graph = quantize_randomly(builder.finish(value), 1, filters=filters)
+    ((call,),) = Layout(graph, None).calls
+    (done,) = (each for each in work_of(call, 1) if each.function == TAPS)
+    program, given = build(graph, tmp_path), examples(graph, 1)
+    assert on_core(program, given, graph).outputs == wanted(graph, given)
+    costs = costs_by_function(program, "net_invoke", [tmp_path / "examples"])
+    assert costs[call.fields["taps"]].instructions == done.terms["instructions"]

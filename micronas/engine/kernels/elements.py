@@ -74,7 +74,9 @@ def add(graph: Graph, step: Step) -> list[Call]:
     coarse, fine = (tensors[place] for place in order)
     multiplier, shift = _factor(scale(fine) / (2 * scale(coarse)))
     out_multiplier, out_shift = _factor(2 * scale(coarse) / (2**_BITS * scale(output)))
-    usual = (shift == 0 and scale(fine) == scale(coarse)) or -shift in _SHIFTS
+    if scale(fine) == scale(coarse):  # a half, which no shift to the right of 1 makes exactly
+        multiplier, shift = 2**31 - 1, -1
+    usual = -shift in _SHIFTS
     if {each.shape for each in tensors} != {output.shape} or not usual or -out_shift not in _SHIFTS:
         return _spread(graph, step, "sum_pairs")
     low, high = activation_range(op, output)
@@ -82,7 +84,7 @@ def add(graph: Graph, step: Step) -> list[Call]:
         "count": output.elements,
         "multiplier": multiplier,
         "shift": -shift,
-        "rounding": 1 << -shift - 1 if shift else 0,
+        "rounding": 1 << -shift - 1,
         "out_multiplier": out_multiplier,
         "out_shift": -out_shift,
         "out_rounding": (2 * zero_point(output) + 1) * (1 << -out_shift - 1),

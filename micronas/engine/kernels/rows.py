@@ -34,7 +34,8 @@ def softmax_fields(graph: Graph, step: Step) -> dict[str, Any]:
     """Return rows and their length, and the factor and radius of differences."""
     source = graph.tensors[step.source]
     factor = _factor(min(float(scale(source)) * 2**26, 2**31 - 1.0))
-    return {**_rows(source), "factor": factor, "radius": int(31 * 2.0**26 / 2.0 ** factor[1])}
+    radius = min(int(31 * 2.0**26 / 2.0 ** factor[1]), 255)
+    return {**_rows(source), "factor": factor, "radius": radius}
 
 
 def l2_normalization(graph: Graph, step: Step) -> list[Call]:

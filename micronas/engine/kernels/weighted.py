@@ -2,11 +2,11 @@
 
 import math
 from functools import cached_property
-from string import Template
 
 import numpy as np
 import numpy.typing as npt
 
+from micronas.engine.kernels.taps import MOST_PAIRS, MOST_REACH, Taps
 from micronas.engine.kernels.window import (
     Window,
     column_overlap,
@@ -18,7 +18,6 @@ from micronas.graph import fixed_point
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import activation_range, data, scale, scales, zero_point
 from micronas.graph.transposing import before
-from micronas.resources import folder
 
 Wide = npt.NDArray[np.int64]
 _LARGEST_SUM = 2**30
@@ -221,10 +220,12 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
     pitch = last * window.stride[1] + reach + 1
     pitch += pitch % 2
     plane = rows_of_plane * pitch
-    if plane >= 2**20 or max(pitch, rows_of_plane) >= 2**16:
-        return _reference(graph, step, window, "reference_depthwise")
     is_packed = graph.constant_of(step.op).dtype == "int4"
-    kernel = _Taps(window, is_packed)
+    if plane >= 2**20 or max(pitch, rows_of_plane) >= 2**16 or reach > MOST_REACH:
+        return _reference(graph, step, window, "reference_depthwise")
+    kernel = Taps(window, is_packed)
+    if len(kernel.pairs) > MOST_PAIRS:
+        return _reference(graph, step, window, "reference_depthwise")
 
     def taps() -> npt.NDArray[np.int8]:
         found = rescaling.rows.astype(np.int8)
@@ -237,6 +238,8 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
         "weights": Constant((channels * kernel.bytes,), np.int8, taps),
         **rescaling.scales(16 if is_packed else 1),
         "window": window.fields,
+        "taps": kernel.name,
+        "bytes": kernel.bytes,
         "pitch": pitch,
         **rescaling.limits(),
     }
@@ -246,7 +249,7 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
     is_shrunk = math.prod(window.out) <= math.prod(window.size)
     return [
         Call(
-            kernel.name,
+            "depthwise",
             ("depthwise",),
             fields,
             "Depthwise",
@@ -257,117 +260,6 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
             rows=None if is_flat else window.rows(2 * row * pitch),
         ),
     ]
-
-
-class _Taps:
-    """Depthwise kernel of one window, with its taps unrolled in pairs."""
-
-    def __init__(self, window: Window, is_packed: bool) -> None:
-        (self._height, self._width), (down, self._apart) = window.taps, window.dilation
-        self._down, self._step = down, window.stride[1]
-        self._is_packed = is_packed
-        names = [f"depthwise_{self._height}x{self._width}"]
-        names += [f"apart_{down}x{self._apart}"] if window.dilation != (1, 1) else []
-        names += [f"step_{self._step}"] if self._step > 1 else []
-        names += ["4"] if is_packed else []
-        self.name = "_".join(names)
-        reach = (self._width - 1) * self._apart + 1
-        self._taps = {place * self._apart: place for place in range(self._width)}
-        self._words = -(-(reach + (self._step == 1)) // 2)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of one channel's taps."""
-        count = self._height * self._width
-        return (count + 1) // 2 if self._is_packed else count
-
-    @property
-    def text(self) -> str:
-        twice = self._step == 1
-        sums = ["first"] + (["second"] if twice else [])
-        rescale = [
-            f"{'if (many > 1) {' if twice else ''}",
-            f"second = product({self._doubled('second')}, multiplier);",
-            "second = (second + (second >> 31) + rounding) >> shift;",
-            "*to = (int8_t)codes(second), to += depth;",
-            "}",
-        ]
-        template = (folder("export") / "engine" / "depthwise_taps.c.in").read_text(encoding="utf-8")
-        pairs, steps = self._pairs_and_sums()
-        body = ["#if DSP", *steps, "#else", *self._plain(sums), "#endif"]
-        return Template(template).substitute(
-            comment=f"{self._height} x {self._width} taps, steps of {self._step} along rows.",
-            name=self.name,
-            bytes=self.bytes,
-            pairs=_indented(pairs, 4),
-            together=len(sums),
-            step=self._step * len(sums),
-            sums=_indented([*(["int32_t second = bias;"] if twice else []), *body], 8),
-            double=self._doubled("first"),
-            second=_indented(rescale if twice else [], 8),
-        )
-
-    def _doubled(self, name: str) -> str:
-        return f"{name} >> 3" if self._is_packed else f"{name} * 2"
-
-    def _tap(self, row: int, place: int) -> str:
-        index = row * self._width + place
-        if not self._is_packed:
-            return f"w[{index}]"
-        byte = f"(uint8_t)w[{index // 2}]"
-        return f"(int8_t)({byte} & 0xF0)" if index % 2 else f"(int8_t)({byte} << 4)"
-
-    def _pairs_and_sums(self) -> tuple[list[str], list[str]]:
-        """Return definitions of words of taps, made once per channel, and lines that use them.
-
-        The lines multiply words of the plane. The second sum's window begins in the upper half of a
-        word, one element later.
-        """
-        words: dict[tuple[int, int], str] = {}
-        lines: list[str] = []
-
-        def word(row: int, first: int) -> str:
-            """Return the name of the pair of taps from a place on; a missing one is 0."""
-            if (row, first) not in words:
-                words[row, first] = f"w{row}_{len(words)}"
-            return words[row, first]
-
-        for row in range(self._height):
-            at = f"x + {row * self._down} * pitch" if row else "x"
-            for number in range(self._words):
-                place = 2 * number
-                uses = []
-                for sum_, start in (("first", place), ("second", place - 1)):
-                    if sum_ == "second" and self._step > 1:
-                        continue
-                    low, up = start in self._taps, start + 1 in self._taps
-                    if low and up:
-                        uses.append(f"{sum_} = smlad({sum_}, v, {word(row, start)});")
-                    elif low and self._step == 1 and start - 1 in self._taps:
-                        uses.append(f"{sum_} = smlabt({sum_}, v, {word(row, start - 1)});")
-                    elif low:
-                        uses.append(f"{sum_} = smlabb({sum_}, v, {word(row, start)});")
-                    elif up:
-                        uses.append(f"{sum_} = smlatb({sum_}, v, {word(row, start + 1)});")
-                if uses:
-                    lines += [f"{{ const int32_t v = word({at} + {place});", *uses, "}"]
-        pairs = [
-            f"const int32_t {name} = pair({self._at(row, first)}, {self._at(row, first + 1)});"
-            for (row, first), name in words.items()
-        ]
-        return pairs, lines
-
-    def _at(self, row: int, place: int) -> str:
-        return self._tap(row, self._taps[place]) if place in self._taps else "0"
-
-    def _plain(self, sums: list[str]) -> list[str]:
-        return [
-            f"{name} += x[{row * self._down} * pitch + {place * self._apart + more}]"
-            f" * {self._tap(row, place)};"
-            for row in range(self._height)
-            for place in range(self._width)
-            for more, name in enumerate(sums)
-        ]
 
 
 def transposed(graph: Graph, step: Step) -> list[Call]:
@@ -399,9 +291,3 @@ def _reference(graph: Graph, step: Step, window: Window, function: str) -> list[
         "high": rescaling.high,
     }
     return [Call(function, (function,), fields, "Reference", is_reference=True, maps=window.maps)]
-
-
-def _indented(lines: list[str], by: int) -> str:
-    return "\n".join(
-        " " * by + line if not line.startswith("#") else line for line in lines if line
-    )

@@ -18,7 +18,7 @@ from micronas.engine.layout import Layout, best_layout
 from micronas.engine.shapes import described
 from micronas.engine.sizes import constant_bytes, functions_of
 from micronas.engine.steps import Call, folded
-from micronas.engine.work import Done, work_of, work_of_turn, written_out
+from micronas.engine.work import TAPS, Done, text_of, work_of, work_of_turn
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import ArenaPlan, Buffer
@@ -35,8 +35,6 @@ INVOKE = "invoke"
 """Name for the function that calls all others."""
 HOP = "hop"
 """Name for that function of a network that streams."""
-ANY_WINDOW = "depthwise"
-"""Name for depthwise kernels of unmeasured windows."""
 
 
 class Function(Settings):
@@ -79,7 +77,7 @@ class Core(Settings):
     def times(self, function: str) -> float:
         """Return the ratio of a call's cycles to those on a Cortex-M4."""
         mean = fmean(self.kernels.values())
-        return self.kernels.get(kernel_of(function), mean)
+        return self.kernels.get(function, mean)
 
 
 class _Cores(Settings):
@@ -90,11 +88,6 @@ class _Cores(Settings):
 def _cores() -> dict[str, Core]:
     path = resources.folder("latency_models") / "kernels" / "micronas_cores.yaml"
     return read_settings(path, _Cores).cores
-
-
-def kernel_of(function: str) -> str:
-    """Return the kernel of a function of generated C: all windows are one."""
-    return ANY_WINDOW if function.startswith(ANY_WINDOW) else function
 
 
 @lru_cache
@@ -178,7 +171,7 @@ class _Micronas(Target):
                 Price(
                     "hop",
                     sum(each.instructions for each in prices),
-                    any(each.extrapolated for each in prices),
+                    False,
                     sum(each.cycles for each in prices),
                 )
             )
@@ -239,13 +232,13 @@ def _flash(layout: Layout | Hops) -> int:
     """Return the flash of constants and kernels."""
     costs, calls = _engine(), [call for each in layout.calls for call in each]
     names = functions_of(calls) - {call.function for call in calls}
-    names |= {done.function for call in calls for done in work_of(call, 1)}
+    names |= {done.function for call in calls for done in work_of(call, 1)} - {TAPS}
     code = sum(
         costs.functions[name].code.get("bytes", 0) for name in names & costs.functions.keys()
     )
-    for call in {call.function: call for call in calls if call.generated}.values():
-        if call.function not in costs.functions:
-            code += _amount(costs.functions[ANY_WINDOW].code, {"bytes": 1, **written_out(call)})
+    windows = {call.fields["taps"]: call for call in calls if call.structure == "Depthwise"}
+    for call in windows.values():
+        code += _amount(costs.functions[TAPS].code, {"bytes": 1, **text_of(call)})
     code += _amount(costs.functions[INVOKE].code, {"bytes": 1, "outside": layout.outside})
     return constant_bytes(layout, costs.structures) + round(code)
 
@@ -262,14 +255,13 @@ def _tables_bytes(hops: Hops) -> int:
 
 def _cost(name: str, work: Sequence[Done], core: Core) -> Price:
     """Return the price of a kernel with the functions it calls."""
-    functions, extrapolated = _engine().functions, False
+    functions = _engine().functions
     instructions = cycles = 0.0
     for done in work:
-        found = functions.get(done.function) or functions[ANY_WINDOW]
-        extrapolated |= done.function not in functions
+        found = functions[done.function]
         instructions += _amount(found.instructions, done.terms)
         cycles += _amount(found.cycles, done.terms)
-    return Price(name, instructions, extrapolated, cycles * core.times(name))
+    return Price(name, instructions, False, cycles * core.times(name))
 
 
 def _amount(coefficients: Mapping[str, float], terms: Mapping[str, float]) -> float:
