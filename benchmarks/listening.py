@@ -1,7 +1,7 @@
 """False alarms an hour of the detector and of the rule before it, on streams that chose neither.
 
     python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal] [--seed 1]
-        [--trained] [--alone] [--folder FOLDER]
+        [--trained] [--speed 0.2] [--alone] [--folder FOLDER]
     python -m benchmarks.listening --table
 
 One network of each corpus is trained, and both rules hear its outputs: TC-ResNet8 as published, or
@@ -14,9 +14,9 @@ added. ``recorded`` is the Arabic corpus of `MICRONAS_DATA`, whose validation sp
 halves and which has no made-up words. The rule before averaged three scores every 200 ms and asked
 for one margin of all labels: as validation chose it ("margin"), as the other half chose it for the
 wanted misses ("margin, chosen"), or as suits the judged half itself at the detector's misses there
-("margin, at best"; "at fewest misses" where no margin misses as little). ``--trained`` also prints
-both curves: of the detectors that each half chose for the other, and of the margins, the fewest
-false alarms with at most so many misses of both halves. Lines of results/listening.jsonl are kept.
+("margin, at best"; "at fewest misses" where no margin misses as little). Curves are of detectors of
+each half for the other, and of margins: the fewest false alarms with at most so many misses of both
+halves. Lines of results/listening.jsonl are kept.
 """
 
 import argparse
@@ -53,8 +53,9 @@ _TRAINING = (
     *("board=stm32f446re", "train.batch_size=64"),
     *("quantize.epochs=3", "quantize.learning_rate=0.0005"),
 )
-LISTENING = ("data.unknown_fraction=1", "data.phrases=0.5", "data.speed=0.2")
+LISTENING = ("data.unknown_fraction=1", "data.phrases=0.5")
 """Settings of training for listening, docs/howto/listen.md."""
+_SPEED = {"synthetic": 0.2, "recorded": 0.0}
 _MADE_UP = 60
 
 
@@ -139,9 +140,8 @@ def compare(run: Path, before: Path, halves: Sequence[Path]) -> Iterator[dict[st
     yield {"rule": "margin", **_row([judge(own, half) for half in usual])}
     rules = [margin_rule(each, rule) for each in _MARGINS]
     swept: list[Swept] = [[(each, judge(each, half)) for each in rules] for half in usual]
-    if before != run:
-        yield from alone(by_hop[5])
-        yield from curve("margin", ([one[1], other[1]] for one, other in zip(*swept, strict=True)))
+    yield from alone(by_hop[5])
+    yield from curve("margin", ([one[1], other[1]] for one, other in zip(*swept, strict=True)))
     for wanted in _WANTED:
         chosen = [fewest(half, wanted) for half in swept]
         if None not in chosen:
@@ -291,6 +291,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--trained", action="store_true", help="trained for listening")
+    parser.add_argument("--speed", type=float, help="of a training for listening")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--alone", action="store_true", help="the detector's curve alone")
     parser.add_argument("--table", action="store_true")
@@ -302,11 +303,16 @@ def main() -> None:
         name = f"{given.corpus}, {given.network}, seed {given.seed}"
         runs, epochs = [], f"train.epochs={given.epochs}"
         for is_new in (True, False) if given.trained and not given.alone else (given.trained,):
-            made_up, settings = (_MADE_UP, LISTENING) if is_new else (0, ())
+            made_up, settings, kind = 0, [epochs], ""
+            if is_new:
+                made_up, speed = _MADE_UP, given.speed
+                kind = ", for listening" + (f", speed {speed:g}" if speed is not None else "")
+                speed = _SPEED[given.corpus] if speed is None else speed
+                settings += [*LISTENING, f"data.speed={speed}"]
             corpus, halves = make(given.folder, given.minutes, given.seed, made_up)
-            told = f"{name}, {given.epochs} epochs" + ", for listening" * is_new
+            told = f"{name}, {given.epochs} epochs{kind}"
             run = given.folder / re.sub("[^a-z0-9.]+", "_", told)
-            metrics = trained(network, corpus, run, (*settings, epochs), given.seed)
+            metrics = trained(network, corpus, run, settings, given.seed)
             runs.append((run, told, metrics["int8_accuracy"]))
         (run, told, int8), (before, *_) = runs[0], runs[-1]
         kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
