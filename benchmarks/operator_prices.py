@@ -37,7 +37,7 @@ from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
-from testing.emulator import INSTRUCTIONS_PER_TICK, emulate
+from testing.emulator import emulate
 from testing.lone_operators import described
 from testing.priced_operators import priced_operator
 
@@ -138,12 +138,12 @@ def _with_example(graph: Graph, seed: int) -> bytes:
 
 
 def _compared(graph: Graph, line: str) -> dict[str, Any]:
-    ticks, runs, head, tail, different = map(int, line.split())
+    counted, runs, head, tail, different = map(int, line.split())
     planned = plan(graph)
     return {
         **described(graph),
         "predicted": round(CMSIS_NN.features(graph)["instructions"], 1),
-        "measured": ticks * INSTRUCTIONS_PER_TICK["mps2-an386"] / runs,
+        "measured": counted / runs,
         "head_predicted": planned.head,
         "head": head,
         "total_predicted": planned.total,

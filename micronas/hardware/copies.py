@@ -126,6 +126,24 @@ def _places_between(size: int, out: int, *, corners: bool, half_pixel: bool) -> 
     return sum(place % (2 * under) != 0 for place in twice)
 
 
+def mirror_pad(shape: Shape, amounts: Pairs) -> Work:
+    """Return the work of MIRROR_PAD, which finds each element's place axis by axis."""
+    sides = [size + sum(pair) for size, pair in zip(shape, amounts, strict=True)]
+    elements = math.prod(sides)
+    before, after = (
+        sum(elements // side * pair[end] for side, pair in zip(sides, amounts, strict=True))
+        for end in (0, 1)
+    )
+    terms = {
+        "elements": elements,
+        "places": elements * len(sides),
+        "before": before,
+        "after": after,
+        "calls": 1,
+    }
+    return Work("mirror_pad", terms)
+
+
 def pad(shape: Shape, amounts: Pairs, *, value: bool = False) -> Work:
     """Return the work of PAD of an int8 tensor, or of PADV2 with its `value`.
 

@@ -167,10 +167,12 @@ def _repeated(graph: Graph, op: Op) -> Work:
 
 
 def _padded(graph: Graph, op: Op) -> Work:
-    """Return the work of PAD; without data of its table all padding is taken to be at the end."""
+    """Return the work of padding; without data of its table all is taken to be at the end."""
     source, table = graph.input_of(op).shape, graph.tensors[op.inputs[-1]].data
     grown = [(0, more - size) for size, more in zip(source, _out(graph, op), strict=True)]
     amounts = grown if table is None else table.tolist()
+    if op.kind == "MIRROR_PAD":
+        return copies.mirror_pad(source, amounts)
     return copies.pad(source, amounts, value=op.kind == "PADV2")
 
 
@@ -198,6 +200,7 @@ _WORK: Mapping[Kind, _Rule] = {
     "MUL": _of_two("mul"),
     "PAD": _padded,
     "PADV2": _padded,
+    "MIRROR_PAD": _padded,
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
     "MEAN": _reduced("mean"),
