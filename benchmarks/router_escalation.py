@@ -17,7 +17,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.router_heldout import random_folds, read, vectors_of
+from benchmarks.router_heldout import cores_of, random_folds, read
 from micronas.router.evaluate import paired_interval
 from micronas.router.fit import FitSettings, fit_step1
 from micronas.router.utility import utilities
@@ -65,17 +65,17 @@ def chosen(values: Floats, costs: Floats, weights: Floats, budget: float) -> NDA
 
 def main(scores: str, models: str) -> None:
     judged, active = read(scores, models)
-    vectors, size = vectors_of(judged, "wordllama"), len(judged)
+    vectors, size = cores_of(judged, "wordllama"), len(judged)
     parts = []
     for part, test in random_folds(size, 5):
         found = fit_step1(
-            vectors[part],
+            vectors[:, part],
             judged.rows(part),
             active=active,
             total=active,
             settings=FitSettings(rewordings=0),
         )
-        asked = found.model.classify(vectors[test]).category
+        asked = found.model.classify(vectors[:, test]).category
         parts.append((part, test, found.evidence.category, asked, found.evidence.categories))
         print("fold", len(parts), "of 5", file=sys.stderr, flush=True)
     rows = []

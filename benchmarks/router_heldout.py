@@ -6,7 +6,9 @@ SCORES is a table that `micronas.router.scores.read_scores` reads, with categori
 MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams). Prompts: ten
 folds, each prompt tested once; intervals of a bootstrap over prompts. Tasks: each left out in turn,
 or with --groups so many groups of them; means of tasks, with intervals of a bootstrap over tasks,
-and of prompts within a task. Regressions for each expert with a price are "ridge scores".
+and of prompts within a task. Two steps less the best single model, the best one within the budget
+and kNN stand first, with intervals; scores of the other methods behind them. Regressions for each
+expert with a price are "ridge scores".
 `general`: the share of a left-out task's prompts that reach it, where 95, 90 and 80 % of seen ones
 are kept. Service: half of the tasks is left out, and the controller of the budget sees their
 requests alone.
@@ -16,7 +18,7 @@ import argparse
 import csv
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,20 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micronas.language.intervals import intervals
+from micronas.router.baselines import BASELINES
 from micronas.router.category import CategorySettings, fit_categories
 from micronas.router.control import Controller
-from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import OURS, Evaluation, evaluate
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, embedded_rewordings, fit
 from micronas.router.mapping import ParameterBudget
-from micronas.router.rewordings import reworded
 from micronas.router.scores import ScoreTable, read_scores
 from micronas.text import table
 
 Floats = NDArray[np.float64]
 BUDGETS = "8.2,12,20,31,52"
-SINGLE, WITHIN = "best single", "best single within"
+BESIDE = ("best single", "best single within", "kNN scores")
 KEPT, ROUNDS = (0.95, 0.9, 0.8), 2000
 REQUESTS, HALVES = 5000, 8
 
@@ -61,6 +63,11 @@ def vectors_of(judged: ScoreTable, kind: str) -> Floats:
     return _embedder(kind)(judged.prompts)
 
 
+def cores_of(judged: ScoreTable, kind: str) -> Floats:
+    """Vectors of the cores of all prompts [cores, prompts, dimensions]."""
+    return embedded_cores(_embedder(kind), judged.prompts)
+
+
 def _embedder(kind: str) -> Callable[..., Floats]:
     assert kind in get_args(Embedding.model_fields["kind"].annotation)
     cache = Path(tempfile.gettempdir()) / "micronas_router_vectors.sqlite"
@@ -68,57 +75,58 @@ def _embedder(kind: str) -> Callable[..., Floats]:
 
 
 def by_prompt(done: Evaluation) -> str:
-    """Every method less the best single model."""
-    rows = [
-        [
-            f"{row['budget'] / 1e9:g}",
-            row["method"],
-            f"{row['score']:.4f}",
-            f"{row['active'] / 1e9:.1f}",
-            f"{-row['difference']:+.4f}",
-            f"{-row['high']:+.4f} to {-row['low']:+.4f}",
-        ]
-        for row in done.rows(against=SINGLE)
-    ]
-    return table(["budget, B", "method", "score", "active, B", "minus best single", "95 %"], rows)
+    """Two steps, less other methods, and the scores of the rest."""
+    of = {(row["budget"], row["method"]): row for row in done.rows()}
+    rows = []
+    for budget in done.budgets:
+        own = of[budget, OURS]
+        cells = [f"{budget / 1e9:g}", f"{own['score']:.4f}", f"{own['active'] / 1e9:.1f}"]
+        for row in (of[budget, method] for method in BESIDE):
+            cells.append(f"{row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})")
+        rows.append([*cells, *(f"{of[budget, method]['score']:.4f}" for method in BASELINES)])
+    header = ["budget, B", OURS, "active, B", *(f"minus {each}" for each in BESIDE), *BASELINES]
+    return table(header, rows)
 
 
 def by_task(done: Evaluation, labels: NDArray[np.int64]) -> str:
-    """Means of tasks, each left out: score, active parameters, less the best single within."""
-    tasks = int(labels.max()) + 1
-    of_task = [labels == task for task in range(tasks)]
+    """Means of tasks, each left out: as `by_prompt`, and the task of most active parameters."""
+    of_task = [np.flatnonzero(labels == task) for task in range(int(labels.max()) + 1)]
     rng = np.random.default_rng(0)
 
+    def mean(values: Floats) -> Floats:
+        return np.mean([values[..., each].mean(axis=-1) for each in of_task], axis=0)
+
     def drawn(values: Floats) -> Floats:
-        """Means of drawn tasks, of drawn prompts each."""
-        samples = np.empty(ROUNDS)
-        for place in range(ROUNDS):
-            picked = [values[of_task[task]] for task in rng.integers(0, tasks, tasks)]
-            samples[place] = np.mean([rng.choice(each, len(each)).mean() for each in picked])
-        return samples
+        """Means [rounds, methods] of drawn tasks, of drawn prompts each."""
+        samples = []
+        for _ in range(ROUNDS):
+            picked = [of_task[task] for task in rng.integers(0, len(of_task), len(of_task))]
+            parts = [values[:, rng.choice(each, len(each))].mean(axis=1) for each in picked]
+            samples.append(np.mean(parts, axis=0))
+        return np.array(samples)
 
     rows = []
     for place, budget in enumerate(done.budgets):
-        reference = np.nansum(done.scores[WITHIN][place], axis=0)
-        for method in done.scores:
-            score = np.nansum(done.scores[method][place], axis=0)
-            active = np.nansum(done.active[method][place], axis=0)
-            gains = score - reference
-            low, high = intervals(drawn(gains)) if method == OURS else (0.0, 0.0)
-            used = np.array([active[each].mean() for each in of_task])
-            rows.append(
-                [
-                    f"{budget / 1e9:g}",
-                    method,
-                    f"{np.mean([score[each].mean() for each in of_task]):.4f}",
-                    f"{used.mean() / 1e9:.1f}",
-                    f"{used.max() / 1e9:.1f}",
-                    f"{np.mean([gains[each].mean() for each in of_task]):+.4f}",
-                    f"{low:+.4f} to {high:+.4f}" if method == OURS else "",
-                ]
-            )
-    header = ["budget, B", "method", "score", "active, B", "largest", "minus best within", "95 %"]
-    return table(header, rows)
+        score = {method: np.nansum(each[place], axis=0) for method, each in done.scores.items()}
+        active = np.nansum(done.active[OURS][place], axis=0) / 1e9
+        gains = np.array([score[OURS] - score[method] for method in BESIDE])
+        low, high = intervals(drawn(gains))
+        largest = max(active[each].mean() for each in of_task)
+        rows.append(
+            [
+                f"{budget / 1e9:g}",
+                f"{mean(score[OURS]):.4f}",
+                f"{mean(active):.1f}",
+                f"{largest:.1f}",
+                *(
+                    f"{each:+.4f} ({least:+.4f} to {most:+.4f})"
+                    for each, least, most in zip(mean(gains), low, high, strict=True)
+                ),
+                *(f"{mean(score[method]):.4f}" for method in BASELINES),
+            ]
+        )
+    header = ["budget, B", OURS, "active, B", "largest", *(f"minus {each}" for each in BESIDE)]
+    return table([*header, *BASELINES], rows)
 
 
 def unfamiliar(vectors: Floats, other: Floats, judged: ScoreTable) -> str:
@@ -132,15 +140,16 @@ def unfamiliar(vectors: Floats, other: Floats, judged: ScoreTable) -> str:
         part = np.setdiff1d(seen, held)
         rest = tuple(each for each in names if each != name)
         own = np.array([rest.index(judged.categories[place]) for place in part])
-        cells = []
-        for kept in KEPT:
-            wanted = CategorySettings(familiar=kept)
-            model, _ = fit_categories(
-                vectors[part], own, names=rest, settings=wanted, reworded=other[:, part]
-            )
-            for asked in (np.flatnonzero(labels == task), held):
-                general = model.classify(vectors[asked]).category == len(rest)
-                cells.append(float(general.mean()))
+        model, validation = fit_categories(
+            vectors[:, part],
+            own,
+            names=rest,
+            settings=CategorySettings(),
+            reworded=other[:, part],
+        )
+        distances = [model.classify(vectors[:, asked]).distance for asked in (labels == task, held)]
+        familiar = np.quantile(validation.classified.distance, KEPT)
+        cells = [float((each > most).mean()) for most in familiar for each in distances]
         rows.append((name, cells))
     rows.append(("mean", np.mean([cells for _, cells in rows], axis=0).tolist()))
     header = ["task left out"]
@@ -151,16 +160,21 @@ def unfamiliar(vectors: Floats, other: Floats, judged: ScoreTable) -> str:
 
 def in_service(
     vectors: Floats,
-    other: Floats,
+    kind: str,
     judged: ScoreTable,
     active: Floats,
     budgets: tuple[float, ...],
 ) -> str:
     """Requests of mixed tasks that were all left out, with the controller and without."""
+    known: dict[str, Floats] = {}
+
+    def embed(texts: Sequence[str]) -> Floats:
+        """Embed no text twice: a prompt is fitted on in several halves."""
+        new = [each for each in dict.fromkeys(texts) if each not in known]
+        known.update(zip(new, _embedder(kind)(new) if new else (), strict=True))
+        return np.array([known[each] for each in texts])
+
     names = np.unique(judged.categories)
-    of = dict(zip(judged.prompts, vectors, strict=True))
-    for texts, found_vectors in zip(reworded(judged.prompts, len(other)), other, strict=True):
-        of |= dict(zip(texts, found_vectors, strict=True))
     experts = [
         Expert(name=each, active=size)
         for each, size in zip(judged.experts, active.tolist(), strict=True)
@@ -170,8 +184,8 @@ def in_service(
         rng = np.random.default_rng(number)
         unseen = np.isin(judged.categories, rng.permutation(names)[: len(names) // 2])
         part, asked = judged.rows(~unseen), np.flatnonzero(unseen)
-        base = fit(part, experts, embedder=lambda texts: np.array([of[each] for each in texts]))
-        category = base.categories.classify(vectors[asked]).category
+        base = fit(part, experts, embedder=embed)
+        category = base.categories.classify(vectors[:, asked]).category
         draws = rng.integers(0, len(asked), REQUESTS)
         means = part.scores.mean(axis=0)
         for budget in budgets:
@@ -223,7 +237,7 @@ def main() -> None:
     arguments = parser.parse_args()
     judged, active = read(arguments.scores, arguments.models)
     budgets = tuple(1e9 * float(each) for each in arguments.budgets.split(","))
-    vectors = vectors_of(judged, arguments.embedding)
+    vectors = cores_of(judged, arguments.embedding)
     copies = FitSettings().rewordings
     other = embedded_rewordings(_embedder(arguments.embedding), judged.prompts, copies)
     assert other is not None
@@ -261,7 +275,7 @@ def main() -> None:
         print(
             f"\n{REQUESTS} requests of half of the tasks, left out together, {HALVES} such halves"
         )
-        print(in_service(vectors, other, judged, active, budgets))
+        print(in_service(vectors, arguments.embedding, judged, active, budgets))
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.router_heldout import read
-from micronas.router.category import CategorySettings
-from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import paired_interval
 from micronas.router.fit import FitSettings, embedded_rewordings, fit_step1
 from micronas.router.mapping import ParameterBudget
@@ -115,14 +114,18 @@ def nonsense(count: int) -> list[str]:
 def main(scores: str, models: str, *files: str) -> None:
     judged, active = read(scores, models)
     embed = embedder_of(Embedding(kind="wordllama"))
-    own = embed(judged.prompts)
-    asked = {name: embed([form(each) for each in judged.prompts]) for name, form in FORMS.items()}
+
+    def of(prompts: Sequence[str]) -> Floats:
+        return embedded_cores(embed, prompts)
+
+    own = of(judged.prompts)
+    asked = {name: of([form(each) for each in judged.prompts]) for name, form in FORMS.items()}
     for name, pair in LANGUAGES.items():
-        asked[name] = embed(translated(judged.prompts, pair))
+        asked[name] = of(translated(judged.prompts, pair))
     other = embedded_rewordings(embed, judged.prompts, max(COPIES))
     assert other is not None
-    talk = {Path(file).name.split(".")[0]: embed(chats(Path(file))) for file in files}
-    talk["nonsense"] = embed(nonsense(200))
+    talk = {Path(file).name.split(".")[0]: of(chats(Path(file))) for file in files}
+    talk["nonsense"] = of(nonsense(200))
     size = len(judged)
     general = {
         (copies, name): np.full((SPLITS, size), np.nan)
@@ -139,28 +142,28 @@ def main(scores: str, models: str, *files: str) -> None:
         order = np.random.default_rng(split).permutation(size)
         part, test = order[: int(0.6 * size)], order[int(0.6 * size) :]
         for copies in COPIES:
-            for kept in KEPT if files else KEPT[:1]:
-                found = fit_step1(
-                    own[part],
-                    judged.rows(part),
-                    active=active,
-                    total=active,
-                    settings=FitSettings(categories=CategorySettings(familiar=kept)),
-                    reworded=other[:copies, part] if copies else None,
-                )
-                last = len(found.model.names)
-                for name, vectors in {"seen": own[test], **talk}.items():
-                    share = float((found.model.classify(vectors).category == last).mean())
+            found = fit_step1(
+                own[:, part],
+                judged.rows(part),
+                active=active,
+                total=active,
+                settings=FitSettings(),
+                reworded=other[:copies, part] if copies else None,
+            )
+            familiar = np.quantile(found.validation.classified.distance, KEPT)
+            for name, vectors in {"seen": own[:, test], **talk}.items():
+                distance = found.model.classify(vectors).distance
+                for kept, most in zip(KEPT, familiar, strict=True):
+                    share = float((distance > most).mean())
                     caught.setdefault((copies, kept, name), []).append(share)
-                if kept != KEPT[0]:
-                    continue
-                plans = [make_plan(found.evidence, ParameterBudget(active=b)) for b in BUDGETS]
-                for name, vectors in {"": own, **asked}.items():
-                    category = found.model.classify(vectors[test]).category
-                    general[copies, name][split, test] = category == last
-                    for place, plan in enumerate(plans):
-                        score = judged.scores[test, plan.experts[category]]
-                        gained[copies, name][place, split, test] = score
+            last = len(found.model.names)
+            plans = [make_plan(found.evidence, ParameterBudget(active=b)) for b in BUDGETS]
+            for name, vectors in {"": own, **asked}.items():
+                category = found.model.classify(vectors[:, test]).category
+                general[copies, name][split, test] = category == last
+                for place, plan in enumerate(plans):
+                    score = judged.scores[test, plan.experts[category]]
+                    gained[copies, name][place, split, test] = score
         print("split", split + 1, "of", SPLITS, file=sys.stderr, flush=True)
 
     header = ["rewordings", "general, %", *(f"{budget / 1e9:g} B" for budget in BUDGETS)]
@@ -193,7 +196,7 @@ def main(scores: str, models: str, *files: str) -> None:
             *(f"{100 * np.mean(caught[copies, kept, name]):.0f}" for name in ["seen", *talk]),
         ]
         for copies in COPIES
-        for kept in (KEPT if files else KEPT[:1])
+        for kept in KEPT
     ]
     print("reach general, %")
     print(table(["rewordings", "kept", "seen", *talk], rows))

@@ -20,6 +20,10 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 _RIDGES = (0.1, 0.3, 1.0)
 """Shares of the mean variance added to each one; validation chooses by least log-loss."""
+_CORES = 2
+"""Number of cores, drawn for each prompt, that the distributions are fitted on."""
+_USUAL = 0.75
+"""Share of the fitting prompts whose whole text decides; others are decided by a core."""
 _NEVER = 50.0
 """Offset of a category without prompts, which the rest of a fold may lack."""
 
@@ -122,19 +126,28 @@ class Categories:
         Divisor of logits.
     max_distance
         Largest distance that is not `general`.
+    usual
+        Distance of a whole prompt above which its nearest core decides.
     """
 
     names: tuple[str, ...]
     gaussians: _Gaussians
     temperature: float
     max_distance: float
+    usual: float
 
     def classify(self, vectors: Floats) -> _Classified:
-        """Return categories of prompts from their vectors [prompts, dimensions]."""
-        logits, distance = self.gaussians(vectors)
-        return self._decide(softmax(logits / self.temperature, axis=1), distance)
+        """Return categories of prompts from vectors of their cores, `embedded_cores`.
 
-    def _decide(self, probabilities: Floats, distance: Floats) -> _Classified:
+        The nearest core of an unusual prompt decides, which lacks what stands around the prompt.
+        """
+        return self._decide(*_nearest(self.gaussians, vectors))
+
+    def _decide(self, logits: Floats, distances: Floats) -> _Classified:
+        """Decide by logits and distances [2, prompts, ...] of whole prompts and nearest cores."""
+        far = (distances[0] > self.usual).astype(np.int64)
+        logits, distance = (each[far, np.arange(len(far))] for each in (logits, distances))
+        probabilities = softmax(logits / self.temperature, axis=1)
         category = np.asarray(probabilities.argmax(axis=1), np.int64)
         category[distance > self.max_distance] = len(self.names)
         return _Classified(probabilities, entropy(probabilities), distance, category)
@@ -176,7 +189,7 @@ def fit_categories(
     Parameters
     ----------
     vectors
-        Vectors [prompts, dimensions].
+        Vectors of each prompt's cores [cores, prompts, dimensions], the whole prompt first.
     labels
         Index of each prompt's category, -1 if unknown: such prompts are only predicted.
     truth
@@ -201,10 +214,13 @@ def fit_categories(
     fold = folds_of(labels, settings.folds, settings.seed)
     right_ones = labels[known]
 
-    copies = vectors[None] if reworded is None else np.concatenate([vectors[None], reworded])
+    drawn = np.random.default_rng(settings.seed).integers(len(vectors), size=(_CORES, len(labels)))
+    copies = np.concatenate([vectors[:1], vectors[drawn, np.arange(len(labels))]])
+    if reworded is not None:
+        copies = np.concatenate([copies, reworded])
 
     def fitted(rows: Integers, ridge: float) -> _Gaussians:
-        among = copies[:, rows].reshape(-1, vectors.shape[1])
+        among = copies[:, rows].reshape(-1, copies.shape[-1])
         return fit_gaussians(among, np.tile(labels[rows], len(copies)), len(names), ridge)
 
     def loss(logits: Floats) -> float:
@@ -213,22 +229,25 @@ def fit_categories(
 
     tried: dict[float, tuple[Floats, Floats]] = {}
     for ridge in _RIDGES:
-        logits, distance = np.empty((len(labels), len(names))), np.empty(len(labels))
+        logits, distance = np.empty((2, len(labels), len(names))), np.empty((2, len(labels)))
         for inside, rest in _parts(fold):
-            logits[inside], distance[inside] = fitted(rest, ridge)(vectors[inside])
+            found = _nearest(fitted(rest, ridge), vectors[:, inside])
+            logits[:, inside], distance[:, inside] = found
         tried[ridge] = logits, distance
-    best = min(tried, key=lambda ridge: loss(tried[ridge][0]))
+    best = min(tried, key=lambda ridge: loss(tried[ridge][0][0]))
     raw, distance = tried[best]
-    temperature = temperature_of(raw[known], right_ones)
-    probabilities = softmax(raw / temperature, axis=1)
-    right = probabilities[known].argmax(axis=1) == right_ones
+    temperature = temperature_of(raw[0][known], right_ones)
+    usual = float(np.quantile(distance[0], min(_USUAL, settings.familiar)))
+    decisive = np.where(distance[0] > usual, distance[1], distance[0])
     model = Categories(
         names=names,
         gaussians=fitted(np.arange(len(labels)), best),
         temperature=temperature,
-        max_distance=float(np.quantile(distance, settings.familiar)),
+        max_distance=float(np.quantile(decisive, settings.familiar)),
+        usual=usual,
     )
-    classified = model._decide(probabilities, distance)
+    classified = model._decide(raw, distance)
+    right = classified.probabilities[known].argmax(axis=1) == right_ones
     kept = classified.category[known] < len(names)
     summary = {
         "ridge": best,
@@ -258,6 +277,15 @@ def gaussians_arrays(gaussians: _Gaussians) -> dict[str, NDArray[Any]]:
 def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> _Gaussians:
     """Return the distributions from `gaussians_arrays`."""
     return _Gaussians(*(arrays[f"gaussians_{name}"] for name in _Gaussians.__dataclass_fields__))
+
+
+def _nearest(gaussians: _Gaussians, vectors: Floats) -> tuple[Floats, Floats]:
+    """Return logits and distances [2, prompts, ...] of whole prompts and of their nearest cores."""
+    size = vectors.shape[1]
+    logits, distance = gaussians(vectors.reshape(-1, vectors.shape[-1]))
+    rows = np.arange(size)
+    rows = np.stack([rows, distance.reshape(-1, size).argmin(axis=0) * size + rows])
+    return logits[rows], distance[rows]
 
 
 def _regular(centred: Floats, ridge: float) -> Floats:

@@ -1,5 +1,6 @@
 """Turn prompts into vectors of words and layout."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from micronas.arrays import Floats
 from micronas.language.embedders import Embedder, EndpointEmbedding, WordLlama, hashed, unit
-from micronas.router.rewordings import plain
+from micronas.router.rewordings import cores, plain
 
 _LAYOUT = 1.0
 """Weight of the layout relative to a unit vector of words."""
@@ -64,6 +65,18 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
         return np.hstack(parts)
 
     return embed
+
+
+def embedded_cores(embed: Callable[..., Floats], prompts: Sequence[str]) -> Floats:
+    """Return vectors [cores, prompts, dimensions] of prompts and their `cores`.
+
+    The first is of the whole prompt, which also stands in where a prompt has fewer cores.
+    """
+    found = [[prompt, *cores(plain(cut(prompt)))[1:]] for prompt in prompts]
+    place = {text: number for number, text in enumerate(dict.fromkeys(itertools.chain(*found)))}
+    most = max(map(len, found))
+    rows = [[place[text] for text in each + each[:1] * (most - len(each))] for each in found]
+    return np.asarray(embed(list(place))[np.transpose(rows)])
 
 
 def cut(prompt: str) -> str:

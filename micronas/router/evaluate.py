@@ -74,7 +74,7 @@ def evaluate(
     Parameters
     ----------
     vectors
-        Vectors of all prompts [prompts, dimensions].
+        Vectors of all prompts' cores [cores, prompts, dimensions]; baselines use the first alone.
     active, total
         Parameters of the table's experts [experts].
     budgets
@@ -101,11 +101,26 @@ def evaluate(
     for number, (part, test) in enumerate(parts):
         check_apart(table.rows(part), table.rows(test))
         split = Split(
-            vectors[part], table.scores[part], vectors[test], table.scores[test], active, total
+            vectors[0, part],
+            table.scores[part],
+            vectors[0, test],
+            table.scores[test],
+            active,
+            total,
         )
         shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
         other = None if reworded is None else reworded[:, part]
-        shares[OURS] = _two_steps(split, table.rows(part), budgets, wanted, other)
+        found = fit_step1(
+            vectors[:, part],
+            table.rows(part),
+            active=active,
+            total=total,
+            settings=wanted,
+            reworded=other,
+        )
+        category = found.model.classify(vectors[:, test]).category
+        plans = [make_plan(found.evidence, ParameterBudget(active=budget)) for budget in budgets]
+        shares[OURS] = [np.eye(len(active))[plan.experts[category]] for plan in plans]
         for name, by_budget in shares.items():
             for place, share in enumerate(by_budget):
                 scores[name][place, number, test] = (share * split.test_scores).sum(axis=1)
@@ -164,23 +179,3 @@ def _compared(differences: Floats, rounds: int) -> dict[str, float]:
 def _mean(values: Floats) -> float:
     """Return the mean over splits of the means over prompts."""
     return float(np.nanmean(values, axis=1).mean())
-
-
-def _two_steps(
-    split: Split,
-    table: ScoreTable,
-    budgets: Sequence[float],
-    settings: FitSettings,
-    reworded: Floats | None,
-) -> list[Floats]:
-    found = fit_step1(
-        split.vectors,
-        table,
-        active=split.active,
-        total=split.total,
-        settings=settings,
-        reworded=reworded,
-    )
-    category = found.model.classify(split.test_vectors).category
-    plans = [make_plan(found.evidence, ParameterBudget(active=budget)) for budget in budgets]
-    return [np.eye(len(split.active))[plan.experts[category]] for plan in plans]

@@ -14,7 +14,7 @@ from micronas.errors import DataError
 from micronas.progress import Progress, nobody
 from micronas.router.category import Categories, CategorySettings, Validation, fit_categories
 from micronas.router.decision import GENERAL
-from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.experts import Expert, Experts, Parameters
 from micronas.router.labels import propagate
 from micronas.router.mapping import ParameterBudget
@@ -39,7 +39,7 @@ class FitSettings(Settings):
 
     embedding: Embedding = Embedding()
     categories: CategorySettings = CategorySettings()
-    rewordings: Annotated[int, Field(ge=0)] = 1
+    rewordings: Annotated[int, Field(ge=0)] = 2
     """Number of reworded copies of each prompt that categories are also fitted on."""
 
 
@@ -108,7 +108,7 @@ def fit(
         progress("embedding", next(done), 1 + wanted.rewordings, {})
         return embed(prompts)
 
-    vectors = embedded(table.prompts)
+    vectors = embedded_cores(embedded, table.prompts)
     reworded = embedded_rewordings(embedded, table.prompts, wanted.rewordings)
     progress("categories", 0, 1, {})
     found = fit_step1(
@@ -148,7 +148,7 @@ def fit_step1(
     settings: FitSettings,
     reworded: Floats | None = None,
 ) -> _Step1:
-    """Fit categories on vectors [prompts, dimensions], and merge them if they are of no use.
+    """Fit categories on vectors [cores, prompts, dimensions]; merge them if they are of no use.
 
     `reworded` holds vectors of reworded prompts [copies, prompts, dimensions].
     """
@@ -161,7 +161,7 @@ def fit_step1(
     # `fit_categories` raises the error of too few labels
     if wanted.spread is not None and "" in table.categories and (labels >= 0).sum() >= wanted.folds:
         guessed = propagate(
-            vectors, labels, categories=len(names), precision=wanted.spread, seed=wanted.seed
+            vectors[0], labels, categories=len(names), precision=wanted.spread, seed=wanted.seed
         )
     model, validation = fit_categories(
         vectors, guessed, names=tuple(names), settings=wanted, truth=labels, reworded=reworded

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from micronas.progress import Progress, nobody
-from micronas.router.embedding import embedder_of
+from micronas.router.embedding import embedded_cores, embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import BudgetSettings, RouterSettings, embedded_rewordings, fit
 from micronas.router.mapping import ParameterBudget, parameters
@@ -79,7 +79,7 @@ def evaluate_file(
     limits = [budget_of(text, None).active or 0.0 for text in sweep]
     done = evaluate(
         scores,
-        embed(scores.prompts),
+        embedded_cores(embed, scores.prompts),
         active=np.array([expert.active for expert in settings.experts]),
         total=np.array([expert.total for expert in settings.experts]),
         budgets=limits,

@@ -18,14 +18,14 @@ from micronas.files import regular, write_atomically
 from micronas.npz import read_arrays
 from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, RoutingDecision
-from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.plan import Evidence, Plan, gain, make_plan, plan_of
 from micronas.settings import nearest, validate_settings
 
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
 _EVIDENCE = ("category", "fold", "scores", "active", "total")
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,13 @@ class Router:
         """Return one decision per prompt."""
         if not prompts:
             return []
-        found = self.categories.classify(self.embed(prompts))
+        found = self.categories.classify(self.embed(prompts)[None])
+        # only unusual prompts are worth the time of their cores
+        far = np.flatnonzero(found.distance > self.categories.usual)
+        if len(far):
+            cores = embedded_cores(self.embed, [prompts[place] for place in far])
+            for name, values in vars(self.categories.classify(cores)).items():
+                getattr(found, name)[far] = values
         return [
             self._decision(int(category), row, float(doubt), float(distance))
             for category, row, doubt, distance in zip(
@@ -139,6 +145,7 @@ class Router:
             "categories": categories.names,
             "temperature": categories.temperature,
             "max_distance": categories.max_distance,
+            "usual": categories.usual,
             "experts": self.experts,
             "merged": evidence.merged,
             "budget": vars(self.plan.budget),
@@ -215,6 +222,7 @@ class Router:
                 gaussians=gaussians_of(arrays),
                 temperature=said["temperature"],
                 max_distance=said["max_distance"],
+                usual=said["usual"],
             ),
             experts=tuple(said["experts"]),
             evidence=evidence,

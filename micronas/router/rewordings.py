@@ -1,4 +1,4 @@
-"""Remove marks of chat templates from prompts, and reword prompts for the fit.
+"""Remove marks of chat templates, leave out sentences around a prompt, and reword prompts.
 
 Prompts of a benchmark share one form, which reveals their category better than their content. A
 classifier that is also fitted on other forms of them relies on the content.
@@ -16,6 +16,9 @@ _MARKS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE = re.compile(r"(?<=[.?!])\s+|\n+")
+_PART = re.compile(r"\S.*?(?:(?<=[.?!:])(?=\s)|$)", re.MULTILINE)
+_ENDS = 2
+"""Number of sentences that a core may lack at each end."""
 _BEFORE = (
     *("Hello, ", "Good morning! ", "Hey, I need some help. ", "Dear assistant, ", "Quick one: "),
     *("I would like to know this. ", "Can you look at this for me?\n\n", "Ok so "),
@@ -41,8 +44,27 @@ _AROUND = (
 
 
 def plain(prompt: str) -> str:
-    """Return a prompt without marks of chat templates: special tokens, roles, fences."""
-    return _MARKS.sub("", prompt).strip()
+    """Return a prompt without marks of chat templates (special tokens, roles, fences).
+
+    A prompt in capitals throughout becomes lower case.
+    """
+    text = _MARKS.sub("", prompt).strip()
+    return text.lower() if text.isupper() else text
+
+
+def cores(prompt: str) -> list[str]:
+    """Return a prompt, and what is left without up to two sentences at either end.
+
+    A greeting, an instruction or thanks around a prompt, in whatever language, is missing from one
+    of them.
+    """
+    spans = [each.span() for each in _PART.finditer(prompt) if any(map(str.isalnum, each[0]))]
+    return [prompt] + [
+        prompt[spans[head][0] : spans[-1 - tail][1]]
+        for head in range(_ENDS + 1)
+        for tail in range(_ENDS + 1)
+        if 0 < head + tail < len(spans)
+    ]
 
 
 def reworded(prompts: Sequence[str], copies: int, *, seed: int = 0) -> list[list[str]]:
@@ -59,21 +81,16 @@ def reworded(prompts: Sequence[str], copies: int, *, seed: int = 0) -> list[list
 
 def _reworded(prompt: str, draw: random.Random) -> str:
     sentences = [each for each in _SENTENCE.split(prompt) if each.strip()]
-    match draw.randrange(12):
+    match draw.randrange(10):
         case 0 | 1:
             prompt = _mistyped(prompt, draw, draw.uniform(0.01, 0.05))
         case 2:
             prompt = prompt.lower()
         case 3:
-            prompt = prompt.upper()
-        case 4:
             prompt = " ".join(prompt.split())
-        case 5:
+        case 4:
             draw.shuffle(sentences)
             prompt = " ".join(sentences)
-        case 6 if len(sentences) > 2:
-            del sentences[draw.choice((0, -1))]
-            prompt = "\n".join(sentences)
     whole = draw.choice(_BEFORE) + prompt + draw.choice(_AFTER)
     return draw.choice(_AROUND).replace("{}", whole)
 

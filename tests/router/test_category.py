@@ -48,10 +48,10 @@ def test_folds_hold_categories_in_proportion(labels: list[int], folds: int) -> N
 def test_categories_of_blobs() -> None:
     vectors, labels = blobs(300, spread=0.25)
     model, validation = fit_categories(
-        vectors, labels, names=("a", "b", "c"), settings=CategorySettings()
+        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
     )
     new, truth = blobs(200, spread=0.25, seed=1)
-    found = model.classify(new)
+    found = model.classify(new[None])
     assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(200))
     assert (found.probabilities.argmax(axis=1) == truth).mean() > 0.95
     assert validation.summary["accuracy"] > 0.95
@@ -65,7 +65,7 @@ def test_evidence_is_out_of_fold() -> None:
     vectors = np.random.default_rng(0).normal(size=(60, 80))
     labels = np.random.default_rng(1).integers(0, 3, 60)
     _, validation = fit_categories(
-        vectors, labels, names=("a", "b", "c"), settings=CategorySettings()
+        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
     )
     memory = fit_gaussians(vectors, labels, 3, 0.03)
     assert (memory(vectors)[0].argmax(axis=1) == labels).all()
@@ -76,19 +76,32 @@ def test_evidence_is_out_of_fold() -> None:
 def test_the_share_that_is_familiar_is_kept(familiar: float) -> None:
     vectors, labels = blobs(600, spread=0.3)
     model, validation = fit_categories(
-        vectors, labels, names=("a", "b", "c"), settings=CategorySettings(familiar=familiar)
+        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings(familiar=familiar)
     )
     assert validation.summary["kept"] == pytest.approx(familiar, abs=0.002)
     new, _ = blobs(4000, spread=0.3, seed=1)
-    assert (model.classify(new).category < 3).mean() == pytest.approx(familiar, abs=0.03)
+    assert (model.classify(new[None]).category < 3).mean() == pytest.approx(familiar, abs=0.03)
 
 
 def test_a_far_prompt_is_general() -> None:
     vectors, labels = blobs(300, spread=0.1)
-    model, _ = fit_categories(vectors, labels, names=("a", "b", "c"), settings=CategorySettings())
+    model, _ = fit_categories(
+        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
+    )
     # neither of the directions, and half-way between two of them
     asked = np.vstack([np.eye(8)[[0, 7]], (np.eye(8)[0] + np.eye(8)[1]) / 2])
-    assert model.classify(asked).category.tolist() == [0, 3, 3]
+    assert model.classify(asked[None]).category.tolist() == [0, 3, 3]
+
+
+def test_the_core_of_the_least_distance_decides() -> None:
+    vectors, labels = blobs(300, spread=0.1)
+    names, settings = ("a", "b", "c"), CategorySettings()
+    model, _ = fit_categories(vectors[None], labels, names=names, settings=settings)
+    near, far = np.eye(8)[[0, 1, 2]], np.eye(8)[[7, 6, 5]]
+    first, second = model.classify(np.stack([far, near])), model.classify(near[None])
+    assert model.classify(far[None]).category.tolist() == [3, 3, 3]
+    assert first.category.tolist() == second.category.tolist() == [0, 1, 2]
+    assert np.array_equal(first.distance, second.distance)
 
 
 def test_logits_and_distances_are_those_of_normal_distributions() -> None:
@@ -122,7 +135,7 @@ def test_too_few_labels_are_one_error() -> None:
     vectors, labels = blobs(30, spread=0.1)
     settings = CategorySettings()
     with pytest.raises(DataError, match="none of d"):
-        fit_categories(vectors, labels, names=("a", "b", "c", "d"), settings=settings)
+        fit_categories(vectors[None], labels, names=("a", "b", "c", "d"), settings=settings)
     labels[4:] = -1
     with pytest.raises(DataError, match="5 labelled prompts, and one each, but have 4"):
-        fit_categories(vectors, labels, names=("a", "b", "c"), settings=settings)
+        fit_categories(vectors[None], labels, names=("a", "b", "c"), settings=settings)

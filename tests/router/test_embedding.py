@@ -1,12 +1,14 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from micronas.arrays import Floats
 from micronas.errors import ConfigError
 from micronas.language.embedders import hashed
-from micronas.router.embedding import Embedding, embedder_of, layout
+from micronas.router.embedding import Embedding, embedded_cores, embedder_of, layout
 from micronas.settings import validate_settings
 
 
@@ -43,6 +45,16 @@ def test_a_vector_depends_on_its_prompt_only() -> None:
     prompts = ["Add 1 to 2", "def f(): {}", "Hello"]
     alone = np.vstack([embed([each]) for each in prompts])
     assert embed(prompts) == pytest.approx(alone, abs=1e-7)
+
+
+def test_cores_stand_beside_whole_prompts() -> None:
+    def embed(texts: Sequence[str]) -> Floats:
+        assert len(set(texts)) == len(texts)
+        return np.array([[len(each), each.count("\n")] for each in texts], np.float64)
+
+    found = embedded_cores(embed, ["User: A b.\nC? D.", "One.", "ONE."])
+    assert found[..., 0].T.tolist() == [[16, 7, 4, 5, 2, 2], [4] * 6, [4] * 6]
+    assert found[..., 1].T[0].tolist() == [1, 1, 0, 0, 0, 0]
 
 
 def test_half_a_character_is_no_crash() -> None:

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from micronas.errors import BudgetError, DataError
 from micronas.router.baselines import BASELINES, Split, oracle, random_mix
-from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import OURS, evaluate, paired_interval, random_parts
 from micronas.router.fit import FitSettings
 from tests.router.world import EXPERTS, table
@@ -71,7 +71,7 @@ def test_evaluation_of_a_small_world() -> None:
     known = table(100)
     done = evaluate(
         known,
-        embedder_of(SETTINGS.embedding)(known.prompts),
+        embedded_cores(embedder_of(SETTINGS.embedding), known.prompts),
         active=ACTIVE,
         total=ACTIVE,
         budgets=[3e9, 12e9],
@@ -98,7 +98,7 @@ def test_a_prompt_in_both_parts_is_an_error() -> None:
     with pytest.raises(DataError, match="both fitted and tested on"):
         evaluate(
             known,
-            vectors,
+            vectors[None],
             active=ACTIVE,
             total=ACTIVE,
             budgets=[3e9],

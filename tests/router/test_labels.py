@@ -35,6 +35,6 @@ def test_a_fit_learns_from_spread_labels_where_it_is_asked_to(spread: float | No
     table = ScoreTable(prompts, ("x", "y"), np.random.default_rng(0).random((300, 2)), names)
     settings = FitSettings(categories=CategorySettings(spread=spread))
     sizes = {"active": np.ones(2), "total": np.ones(2)}
-    share = fit_step1(vectors, table, **sizes, settings=settings).model.gaussians.shares[2]
+    share = fit_step1(vectors[None], table, **sizes, settings=settings).model.gaussians.shares[2]
     wanted = (truth[labelled] == 2).mean() if spread is None else (truth == 2).mean()
     assert share == pytest.approx(wanted, abs=0.03)
