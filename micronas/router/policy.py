@@ -94,7 +94,7 @@ class Router:
         # only unusual prompts are worth the time of their cores
         far = np.flatnonzero(found.distance > self.categories.usual)
         if len(far):
-            cores = embedded_cores(self.embed, [prompts[place] for place in far])
+            cores = embedded_cores(self.embed, [prompts[place] for place in far.tolist()])
             for name, values in vars(self.categories.classify(cores)).items():
                 getattr(found, name)[far] = values
         return [
