@@ -4,11 +4,10 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.fx import Node
@@ -30,13 +29,12 @@ from micronas.export.from_torch.layout import (
     rearrangement,
     rows_of,
 )
+from micronas.export.from_torch.weights import Folding
 from micronas.graph import ir
-from micronas.graph.ir import Graph, Kind, Op, Padding, same_output, same_padding
-from micronas.train.network import nonnegative_tensors, weights_of
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.train.network import nonnegative_tensors
 
 Pair = tuple[int, int]
-_Doubles = npt.NDArray[np.float64]
-
 
 Part = Value | Stack | Callable[[], Value]
 """One of several results, which is joined or computed only if it is read."""
@@ -60,8 +58,7 @@ class Tracer:
     """Vectors and their dimension, for nodes that are lengths of vectors."""
     deferred: dict[Node, Callable[[], Value]] = field(default_factory=dict)
     """Values that are computed only if they are read."""
-    factors: dict[str, _Doubles] = field(default_factory=dict)
-    """Factors by which `finished` multiplies weights, broadcast to their shape."""
+    folding: Folding = field(default_factory=Folding)
     names: set[str] = field(default_factory=set)
     arranged: dict[tuple[str, bytes, Shape], str] = field(default_factory=dict)
     """Moved tensors, by source, positions and shape of their elements."""
@@ -346,127 +343,14 @@ class Tracer:
         graph = Graph(self.tensors, tuple(self.ops.values()), ("input",), (tensor,))
         return tensor in nonnegative_tensors(graph)
 
-    def padded(self, name: str, source: str, table: ir.Array, fill: float = 0.0) -> str:
-        """Append a PAD before and after each dimension, a PADV2 unless `fill` is zero."""
-        grown = zip(self.tensors[source].shape, table.sum(axis=1).tolist(), strict=True)
-        amounts = self.filled(f"{name}/amounts", table)
-        op = Op("PAD", name, (source, amounts), (name,))
-        if fill:
-            value = self.filled(f"{name}/value", np.array([fill], np.float32))
-            op = Op("PADV2", name, (source, value, amounts), (name,))
-        return self.append(op, tuple(size + more for size, more in grown)).tensor
-
-    def placed(
-        self,
-        name: str,
-        source: str,
-        window: Pair,
-        stride: Pair,
-        before: Pair,
-        *,
-        same: bool = True,
-        zeros: bool = True,
-    ) -> tuple[str, Padding]:
-        """Return a window's source and TFLite padding, with a PAD before it if necessary.
-
-        Parameters
-        ----------
-        before
-            Rows and columns of padding before the map. Padding after it follows from the size of
-            the result: none is added that no window reads.
-        same
-            Whether TFLite's SAME padding is equivalent to torch's for this operator.
-        zeros
-            Whether zeros around the map are.
-        """
-        height, width = self.shape_of(source)[1:3]
-        amounts, fits = self.margins((height, width), window, stride, before)
-        none = not any(map(any, amounts))
-        if fits and (same or none):
-            return source, "SAME"
-        if none:
-            return source, "VALID"
-        if not zeros:
-            raise self.refusal(
-                f"padding must be as TFLite's SAME places it, but is {amounts} for a window of "
-                f"{window} with stride {stride} on {[height, width]}",
-                "pool behind a ReLU, or without padding",
-            )
-        table = np.array([(0, 0), *amounts, (0, 0)], np.int32)
-        return self.padded(f"{name}/pad", source, table), "VALID"
-
-    def margins(
-        self, size: Pair, window: Pair, stride: Pair, before: Pair
-    ) -> tuple[list[Pair], bool]:
-        """Return padding before and after each dimension, and whether SAME means the same."""
-        sizes = list(zip(size, self.map_shape[2:], window, stride, before, strict=True))
-        amounts = [(b, max((out - 1) * s + k - n - b, 0)) for n, out, k, s, b in sizes]
-        fits = all(
-            same_output(n, s) == out and same_padding(n, k, s) == pads
-            for (n, out, k, s, _), pads in zip(sizes, amounts, strict=True)
-        )
-        return amounts, fits
-
-    def without_pad(self, node: object) -> tuple[Value, Pair]:
-        """Remove a PAD of rows and columns that only this node reads.
-
-        Returns
-        -------
-        The value before it, and its rows and columns of padding before the map.
-        """
-        value = self.map_value(node)
-        op = self.producer(node, ("PAD",))
-        if op is None or value.positions.numel() != self.elements_of(op.outputs[0]):
-            return value, (0, 0)
-        table = self.tensors[op.inputs[1]].data
-        found = rows_of(value.positions.movedim(1, -1), self.elements_of(value.tensor))
-        if table is None or len(table) != 4 or table[0].any() or table[3].any() or found is None:
-            return value, (0, 0)
-        for name in (op.outputs[0], op.inputs[1]):
-            del self.tensors[name]
-        del self.ops[op.outputs[0]]
-        before = int(table[1, 0]), int(table[2, 0])
-        return Value(op.inputs[0], canonical(self.shape_of(op.inputs[0]), found[1])), before
-
-    def scale_weights(self, op: Op, factor: _Doubles, shift: _Doubles) -> None:
-        """Fold a norm of an operator's output channels, float64, into its weights and bias."""
-        weight, bias = (self.tensors[name] for name in op.learnt)
-        assert bias.data is not None
-        shape = [1] * len(weight.shape)
-        shape[weights_of(op).axis] = -1
-        before = self.factors.get(weight.name, np.ones(1))
-        self.factors[weight.name] = before * factor.reshape(shape)
-        moved = (np.asarray(bias.data, np.float64) * factor + shift).astype(np.float32)
-        self.tensors[bias.name] = replace(bias, data=moved)
-
     def finished(self) -> dict[str, ir.Tensor]:
-        """End the trace: return all tensors, with data copied and multiplied by folded factors.
+        """End the trace: return all tensors, with data of their own.
 
         Positions, which can be as large as the weights, are freed first.
-
-        Raises
-        ------
-        ExportError
-            If a number is not finite.
         """
         self.values.clear()
         self.parts.clear()
-        return {name: self._finished(tensor) for name, tensor in self.tensors.items()}
-
-    def _finished(self, tensor: ir.Tensor) -> ir.Tensor:
-        if (given := tensor.data) is None:
-            return tensor
-        data, factor = np.empty(tensor.shape, given.dtype), self.factors.get(tensor.name)
-        if factor is None:
-            data[...] = given
-        else:  # in float64, without a copy in float64
-            np.multiply(given, factor, out=data, casting="same_kind")
-        if not np.isfinite(data).all():
-            raise ExportError(
-                f"weights must be finite with batch norm folded, but {tensor.name} is not; "
-                "look for variances below zero"
-            )
-        return replace(tensor, data=data)
+        return self.folding.copied(self.tensors)
 
 
 def led(shape: Shape) -> Shape:

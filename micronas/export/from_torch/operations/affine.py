@@ -48,7 +48,7 @@ def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value
     by_channel = _by_channel(tracer, value, factor, shift)
     op = tracer.producer(node, WEIGHTED)
     if by_channel is not None and op is not None and len(op.learnt) == 2:
-        tracer.scale_weights(op, by_channel[0].numpy(), by_channel[1].numpy())
+        tracer.folding.scale(tracer.tensors, op, by_channel[0].numpy(), by_channel[1].numpy())
         return value
     return scaled(tracer, value, factor, shift)
 

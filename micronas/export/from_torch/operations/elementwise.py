@@ -193,7 +193,7 @@ def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
     op = tracer.producer(node, WEIGHTED)
     if op is not None and len(op.learnt) == 2:
         channels = tracer.shape_of(op.outputs[0])[-1]
-        tracer.scale_weights(op, np.ones(channels), np.full(channels, 3.0))
+        tracer.folding.scale(tracer.tensors, op, np.ones(channels), np.full(channels, 3.0))
         value = _activated(tracer, node, "RELU6")
     else:
         value = with_constant(

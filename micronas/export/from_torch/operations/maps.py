@@ -12,6 +12,7 @@ from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.movement import moved, moved_now
 from micronas.export.from_torch.operations.weighted import multiplied
+from micronas.export.from_torch.padding import margins, placed, with_pad
 from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
 from micronas.train.clamps import LEAST
@@ -54,7 +55,7 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
     else:
         source, order = tracer.materialised(value), None
     ordered: Array = table[[0, 2, 3, 1]] if len(table) == 4 else table
-    return tracer.result(tracer.padded(tracer.name(), source, ordered, fill), order)
+    return tracer.result(with_pad(tracer, tracer.name(), source, ordered, fill), order)
 
 
 def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Value:
@@ -67,7 +68,7 @@ def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Va
             sizes.append(size)
             amounts.append((before, after))
     source = tracer.reshaped(tracer.materialised(value), tuple(sizes))
-    padded = tracer.padded(tracer.name(), source, np.array(amounts, np.int32), fill)
+    padded = with_pad(tracer, tracer.name(), source, np.array(amounts, np.int32), fill)
     count = tracer.elements_of(padded)
     return Value(padded, torch.arange(count).reshape(tracer.shape))
 
@@ -155,7 +156,7 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
         return _pool(tracer, arguments, "MAX_POOL_2D", same=True, zeros=zeros)
     source, order = tracer.as_map(tracer.map_value(arguments["self"]))
     table = np.array([(0, 0), rows, columns, (0, 0)], np.int32)
-    padded = tracer.padded(tracer.name("pad"), source, table, LEAST)
+    padded = with_pad(tracer, tracer.name("pad"), source, table, LEAST)
     wide = Value(padded, canonical(tracer.shape_of(padded), order))
     unpadded = {**arguments, "padding": [0, 0]}
     return _pool(tracer, unpadded, "MAX_POOL_2D", same=True, zeros=False, value=wide)
@@ -192,7 +193,7 @@ def _maxima(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
 def _margins(tracer: Tracer, arguments: Arguments) -> tuple[list[Pair], bool]:
     """Return the padding of a pool, and whether SAME means the same."""
     height, width = tracer.map_value(arguments["self"]).shape[2:]
-    return tracer.margins((height, width), *_sweep(arguments))
+    return margins(tracer, (height, width), *_sweep(arguments))
 
 
 def _sweep(arguments: Arguments) -> tuple[Pair, Pair, Pair]:
@@ -215,7 +216,7 @@ def _pool(
     window, stride, before = _sweep(arguments)
     name = tracer.name()
     source, order = tracer.as_map(value)
-    source, padding = tracer.placed(name, source, window, stride, before, same=same, zeros=zeros)
+    source, padding = placed(tracer, name, source, window, stride, before, same=same, zeros=zeros)
     op = Op(kind, name, (source,), (name,), stride, window, padding)
     shape = (1, *tracer.map_shape[2:], len(order))
     return tracer.result(tracer.append(op, shape).tensor, order)
@@ -261,7 +262,7 @@ def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Valu
     source, order = tracer.as_map(value)
     table = np.array([(0, 0), (0, short[0]), (0, short[1]), (0, 0)], np.int32)
     if table.any():
-        source = tracer.padded(tracer.name("pad"), source, table)
+        source = with_pad(tracer, tracer.name("pad"), source, table)
     whole = canonical(tracer.shape_of(source), order)
     rows, columns = (
         [p for part in side for p in (*part, *[zero] * (taps - len(part)))]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from micronas.export.from_torch.layout import Value, canonical, in_order
 from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.padding import placed, with_pad, without_pad
 from micronas.export.from_torch.tracer import Pair, Tracer, pair
 from micronas.graph.ir import Kind, Op, extent
 from micronas.graph.transposing import of_torch
@@ -14,7 +15,7 @@ from micronas.graph.transposing import of_torch
 
 def convolution(tracer: Tracer, arguments: Arguments) -> Value:
     """Convolve a map, or a sequence as a map of width 1."""
-    value, ahead = tracer.without_pad(arguments["input"])
+    value, ahead = without_pad(tracer, arguments["input"])
     weight, dilation = tracer.constant(arguments["weight"]), _steps(arguments["dilation"])
     if weight.ndim == 3:
         weight = weight.unsqueeze(-1)
@@ -36,7 +37,7 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
         inner = _ordered(weight, order, 0)
     else:  # groups are of neighbouring channels
         source, inner, order = tracer.materialised(value), weight, torch.arange(len(order))
-    source, placement = tracer.placed(name, source, window, stride, before)
+    source, placement = placed(tracer, name, source, window, stride, before)
     kind: Kind = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
     layout = (1, 2, 3, 0) if is_depthwise else (0, 2, 3, 1)
     outputs = order if is_depthwise and out == groups else torch.arange(out)
@@ -124,7 +125,7 @@ def _enlarged(
         if zeros:  # after each row, and after each pixel
             table = np.array([(0, 0), (0, 0), (0, zeros)], np.int32)
             part = tracer.reshaped(source, split)
-            source = tracer.padded(tracer.unused(f"{name}/zeros"), part, table)
+            source = with_pad(tracer, tracer.unused(f"{name}/zeros"), part, table)
     source = tracer.reshaped(source, (1, *area, depth))
     # the input of a plain convolution is padded by the filters' extent, or cut
     edges = []
@@ -133,7 +134,7 @@ def _enlarged(
         edges.append((first, out + taps - 1 - n - first))
     grown = np.array([(0, 0), *((max(a, 0), max(b, 0)) for a, b in edges), (0, 0)], np.int32)
     if grown.any():
-        source = tracer.padded(f"{name}/pad", source, grown)
+        source = with_pad(tracer, f"{name}/pad", source, grown)
     shape = tracer.shape_of(source)
     (up, down), (left, right) = ((max(-a, 0), max(-b, 0)) for a, b in edges)
     whole = canonical(shape)[:, :, up : shape[1] - down, left : shape[2] - right]

@@ -1,0 +1,71 @@
+"""Weights of a trace: the module's own, with factors of norms, until the graph gets copies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.errors import ExportError
+from micronas.graph import ir
+from micronas.graph.ir import Op
+from micronas.train.network import weights_of
+
+_Doubles = npt.NDArray[np.float64]
+_ALIGNED = 16
+"""Numbers of which each tensor begins at a multiple in the block, for vector instructions."""
+
+
+@dataclass
+class Folding:
+    """Factors that weights are multiplied by when the trace ends."""
+
+    factors: dict[str, _Doubles] = field(default_factory=dict)
+    """By the name of the weights, broadcast to their shape."""
+
+    def scale(
+        self, tensors: dict[str, ir.Tensor], op: Op, factor: _Doubles, shift: _Doubles
+    ) -> None:
+        """Fold a norm of an operator's output channels, float64, into its weights and bias."""
+        weight, bias = (tensors[name] for name in op.learnt)
+        assert bias.data is not None
+        shape = [1] * len(weight.shape)
+        shape[weights_of(op).axis] = -1
+        before = self.factors.get(weight.name, np.ones(1))
+        self.factors[weight.name] = before * factor.reshape(shape)
+        moved = (np.asarray(bias.data, np.float64) * factor + shift).astype(np.float32)
+        tensors[bias.name] = replace(bias, data=moved)
+
+    def copied(self, tensors: Mapping[str, ir.Tensor]) -> dict[str, ir.Tensor]:
+        """Return tensors with data of their own, multiplied by the folded factors.
+
+        All float32 data lie in one block, which returns to the system as a whole.
+
+        Raises
+        ------
+        ExportError
+            If a number is not finite.
+        """
+        held = [each for each in tensors.values() if each.data is not None]
+        sizes = {each.name: -(-each.elements // _ALIGNED) * _ALIGNED for each in held}
+        block, start, found = np.empty(sum(sizes.values()), np.float32), 0, dict(tensors)
+        for tensor in held:
+            data = block[start : start + tensor.elements].reshape(tensor.shape)
+            start += sizes[tensor.name]
+            found[tensor.name] = self._copied(tensor, data)
+        return found
+
+    def _copied(self, tensor: ir.Tensor, place: ir.Array) -> ir.Tensor:
+        given, factor = tensor.data, self.factors.get(tensor.name)
+        assert given is not None
+        data = place if given.dtype == np.float32 else np.empty(tensor.shape, given.dtype)
+        if factor is None:
+            data[...] = given
+        else:  # in float64, without a copy in float64
+            np.multiply(given, factor, out=data, casting="same_kind")
+        if not np.isfinite(data).all():
+            raise ExportError(
+                f"weights must be finite with batch norm folded, but {tensor.name} is not; "
+                "look for variances below zero"
+            )
+        return replace(tensor, data=data)
