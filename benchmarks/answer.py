@@ -15,6 +15,7 @@ race 0.2, race 0.35
                pool's epochs
 halving        the search by halving, and 15 epochs from random weights
 shorter        the same of half as many draws, which is the default, and the epochs that are left
+alike          `shorter` with trials in batches of the size of the final training's
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
@@ -57,7 +58,7 @@ EFFORT = {"kws": 200, "cifar": 165}
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
-METHODS = ("single_stage", "halving", "shorter", "quick", "third", "textbook")
+METHODS = ("single_stage", "halving", "shorter", "alike", "quick", "third", "textbook")
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -90,6 +91,10 @@ class Answer(Bench):
 
     def _shorter(self, seed: int) -> Record:
         return self._halved(HalvingSettings(trial=TRIAL), self.effort, seed)
+
+    def _alike(self, seed: int) -> Record:
+        trial = TRIAL.model_copy(update={"batch_size": RECIPE.batch_size})
+        return self._halved(HalvingSettings(trial=trial), self.effort, seed)
 
     def _third(self, seed: int) -> Record:
         return self._halved(self._brief, self.effort // 3, seed)
