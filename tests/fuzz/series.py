@@ -214,8 +214,8 @@ def _case(folder: Path, source: random.Random) -> str:
     if source.random() < 0.2 and data:
         start = source.randrange(len(data))
         data = data[:start] + source.randbytes(source.choice((0, 1, 8))) + data[start + 4 :]
-    goal = source.choice(("classes", "classes", "anomalies"))
-    said = _read(folder, data, goal=goal, normal="a", window=source.choice((8, _WINDOW)))
+    goal = source.choice(({"goal": "classes"}, {"goal": "anomalies", "normal": "a"}))
+    said = _read(folder, data, **goal, window=source.choice((8, _WINDOW)))
     return f"{data[:500]!r}: {said}"
 
 
