@@ -209,8 +209,8 @@ def test_trials_begin_with_shared_weights() -> None:
 @pytest.mark.parametrize(
     ("examples", "processes", "expected", "because"),
     [
-        (100, 1, "halving", "on 0.55 of halving's examples, more than 0.5"),
-        (2000, 1, "ranked", "on 0.29 of halving's examples, no more than 0.5"),
+        (100, 1, "halving", "on 0.55 times the examples of trials alone, more than 0.5"),
+        (2000, 1, "ranked", "on 0.29 times the examples of trials alone, no more than 0.5"),
         (100, 2, "ranked", "2 processes"),
     ],
 )
