@@ -5,9 +5,9 @@
 Networks are drawn by turns from spaces under budgets, as a search draws them, from blocks of random
 sizes, and from all operators, a few small ones each. Predictions are made from shapes alone, and
 with scales and weights: random scales of ReLU6 may ask for clipping, which those of training do
-not. Measured are generated
-arena, sections of the object file, and counts of `testing.m4_cycles`. Lines of
-results/engine_predictions.jsonl are kept: what is there is not measured again.
+not. Measured are the generated arena, sections of the object file, and counts of
+`testing.m4_cycles`. Lines of results/engine_predictions.jsonl are kept: what is there is not
+measured again.
 """
 
 import json
