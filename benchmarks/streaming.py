@@ -32,7 +32,8 @@ from micronas.data import DataSet
 from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget, Costs, Listening, measure
+from micronas.hardware.costs import Budget, Costs, measure
+from micronas.hardware.listening import Listening
 from micronas.hardware.targets import MICRONAS
 from micronas.nas.problem import Problem
 from micronas.nas.textbook import shipped, textbook_networks

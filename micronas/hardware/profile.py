@@ -13,18 +13,7 @@ from micronas.graph.operators import WEIGHTED
 from micronas.graph.streaming import streams, timings
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
-from micronas.hardware.costs import (
-    Budget,
-    Costs,
-    Limits,
-    Listening,
-    between_calls,
-    call_ms,
-    estimates,
-    hopped_on,
-    joules_per_hour,
-    on_device,
-)
+from micronas.hardware.costs import Budget, Costs, Limits, estimates, on_device
 from micronas.hardware.features import (
     COVERED,
     CYCLES,
@@ -36,6 +25,13 @@ from micronas.hardware.features import (
 from micronas.hardware.front_ends import FrontEndCosts, front_end_costs
 from micronas.hardware.instructions import Price
 from micronas.hardware.latency import CONSTANT, LinearLatency
+from micronas.hardware.listening import (
+    Listening,
+    between_calls,
+    call_ms,
+    hopped_on,
+    joules_per_hour,
+)
 from micronas.hardware.targets import TFLM, Target
 from micronas.quantities import format_bytes, format_macs
 from micronas.text import html_table, percent

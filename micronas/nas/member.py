@@ -6,8 +6,9 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.graph.ir import Op
 from micronas.hardware.board import Board
 from micronas.hardware.code import FULL, operators_of
-from micronas.hardware.costs import Budget, Costs, Limits, between_calls, measure
+from micronas.hardware.costs import Budget, Costs, Limits, measure
 from micronas.hardware.front_ends import FrontEndCosts
+from micronas.hardware.listening import between_calls
 from micronas.quantities import format_cost
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable

@@ -16,8 +16,9 @@ from micronas.evaluation.scores import judge
 from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
-from micronas.hardware.costs import between_calls, estimates, measure, on_device
+from micronas.hardware.costs import estimates, measure, on_device
 from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.listening import between_calls
 from micronas.hardware.profile import listening
 from micronas.hardware.targets import TFLM
 from micronas.objectives.base import Objective

@@ -8,8 +8,9 @@ import pytest
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget, Listening, measure
+from micronas.hardware.costs import Budget, measure
 from micronas.hardware.front_ends import front_end_costs, mfcc
+from micronas.hardware.listening import Listening
 from micronas.hardware.profile import profile
 from micronas.hardware.table import profile_table
 from micronas.hardware.targets import MICRONAS
