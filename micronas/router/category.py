@@ -111,6 +111,13 @@ class _Classified:
     distance: Floats
     category: Integers
 
+    def replaced(self, rows: Integers, other: "_Classified") -> "_Classified":
+        """Return these predictions with those of `rows` from `other`, which holds them alone."""
+        found = [each.copy() for each in vars(self).values()]
+        for own, new in zip(found, vars(other).values(), strict=True):
+            own[rows] = new
+        return _Classified(*found)
+
 
 @dataclass(frozen=True, eq=False)
 class Categories:

@@ -67,16 +67,26 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     return embed
 
 
-def embedded_cores(embed: Callable[..., Floats], prompts: Sequence[str]) -> Floats:
+def embedded_cores(
+    embed: Callable[..., Floats], prompts: Sequence[str], *, whole: Floats | None = None
+) -> Floats:
     """Return vectors [cores, prompts, dimensions] of prompts and their `cores`.
 
-    The first is of the whole prompt, which also stands in where a prompt has fewer cores.
+    The first is of the whole prompt, which also stands in where a prompt has fewer cores; `whole`
+    [prompts, dimensions] spares its embedding.
     """
-    found = [[prompt, *cores(plain(cut(prompt)))[1:]] for prompt in prompts]
-    place = {text: number for number, text in enumerate(dict.fromkeys(itertools.chain(*found)))}
+    vectors = embed(prompts) if whole is None else whole
+    found = [cores(plain(cut(prompt)))[1:] for prompt in prompts]
+    texts = list(dict.fromkeys(itertools.chain(*found)))
+    if texts:
+        vectors = np.concatenate([vectors, embed(texts)])
+    place = {text: len(prompts) + number for number, text in enumerate(texts)}
     most = max(map(len, found))
-    rows = [[place[text] for text in each + each[:1] * (most - len(each))] for each in found]
-    return np.asarray(embed(list(place))[np.transpose(rows)])
+    rows = [
+        [number, *(place[text] for text in each), *[number] * (most - len(each))]
+        for number, each in enumerate(found)
+    ]
+    return np.asarray(vectors[np.transpose(rows)])
 
 
 def cut(prompt: str) -> str:

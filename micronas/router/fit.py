@@ -108,7 +108,7 @@ def fit(
         progress("embedding", next(done), 1 + wanted.rewordings, {})
         return embed(prompts)
 
-    vectors = embedded_cores(embedded, table.prompts)
+    vectors = embedded_cores(embed, table.prompts, whole=embedded(table.prompts))
     reworded = embedded_rewordings(embedded, table.prompts, wanted.rewordings)
     progress("categories", 0, 1, {})
     found = fit_step1(

@@ -90,13 +90,14 @@ class Router:
         """Return one decision per prompt."""
         if not prompts:
             return []
-        found = self.categories.classify(self.embed(prompts)[None])
+        whole = self.embed(prompts)
+        found = self.categories.classify(whole[None])
         # only unusual prompts are worth the time of their cores
         far = np.flatnonzero(found.distance > self.categories.usual)
         if len(far):
-            cores = embedded_cores(self.embed, [prompts[place] for place in far.tolist()])
-            for name, values in vars(self.categories.classify(cores)).items():
-                getattr(found, name)[far] = values
+            unusual = [prompts[place] for place in far.tolist()]
+            cores = embedded_cores(self.embed, unusual, whole=whole[far])
+            found = found.replaced(far, self.categories.classify(cores))
         return [
             self._decision(int(category), row, float(doubt), float(distance))
             for category, row, doubt, distance in zip(

@@ -1,5 +1,6 @@
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from micronas.arrays import Floats
 from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.language.embedders import hashed
 from micronas.router.decision import GENERAL, Routing
@@ -54,6 +56,24 @@ def test_an_odd_prompt_is_general_and_the_reason_says_why(router: Router) -> Non
     assert decision.category == GENERAL
     assert "unlike the fitting prompts" in decision.reason
     assert router.route([]) == []
+
+
+def test_the_nearest_core_decides_and_no_text_is_embedded_twice(router: Router) -> None:
+    seen: list[str] = []
+
+    def embed(texts: Sequence[str]) -> Floats:
+        seen.extend(texts)
+        return router.embed(texts)
+
+    kinds = ("words", "sums")
+    usual, other = (prompt(kind, random.Random(8)) for kind in kinds)
+    unusual = f"Zut alors !!! (((???)))\n{other}"
+    decisions = replace(router, embed=embed).route([usual, unusual])
+    assert len(set(seen)) == len(seen) > 2
+    assert tuple(each.category for each in decisions) == kinds
+    whole = router.categories.classify(router.embed([unusual])[None])
+    assert whole.distance[0] > router.categories.usual
+    assert decisions == [*router.route([usual]), *router.route([unusual])]
 
 
 def test_ranking_is_by_expected_score(router: Router) -> None:
