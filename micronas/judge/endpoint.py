@@ -176,8 +176,9 @@ class JudgeEndpoint:
         """
         if attempt + 1 >= self.settings.tries:
             raise DataError(
-                f"the judge must answer within {self.settings.tries} tries, but the last one ended "
-                f"in {lost.reason}; run again to go on, what was answered is stored"
+                f"{self.settings.model} at {self.settings.base_url} must answer within "
+                f"{self.settings.tries} tries, but the last one ended in {lost.reason}; run again "
+                f"to go on, what was answered is stored"
             )
         wait = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
         await asyncio.sleep(min(max(wait, lost.wait or 0.0), _LONGEST_WAIT))

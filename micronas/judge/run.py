@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -206,34 +208,55 @@ def estimate(
     those of future texts from the store's; failed requests and unreadable verdicts are not
     included.
     """
-    models, texts = _models(settings, answers), _texts(settings, prompts, answers)
-    calls: dict[str, tuple[EndpointSettings, Messages]] = {}
     with writing(path) as store:
         expected = store.mean_completion() or float(settings.expected_tokens)
-
-        def known(endpoint: EndpointSettings, messages: Messages, purpose: str) -> Reply | None:
-            key = question_key(endpoint, messages, purpose)
-            reply = store.reply(key)
-            if reply is None:
-                calls[key] = endpoint, messages
-            return reply
-
-        for name, prompt in _unanswered(settings, prompts, texts):
-            reply = known(settings.answers[name], _question(prompt), _purpose(name))
-            made_up = name.ljust(round(BYTES_OF_TOKEN * expected), ".")
-            texts[prompt.id, name] = reply.text if reply else made_up
-        pairs = _pairs(settings, prompts, models, texts)
-        for task in _tasks(settings, pairs, texts):
-            known(settings.judge, task.call.messages, "")
-    tokens = sum(estimate_tokens(each["content"]) for _, asked in calls.values() for each in asked)
-    usd, most = (
-        sum(
-            endpoint.least_usd(asked) + endpoint.price.usd(0, length or endpoint.most_tokens)
-            for endpoint, asked in calls.values()
+        likely, longest = (
+            _calls(settings, prompts, answers, store, length) for length in (expected, inf)
         )
-        for length in (expected, None)
+    return _Estimate(
+        verdicts=2 * len(prompts) * len(_models(settings, answers)),
+        calls=len(likely),
+        prompt_tokens=sum(call.prompt for call in likely),
+        completion_tokens=round(sum(call.completion for call in likely)),
+        usd=sum(call.usd for call in likely),
+        usd_at_most=sum(call.usd for call in longest),
     )
-    return _Estimate(2 * len(pairs), len(calls), tokens, round(len(calls) * expected), usd, most)
+
+
+class _Cost(NamedTuple):
+    prompt: int
+    completion: float
+    usd: float
+
+
+def _calls(
+    settings: JudgeSettings,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+    store: Store,
+    length: float,
+) -> list[_Cost]:
+    """Return the calls to come where texts take `length` tokens, or the most of their endpoint."""
+    texts, calls = _texts(settings, prompts, answers), dict[str, _Cost]()
+
+    def known(endpoint: EndpointSettings, messages: Messages, purpose: str) -> Reply | None:
+        key = question_key(endpoint, messages, purpose)
+        reply = store.reply(key)
+        if reply is None:
+            asked = sum(estimate_tokens(each["content"]) for each in messages)
+            said = min(length, endpoint.most_tokens)
+            calls[key] = _Cost(asked, said, endpoint.price.usd(asked, said))
+        return reply
+
+    for name, prompt in _unanswered(settings, prompts, texts):
+        endpoint = settings.answers[name]
+        reply = known(endpoint, _question(prompt), _purpose(name))
+        made_up = name.ljust(round(BYTES_OF_TOKEN * min(length, endpoint.max_tokens)), ".")
+        texts[prompt.id, name] = reply.text if reply else made_up
+    pairs = _pairs(settings, prompts, _models(settings, answers), texts)
+    for task in _tasks(settings, pairs, texts):
+        known(settings.judge, task.call.messages, "")
+    return list(calls.values())
 
 
 async def _ask_models(
@@ -344,6 +367,11 @@ def _texts(settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence
                 f"{answer.prompt_id!r}; keep one"
             )
         texts[answer.prompt_id, answer.model] = answer.text
+    if answers and not {prompt.id for prompt in prompts} & {each.prompt_id for each in answers}:
+        raise DataError(
+            f"answers must be to prompts of the set, but none is: theirs begin with "
+            f"{answers[0].prompt_id!r}, those of the set with {prompts[0].id!r}"
+        )
     for model in {settings.baseline, *_models(settings, answers)} - settings.answers.keys():
         missing = [prompt.id for prompt in prompts if (prompt.id, model) not in texts]
         if missing:

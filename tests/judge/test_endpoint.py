@@ -194,7 +194,7 @@ def test_a_dead_endpoint_ends_the_run_in_one_line(tmp_path: Path) -> None:
         pass
     settings = settings_for(url)
     settings = settings.model_copy(update={"judge": settings.judge.model_copy(update={"tries": 2})})
-    with pytest.raises(DataError, match=r"within 2 tries.*no connection"):
+    with pytest.raises(DataError, match=rf"^judge-1 at {url} .*2 tries.*no connection"):
         run(settings, prompts_for(3), answers_for(3, 1), tmp_path / "run.db")
 
 

@@ -189,6 +189,23 @@ def test_estimate_is_what_a_run_takes(tmp_path: Path) -> None:
         assert estimate(*work).calls == 0
 
 
+@pytest.mark.parametrize("expected", [10, 500])
+def test_an_estimate_takes_no_text_for_longer_than_its_endpoint_allows(
+    tmp_path: Path, expected: int
+) -> None:
+    made = settings_for("http://127.0.0.1:1")
+    judge = {**made.judge.model_dump(), "max_tokens": 40}
+    answers = {name: {**judge, "model": name} for name in ("m0", "m1")}
+    settings = settings_for("", judge=judge, answers=answers, expected_tokens=expected)
+    guess = estimate(settings, prompts_for(3), [], tmp_path / "run.db")
+    # 3 answers of each model, 3 verdicts in each order
+    assert (guess.calls, guess.completion_tokens) == (12, 12 * min(expected, 40))
+    longer = 40 - min(expected, 40)
+    # each of 6 verdicts reads two answers
+    usd = settings.judge.price.usd(6 * 2 * longer, 12 * longer)
+    assert guess.usd_at_most - guess.usd == pytest.approx(usd)
+
+
 def decisions(path: Path) -> list[tuple[Any, ...]]:
     def decision(row: VerdictRow) -> tuple[Any, ...]:
         return row.prompt_id, row.model, row.order, row.verdict, row.strength
@@ -236,6 +253,10 @@ def test_missing_answers_are_named_before_any_call(tmp_path: Path) -> None:
             run(settings_for(url), prompts_for(2), answers_for(2, 1)[:3], tmp_path / "run.db")
         with pytest.raises(ConfigError, match="model 'm7' has no answers"):
             run(settings_for(url, models=["m7"]), prompts_for(2), answers_for(2, 1), tmp_path / "x")
+        # the model could be asked, but those are paid for
+        others = [Answer(f"q{each.prompt_id}", "m0", "", 0) for each in answers_for(2, 0)]
+        with pytest.raises(DataError, match="none is: theirs begin with 'qp0000', those of the"):
+            run(asking(url, "m0", "m1"), prompts_for(2), others, tmp_path / "x")
     assert judge.requests == 0
 
 
