@@ -46,7 +46,7 @@ _RUNTIMES = {
 }
 _IMPORTED_AS = {
     "mlflow-skinny": "mlflow",
-    "opentelemetry-sdk": "opentelemetry",
+    "opentelemetry-distro": "opentelemetry",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-image": "skimage",

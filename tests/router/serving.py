@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +61,17 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Running]:
-    """Start ``micronas router serve`` on a free port; its log is in the folder."""
+def running(folder: Path, *, under: Sequence[str] = (), **settings: Any) -> Iterator[Running]:
+    """Start ``micronas router serve`` on a free port; its log is in the folder.
+
+    `under` is a program, and its options, that starts it.
+    """
     config, log = folder / "serve.yaml", folder / "serve.log"
     config.write_text(yaml.safe_dump({**QUICK, "port": 0, **settings}))
     # as the group of a shell's background job would, the child may have inherited an ignored SIGINT
     start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code = f"{start}from micronas.cli import main; main()"
-    command = [sys.executable, "-c", code, "router", "serve", str(config)]
+    command = [*under, sys.executable, "-c", code, "router", "serve", str(config)]
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:

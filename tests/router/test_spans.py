@@ -1,8 +1,12 @@
 """Spans of requests, written by OpenTelemetry's own SDK."""
 
+import sys
+from pathlib import Path
+
+import httpx
 import pytest
 
-from tests.router.serving import chat, said, serving, until
+from tests.router.serving import chat, running, said, serving, until
 from tests.router.upstreams import answers, broken, upstream
 
 pytestmark = pytest.mark.spans
@@ -40,3 +44,17 @@ def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) 
     (span,) = kept.get_finished_spans()
     assert span.attributes is not None
     assert span.attributes["error.type"] == "502"
+
+
+def test_the_extra_starts_the_server_with_an_exporter(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("opentelemetry-instrument")
+    under = [str(program), "--traces_exporter", "console,otlp"]
+    with (
+        upstream("a", answers) as a,
+        running(tmp_path, under=under, experts=[a.expert()]) as server,
+        httpx.Client(base_url=server.url.removesuffix("/v1"), timeout=30) as client,
+    ):
+        assert said(chat(client, "<3>")) == "a answers <3> in full"
+        server.interrupt()
+        assert server.process.stdout is not None
+        assert '"name": "chat micronas-router"' in server.process.stdout.read()
