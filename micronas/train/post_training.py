@@ -324,8 +324,8 @@ class _Powers:
 
     def see(self, wanted: Tensor, got: Tensor) -> None:
         rows = [x.reshape(-1, x.shape[-1]) for x in map(nhwc, (wanted, got))]
-        self._signal = self._signal + (rows[0] ** 2).sum(0)
-        self._noise = self._noise + (rows[0] - rows[1]).square_().sum(0)
+        self._signal = self._signal + rows[0].norm(dim=0) ** 2
+        self._noise = self._noise + (rows[0] - rows[1]).norm(dim=0) ** 2
 
     @property
     def whole_db(self) -> float:

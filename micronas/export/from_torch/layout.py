@@ -112,6 +112,11 @@ def _first(count: int) -> Tensor:
     return _numbers(count.bit_length())[:count]
 
 
+def forget() -> None:
+    """Free the positions that values share, once there are no values."""
+    _numbers.cache_clear()
+
+
 @lru_cache(maxsize=8)
 def _numbers(bits: int) -> Tensor:
     return torch.arange(1 << bits)

@@ -12,8 +12,6 @@ from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import Average, with_averages
 from micronas.graph.ir import Graph
 from micronas.graph.parts import computed_apart
-from micronas.tflite.metadata import describe
-from micronas.tflite.writer import to_flatbuffer
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import Calibration, calibration_batches
@@ -103,7 +101,9 @@ def to_tflite(
         if isinstance(module, Network):
             graph = module.graph()
         else:
-            graph = computed_apart(with_averages(trace(module, example_input), averages))
+            graph = computed_apart(
+                with_averages(trace(module, example_input, copy=False), averages)
+            )
         seen = [example_input] if calibration is None else calibration
         network = _calibrated(
             graph, seen, method=method, bits=bits, linear_scales=linear_scales, tune=tune
@@ -115,6 +115,10 @@ def to_tflite(
         # the float network has the uncorrected biases
         reference = network if graph is None else QuantizedNetwork(graph, copy=False)
     del network, graph  # and weights in float32 with them
+    # the schema takes 6 MB, which are not there at the peak if imported late
+    from micronas.tflite.metadata import describe
+    from micronas.tflite.writer import to_flatbuffer
+
     model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
     if check is not None and reference is not None:
         model.check = compare(written, reference, check)

@@ -35,7 +35,9 @@ _NONE = "every operation must have an operator to export, but this has none"
 _MOVES = ("TRANSPOSE", "GATHER")
 
 
-def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
+def trace(
+    module: nn.Module, example_input: Tensor | Sequence[Tensor], *, copy: bool = True
+) -> Graph:
     """Record a module in eval mode as a graph of TFLite Micro operators.
 
     Operators are named after their modules, inputs after the arguments of ``forward``, outputs
@@ -51,6 +53,8 @@ def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     example_input
         One tensor for each input, with the shape of the device's input. N is free; the first
         example is traced.
+    copy
+        Copy the weights. Otherwise those without a folded norm share the module's memory.
 
     Raises
     ------
@@ -61,19 +65,19 @@ def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     several = isinstance(example_input, list | tuple)
     examples = tuple(example_input) if several else (example_input,)
     # the result has no name here: modules that torch imports meanwhile can keep this frame alive
-    return _lowered(capture(module, examples, OPERATIONS.keys() | SEVERAL.keys()))
+    return _lowered(capture(module, examples, OPERATIONS.keys() | SEVERAL.keys()), copy)
 
 
-def _lowered(program: ExportedProgram) -> Graph:
-    graph = _graph_of(program, sequences=False)
+def _lowered(program: ExportedProgram, copy: bool) -> Graph:
+    graph = _graph_of(program, copy, sequences=False)
     if all(len(graph.tensors[name].shape) != 3 for name in graph.inputs):
         return graph
     # The better order of a sequence depends on its readers.
-    other = _graph_of(program, sequences=True)
+    other = _graph_of(program, copy, sequences=True)
     return min(graph, other, key=lambda graph: sum(op.kind in _MOVES for op in graph.ops))
 
 
-def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
+def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph:
     """Lower a recorded program; with `sequences`, inputs of rank 3 are maps of width 1."""
     signature = program.graph_signature
     states = {**program.state_dict, **program.constants}
@@ -123,7 +127,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
             "a module must compute its output from its input, but this one returns "
             "its input; add a layer"
         )
-    graph = Graph(tracer.finished(), tuple(tracer.ops.values()), tuple(inputs), outputs)
+    graph = Graph(tracer.finished(copy), tuple(tracer.ops.values()), tuple(inputs), outputs)
     return _with_names(_tidied(graph), _names_of_outputs(program))
 
 

@@ -23,6 +23,7 @@ from micronas.export.from_torch.layout import (
     Value,
     canonical,
     covers,
+    forget,
     in_order,
     nhwc,
     places,
@@ -343,14 +344,15 @@ class Tracer:
         graph = Graph(self.tensors, tuple(self.ops.values()), ("input",), (tensor,))
         return tensor in nonnegative_tensors(graph)
 
-    def finished(self) -> dict[str, ir.Tensor]:
-        """End the trace: return all tensors, with data of their own.
+    def finished(self, copy: bool) -> dict[str, ir.Tensor]:
+        """End the trace: return all tensors; without `copy`, some share the module's memory.
 
         Positions, which can be as large as the weights, are freed first.
         """
         self.values.clear()
         self.parts.clear()
-        return self.folding.copied(self.tensors)
+        forget()
+        return self.folding.folded(self.tensors, copy)
 
 
 def led(shape: Shape) -> Shape:

@@ -36,24 +36,31 @@ class Folding:
         moved = (np.asarray(bias.data, np.float64) * factor + shift).astype(np.float32)
         tensors[bias.name] = replace(bias, data=moved)
 
-    def copied(self, tensors: Mapping[str, ir.Tensor]) -> dict[str, ir.Tensor]:
-        """Return tensors with data of their own, multiplied by the folded factors.
+    def folded(self, tensors: Mapping[str, ir.Tensor], copy: bool) -> dict[str, ir.Tensor]:
+        """Return tensors multiplied by the folded factors, others as they are unless `copy`.
 
-        All float32 data lie in one block, which returns to the system as a whole.
+        All copies in float32 lie in one block, which returns to the system as a whole.
 
         Raises
         ------
         ExportError
             If a number is not finite.
         """
-        held = [each for each in tensors.values() if each.data is not None]
-        sizes = {each.name: -(-each.elements // _ALIGNED) * _ALIGNED for each in held}
-        block, start, found = np.empty(sum(sizes.values()), np.float32), 0, dict(tensors)
-        for tensor in held:
+        held = {name: each for name, each in tensors.items() if each.data is not None}
+        own = [each for name, each in held.items() if copy or name in self.factors]
+        sizes = [-(-each.elements // _ALIGNED) * _ALIGNED for each in own]
+        block, start = np.empty(sum(sizes), np.float32), 0
+        for tensor, size in zip(own, sizes, strict=True):
             data = block[start : start + tensor.elements].reshape(tensor.shape)
-            start += sizes[tensor.name]
-            found[tensor.name] = self._copied(tensor, data)
-        return found
+            start += size
+            held[tensor.name] = self._copied(tensor, data)
+        for name, tensor in held.items():
+            if tensor.data is not None and not np.isfinite(tensor.data).all():
+                raise ExportError(
+                    f"weights must be finite with batch norm folded, but {name} is not; "
+                    "look for variances below zero"
+                )
+        return {**tensors, **held}
 
     def _copied(self, tensor: ir.Tensor, place: ir.Array) -> ir.Tensor:
         given, factor = tensor.data, self.factors.get(tensor.name)
@@ -63,9 +70,4 @@ class Folding:
             data[...] = given
         else:  # in float64, without a copy in float64
             np.multiply(given, factor, out=data, casting="same_kind")
-        if not np.isfinite(data).all():
-            raise ExportError(
-                f"weights must be finite with batch norm folded, but {tensor.name} is not; "
-                "look for variances below zero"
-            )
         return replace(tensor, data=data)
