@@ -238,6 +238,13 @@ def test_it_fits_a_phone_in_light_and_dark(browser: Page, report: Path, dark: bo
         "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)"
         "(document.querySelector('#provenance .wide'))"
     ) == pytest.approx(0, abs=1)
+    # a rate and its interval stand beside the model, however long its name
+    cells = "document.querySelector('#leaderboard tbody tr').cells"
+    browser.value(f"{cells}[1].append('-70b'.repeat(20))")
+    assert re.fullmatch(r"[\d.]+ to [\d.]+", browser.value(f"{cells}[3].innerText"))
+    assert browser.value(f"{cells}[3].getBoundingClientRect().right") <= browser.value(
+        "document.querySelector('#leaderboard .wide').getBoundingClientRect().right"
+    )
     colours = browser.value(
         "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
     )

@@ -30,14 +30,13 @@ function leaderboard() {
       "Lead is the win rate less that of the next model, with its interval on the same prompts: the two " +
       "are told apart where it excludes zero, also where their own intervals overlap.",
   );
-  const headers = ["#", "Model", "Win rate", "Lead", "Low", "High", "Interval", "Log-odds", "Prompts"];
+  const headers = ["#", "Model", "Win rate", "Interval", "Lead", "0 to 100 %", "Log-odds", "Prompts"];
   const rows = data.board.map((row, rank) => [
     number(rank + 1, String(rank + 1)),
     text(row.model),
     number(row.rate, percent(row.rate)),
+    number(row.low, `${percent(row.low)} to ${percent(row.high)}`),
     number(row.lead, row.lead === null ? "" : `${percent(row.lead)} (${percent(row.lead_low)} to ${percent(row.lead_high)})`),
-    number(row.low, percent(row.low)),
-    number(row.high, percent(row.high)),
     { show: interval(row), value: row.rate },
     number(row.score, row.score.toFixed(3)),
     number(row.prompts, whole(row.prompts)),
