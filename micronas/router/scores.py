@@ -1,6 +1,7 @@
 """Scores of every expert on every prompt, to fit and evaluate a router."""
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -267,7 +268,17 @@ def _row(
             f"{place}: every prompt must have a score of every expert of the first one, but "
             f"{odd!r} is {'missing' if odd in experts else 'new'}; complete the row"
         )
-    try:
-        return prompt, [float(scores[expert]) for expert in experts], name
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: scores must be numbers: {error}") from error
+    if not prompt.strip():
+        raise DataError(f"{place}: a prompt must have a text, but this is blank; leave the row out")
+    found = []
+    for expert in experts:
+        try:
+            found.append(float(scores[expert]))
+        except (TypeError, ValueError):
+            found.append(math.nan)
+        if not math.isfinite(found[-1]):
+            raise DataError(
+                f"{place}: a score must be a finite number, but {expert!r} has "
+                f"{scores[expert]!r:.60}; judge it again or leave the prompt out"
+            )
+    return prompt, found, name

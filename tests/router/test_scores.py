@@ -44,9 +44,10 @@ def test_json_lines_and_csv_are_the_same_table(tmp_path: Path) -> None:
     [
         ({"prompt": "x", "scores": {"small": 1}}, r":3: every prompt .*'large' is missing"),
         ({"prompt": "x", "scores": {"small": 1, "large": 0, "new": 0}}, "'new' is new"),
-        ({"prompt": "x", "scores": {"small": 1, "large": "good"}}, r":3: scores must be numbers"),
-        ({"prompt": "x", "scores": {"small": 1, "large": None}}, r":3: scores must be numbers"),
-        ({"prompt": "x", "scores": {"small": 1, "large": float("nan")}}, "'large' has nan"),
+        ({"prompt": "x", "scores": {"small": 1, "large": "good"}}, r":3: a score .* 'large' has "),
+        ({"prompt": "x", "scores": {"small": 1, "large": None}}, r":3: a score .* 'large' has "),
+        ({"prompt": "x", "scores": {"small": 1, "large": float("nan")}}, r":3: .* 'large' has nan"),
+        ({"prompt": " ", "scores": {"small": 1, "large": 1}}, r":3: a prompt must have a text"),
         ({"prompt": "Hello", "scores": {"small": 1, "large": 1}}, "'Hello' occurs twice"),
         ({"scores": {"small": 1, "large": 1}}, r":3: a row of scores must have the text prompt"),
         ({"prompt": "x", "task": 5, "scores": {"small": 1, "large": 1}}, "text task"),
