@@ -174,8 +174,10 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         if self.labelling.general not in self.categories:
+            name = self.labelling.general
             raise ValueError(
-                f"labelling.general must be one of the categories: {self.labelling.general!r}"
+                f"labelling.general is {name!r}, which must be one of the categories; add it, as "
+                f"`{name}: {{quota: 0}}`"
             )
         codes = [each.language for each in self.categories.values() if each.language]
         if len(set(codes)) != len(codes):

@@ -1,6 +1,7 @@
 """Jobs of the commands on files: fit from a YAML, evaluate, and print tables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from micronas.progress import Progress, nobody
 from micronas.router.embedding import embedded_cores, embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import BudgetSettings, RouterSettings, embedded_rewordings, fit
-from micronas.router.mapping import ParameterBudget, parameters
+from micronas.router.mapping import ParameterBudget, parameters, solve
 from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable, joined, read_scores
 from micronas.settings import read_settings, validate_settings
@@ -123,10 +124,12 @@ def router_table(router: Router) -> str:
     ]
     said = router.summary()
     held = said["cross_fitted"]
+    single = solve(replace(router.evidence, merged=True).problem(), router.plan.budget)
     facts = {
         "expected score": f"{said['expected_score']:.4f}",
         "cross-fitted score": f"{held['score']:.4f}",
-        "minus one expert": "{gain:+.4f} ({low:+.4f} to {high:+.4f})".format(**held),
+        "best one expert": router.experts[single[0]],
+        "minus that one": "{gain:+.4f} ({low:+.4f} to {high:+.4f})".format(**held),
         "active on average": parameters(said["active"]),
         "total": parameters(said["total"]),
         **{name.replace("_", " "): f"{value:.4g}" for name, value in router.validation.items()},

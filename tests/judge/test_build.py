@@ -89,6 +89,11 @@ def recipe(**more: object) -> Recipe:
     return Recipe.model_validate(values | more)
 
 
+def test_a_recipe_without_the_general_category_says_how_to_add_it() -> None:
+    with pytest.raises(ValueError, match=r"'general', .* add it, as `general: {quota: 0}`"):
+        recipe(categories={"sums": {"quota": 1}})
+
+
 def dropped(out: Path) -> list[dict[str, object]]:
     lines = (out / "dropped.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,7 @@ def test_map_to_another_budget(folder: Path) -> None:
     shown = run("map", folder / "fitted", "--budget", "3B", "--dry", "--json")
     assert json.loads(shown.stdout)["active"] <= 3e9
     text = run("map", folder / "fitted", "--budget", "12B").stdout
+    assert re.search(r"best one expert +(small|reckoner|linguist)\nminus that one +\+", text)
     assert "code" in text
     assert "large" in text
     with pytest.raises(BudgetError, match="can be met is 1B"):
