@@ -25,8 +25,7 @@ class Battles:
     left, right, prompt
         Indices [n] of the two models and the prompt.
     outcome
-        Share [n] of the point won by the left model: 1, 0.5 (tie) or 0, or a judge's preference in
-        between.
+        Share [n] of the point won by the left model: 1, 0.5 (tie), 0, or a preference between.
     weight
         Non-negative weight [n] of the battle.
     category

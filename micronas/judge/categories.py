@@ -57,8 +57,7 @@ def category_table(
     categories
         Ids of the prompts of each category; they may overlap.
     prior
-        As for ``bradley_terry``; not zero by default, as a model easily wins all battles of a small
-        category.
+        As for ``bradley_terry``; not zero by default, since few battles are easily all won.
 
     Raises
     ------

@@ -93,8 +93,7 @@ def read_answers(path: Path) -> list[Answer]:
     Raises
     ------
     DataError
-        If a line is not such an object, or a model's second answer to a prompt; the message names
-        the line.
+        If a line, which is named, is no such object or a model's second answer to a prompt.
     """
     answers = []
     lines: dict[tuple[str, str], int] = {}

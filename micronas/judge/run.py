@@ -4,11 +4,10 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import Field
 
@@ -205,39 +204,25 @@ def estimate(
     """Estimate the calls, tokens and price of a run, without any call.
 
     Verdicts and answers with texts in the store cost nothing. Tokens are estimated from bytes,
-    those of future texts from the store's; failed requests and unreadable verdicts are not
-    included.
+    those of future texts from the store's. Failed requests and unreadable verdicts are left out.
     """
     with writing(path) as store:
         expected = store.mean_completion() or float(settings.expected_tokens)
         likely, longest = (
-            _calls(settings, prompts, answers, store, length) for length in (expected, inf)
+            _estimate(settings, prompts, answers, store, length) for length in (expected, inf)
         )
-    return _Estimate(
-        verdicts=2 * len(prompts) * len(_models(settings, answers)),
-        calls=len(likely),
-        prompt_tokens=sum(call.prompt for call in likely),
-        completion_tokens=round(sum(call.completion for call in likely)),
-        usd=sum(call.usd for call in likely),
-        usd_at_most=sum(call.usd for call in longest),
-    )
+    return replace(likely, usd_at_most=longest.usd)
 
 
-class _Cost(NamedTuple):
-    prompt: int
-    completion: float
-    usd: float
-
-
-def _calls(
+def _estimate(
     settings: JudgeSettings,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
     store: Store,
     length: float,
-) -> list[_Cost]:
-    """Return the calls to come where texts take `length` tokens, or the most of their endpoint."""
-    texts, calls = _texts(settings, prompts, answers), dict[str, _Cost]()
+) -> _Estimate:
+    """Estimate a run whose texts take `length` tokens, or the most that their endpoint allows."""
+    texts, calls = _texts(settings, prompts, answers), dict[str, tuple[int, float, float]]()
 
     def known(endpoint: EndpointSettings, messages: Messages, purpose: str) -> Reply | None:
         key = question_key(endpoint, messages, purpose)
@@ -245,7 +230,7 @@ def _calls(
         if reply is None:
             asked = sum(estimate_tokens(each["content"]) for each in messages)
             said = min(length, endpoint.most_tokens)
-            calls[key] = _Cost(asked, said, endpoint.price.usd(asked, said))
+            calls[key] = asked, said, endpoint.price.usd(asked, said)
         return reply
 
     for name, prompt in _unanswered(settings, prompts, texts):
@@ -256,7 +241,8 @@ def _calls(
     pairs = _pairs(settings, prompts, _models(settings, answers), texts)
     for task in _tasks(settings, pairs, texts):
         known(settings.judge, task.call.messages, "")
-    return list(calls.values())
+    asked, said, usd = (sum(each[part] for each in calls.values()) for part in range(3))
+    return _Estimate(2 * len(pairs), len(calls), round(asked), round(said), usd, usd)
 
 
 async def _ask_models(
@@ -329,8 +315,7 @@ async def _verdict(settings: JudgeSettings, task: _Task, judge: Payer) -> Verdic
 def _pairs(
     settings: JudgeSettings, prompts: Sequence[Prompt], models: Sequence[str], texts: _Texts
 ) -> list[tuple[Prompt, str]]:
-    """Return the prompts and models that can be judged, prompt by prompt, since a budget may
-    end."""
+    """Return what can be judged, prompt by prompt, since a budget may end."""
     return [
         (prompt, model)
         for prompt in prompts

@@ -74,8 +74,7 @@ class ExchangeError(Exception):
     Parameters
     ----------
     reason
-        Reason of the failure; never text of a library or an endpoint, which may quote address and
-        key.
+        Reason of the failure, in our words: those of others may quote the address and the key.
     sent
         The endpoint may have worked, and charged, for the request.
     """
@@ -150,11 +149,9 @@ class Client:
     url
         Address that requests are posted to.
     key, variable
-        Bearer token, sent where not empty, and its variable, whose name replaces it in answers and
-        errors.
+        Bearer token, empty for none, and its variable, which replaces it in answers and errors.
     connect, total
-        Timeouts of the connection and of the whole exchange in seconds; None for an exchange timed
-        by the caller.
+        Seconds for the connection and for the whole exchange; None if the caller times it.
     connections
         Most connections at a time; 0 for any number.
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("starlette", "uvicorn", "httptools", "aiohttp", "httpx", "prometheus_client")
 _KEEP_ALIVE = 30
-"""Seconds until an idle connection is closed: longer than clients keep theirs, so that they close
-it first."""
+"""Seconds until an idle connection is closed, longer than clients wait to close theirs."""
 
 
 def serve(
@@ -44,8 +43,7 @@ def serve(
     Raises
     ------
     ConfigError
-        If a package is missing, the address is taken, a key is not set or an expert cannot be
-        called.
+        If a package is missing, the address is taken, a key not set or an expert not callable.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
