@@ -93,12 +93,11 @@ def by_prompt(done: Evaluation) -> str:
 def by_edition(
     judged: ScoreTable, vectors: Floats, other: Floats, active: Floats, budgets: tuple[float, ...]
 ) -> str:
-    """Two steps less those without cores and with one rewording, and those with one of both."""
+    """Two steps less those with one rewording, without cores and with them."""
     # two drawn cores are the whole prompt where there are no others: rewordings three times as well
     editions = {
         "today": (vectors, other),
         "one rewording, no cores": (vectors[:1], np.repeat(other[:1], 3, axis=0)),
-        "two rewordings, no cores": (vectors[:1], np.repeat(other, 3, axis=0)),
         "one rewording, cores": (vectors, other[:1]),
     }
     shape = (len(editions), len(budgets), 10, len(judged))

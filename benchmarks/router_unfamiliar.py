@@ -30,7 +30,8 @@ RIDGE, TEMPERATURE, KEPT = 0.1, 3.0, 0.95
 def measures(vectors: Floats, labels: NDArray[np.int64], asked: Floats) -> dict[str, Floats]:
     """Each measure of how unlike the fitting prompts others are [prompts]."""
     tasks = int(labels.max()) + 1
-    logits, relative = fit_gaussians(vectors, labels, tasks, RIDGE)(asked)
+    (fitted,) = fit_gaussians(vectors, labels, categories=tasks, ridges=[RIDGE])
+    logits, relative = fitted(asked)
     means = np.array([vectors[labels == task].mean(axis=0) for task in range(tasks)])
     inside = vectors - means[labels]
     covariance = inside.T @ inside / len(inside)

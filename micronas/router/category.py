@@ -1,6 +1,6 @@
 """Step 1: a prompt's category with calibrated probabilities, or `general` if it is unlike all."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -72,8 +72,10 @@ class _Gaussians:
         return near + np.log(self.shares), np.asarray(distance)
 
 
-def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: float) -> _Gaussians:
-    """Fit on labelled prompts; add `ridge` of the mean variance to diagonals of covariances."""
+def fit_gaussians(
+    vectors: Floats, labels: Integers, *, categories: int, ridges: Sequence[float]
+) -> list[_Gaussians]:
+    """Fit on labelled prompts, once for each share of the mean variance added to diagonals."""
     known = labels >= 0
     vectors, labels = vectors[known], labels[known]
     found = np.bincount(labels, minlength=categories)
@@ -83,18 +85,15 @@ def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: flo
     means = np.zeros((categories, vectors.shape[1]))
     np.add.at(means, labels, centred)
     means /= counts[:, None]
-    within = _regular((centred - means[labels]), ridge)
-    everything = _regular(centred, ridge)
-    identity = np.eye(len(mean))
-    inverse = cho_solve(cho_factor(within), identity)
-    weights = inverse @ means.T
-    return _Gaussians(
-        mean=mean,
-        quadratic=inverse - cho_solve(cho_factor(everything), identity),
-        weights=weights,
-        offsets=np.where(found > 0, (means.T * weights).sum(axis=0) / 2, _NEVER),
-        shares=counts / counts.sum(),
-    )
+    within, everything = (each.T @ each / len(each) for each in (centred - means[labels], centred))
+    fitted = []
+    for ridge in ridges:
+        inverse = _inverse(within, ridge)
+        weights = inverse @ means.T
+        quadratic = inverse - _inverse(everything, ridge)
+        offsets = np.where(found > 0, (means.T * weights).sum(axis=0) / 2, _NEVER)
+        fitted.append(_Gaussians(mean, quadratic, weights, offsets, counts / counts.sum()))
+    return fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,29 +225,29 @@ def fit_categories(
     if reworded is not None:
         copies = np.concatenate([copies, reworded])
 
-    def fitted(rows: Integers, ridge: float) -> _Gaussians:
+    def fitted(rows: Integers, ridges: Sequence[float]) -> list[_Gaussians]:
         among = copies[:, rows].reshape(-1, copies.shape[-1])
-        return fit_gaussians(among, np.tile(labels[rows], len(copies)), len(names), ridge)
+        tiled = np.tile(labels[rows], len(copies))
+        return fit_gaussians(among, tiled, categories=len(names), ridges=ridges)
 
     def loss(logits: Floats) -> float:
         temperature = temperature_of(logits[known], right_ones)
         return _log_loss(logits[known] / temperature, right_ones)
 
-    tried: dict[float, tuple[Floats, Floats]] = {}
-    for ridge in _RIDGES:
-        logits, distance = np.empty((2, len(labels), len(names))), np.empty((2, len(labels)))
-        for inside, rest in _parts(fold):
-            found = _nearest(fitted(rest, ridge), vectors[:, inside])
-            logits[:, inside], distance[:, inside] = found
-        tried[ridge] = logits, distance
-    best = min(tried, key=lambda ridge: loss(tried[ridge][0][0]))
-    raw, distance = tried[best]
+    tried = (len(_RIDGES), 2, len(labels))
+    logits, distances = np.empty((*tried, len(names))), np.empty(tried)
+    for inside, rest in _parts(fold):
+        for place, gaussians in enumerate(fitted(rest, _RIDGES)):
+            found = _nearest(gaussians, vectors[:, inside])
+            logits[place][:, inside], distances[place][:, inside] = found
+    best = int(np.argmin([loss(each[0]) for each in logits]))
+    raw, distance = logits[best], distances[best]
     temperature = temperature_of(raw[0][known], right_ones)
     usual = float(np.quantile(distance[0], min(_USUAL, settings.familiar)))
     decisive = np.where(distance[0] > usual, distance[1], distance[0])
     model = Categories(
         names=names,
-        gaussians=fitted(np.arange(len(labels)), best),
+        gaussians=fitted(np.arange(len(labels)), _RIDGES[best : best + 1])[0],
         temperature=temperature,
         max_distance=float(np.quantile(decisive, settings.familiar)),
         usual=usual,
@@ -257,7 +256,7 @@ def fit_categories(
     right = classified.probabilities[known].argmax(axis=1) == right_ones
     kept = classified.category[known] < len(names)
     summary = {
-        "ridge": best,
+        "ridge": _RIDGES[best],
         "temperature": temperature,
         "accuracy": float(right.mean()),
         "kept": float(kept.mean()),
@@ -295,12 +294,11 @@ def _nearest(gaussians: _Gaussians, vectors: Floats) -> tuple[Floats, Floats]:
     return logits[rows], distance[rows]
 
 
-def _regular(centred: Floats, ridge: float) -> Floats:
-    """Return the covariance of centred vectors, made regular."""
-    covariance = centred.T @ centred / len(centred)
-    size = len(covariance)
-    variance = float(np.trace(covariance)) / size or 1.0
-    return np.asarray(covariance + ridge * variance * np.eye(size))
+def _inverse(covariance: Floats, ridge: float) -> Floats:
+    """Return the inverse of a covariance, made regular."""
+    identity = np.eye(len(covariance))
+    variance = float(np.trace(covariance)) / len(covariance) or 1.0
+    return np.asarray(cho_solve(cho_factor(covariance + ridge * variance * identity), identity))
 
 
 def _parts(fold: Integers) -> Iterator[tuple[Integers, Integers]]:

@@ -81,12 +81,9 @@ def embedded_cores(
     if texts:
         vectors = np.concatenate([vectors, embed(texts)])
     place = {text: len(prompts) + number for number, text in enumerate(texts)}
-    most = max(map(len, found))
-    rows = [
-        [number, *(place[text] for text in each), *[number] * (most - len(each))]
-        for number, each in enumerate(found)
-    ]
-    return np.asarray(vectors[np.transpose(rows)])
+    others = itertools.zip_longest(*found)
+    rows = [[place.get(text, row) for row, text in enumerate(each)] for each in others]
+    return np.asarray(vectors[[list(range(len(prompts))), *rows]])
 
 
 def cut(prompt: str) -> str:

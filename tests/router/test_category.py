@@ -67,7 +67,7 @@ def test_evidence_is_out_of_fold() -> None:
     _, validation = fit_categories(
         vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
     )
-    memory = fit_gaussians(vectors, labels, 3, 0.03)
+    (memory,) = fit_gaussians(vectors, labels, categories=3, ridges=[0.03])
     assert (memory(vectors)[0].argmax(axis=1) == labels).all()
     assert validation.summary["accuracy"] < 0.6
 
@@ -107,7 +107,8 @@ def test_the_core_of_the_least_distance_decides() -> None:
 def test_logits_and_distances_are_those_of_normal_distributions() -> None:
     vectors, labels = blobs(120, spread=0.3)
     ridge = 0.1
-    logits, distance = fit_gaussians(vectors, labels, 3, ridge)(vectors)
+    _, fitted = fit_gaussians(vectors, labels, categories=3, ridges=[0.3, ridge])
+    logits, distance = fitted(vectors)
 
     def law(rows: Floats, mean: Floats) -> multivariate_normal:
         covariance = np.cov(rows.T, bias=True)
@@ -127,7 +128,8 @@ def test_logits_and_distances_are_those_of_normal_distributions() -> None:
 
 def test_a_category_that_a_fold_lacks_is_never_likely() -> None:
     vectors, labels = blobs(60, spread=0.1)
-    logits, _ = fit_gaussians(vectors, labels, 4, 0.1)(vectors)
+    (fitted,) = fit_gaussians(vectors, labels, categories=4, ridges=[0.1])
+    logits, _ = fitted(vectors)
     assert (logits.argmax(axis=1) < 3).all()
 
 
