@@ -38,11 +38,7 @@ _LAST_WORD = 1.0
 
 
 class Slots:
-    """A limit of requests in work; others wait for a limited time.
-
-    Of several clients, each has at most half of the slots that the others leave, so that one is
-    free for the next client.
-    """
+    """A limit of requests in work; the shares of clients leave a slot for the next client."""
 
     def __init__(self, service: Callable[[], Service], metrics: Metrics) -> None:
         self._service, self._metrics = service, metrics

@@ -70,7 +70,8 @@ class ServeSettings(Settings):
     cool_down
         Rest of an expert after failures; a ``Retry-After`` is obeyed up to ten times this.
     concurrency
-        Most requests in work; others wait.
+        Most requests in work; others wait. Of several clients, each has at most half of those that
+        the others leave.
     patience
         Longest wait, after which a request is refused with 503.
     largest_body
