@@ -14,11 +14,18 @@ from pydantic import Field
 from micronas.errors import ConfigError, DataError
 from micronas.language.answers import plain_text, read_json, token_count, whole_characters
 from micronas.language.client import Client, ExchangeError, Received
-from micronas.language.endpoints import BYTES_OF_TOKEN, BaseUrl, Price, api_key, estimate_tokens
+from micronas.language.endpoints import (
+    BYTES_OF_TOKEN,
+    BaseUrl,
+    Price,
+    estimate_tokens,
+    required_key,
+)
 from micronas.settings import Settings
 
 Messages = Sequence[dict[str, str]]
 """Chat messages, ``role`` and ``content``."""
+_OPENAI = "https://api.openai.com/v1"
 _LONGEST_WAIT = 120.0
 _OF_THE_PROMPT = (400, 403, 413, 422, 451)
 """Statuses that may concern one prompt: a content filter, a text that is too long."""
@@ -37,8 +44,8 @@ class EndpointSettings(Settings):
     base_url
         Address of the endpoint, without ``/chat/completions``.
     api_key_env
-        Environment variable of the key, which is never written anywhere. If it is not set, no key
-        is sent, as for local servers.
+        Environment variable of the key, which is never written anywhere. By default
+        ``OPENAI_API_KEY`` for OpenAI's own address, and no key for another.
     billed_tokens
         Most completion tokens billed for a call; by default ``max_tokens``. Set it for a model
         whose hidden reasoning is billed beyond ``max_tokens``: ``max_usd`` relies on it.
@@ -54,8 +61,8 @@ class EndpointSettings(Settings):
     """
 
     model: str
-    base_url: BaseUrl = "https://api.openai.com/v1"
-    api_key_env: str = "OPENAI_API_KEY"
+    base_url: BaseUrl = _OPENAI
+    api_key_env: str | None = None
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=4096, gt=0)
     billed_tokens: int | None = Field(default=None, gt=0)
@@ -74,6 +81,11 @@ class EndpointSettings(Settings):
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
+
+    @property
+    def key_variable(self) -> str:
+        """Variable of the key, empty without one."""
+        return self.api_key_env or ("OPENAI_API_KEY" if self.base_url == _OPENAI else "")
 
     @property
     def most_tokens(self) -> int:
@@ -126,11 +138,11 @@ class JudgeEndpoint:
     """Client of one endpoint; use it as an asynchronous context manager."""
 
     def __init__(self, settings: EndpointSettings) -> None:
-        self.settings = settings
+        self.settings, variable = settings, settings.key_variable
         self._client = Client(
             f"{settings.base_url}/chat/completions",
-            key=api_key(settings.api_key_env),
-            variable=settings.api_key_env,
+            key=required_key(variable, of=repr(settings.model)),
+            variable=variable,
             total=settings.timeout,
             connections=settings.concurrency,
         )
@@ -197,7 +209,7 @@ class JudgeEndpoint:
         """Return the error of an endpoint that refuses everything, with its message."""
         return ConfigError(
             f"{self._client.url} must answer, but refuses all it is asked, the first with {said}; "
-            f"check model, base_url and the key in {self.settings.api_key_env}"
+            f"check model, base_url and the key in {self.settings.key_variable or 'api_key_env'}"
         )
 
     def _read(self, body: bytes, messages: Messages) -> Reply | Lost:

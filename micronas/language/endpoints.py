@@ -50,33 +50,21 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_OF_TOKEN)
 
 
-def api_key(variable: str) -> str:
-    """Return the key in an environment variable, empty if it is not set.
+def required_key(variable: str | None, *, of: str) -> str:
+    """Return the key in an environment variable, empty without one; `of` names its owner in errors.
 
     Raises
     ------
     ConfigError
-        If the key cannot be sent in a header; the message does not show it.
+        If the variable is not set, or the key cannot be sent in a header; no message shows it.
     """
-    key = os.environ.get(variable, "")
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"the key in {variable} must be one line of ASCII; set it again")
-    return key
-
-
-def required_key(variable: str, *, of: str) -> str:
-    """Return the key in an environment variable; `of` names its owner in errors.
-
-    Raises
-    ------
-    ConfigError
-        If the variable is not set, or the key cannot be sent in a header.
-    """
-    key = api_key(variable)
-    if not key:
+    key = os.environ.get(variable, "") if variable else ""
+    if variable and not key:
         raise ConfigError(
             f"the key of {of} must be in the environment variable {variable}, which is not set"
         )
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"the key in {variable} must be one line of ASCII; set it again")
     return key
 
 

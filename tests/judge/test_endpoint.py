@@ -150,7 +150,7 @@ def test_nonsense_in_retry_after_is_ignored(header: str) -> None:
 
 
 def test_pauses_double_and_end() -> None:
-    settings = EndpointSettings(model="m", tries=3, backoff=0.02)
+    settings = EndpointSettings(model="m", base_url="http://127.0.0.1:1", tries=3, backoff=0.02)
 
     async def pauses() -> list[float]:
         times = []
@@ -178,7 +178,7 @@ def test_timeout_may_have_been_paid_and_a_closed_port_not() -> None:
 def test_refusals_and_wrong_addresses_are_configuration_errors() -> None:
     with (
         answering(401, b'{"error":\n "bad key"}') as (url, received),
-        pytest.raises(ConfigError, match=r"401.*bad key.*OPENAI_API_KEY"),
+        pytest.raises(ConfigError, match=r"401.*bad key.*api_key_env"),
     ):
         send(url)
     assert len(received) == 1
@@ -212,14 +212,36 @@ def test_concurrency_is_bounded_and_used(tmp_path: Path) -> None:
 def test_the_key_is_sent_and_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
+    monkeypatch.setenv("JUDGE_KEY", "sk-secret-123")
     judge = Judge(failing=0.5)
     with serve(judge) as url:
-        run(settings_for(url), prompts_for(3), answers_for(3, 1), tmp_path / "run.db")
+        run(
+            settings_for(url, key="JUDGE_KEY"),
+            prompts_for(3),
+            answers_for(3, 1),
+            tmp_path / "run.db",
+        )
     assert judge.authorizations == {"Bearer sk-secret-123"}
     assert not any(b"sk-secret" in file.read_bytes() for file in tmp_path.iterdir())
     assert "sk-secret" not in "".join(capfd.readouterr())
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\nsecond line")
+    monkeypatch.setenv("JUDGE_KEY", "sk-secret\nsecond line")
     with pytest.raises(ConfigError) as refused:
-        send(url)
+        send(url, api_key_env="JUDGE_KEY")
     assert "secret" not in str(refused.value)
+
+
+def test_openais_key_goes_to_no_other_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
+    with serve(judge := Judge()) as url:
+        run(settings_for(url), prompts_for(1), answers_for(1, 1), tmp_path / "run.db")
+    assert judge.authorizations == {None}
+    monkeypatch.delenv("OPENAI_API_KEY")
+    for changes, variable in (
+        ({}, "OPENAI_API_KEY"),
+        ({"base_url": url, "api_key_env": "NO_KEY"}, "NO_KEY"),
+    ):
+        settings = EndpointSettings.model_validate({"model": "m", **changes})
+        with pytest.raises(ConfigError, match=f"key of 'm' must be .* variable {variable}, which"):
+            JudgeEndpoint(settings)

@@ -104,7 +104,7 @@ def test_counts_that_cannot_be_do_not_disarm_the_limit(form: str, tmp_path: Path
 def test_an_echoed_key_is_written_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("JUDGE_KEY", KEY)
 
     async def tells(exchange: Exchange) -> None:
         said = f"<p>{exchange.headers['authorization']}</p>\x1b[31m"
@@ -115,22 +115,27 @@ def test_an_echoed_key_is_written_nowhere(
             serving(always(form, tells=tells)) as url,
             pytest.raises(ConfigError, match=r"HTTP 40[13]") as refused,
         ):
-            run(settings_for(url), prompts_for(1), answers(), tmp_path / "run.db")
-        assert "[OPENAI_API_KEY]" in str(refused.value)
+            run(settings_for(url, "JUDGE_KEY"), prompts_for(1), answers(), tmp_path / "run.db")
+        assert "[JUDGE_KEY]" in str(refused.value)
         assert "0123456789" not in str(refused.value)
         assert str(refused.value).isprintable()
     with serving(always("echoes_key")) as url:
-        run(settings_for(url, attempts=1), prompts_for(1), answers(), tmp_path / "run.db")
-    assert all("Bearer [OPENAI_API_KEY]" in row.raw for row in verdicts_of(tmp_path / "run.db"))
+        run(
+            settings_for(url, "JUDGE_KEY", attempts=1),
+            prompts_for(1),
+            answers(),
+            tmp_path / "run.db",
+        )
+    assert all("Bearer [JUDGE_KEY]" in row.raw for row in verdicts_of(tmp_path / "run.db"))
     for file in tmp_path.iterdir():
         assert b"0123456789" not in file.read_bytes(), file
     assert "0123456789" not in "".join(capfd.readouterr())
 
 
 def test_a_word_in_place_of_a_key_changes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "answer")
+    monkeypatch.setenv("JUDGE_KEY", "answer")
     with serving(always("plain")) as url:
-        reply = send(url)
+        reply = send(url, api_key_env="JUDGE_KEY")
     assert isinstance(reply, Reply)
     assert reply.text == "answer to <1>"
 

@@ -18,10 +18,11 @@ from tests.judge.runs import answers_for, prompts_for
 ROOT = Path(__file__).parents[2]
 
 
-def settings_for(url: str, **changes: Any) -> JudgeSettings:
+def settings_for(url: str, key: str | None = None, **changes: Any) -> JudgeSettings:
     judge = {
         "model": "judge-1",
         "base_url": url,
+        "api_key_env": key,
         "max_tokens": 100,
         "price": {"prompt": PROMPT_PRICE, "completion": COMPLETION_PRICE},
         "backoff": 0.01,

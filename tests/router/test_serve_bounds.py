@@ -218,7 +218,7 @@ def test_large_requests_models_health_and_metrics() -> None:
 def test_clients_need_a_key_where_keys_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     with upstream("a", answers) as a:
         monkeypatch.delenv("CLIENT_KEYS", raising=False)
-        with pytest.raises(ConfigError, match="CLIENT_KEYS is not set"):
+        with pytest.raises(ConfigError, match="variable CLIENT_KEYS, which is not set"):
             create_app(
                 ServeSettings.model_validate({"experts": [a.expert()], "keys_env": "CLIENT_KEYS"})
             )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from micronas.errors import ConfigError
-from micronas.language.endpoints import api_key, required_key
+from micronas.language.endpoints import required_key
 from micronas.router.serve.limits import Limits
 from micronas.router.serve.protocol import ApiError
 from micronas.settings import Settings
@@ -47,12 +47,10 @@ class Clients:
 
     def __init__(self, keys_env: str | None, named: Sequence[Client], limits: Limits) -> None:
         self._limits = limits
-        keys = [] if keys_env is None else [each.strip() for each in api_key(keys_env).split(",")]
-        keys = [each for each in keys if each]
+        listed = required_key(keys_env, of="clients").split(",")
+        keys = [each.strip() for each in listed if each.strip()]
         if keys_env is not None and not keys:
-            raise ConfigError(
-                f"keys_env must name a variable that holds keys, but {keys_env} is not set"
-            )
+            raise ConfigError(f"{keys_env} must hold keys, separated by commas, but holds none")
         found = [Client(name=f"key {place}", key_env="") for place in range(1, len(keys) + 1)]
         keys += [required_key(each.key_env, of=f"client {each.name!r}") for each in named]
         self._clients = [*found, *named]

@@ -50,7 +50,7 @@ class Upstream:
         self._name, self._model, self._usage = name, endpoint.model, endpoint.usage
         self._client = Client(
             endpoint.base_url,
-            key=required_key(variable, of=f"expert {name!r}") if variable else "",
+            key=required_key(variable, of=f"expert {name!r}"),
             variable=variable,
             # the caller limits the time until an answer
             connect=timeouts.connect,
