@@ -1,72 +1,67 @@
-"""Verify files of others: integer execution and the predicted arena against TFLM's.
+"""Verify every quantised .tflite file of other tools in a folder against TFLM.
 
-    python -m benchmarks.files FOLDER [FOLDER ...]
+    python -m benchmarks.files FOLDER
 
-Every ``.tflite`` file below a folder is run on two inputs of random codes. A row has its outputs'
-bytes compared and how many differ, and both heads of the arena; or the reason why it is not run
-here, and whether TFLM runs it.
+Prints a row for each result and list of operators: the number of files, bytes that differ of those
+compared on random codes, files whose predicted arena is not TFLM's, or the reason why a file is not
+run. Files of float32, and those that TFLM itself refuses, are counted only.
 """
 
-import re
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from micronas.errors import MicronasError
+from micronas.errors import ExportError, MicronasError
+from micronas.export.examples import random_inputs
 from micronas.export.verify import tflm_interpreter, verify_and_measure
-from micronas.graph.ir import Graph
-from micronas.hardware.targets import HOST, plan
+from micronas.hardware.targets.host import HOST
 from micronas.text import table
 from micronas.tflite.reader import read
 
-_HEAD = ("file", "inputs", "bytes", "differing", "arena head", "TFLM's", "why not")
-_WIDEST = 200
-_CODES = {"int8": (-128, 127), "int16": (-32768, 32767)}
+
+def main(folder: str) -> None:
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for path in sorted(Path(folder).rglob("*.tflite")):
+        operators, result, found = verified(path.read_bytes())
+        rows.setdefault((operators, result), Counter()).update(found, files=1)
+    header = ["operators", "result", "files", "differ", "bytes", "other arenas"]
+    keys = ("files", "differ", "bytes", "arenas")
+    lines = [[*key, *(str(found[each]) for each in keys)] for key, found in sorted(rows.items())]
+    print(table(header, lines))
 
 
-def main(*folders: str) -> None:
-    paths = sorted(path for folder in folders for path in Path(folder).rglob("*.tflite"))
-    rows = [(path.name, *_row(path.read_bytes())) for path in paths]
-    print(table([*_HEAD], [[str(each)[:_WIDEST] for each in row] for row in rows]))
-    said = Counter(
-        re.sub("'[^']*'", "one", str(row[-1]))
-        or ("exact" if row[3] == 0 and row[4] == row[5] else "wrong")
-        for row in rows
-    )
-    print("\n".join(f"{count} {why}" for why, count in said.most_common()))
-
-
-def _row(model: bytes) -> tuple[object, ...]:
+def verified(model: bytes) -> tuple[str, str, dict[str, int]]:
+    """Return the operators of a file, how it was run, and numbers of bytes."""
     try:
-        graph = read(model)
-        types = ", ".join(sorted({graph.tensors[name].dtype for name in graph.inputs}))
-        found, arena = verify_and_measure(model, _inputs(graph))
+        kept = read(model, unknown="keep")
     except MicronasError as error:
-        return ("", "", "", "", "", f"{_runs(model)}; {' '.join(str(error).split())}")
-    head = plan(graph, HOST).head
-    return (types, found.bytes_compared, found.mismatches, head, arena.head, "")
-
-
-def _inputs(graph: Graph) -> dict[str, np.ndarray]:
-    """Two random examples of each input; an input of several rows is one example."""
-    random = np.random.default_rng(0)
-    return {
-        name: random.integers(*_CODES[tensor.dtype], (2, *tensor.shape[1:]), endpoint=True).astype(
-            tensor.dtype
-        )
-        for name, tensor in ((name, graph.tensors[name]) for name in graph.inputs)
-    }
-
-
-def _runs(model: bytes) -> str:
+        return "", _reason(error), {}
+    kinds = sorted({op.name if op.kind == "UNKNOWN" else op.kind for op in kept.ops})
+    operators = ", ".join(kinds)
+    inner = [kept.tensors[name].dtype for op in kept.ops for name in op.outputs]
+    if "float32" in inner[:-1]:
+        return "", "float32", {}
     try:
-        interpreter = tflm_interpreter(model)
-        interpreter.invoke()
-    except (MicronasError, RuntimeError):
-        return "TFLM refuses it"
-    return "TFLM runs it"
+        tflm_interpreter(model)
+    except ExportError:
+        return operators, "TFLM refuses it", {}
+    try:
+        graph: Any = read(model, wide=True)
+    except MicronasError as error:
+        return operators, _reason(error), {}
+    check, arena = verify_and_measure(model, random_inputs(graph, 4, seed=0))
+    plan = HOST.plan(graph)
+    exact = (plan.head, plan.total) == (arena.head, arena.total)
+    numbers = {"differ": check.mismatches, "bytes": check.bytes_compared, "arenas": int(not exact)}
+    widths = {graph.tensors[name].dtype for name in graph.inputs}
+    return operators, " and ".join(sorted(widths)), numbers
+
+
+def _reason(error: MicronasError) -> str:
+    """Return an error without the names of the file."""
+    words = str(error).split("'")
+    return " ".join("".join(words[::2]).split(";")[0].split())
 
 
 if __name__ == "__main__":

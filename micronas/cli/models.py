@@ -130,7 +130,7 @@ def verify(
     from micronas.tflite.reader import read
 
     data = model_bytes(model_file(model))
-    graph = read(data)
+    graph = read(data, wide=not layers)
     given = read_inputs(inputs) if inputs else random_inputs(graph, samples, seed=seed)
     examples = by_name(graph, given)
     if layers:

@@ -7,20 +7,21 @@ import numpy as np
 from micronas.errors import DataError
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
-from micronas.graph.kernels.codes import Values
+from micronas.graph.kernels.codes import Values, limits, stored
 from micronas.npz import read_arrays
 
 
 def random_inputs(graph: Graph, count: int, *, seed: int) -> dict[str, Values]:
-    """Return random codes, int8 [count, ...], for each of a graph's inputs, by name."""
+    """Return random codes, int8 or int16 [count, ...], for each of a graph's inputs, by name."""
     source = np.random.default_rng(seed)
     return {name: _codes(source, graph, name, count) for name in graph.inputs}
 
 
 def _codes(source: np.random.Generator, graph: Graph, name: str, count: int) -> Values:
-    shape = graph.tensors[name].shape
+    tensor = graph.tensors[name]
+    (low, high), shape = limits(tensor), tensor.shape
     rest = shape[1:] if shape[0] == 1 else shape
-    return source.integers(-128, 128, (count, *rest)).astype(np.int8)
+    return stored(source.integers(low, high + 1, (count, *rest)), tensor)
 
 
 def read_inputs(path: Path) -> Given[Values]:

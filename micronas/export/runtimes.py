@@ -25,7 +25,7 @@ def compare_runtimes(data: bytes, inputs: Given[Values]) -> dict[str, Any]:
     inputs
         int8 [N, ...]; for several inputs a tuple, or a mapping by name.
     """
-    graph = read(data)
+    graph = read(data, wide=True)
     given = by_name(graph, inputs)
     ours, values = integer.run_outputs(graph, given), tuple(given.values())
     answers = run_sandboxed(data, values, seconds=patience(graph, len(values[0])))

@@ -70,9 +70,9 @@ def verify(model: bytes, inputs: Given[Values]) -> Verification:
     Parameters
     ----------
     model
-        Contents of a ``.tflite`` file, int8 in and out.
+        Contents of a ``.tflite`` file, int8 or int16 in and out.
     inputs
-        int8 [N, height, width, channels]; for several inputs a tuple, or a mapping by name.
+        Codes [N, height, width, channels]; for several inputs a tuple, or a mapping by name.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def verify(model: bytes, inputs: Given[Values]) -> Verification:
 
 def verify_and_measure(model: bytes, inputs: Given[Values]) -> tuple[Verification, Arena]:
     """Return the results of `verify` and `tflm_arena`, with the model loaded once."""
-    graph = read(model)
+    graph = read(model, wide=True)
     given = by_name(graph, inputs)
     ours, loaded = integer.run_outputs(graph, given), Tflm(model)
     arena, theirs = loaded.arena(), loaded.outputs(tuple(given.values()))
@@ -97,14 +97,13 @@ def verify_and_measure(model: bytes, inputs: Given[Values]) -> tuple[Verificatio
 
 def compare(ours: Values, theirs: Values) -> Verification:
     """Count the output bytes that differ between two runs of the same N >= 1 examples."""
-    difference = np.abs(
-        ours.reshape(len(ours), -1).astype(np.int16) - theirs.reshape(len(ours), -1)
-    )
+    pair = [np.ascontiguousarray(each.reshape(len(ours), -1)) for each in (ours, theirs)]
+    first, second = (each.view(np.uint8) for each in pair)
     return Verification(
         samples=len(ours),
-        bytes_compared=difference.size,
-        mismatches=int(np.count_nonzero(difference)),
-        max_difference=int(difference.max()),
+        bytes_compared=first.size,
+        mismatches=int(np.count_nonzero(first != second)),
+        max_difference=int(np.abs(pair[0].astype(np.int32) - pair[1]).max()),
     )
 
 
@@ -222,14 +221,15 @@ def _run_each(
     shapes = [tuple(source["shape"]) for source in sources]
     for values, source, shape in zip(given, sources, shapes, strict=True):
         wanted = shape[1:] if shape[0] == 1 else shape
-        if source["dtype"] != np.int8:
+        if source["dtype"] not in (np.int8, np.int16):
             raise ModelError(
-                f"a model must take int8, but this one takes {np.dtype(source['dtype'])}; "
+                f"a model must take int8 or int16, but this one takes {np.dtype(source['dtype'])}; "
                 "convert it with int8 input and output"
             )
-        if values.dtype != np.int8 or values.shape[1:] != wanted or not len(values) > 0:
+        kind = np.dtype(source["dtype"])
+        if values.dtype != kind or values.shape[1:] != wanted or not len(values) > 0:
             raise ModelError(
-                f"inputs must be int8 [N, {', '.join(map(str, wanted))}] with N >= 1, but got "
+                f"inputs must be {kind} [N, {', '.join(map(str, wanted))}] with N >= 1, but got "
                 f"{values.dtype} {list(values.shape)}; quantise and batch them first"
             )
     runs = [

@@ -19,11 +19,13 @@ _LARGEST_TENSOR = 2**26
 _LONGEST_STEP = 2**16
 """Largest stride, window or dilation; beyond it an index of TFLM overflows, and a padded map takes
 terabytes."""
+_LARGEST_BIAS = 2**46
+"""Half of what TFLM rescales of an int64; so are the products added to it."""
 _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
 
 
-def check_int8(graph: Graph) -> None:
-    """Check that a graph can be executed in integers.
+def check_int8(graph: Graph, *, wide: bool = False) -> None:
+    """Check that a graph can be executed in integers; with `wide`, activations may be int16.
 
     Raises
     ------
@@ -32,12 +34,12 @@ def check_int8(graph: Graph) -> None:
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
-        _check_quantization(tensor)
+        _check_quantization(tensor, wide)
     known = {t.name for t in graph.tensors.values() if t.data is not None or t.variable}
     _check_order(graph, known)
-    _check_interface(graph)
+    _check_interface(graph, wide)
     for position, op in enumerate(graph.ops):
-        rule = broken_rule(graph, op)
+        rule = broken_rule(graph, op, wide=wide)
         if rule:
             raise ModelError(
                 f"{rule}, which {_where(position, op)} breaks; convert the model again"
@@ -57,7 +59,7 @@ def check_structure(graph: Graph) -> None:
     _check_order(graph, {t.name for t in graph.tensors.values() if t.constant})
 
 
-def _check_interface(graph: Graph) -> None:
+def _check_interface(graph: Graph, wide: bool) -> None:
     """Check inputs and outputs. An unused input is valid: TFLM gives it its place in the arena."""
     written = {name for op in graph.ops for name in op.outputs}
     for names, role in ((graph.inputs, "input"), (graph.outputs, "output")):
@@ -83,9 +85,10 @@ def _check_interface(graph: Graph) -> None:
                 "convert the model again"
             )
     for name in (*graph.inputs, *graph.outputs):
-        if graph.tensors[name].dtype != "int8":
+        if graph.tensors[name].dtype not in _activations(wide):
             raise ModelError(
-                f"inputs and outputs must be int8, but {name!r} is {graph.tensors[name].dtype}; "
+                f"inputs and outputs must be {' or '.join(_activations(wide))}, but {name!r} is "
+                f"{graph.tensors[name].dtype}; "
                 "convert the model with int8 input and output"
             )
 
@@ -129,10 +132,14 @@ def _check_tensor(tensor: Tensor) -> None:
         )
 
 
-def _check_quantization(tensor: Tensor) -> None:
+def _activations(wide: bool) -> tuple[str, ...]:
+    return ("int8", "int16") if wide else ("int8",)
+
+
+def _check_quantization(tensor: Tensor, wide: bool) -> None:
     quantization = tensor.quantization
-    executable = tensor.dtype == "int32" or (
-        tensor.dtype in ("int8", "int4", *(("int16",) if tensor.variable else ()))
+    executable = tensor.dtype in ("int32", *(("int64",) if wide else ())) or (
+        tensor.dtype in ("int4", *_activations(wide or tensor.variable))
         and quantization is not None
     )
     if not executable:
@@ -155,8 +162,11 @@ def are_sound(scales: npt.NDArray[np.float32]) -> bool:
     return len(scales) > 0 and bool(np.isfinite(scales).all() and (scales > 0).all())
 
 
-def broken_rule(graph: Graph, op: Op) -> str | None:
-    """Return the rule for execution in integers that an operator breaks, or None."""
+def broken_rule(graph: Graph, op: Op, *, wide: bool = False) -> str | None:
+    """Return the rule for execution in integers that an operator breaks, or None.
+
+    With `wide`, activations may be int16 where the operator's row says so.
+    """
     if op.kind == "UNKNOWN":
         return "an executable graph must have no UNKNOWN operators"
     row = OPERATORS[op.kind]
@@ -179,7 +189,7 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         if len(source.shape) != 4 or min(steps) < 1 or max(steps) > _LONGEST_STEP:
             return f"{op.kind} must read [N, height, width, channels] with steps of 1 to 65,536"
     return (
-        _scale_problem(graph, op, row)
+        _scale_problem(graph, op, row, wide)
         or (_weights_problem(graph, op, row.weights) if row.weights else None)
         or (recurrent.broken(graph, op) if row.recurrent else None)
         or _shape_problem(graph, op, row)
@@ -216,15 +226,21 @@ def _table_problem(graph: Graph, op: Op) -> str | None:
     return None if moved == output.quantization else "POSITIONS must count codes from -128"
 
 
-def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
+def _scale_problem(graph: Graph, op: Op, row: Operator, wide: bool) -> str | None:
     if op.kind in ("POSITIONS", "TABLE"):
         return _table_problem(graph, op)
     scales, zero_points = [], []
+    taken = _activations(wide and row.wide)
+    types = [graph.tensors[name].dtype for name in (*op.operands, op.outputs[0])]
+    if not {*types} <= {*taken} or (len({*types}) > 1 and op.kind != "QUANTIZE"):
+        return f"activations of {op.kind} must all be {' or '.join(taken)}"
     for name in (*op.operands, op.outputs[0]):
         tensor = graph.tensors[name]
         quantization = tensor.quantization
-        if tensor.dtype != "int8" or quantization is None:
-            return "activations must be int8"
+        if quantization is None:
+            return "activations must have a scale"
+        if tensor.dtype == "int16" and quantization.zero_point != 0:
+            return "activations of int16 must have zero point 0"
         if len(quantization.scale) != 1 or not -128 <= quantization.zero_point <= 127:
             return "activations must have one scale and a zero point of -128 to 127"
         scales.append(float(quantization.scale[0]))
@@ -237,14 +253,16 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
         return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = RULES[op.kind].scales
-    broken = (rule(sources, output) if rule else None) or fused_scale(op, output)
+    room = 2.0 ** (-8 * types[:-1].count("int16"))  # 8 bits less for each operand of int16
+    broken = (rule(sources, output * room) if rule else None) or fused_scale(op, output)
     return broken.format(kind=op.kind) if broken else None
 
 
 def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
     weights = graph.constant_of(op)
     quantization, rank = weights.quantization, expected.rank
-    types = ("int8",) if expected.int4_version is None else ("int8", "int4")
+    is_wide = graph.input_of(op).dtype == "int16"
+    types = ("int8",) if is_wide or expected.int4_version is None else ("int8", "int4")
     if weights.dtype not in types or len(weights.shape) != rank or quantization is None:
         return f"weights of {op.kind} must be {' or '.join(types)} of rank {rank}"
     channels = weights.shape[expected.axis]
@@ -253,10 +271,17 @@ def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
     factors = [_largest(each) for each in (graph.input_of(op), weights)]
     if problem := product_scales(factors, _largest(graph.output_of(op))):
         return problem
-    for name in op.learnt[1:]:
+    if is_wide and (not op.biases or math.prod(factors) >= 2**7 * _largest(graph.output_of(op))):
+        return (
+            f"{op.kind} of int16 must have a bias, and a scale above 2**-7 of the product it reads"
+        )
+    wanted = "int64" if is_wide else "int32"
+    for name in op.biases:
         bias = graph.tensors[name]
-        if bias.dtype != "int32" or bias.shape != (channels,):
-            return "a bias must be int32, one value for each channel"
+        if bias.dtype != wanted or bias.shape != (channels,):
+            return f"a bias must be {wanted}, one value for each channel"
+        if bias.data is not None and np.abs(bias.data.astype(np.float64)).max() >= _LARGEST_BIAS:
+            return "a bias must be below 2**46"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Run an int8 graph in NumPy, bit for bit as TensorFlow Lite Micro does.
+"""Run a graph of int8, or int16 activations, in NumPy, bit for bit as TensorFlow Lite Micro does.
 
 Every kernel (`graph.kernels`) repeats the arithmetic of TFLM's reference kernel (double rounding),
 not its loops: dot products use floating-point BLAS, in a type that holds each partial sum exactly,
@@ -14,7 +14,7 @@ from micronas.graph.check import check_int8
 from micronas.graph.interface import Given, by_name, only_output
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels import RULES
-from micronas.graph.kernels.codes import Kernel, Values
+from micronas.graph.kernels.codes import Kernel, Values, data, stored
 
 _WORKSPACE_BYTES = 32 * 2**20
 
@@ -71,13 +71,13 @@ def _unbatched(values: Values, tensor: Tensor) -> Values:
 
 def _chunks(graph: Graph, inputs: Given[Values]) -> Iterator[dict[str, Values]]:
     """Run the graph on as many examples at a time as bounded memory allows."""
-    check_int8(graph)
+    check_int8(graph, wide=True)
     given = by_name(graph, inputs)
     count = _examples(graph, given)
     constants = {
-        tensor.name: tensor.data.astype(np.int8)[None]
+        tensor.name: stored(data(tensor), tensor)[None]
         for tensor in graph.tensors.values()
-        if tensor.data is not None and tensor.dtype == "int8"
+        if tensor.data is not None and tensor.dtype in ("int8", "int16")
     }
     steps = [(op, _kernel(graph, op)) for op in graph.ops]
     size = max(1, _WORKSPACE_BYTES // max([_workspace(graph, op) for op in graph.ops], default=1))
@@ -101,11 +101,12 @@ def _examples(graph: Graph, given: Mapping[str, Values]) -> int:
     for name, values in given.items():
         shape = graph.tensors[name].shape
         expected = shape[1:] if shape[0] == 1 else shape
-        if values.dtype != np.int8 or values.shape[1:] != expected or len(values) == 0:
+        kind = graph.tensors[name].dtype
+        if values.dtype != np.dtype(kind) or values.shape[1:] != expected or len(values) == 0:
             which = f" {name!r}" if len(given) > 1 else ""
             raise ModelError(
-                f"inputs{which} must be int8 [N, {', '.join(map(str, expected))}] with N >= 1, but "
-                f"got {values.dtype} {list(values.shape)}; quantise and batch them first"
+                f"inputs{which} must be {kind} [N, {', '.join(map(str, expected))}] with N >= 1, "
+                f"but got {values.dtype} {list(values.shape)}; quantise and batch them first"
             )
         if len(values) != count:
             raise ModelError(

@@ -35,7 +35,8 @@ DataType = Literal[
     "uint32",
     "uint64",
 ]
-"""Types of tensors. Executable graphs hold int8, int4 and int32, and int16 states; others appear
+"""Types of tensors. Executable graphs hold int8, int4 and int32, and int16 states; those of
+`micronas.tflite.reader.read` with `wide` also int16 activations with int64 biases. Others appear
 beside UNKNOWN operators."""
 Padding = Literal["SAME", "VALID"]
 Activation = Literal["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]

@@ -80,20 +80,20 @@ def relu(source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> npt.
 
 
 def requantize(
-    source_scale: float, source_zero: int, scale: float, zero: int
-) -> npt.NDArray[np.int8]:
-    """Return every code at another scale and zero point."""
-    return _int8(_rescaled(_CODES - source_zero, source_scale / scale) + zero)
+    codes: Int64, source_scale: float, source_zero: int, scale: float, zero: int
+) -> Int64:
+    """Return codes at another scale and zero point, before they are clamped."""
+    return _rescaled(codes - source_zero, source_scale / scale) + zero
 
 
 def leaky_relu(
-    source_scale: Scale, source_zero: int, scale: Scale, zero: int, alpha: float
-) -> npt.NDArray[np.int8]:
-    """Return every code rescaled, those below zero by alpha (>= 0) times as much."""
-    values = _CODES - source_zero
+    codes: Int64, source_scale: Scale, source_zero: int, scale: Scale, zero: int, alpha: float
+) -> Int64:
+    """Return codes rescaled, those below zero by alpha (>= 0) times as much, not yet clamped."""
+    values = codes - source_zero
     above = _rescaled(values, source_scale / scale)
     below = _rescaled(values, source_scale * np.float32(alpha) / scale)
-    return _int8(np.where(values >= 0, above, below) + zero)
+    return np.where(values >= 0, above, below) + zero
 
 
 def elu(

@@ -107,8 +107,8 @@ def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
     """Predict the arena of a network whose file lists tensors in the order of `graph.tensors`.
 
     Shapes are enough: activations count as int8 whatever the graph holds, except for positions in a
-    table. Only in a graph with UNKNOWN operators, always read from a file, do they have their own
-    types.
+    table and int16. Only in a graph with UNKNOWN operators, always read from a file, do they have
+    their own types.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def _activations(graph: Graph) -> tuple[list[str], list[Request]]:
             first[name] = last[name] = step
     last |= dict.fromkeys(graph.outputs, len(graph.ops))
     names = [name for name in graph.tensors if name in first]
-    width: Mapping[DataType, int] = _ELEMENT if _has_unknown(graph) else {"int32": 4}
+    width: Mapping[DataType, int] = _ELEMENT if _has_unknown(graph) else {"int32": 4, "int16": 2}
     tensors = [graph.tensors[name] for name in names]
     sizes = (
         _align(math.prod(tensor.shape) * width.get(tensor.dtype, 1), _ALIGNMENT)

@@ -24,6 +24,10 @@ _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT32: ("int32", "<i4"),
 }
 _STATES: dict[int, tuple[DataType, str]] = {schema.TensorType.INT16: ("int16", "<i2")}
+_WIDE: dict[int, tuple[DataType, str]] = {
+    **_STATES,
+    schema.TensorType.INT64: ("int64", "<i8"),
+}
 _KEPT_TYPES: dict[int, tuple[DataType, str]] = {
     **_TYPES,
     schema.TensorType.FLOAT32: ("float32", "<f4"),
@@ -31,10 +35,9 @@ _KEPT_TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.FLOAT64: ("float64", "<f8"),
     schema.TensorType.BOOL: ("bool", "?"),
     schema.TensorType.UINT8: ("uint8", "<u1"),
-    schema.TensorType.INT16: ("int16", "<i2"),
+    **_WIDE,
     schema.TensorType.UINT16: ("uint16", "<u2"),
     schema.TensorType.UINT32: ("uint32", "<u4"),
-    schema.TensorType.INT64: ("int64", "<i8"),
     schema.TensorType.UINT64: ("uint64", "<u8"),
 }
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
@@ -58,7 +61,9 @@ _MOST_PARTS = 2**16
 _MOST_OPERANDS = 64
 
 
-def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph:
+def read(
+    data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse", wide: bool = False
+) -> Graph:
     """Read a network.
 
     Tensors keep the file's order; repeated names get a suffix; an operator is named after its
@@ -73,6 +78,8 @@ def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph
         ``refuse``: they are an error, so that the graph returned can be executed and exported.
         ``keep``: they become operators of kind UNKNOWN, with TFLite's name and tensors of any type;
         such a graph can be counted and planned.
+    wide
+        Take int16 activations with int64 biases too, which `micronas.graph.integer` runs.
 
     Raises
     ------
@@ -87,7 +94,7 @@ def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph
         )
     keeps = unknown == "keep"
     try:
-        graph = _Reader(data, keeps=keeps).graph()
+        graph = _Reader(data, keeps=keeps, wide=wide).graph()
     except (
         struct.error,
         LookupError,
@@ -101,7 +108,7 @@ def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph
             f"({type(error).__name__}); export or download it again"
         ) from error
     if not keeps:
-        check_int8(graph)
+        check_int8(graph, wide=wide)
         return graph
     check_structure(graph)
     ops = (
@@ -114,10 +121,10 @@ def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph
 
 
 class _Reader:
-    def __init__(self, data: bytes, *, keeps: bool) -> None:
+    def __init__(self, data: bytes, *, keeps: bool, wide: bool) -> None:
         self._data = data
         self._keeps = keeps
-        self._types = _KEPT_TYPES if keeps else _TYPES
+        self._types = _KEPT_TYPES if keeps else {**_TYPES, **_WIDE} if wide else _TYPES
         self._model = File(data).root("Model")
         # Damaged offsets can make a few bytes stand for any amount of text and constants.
         self._allowance = 16 * len(data)

@@ -22,8 +22,10 @@ _TYPES = {
     "int8": schema.TensorType.INT8,
     "int4": schema.TensorType.INT4,
     "int32": schema.TensorType.INT32,
-    "int16": schema.TensorType.INT16,  # states only
+    "int16": schema.TensorType.INT16,  # states, and activations of wide files
+    "int64": schema.TensorType.INT64,
 }
+_STORED = {"int16": "<i2", "int32": "<i4", "int64": "<i8"}
 _DESCRIPTION = "micronas"
 _SIGNATURE = "serving_default"
 _STRUCTURE = 1024
@@ -184,7 +186,7 @@ class _Writer:
             )
         if tensor.dtype == "int4":
             return self._buffer(pack_int4(tensor.data))
-        data = tensor.data.astype("<i4" if tensor.dtype == "int32" else np.int8).tobytes()
+        data = tensor.data.astype(_STORED.get(tensor.dtype, "<i1")).tobytes()
         # Shape tables repeat, and so do the matrices of unrolled steps. Zeros, of untrained graphs,
         # are not compared, so that a file's size depends on the architecture alone.
         is_matrix = tensor.dtype == "int8" and len(tensor.shape) == 2 and tensor.data.any()

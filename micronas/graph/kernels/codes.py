@@ -10,23 +10,41 @@ import numpy.typing as npt
 from micronas.graph.ir import LIMITS, Array, Op, Tensor, extent, same_padding
 
 Values = npt.NDArray[np.int8]
-"""Batch of whole tensors, [N, *tensor.shape], the leading 1 of NHWC included."""
+"""Batch of whole tensors, [N, *tensor.shape], the leading 1 of NHWC included; int16 where a tensor
+is."""
 Accumulators = npt.NDArray[np.int32]
 Kernel = Callable[..., Values]
 """Function from an operator's operands to its output."""
 
 
+def codes_of(tensor: Tensor) -> npt.NDArray[np.int64]:
+    """Return every code of an activation's type, the lowest first."""
+    low, high = limits(tensor)
+    return np.arange(low, high + 1)
+
+
+def limits(tensor: Tensor) -> tuple[int, int]:
+    """Return the lowest and highest code of an activation's type."""
+    return (-(2**15), 2**15 - 1) if tensor.dtype == "int16" else (-128, 127)
+
+
+def stored(codes: npt.NDArray[np.integer], tensor: Tensor) -> Values:
+    """Return codes in the type of an activation that can hold them."""
+    return cast(Values, codes.astype(np.int16 if tensor.dtype == "int16" else np.int8))
+
+
 def activation_range(op: Op, output: Tensor) -> tuple[int, int]:
     """Return the smallest and largest code of an operator's fused activation."""
+    lowest, highest = limits(output)
     if op.activation == "NONE":
-        return -128, 127
+        return lowest, highest
 
     def code(limit: int) -> int:
         steps = float(np.float32(abs(limit)) / np.float32(scale(output)))  # in float32, as in TFLM
         return zero_point(output) + int(math.copysign(math.floor(steps + 0.5), limit))
 
     low, high = LIMITS[op.activation]
-    return max(-128, code(low)), 127 if high is None else min(127, code(high))
+    return max(lowest, code(low)), highest if high is None else min(highest, code(high))
 
 
 def windows(x: Values, op: Op, window: tuple[int, int], fill: int) -> Array:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from micronas.arrays import Shape
 from micronas.graph import fixed_point, lookup
@@ -15,7 +16,10 @@ from micronas.graph.kernels.codes import (
     Kernel,
     Values,
     activation_range,
+    codes_of,
+    limits,
     scale,
+    stored,
     zero_point,
 )
 from micronas.graph.kernels.rule import LARGEST_RANK, Rule, rescaled_scales, same_shape
@@ -24,18 +28,18 @@ _Precision = type[np.float32] | type[np.float64]
 """Type in which scales are divided. TFLM used float32 for the kernels in `BY_VERSION` until August
 2026, and uses float64 since; for most others it always used float64."""
 
-_SUM_BITS, _SQUARE_BITS = 20, 7
-"""Spare bits of operands at their common scale."""
+_SUM_BITS, _SQUARE_BITS, _WIDE_SUM_BITS = 20, 7, 15
+"""Spare bits of operands at their common scale; a sum of int16 has fewer."""
 
 
 def _add(graph: Graph, op: Op) -> Kernel:
-    left, right = _at_common_scale(graph, op, _SUM_BITS, np.float64)
+    left, right = _at_common_scale(graph, op, _sum_bits(graph, op), np.float64)
     factor = _sum_factor(graph, op, np.float64)
     return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) + right(y), *factor))
 
 
 def _sub(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    left, right = _at_common_scale(graph, op, _SUM_BITS, precision)
+    left, right = _at_common_scale(graph, op, _sum_bits(graph, op), precision)
     factor = _sum_factor(graph, op, precision)
     return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) - right(y), *factor))
 
@@ -117,11 +121,14 @@ def _relu6(graph: Graph, op: Op) -> Kernel:
 
 def _quantize(graph: Graph, op: Op) -> Kernel:
     """Return the kernel of codes at another scale."""
-    return _looked_up(lookup.requantize(*_ends(graph, op, np.float64)))
+    codes = codes_of(graph.input_of(op))
+    return _clamped(lookup.requantize(codes, *_ends(graph, op, np.float64)), graph.output_of(op))
 
 
 def leaky_relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    return _looked_up(lookup.leaky_relu(*_ends(graph, op, precision), op.alpha))
+    codes = codes_of(graph.input_of(op))
+    table = lookup.leaky_relu(codes, *_ends(graph, op, precision), op.alpha)
+    return _clamped(table, graph.output_of(op))
 
 
 def _elu(graph: Graph, op: Op) -> Kernel:
@@ -178,16 +185,20 @@ def _at_common_scale(
     common = _twice_the_largest(tensors, precision)
     steps = [precision(scale(tensor)) / common for tensor in tensors]
     multipliers, shifts = fixed_point.quantize_multiplier(np.array(steps)[:, None])
-    codes = np.arange(-128, 128, dtype=np.int32)
+    codes = codes_of(tensors[0])
     shifted = np.stack([(codes - zero_point(tensor)) << bits for tensor in tensors])
-    tables = fixed_point.rescale(shifted, multipliers, shifts).astype(np.int32)
-    return [lambda x, table=table: table[x.astype(np.intp) + 128] for table in tables]  # type: ignore[misc]
+    tables = fixed_point.rescale(shifted.astype(np.int32), multipliers, shifts).astype(np.int32)
+    return [_looked_up(table) for table in tables]
+
+
+def _sum_bits(graph: Graph, op: Op) -> int:
+    return _WIDE_SUM_BITS if graph.output_of(op).dtype == "int16" else _SUM_BITS
 
 
 def _sum_factor(graph: Graph, op: Op, precision: _Precision) -> tuple[Int32, Int32]:
     """Return the factor from operands at their common scale to the output."""
     common = _twice_the_largest([graph.tensors[name] for name in op.operands], precision)
-    step = precision(2**_SUM_BITS) * precision(scale(graph.output_of(op)))
+    step = precision(2 ** _sum_bits(graph, op)) * precision(scale(graph.output_of(op)))
     return fixed_point.quantize_multiplier(common / step)
 
 
@@ -202,7 +213,7 @@ def _finished(graph: Graph, op: Op, compute: Callable[[Values, Values], Int64]) 
 
     def finish(x: Values, y: Values) -> Values:
         scaled = compute(_widened(x, output), _widened(y, output)) + zero_point(output)
-        return np.clip(scaled, low, high).astype(np.int8)
+        return stored(np.clip(scaled, low, high), output)
 
     return finish
 
@@ -217,9 +228,13 @@ def _widened(x: Values, output: Tensor) -> Values:
     return x.reshape(len(x), *(1,) * missing, *x.shape[1:])
 
 
-def _looked_up(table: Values) -> Kernel:
-    """Return a kernel that looks each code up in a table, which starts with that of -128."""
-    return lambda x: table[x.astype(np.intp) + 128]
+def _looked_up(table: npt.NDArray[Any]) -> Callable[[Values], Any]:
+    """Return a kernel that looks each code up in a table of all, which starts with the lowest."""
+    return lambda x: table[x.astype(np.intp) + len(table) // 2]
+
+
+def _clamped(table: Int64, output: Tensor) -> Kernel:
+    return _looked_up(stored(np.clip(table, *limits(output)), output))
 
 
 def _broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:

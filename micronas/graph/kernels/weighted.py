@@ -7,16 +7,18 @@ import numpy.typing as npt
 
 from micronas.arrays import Shape
 from micronas.graph import fixed_point
-from micronas.graph.ir import Array, Graph, Op
+from micronas.graph.fixed_point import Int64
+from micronas.graph.ir import Array, Graph, Op, Tensor
 from micronas.graph.kernels.codes import (
-    Accumulators,
     Kernel,
     Values,
     activation_range,
     data,
+    limits,
     padded,
     scale,
     scales,
+    stored,
     windows,
     zero_point,
 )
@@ -28,7 +30,7 @@ def convolution(graph: Graph, op: Op) -> Kernel:
     filters, output = graph.constant_of(op), graph.output_of(op)
     kernel = (filters.shape[1], filters.shape[2])
     rows, groups = data(filters).reshape(filters.shape[0], -1), graph.groups_of(op)
-    dtype = _exact_type(rows)
+    dtype = _exact_type(rows, graph.input_of(op))
     columns = rows.reshape(groups, -1, rows.shape[1]).transpose(0, 2, 1).astype(dtype)
     finish = _finish(graph, op, rows.sum(axis=1, dtype=np.int64))
     fill = zero_point(graph.input_of(op))
@@ -41,7 +43,7 @@ def convolution(graph: Graph, op: Op) -> Kernel:
         parts = patches.astype(dtype, order="C").reshape(-1, *kernel, groups, filters.shape[3])
         products = np.moveaxis(parts, 3, 0).reshape(groups, len(parts), -1) @ columns
         totals = np.moveaxis(products, 0, 1).reshape(len(parts), -1)
-        return finish(totals.astype(np.int32)).reshape(len(x), *output.shape)
+        return finish(totals).reshape(len(x), *output.shape)
 
     return convolve
 
@@ -51,7 +53,7 @@ def _depthwise_convolution(graph: Graph, op: Op) -> Kernel:
     _, height, width, channels = filters.shape
     taps = data(filters)[0]
     multiplier = channels // graph.input_of(op).shape[3]
-    dtype = _exact_type(taps.reshape(-1, channels).T)
+    dtype = _exact_type(taps.reshape(-1, channels).T, graph.input_of(op))
     finish = _finish(graph, op, taps.sum(axis=(0, 1), dtype=np.int64))
     fill = zero_point(graph.input_of(op))
     _, out_height, out_width, _ = output.shape
@@ -70,7 +72,7 @@ def _depthwise_convolution(graph: Graph, op: Op) -> Kernel:
                 cols = slice(left, left + (out_width - 1) * op.stride[1] + 1, op.stride[1])
                 np.multiply(source[:, rows, cols], taps[i, j].astype(dtype), out=product)
                 total += product
-        return finish(total.astype(np.int32)).reshape(len(x), *output.shape)
+        return finish(total).reshape(len(x), *output.shape)
 
     return convolve
 
@@ -80,7 +82,7 @@ def _transposed_convolution(graph: Graph, op: Op) -> Kernel:
     source, filters, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     channels, height, width, depth = filters.shape
     values = data(filters)
-    dtype = _exact_type(values.reshape(channels, -1), factor=255)
+    dtype = _exact_type(values.reshape(channels, -1), source, shifted=True)
     columns: npt.NDArray[np.floating] = np.moveaxis(values, 0, -1).astype(dtype)
     columns = columns.reshape(height * width, depth, channels)
     finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is subtracted before
@@ -100,52 +102,63 @@ def _transposed_convolution(graph: Graph, op: Op) -> Kernel:
             total[:, i : bottom : op.stride[0], j : right : op.stride[1]] += pixels @ column
         ends = [cut + out for cut, out in zip(cuts, output.shape[1:3], strict=True)]
         kept = total[:, cuts[0] : ends[0], cuts[1] : ends[1]]
-        return finish(kept.astype(np.int32)).reshape(len(x), *output.shape)
+        return finish(kept).reshape(len(x), *output.shape)
 
     return convolve
 
 
 def _fully_connected(graph: Graph, op: Op) -> Kernel:
     rows, output = data(graph.constant_of(op)), graph.output_of(op)
-    dtype = _exact_type(rows)
+    dtype = _exact_type(rows, graph.input_of(op))
     columns = rows.T.astype(dtype)
     finish = _finish(graph, op, rows.sum(axis=1, dtype=np.int64))
 
     def multiply(x: Values) -> Values:
         products = x.reshape(-1, len(columns)).astype(dtype) @ columns
-        return finish(products.astype(np.int32)).reshape(len(x), *output.shape)
+        return finish(products).reshape(len(x), *output.shape)
 
     return multiply
 
 
-def _exact_type(rows: Array, factor: int = 128) -> type[np.float32] | type[np.float64]:
-    """Return the narrowest float in which every partial sum of rows x int8 values is exact.
+def _exact_type(
+    rows: Array, source: Tensor, *, shifted: bool = False
+) -> type[np.float32] | type[np.float64]:
+    """Return the narrowest float in which every partial sum of rows x codes is exact.
 
-    `factor` is the largest absolute value multiplied by rows.
+    Codes are those of `source`, less its zero point if `shifted`.
     """
+    low, high = limits(source)
+    factor = high - low if shifted else -low
     largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * factor
     return np.float32 if largest <= 2**24 else np.float64
 
 
 def _finish(
     graph: Graph, op: Op, weight_sums: npt.NDArray[np.int64]
-) -> Callable[[Accumulators], Values]:
-    """Return the function from dot products to int8: bias, zero points, rescaling, activation."""
+) -> Callable[[npt.NDArray[np.floating]], Values]:
+    """Return the function from dot products to codes: bias, zero points, rescaling, activation.
+
+    Sums of int16 are int64, and are rescaled in one step.
+    """
     source, weights, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     offset = -zero_point(source) * weight_sums
     for name in op.learnt[1:]:
         offset = offset + data(graph.tensors[name])
     factors = scale(source) * scales(weights) / scale(output)
     multiplier, shift = fixed_point.quantize_multiplier(factors)
-    wrapped = offset.astype(np.int32)
+    is_wide = source.dtype == "int16"
+    kind = np.int64 if is_wide else np.int32
+    rescale: Callable[..., Int64] = fixed_point.rescale_sums if is_wide else fixed_point.rescale
+    wrapped = offset.astype(kind)
     low, high = activation_range(op, output)
     zero = zero_point(output)
 
-    def finish(accumulators: Accumulators) -> Values:
-        accumulators += wrapped
-        scaled = fixed_point.rescale(accumulators, multiplier, shift)
+    def finish(products: npt.NDArray[np.floating]) -> Values:
+        sums = products.astype(kind)
+        sums += wrapped
+        scaled = rescale(sums, multiplier, shift)
         scaled += zero
-        return np.clip(scaled, low, high, out=scaled).astype(np.int8)
+        return stored(np.clip(scaled, low, high, out=scaled), output)
 
     return finish
 

@@ -22,6 +22,7 @@ MovementKind = Literal[
 ROWS: Mapping[str, Operator] = {
     "PAD": Operator(
         inputs=(2, 2),
+        wide=True,
         scale="shared",
         on_grid=True,
         sign="kept",
@@ -86,6 +87,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "RESHAPE": Operator(
         inputs=(1, 2),
+        wide=True,
         scale="shared",
         on_grid=True,
         sign="kept",
@@ -101,6 +103,7 @@ ROWS: Mapping[str, Operator] = {
     "CONCATENATION": Operator(
         inputs=(1, 10),  # TFLM's limit
         operands=None,
+        wide=True,
         scale="identical",
         compares=True,
         on_grid=True,
@@ -135,6 +138,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "STRIDED_SLICE": Operator(
         inputs=(4, 4),
+        wide=True,
         scale="shared",
         on_grid=True,
         sign="kept",

@@ -86,6 +86,8 @@ class Operator:
     """Number of trailing constants or states, behind weights and bias."""
     recurrent: bool = False
     """Whether it keeps states from step to step; gates' weights, then biases follow the operand."""
+    wide: bool = False
+    """Whether integer execution takes int16 activations, of zero point 0."""
     windowed: bool = False
     """Whether a window moves with strides and padding over a map [N, height, width, channels]."""
     scale: Scale

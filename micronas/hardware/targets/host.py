@@ -29,7 +29,7 @@ _SIZES = Sizes(
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Return scratch sizes: sums of means and maps, and whole filters of unpacked int4 weights."""
     if op.kind == "TRANSPOSE_CONV":
-        return (4 * graph.output_of(op).elements,)
+        return ((8 if graph.input_of(op).dtype == "int16" else 4) * graph.output_of(op).elements,)
     if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
         return lstm_scratch(graph, op, 4)
     if op.kind in WEIGHTED and graph.constant_of(op).dtype == "int4":
