@@ -1,9 +1,10 @@
 """The search: run the trainings that a strategy asks for and return their results to it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
@@ -13,7 +14,7 @@ from micronas.hardware.costs import Budget, Costs
 from micronas.nas.candidate import Candidate, ranked
 from micronas.nas.distributed import ranks
 from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings, StrategySettings
+from micronas.nas.settings import StrategySettings, strategy_settings
 from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.registry import strategy
 from micronas.nas.table import Picture, candidates_html, candidates_text, plot
@@ -78,7 +79,7 @@ def search(
     *,
     board: Board,
     budget: Budget,
-    settings: StrategySettings | None = None,
+    settings: StrategySettings | Mapping[str, Any] | None = None,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
     shared: Checkpoint | None = None,
@@ -97,7 +98,8 @@ def search(
     budget
         Limits; SRAM and flash default to the board's.
     settings
-        Settings of a strategy, such as `DnasSettings`; by default the strategy is chosen.
+        Keys of `search:` in a run's YAML, such as ``{"strategy": "dnas", "steps": 200}``, or an
+        object of them, such as `SearchSettings`; by default the strategy is chosen.
     checkpoint
         Checkpoint for the state every few steps, from which a killed search continues to the same
         result.
@@ -121,10 +123,11 @@ def search(
     BudgetError
         Before any training, if not even the smallest network of the space fits.
     ConfigError
-        If the data set has another input shape or number of classes than the space, if batches
-        cannot be divided among the processes, or if the device or Ray is missing.
+        If a key of `settings` is wrong, if the data set has another input shape or number of
+        classes than the space, if batches cannot be divided among the processes, or if the device
+        or Ray is missing.
     """
-    settings = settings or SearchSettings()
+    settings = strategy_settings(settings)
     data = replace(data, objective=data.objective.ranked_by(settings.rank_by))
     everyone = ranks()
     where = find_device(device)

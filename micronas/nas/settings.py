@@ -6,8 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from micronas.settings import OneOf, Settings
+from micronas.settings import OneOf, Settings, validate_settings
 from micronas.train.recipe import Amp, Recipe
+
+Temperature = Annotated[float, Field(gt=0)]
 
 
 class StrategySettings(Settings):
@@ -22,7 +24,8 @@ class StrategySettings(Settings):
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """Training by which networks are compared."""
     epochs: int | None = Field(None, ge=1)
-    """Total epochs of all trials, after which the search ends. None: as the strategy plans."""
+    """Total epochs of all trials, after which the search ends; supernet steps come on top. None: as
+    the strategy plans."""
     folds: Literal["auto"] | Annotated[int, Field(ge=1, le=10)] = "auto"
     """Trainings of a network for each trial, each ranked by other groups. ``auto``: 3 where the
     training part has 3 to 11 groups, since one or two people represent others badly; else 1, ranked
@@ -55,8 +58,9 @@ class RandomSettings(StrategySettings):
     """``random``: networks drawn from the prior, each trained to the end."""
 
     strategy: str = "random"
-    draws: int = Field(16, ge=2)
-    """Number of networks drawn."""
+    draws: int | None = Field(None, ge=2)
+    """Number of networks drawn: 16, or, where `epochs` are given, as many as they allow, in shorter
+    trials where they do not allow two."""
 
 
 class HalvingSettings(StrategySettings):
@@ -116,7 +120,7 @@ class DnasSettings(SupernetSettings):
     warmup: int = Field(600, ge=0)
     """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
     gate_learning_rate: float = Field(0.03, gt=0)
-    temperature: tuple[float, float] = (1.0, 0.5)
+    temperature: tuple[Temperature, Temperature] = (1.0, 0.5)
     """Temperature of the Gumbel-softmax at the start and at the end."""
     hard: bool = True
     """One-hot straight-through samples; otherwise soft ones."""
@@ -187,6 +191,24 @@ KINDS = _Kinds()
 
 AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: KINDS, default="auto")]
 """Settings of any strategy, picked by `strategy`."""
+
+
+class _Search(Settings):
+    search: AnySettings
+
+
+def strategy_settings(given: StrategySettings | Mapping[str, Any] | None) -> StrategySettings:
+    """Return settings of a strategy from a mapping like `search:` of a YAML file; None: defaults.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or a value is wrong.
+    """
+    if isinstance(given, StrategySettings):
+        return given
+    values = {"search": {} if given is None else given}
+    return validate_settings(values, _Search, source="settings").search
 
 
 def own_strategy(name: str) -> Any:

@@ -80,7 +80,7 @@ class RunSettings(TrainSettings):
     effort: int | None = Field(None, ge=2)
     """Epochs of search and training together, in place of `search.epochs` and `train.epochs`: half
     of them train the winner alone, or a fifth after ``single_stage``, whose weights it inherits.
-    More find a better network."""
+    More find a better network. The supernet of ``dnas`` and ``ranked`` comes on top."""
 
     def for_training(self) -> TrainSettings:
         """Return the settings without those of the search."""

@@ -10,7 +10,12 @@ from micronas.hardware.costs import Budget
 from micronas.nas.member import Member
 from micronas.nas.prior import uniform_networks
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import DnasSettings, StrategySettings
+from micronas.nas.settings import (
+    DnasSettings,
+    SearchSettings,
+    StrategySettings,
+    strategy_settings,
+)
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.strategies.shared import rank
 from micronas.nas.supernet.gates import Gates
@@ -48,6 +53,19 @@ SHORT = SETTINGS.model_copy(
 
 
 MEMBER = Member(SPACE, BOARD, BUDGET)
+
+
+def test_settings_may_be_keys_as_in_yaml() -> None:
+    assert strategy_settings({"strategy": "dnas", "warmup": 7}) == DnasSettings(warmup=7)
+    assert strategy_settings(None) == SearchSettings()
+    assert strategy_settings(SHORT) is SHORT
+    with pytest.raises(ConfigError, match=r"unknown key 'search.wramup'.*did you mean 'warmup'"):
+        search(
+            SPACE, data(), board=BOARD, budget=BUDGET, settings={"wramup": 7, "strategy": "dnas"}
+        )
+    for last in (0, -0.5):
+        with pytest.raises(ConfigError, match=r"search\.temperature.*greater than 0"):
+            strategy_settings({"strategy": "dnas", "temperature": [1, last]})
 
 
 def run(seed: int, *, settings: StrategySettings = SETTINGS, **keywords: object) -> SearchResult:

@@ -25,9 +25,9 @@ from micronas.nas.settings import StrategySettings
 from micronas.nas.strategies.auto import SHARE, chosen
 from micronas.nas.strategies.base import Context, Training
 from micronas.nas.strategies.dnas import Dnas
-from micronas.nas.strategies.halving import Evolution, Halving, rung_epochs
+from micronas.nas.strategies.halving import Evolution, Halving, Random, rung_epochs
 from micronas.nas.strategies.ranked import Ranked
-from micronas.nas.strategies.shared import SIFTED_BY
+from micronas.nas.strategies.shared import SIFTED_BY, SharedStrategy
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
@@ -96,7 +96,8 @@ def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
 def test_gates_that_are_not_finite_are_an_error_that_says_what_was_not() -> None:
     """By inputs that are none, which nothing downstream of a user's own loader checks."""
     examples = data().train
-    holed = TensorSplit(torch.full_like(examples.inputs, torch.nan), examples.labels)
+    holed = TensorSplit(examples.inputs, examples.labels)
+    holed.inputs = torch.full_like(examples.inputs, torch.nan)
     strategy = Dnas(context(PROBLEM, settings("dnas"), seed=1))
     with pytest.raises(MicronasError, match=r"gates must stay finite.*task=nan, penalty=0"):
         strategy.move_gates(holed, torch.arange(32), torch.Generator())
@@ -136,6 +137,26 @@ def _tried(training: Training) -> Candidate:
 
 def test_random_trains_each_to_the_end() -> None:
     assert [each.trial_epochs for each in result("random").candidates] == [4] * 9
+
+
+@pytest.mark.parametrize(("epochs", "longest"), [(200, 10), (100, 10), (30, 3)])
+def test_random_draws_no_more_than_the_epochs_are_enough_for(epochs: int, longest: int) -> None:
+    """Beside 3 uniform networks, with the best 5 trained again."""
+    found = Random(context(PROBLEM, settings("random", draws=None, epochs=epochs)))
+    assert found.recipe.epochs == longest
+    assert (found.draws + 3 + 5) * longest <= epochs < (found.draws + 4 + 5) * longest
+    assert {each.epochs for each in found.ask(math.inf)} == {longest}
+    assert Random(context(PROBLEM, settings("random", draws=None))).draws == 16
+
+
+@pytest.mark.parametrize("kind", [Dnas, Ranked])
+def test_trials_of_a_supernet_s_finalists_are_within_the_epochs(kind: type[SharedStrategy]) -> None:
+    """3 finalists and 3 uniform networks take 10 epochs each, or half with inherited weights."""
+    name = kind.Settings.model_fields["strategy"].default
+    usual = kind(context(PROBLEM, settings(name))).plan().epochs
+    assert kind(context(PROBLEM, settings(name, epochs=usual))).plan().epochs == usual
+    for epochs in (usual - 1, 20):
+        assert 6 <= kind(context(PROBLEM, settings(name, epochs=epochs))).plan().epochs <= epochs
 
 
 @pytest.mark.parametrize("generations", [0, 1, 3])

@@ -1,6 +1,7 @@
 """Real trainings alone: successive halving, evolution, and random search."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
@@ -18,10 +19,8 @@ from micronas.nas.strategies.base import Context, Plan, Script, Scripted, Traini
 from micronas.train.loop import source_for
 from micronas.train.recipe import Recipe
 
-_DRAWS, _MOST = 8, 256
-"""Number of draws where no epochs are given, and the most where some are. With 8 and the winner
-trained for about as long as all trials, networks were 0.8 points better than with 16 and a short
-training (docs/results/search.md)."""
+_MOST = 256
+"""Most draws where epochs are given."""
 _FINISH = 5
 """Approximate number of candidates whose trials go to the end, and the most final trainings."""
 _TELLING = 150
@@ -32,6 +31,11 @@ confirmed (docs/results/search.md)."""
 
 class _Drawing(Scripted):
     """A strategy that begins with draws from the prior and their rivals."""
+
+    _usual_draws: ClassVar[int] = 8
+    """Number of draws where no epochs are given. With 8 and the winner trained for about as long as
+    all trials, networks were 0.8 points better than with 16 and a short training
+    (docs/results/search.md)."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -51,65 +55,27 @@ class _Drawing(Scripted):
         drawn = self.problem.draw(self.draws, self._source)
         return without_twins(drawn + self.rivals)
 
-    def _affordable(self, trial: Recipe) -> tuple[int, Recipe]:
-        """Return the number of draws, and the trial, that the epochs allow."""
-        return _DRAWS, trial
-
-
-class Random(_Drawing):
-    """Random search: draws, each trained to the end."""
-
-    Settings: ClassVar[type[StrategySettings]] = RandomSettings
-
-    def script(self) -> Script:
-        tried = ranked((yield _trainings(self.entrants, self.recipe, self.recipe.epochs)))
-        yield from _finals(self.context, tried, self.recipe)
-
     def plan(self) -> Plan:
-        count, again = len(self.entrants), len(self.context.finals)
-        count_again = again * min(count, _FINISH)
-        folds = len(self.context.folds)
-        total = folds * count + count_again
-        return Plan(self.entrants, count, total, total * self.recipe.epochs)
+        count = len(self.entrants) + self._descendants(self.draws)
+        return self._planned(self.entrants, count, self.recipe)
 
+    @abstractmethod
+    def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
+        """Return the plan of a search that trains `count` networks."""
 
-class Halving(_Drawing):
-    """Draws compete in trials of growing length; descendants of the best join once the first
-    trials are known."""
-
-    Settings: ClassVar[type[StrategySettings]] = HalvingSettings
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._joining = [self.draws // 2] * self._generations
-
-    def script(self) -> Script:
-        count = len(self.entrants) + sum(self._joining)
-        epochs = _rungs(self.context, count, self.recipe)
-        tried = ranked((yield _trainings(self.entrants, self.recipe, epochs[0])))
-        for joining in self._joining:
-            new = self.problem.descendants(tried, joining, self._source)
-            tried = ranked([*tried, *(yield _trainings(new, self.recipe, epochs[0]))])
-        yield from _rest(self.context, tried, self.recipe, epochs)
-
-    def plan(self) -> Plan:
-        count = len(self.entrants) + sum(self._joining)
-        return planned(self.context, self.entrants, count, self.recipe)
-
-    @property
-    def _generations(self) -> int:
-        assert isinstance(self.context.settings, HalvingSettings), "OneOf saw to it"
-        return self.context.settings.generations
+    def _descendants(self, draws: int) -> int:
+        """Return the number of networks that join later."""
+        return 0
 
     def _affordable(self, trial: Recipe) -> tuple[int, Recipe]:
         """Return the number of draws within the epochs, and the trial, shortened to allow two."""
         epochs = self.context.settings.epochs
         if epochs is None:
-            return _DRAWS, trial
+            return self._usual_draws, trial
 
         def needed(draws: int, recipe: Recipe) -> int:
-            count = draws + draws // 2 * self._generations + len(self.rivals)
-            return planned(self.context, [], count, recipe).epochs
+            count = draws + self._descendants(draws) + len(self.rivals)
+            return self._planned([], count, recipe).epochs
 
         for longest in range(trial.epochs, 0, -1):
             recipe = trial.model_copy(update={"epochs": longest})
@@ -121,6 +87,49 @@ class Halving(_Drawing):
             f"beside them: {epochs=}, {smallest=}; give as many (search.epochs, or effort, half of "
             "which they are)"
         )
+
+
+class Random(_Drawing):
+    """Random search: draws, each trained to the end."""
+
+    Settings: ClassVar[type[StrategySettings]] = RandomSettings
+    _usual_draws: ClassVar[int] = 16
+
+    def script(self) -> Script:
+        tried = ranked((yield _trainings(self.entrants, self.recipe, self.recipe.epochs)))
+        yield from _finals(self.context, tried, self.recipe)
+
+    def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
+        again = len(self.context.finals) * min(count, _FINISH)
+        total = len(self.context.folds) * count + again
+        return Plan(networks, count, total, total * recipe.epochs)
+
+
+class Halving(_Drawing):
+    """Draws compete in trials of growing length; descendants of the best join once the first
+    trials are known."""
+
+    Settings: ClassVar[type[StrategySettings]] = HalvingSettings
+
+    def script(self) -> Script:
+        count = len(self.entrants) + self._descendants(self.draws)
+        epochs = _rungs(self.context, count, self.recipe)
+        tried = ranked((yield _trainings(self.entrants, self.recipe, epochs[0])))
+        for _ in range(self._generations):
+            new = self.problem.descendants(tried, self.draws // 2, self._source)
+            tried = ranked([*tried, *(yield _trainings(new, self.recipe, epochs[0]))])
+        yield from _rest(self.context, tried, self.recipe, epochs)
+
+    @property
+    def _generations(self) -> int:
+        assert isinstance(self.context.settings, HalvingSettings), "OneOf saw to it"
+        return self.context.settings.generations
+
+    def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
+        return planned(self.context, networks, count, recipe)
+
+    def _descendants(self, draws: int) -> int:
+        return draws // 2 * self._generations
 
 
 class Evolution(Halving):

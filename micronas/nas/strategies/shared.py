@@ -130,13 +130,27 @@ class SharedStrategy(Scripted):
         with threads(self.settings.trial.threads):
             entrants, begins = self.context.everyone.once(proposed)
         yield from halving(
-            self.context, entrants, self.recipe, begins=begins, again=not self.inherits
+            self.context, entrants, self.affordable, begins=begins, again=not self.inherits
         )
 
     def plan(self) -> Plan:
         like = self.problem.draw(self.settings.finalists, source_for(self.seed, "draw"))
         networks = without_twins(like + self.uniform)
-        return planned(self.context, networks, len(networks), self.recipe, again=not self.inherits)
+        return self._planned(networks, len(networks), self.affordable)
+
+    @cached_property
+    def affordable(self) -> Recipe:
+        """`recipe`, shortened so that all trials take no more than the epochs of the search."""
+        epochs, recipe = self.settings.epochs, self.recipe
+        count = self.settings.finalists + len(self.uniform)
+        while epochs is not None and recipe.epochs > 1:
+            if self._planned([], count, recipe).epochs <= epochs:
+                break
+            recipe = recipe.model_copy(update={"epochs": recipe.epochs - 1})
+        return recipe
+
+    def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
+        return planned(self.context, networks, count, recipe, again=not self.inherits)
 
     def train(self) -> None:
         """Train the supernet to the end, from a checkpoint where there is one."""
