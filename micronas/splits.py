@@ -85,7 +85,8 @@ class TensorSplit(Split):
     Raises
     ------
     DataError
-        If inputs, labels, groups or results of `augment` have another shape.
+        If inputs, labels, groups or results of `augment` have another shape, or if an input is not
+        finite.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class TensorSplit(Split):
         is_class = labels.ndim == 1 and not labels.is_floating_point()
         self.labels = labels.long() if is_class else labels.float()
         self.inputs = inputs.float()
+        _check_finite(self.inputs)
         self.groups = torch.arange(len(labels)) if groups is None else groups.long()
         if self.groups.shape != (len(self.labels),):
             raise DataError(
@@ -119,6 +121,20 @@ class TensorSplit(Split):
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         inputs = self.inputs[index]
         return self.augment(inputs, generator) if self.augment and generator else inputs
+
+
+def _check_finite(inputs: Tensor) -> None:
+    if not inputs.numel():
+        return
+    # extremes pass on NaN and infinity, and need no second copy of the inputs
+    low, high = inputs.flatten(1).aminmax(dim=1)
+    wrong = torch.nonzero(~(low.isfinite() & high.isfinite())).flatten()
+    if len(wrong):
+        raise DataError(
+            f"inputs must be finite, but {len(wrong)} of {len(inputs)} examples hold NaN or "
+            f"infinity, the first of them inputs[{int(wrong[0])}]; repair these examples or leave "
+            "them out"
+        )
 
 
 def _check_augmented(augment: Augment, inputs: Tensor) -> None:

@@ -4,11 +4,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from micronas.data import DataSet, Split, TensorSplit
 from micronas.errors import DataError
 from micronas.evaluation.files import evaluate
 from micronas.objectives.classes import class_numbers
+from micronas.tasks.arrays.loaders import as_data_set
 from micronas.train.loop import fit
 from micronas.train.recipe import Recipe
 from tests import toy
@@ -51,6 +53,26 @@ def test_labels_out_of_range_and_a_class_alone_are_refused() -> None:
     with pytest.raises(DataError, match="all of 6 are of 'b'"):
         DataSet(alone, good, None, ("a", "b"), (2, 2, 1))
     assert DataSet(good, alone, None, ("a", "b"), (2, 2, 1)).validation is alone
+
+
+def test_a_class_that_nothing_trains_is_refused() -> None:
+    # labels from 1, of which a torch data set makes a class 0
+    shifted = TensorDataset(INPUTS, PAIRS + 1)
+    with pytest.raises(DataError, match=r"each of the 3 classes .* but '0' has none.* from 0"):
+        as_data_set([shifted, shifted])
+    good, rare = TensorSplit(INPUTS, PAIRS), TensorSplit(INPUTS, PAIRS * 2)
+    with pytest.raises(DataError, match="but 'c', 'd' has none"):
+        DataSet(good, rare, None, ("a", "b", "c", "d"), (2, 2, 1))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_inputs_that_are_not_finite_are_refused_before_anything_trains(value: float) -> None:
+    inputs = INPUTS.clone()
+    inputs[2, 0, 1, 0] = inputs[4, 0, 0, 0] = value
+    with pytest.raises(DataError, match=r"finite, but 2 of 6 examples .* them inputs\[2\]"):
+        TensorSplit(inputs, PAIRS)
+    with pytest.raises(DataError, match="finite"):
+        as_data_set([TensorDataset(inputs, PAIRS), TensorDataset(INPUTS, PAIRS)])
 
 
 def test_a_split_of_ones_own_is_refused_where_it_is_trained_or_judged_on() -> None:

@@ -73,9 +73,16 @@ class Classes(Objective):
                 "training examples must be of at least two classes, but all of "
                 f"{len(targets)} are of {names[int(targets[0])]!r}; add examples of others"
             )
+        counts = torch.bincount(targets.long(), minlength=len(names)).tolist()
+        missing = [repr(name) for name, count in zip(names, counts, strict=True) if not count]
+        if missing and len(targets):
+            raise DataError(
+                f"each of the {len(names)} classes must have training examples, but "
+                f"{', '.join(missing)} has none; number labels from 0 without a gap, leave the "
+                "class out of all parts, or move some of its examples to training"
+            )
         if self.balance != "weights" or self.counts:
             return self
-        counts = torch.bincount(targets.long(), minlength=len(names)).tolist()
         return replace(self, counts=tuple(counts))
 
     def counted(self, targets: Tensor, names: Sequence[str]) -> dict[str, int]:

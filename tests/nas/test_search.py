@@ -202,8 +202,9 @@ def test_errors_come_before_training() -> None:
     with pytest.raises(BudgetError, match="sram budget must reach the smallest"):
         search(SPACE, data(), board=BOARD, budget=Budget(sram="1 KB"))
     parts = data().train, data().validation, None
-    with pytest.raises(ConfigError, match="must agree on the number of classes: data=5"):
-        search(SPACE, DataSet(*parts, (*"abcde",), SPACE.input), board=BOARD, budget=BUDGET)
+    five = SPACE.model_copy(update={"classes": 5})
+    with pytest.raises(ConfigError, match="must agree on the number of classes: data=4"):
+        search(five, data(), board=BOARD, budget=BUDGET)
     other = DataSet(*parts, data().classes, (SPACE.input[0] + 1, *SPACE.input[1:]))
     with pytest.raises(ConfigError, match="an input must hold the rows that were read"):
         search(SPACE, other, board=BOARD, budget=BUDGET)

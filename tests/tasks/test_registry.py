@@ -55,11 +55,11 @@ def test_the_command_line_makes_and_checks_its_data(tmp_path: Path) -> None:
     assert missing.output.endswith("channels)\nmissing: seed: is not there\n")
     made = CliRunner().invoke(app, ["data", "synth", "toy", folder, "--seed", "7"])
     assert made.output == f"{folder}: stripes and checks\n"
-    well = CliRunner().invoke(app, ["data", "check", "toy", folder, "data.examples=8"])
+    well = CliRunner().invoke(app, ["data", "check", "toy", folder, "data.examples=40"])
     assert well.exit_code == 0
     assert "input 12 x 12 x 1 (height, width, channels)\nall is well" in well.output
     rows = [line.split() for line in well.output.splitlines()[2:6]]
-    labels = toy.split(8, 0).labels.tolist(), toy.split(120, 1).labels.tolist()
+    labels = toy.split(40, 0).labels.tolist(), toy.split(120, 1).labels.tolist()
     assert [[name, int(train), int(held)] for name, train, held, _ in rows] == [
         [name, *(each.count(number) for each in labels)] for number, name in enumerate(toy.CLASSES)
     ]

@@ -68,7 +68,7 @@ def test_what_no_file_can_hold_is_refused() -> None:
 
     plain = toy.data()
     train = TensorSplit(torch.zeros(4, 1, 12, 12), torch.tensor([0, 1, 2, 3]), augment=inner)
-    for split in (train, Subset(plain.train, torch.arange(8))):
+    for split in (train, Subset(plain.train, torch.arange(80))):
         data = DataSet(split, plain.validation, None, plain.classes, plain.input)
         with pytest.raises(ConfigError, match=r"repeatable, but .* cannot be written down"):
             digest(data)
