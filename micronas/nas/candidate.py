@@ -42,6 +42,12 @@ class Candidate:
     def architecture(self) -> Architecture:
         return self.space.architecture(self.choice)
 
+    @property
+    def decisions(self) -> dict[str, str]:
+        """Option of each decision, by the decision's name."""
+        chosen = zip(self.space.decisions, self.choice, strict=True)
+        return {each.name: each.labels[index] for each, index in chosen}
+
     def __str__(self) -> str:
         return self.label
 

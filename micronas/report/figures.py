@@ -1,6 +1,7 @@
 """Figures of trials, training and fronts for a paper: SVG and PNG."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,15 @@ _COSTS = {
     "flash_bytes": ("flash", "flash, KB", 1e3),
 }
 """Name in the file, label of the axis, and divisor of values, by cost."""
+_LIMITED = {name: label.split(",")[0] for name, label, _ in _COSTS.values()}
 _PHASES = {"train": "float", "quantize": "int8 in the loop"}
 
 
 def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draw the figures of a report's data; the same data gives the same bytes of SVG.
 
-    A single run has ``trials`` (score over latency) and ``training``; several have
+    A single run has ``trials`` (score over latency) and ``training``; with gates also ``costs``
+    (expected ones over steps, as shares of their limits) and ``gates``; several runs have
     ``front_latency`` and others, for each task and measure.
 
     Parameters
@@ -50,8 +53,8 @@ def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
         for name, draw in _of_one(data) if data["kind"] == "run" else _of_several(data):
             figure = Figure(figsize=_SIZE, layout="constrained")
             axes = figure.subplots()
-            draw(axes)
             axes.grid(alpha=0.3)
+            draw(axes)
             if len(axes.get_legend_handles_labels()[0]) > 1:
                 axes.legend(frameon=False)
             for ending, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": _DPI})):
@@ -96,6 +99,35 @@ def _of_one(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             axes.set(xlabel="epoch", ylabel="loss")
 
         yield "training", losses
+    if "rounds" in data["search"].get("gates", {}):
+        yield "costs", partial(_costs, data["search"])
+        yield "gates", partial(_gates, data["search"])
+
+
+def _costs(search: Mapping[str, Any], axes: "Axes") -> None:
+    for name, shares in search["expected"].items():
+        axes.plot(search["step"], shares, label=f"expected {_LIMITED.get(name, name)}")
+    axes.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="step", ylabel="share of the limit", yscale="log")
+
+
+def _gates(search: Mapping[str, Any], axes: "Axes") -> None:
+    """Draw the probability of each option (rows) after each round of gates (columns)."""
+    decisions = search["gates"]["decisions"]
+    rounds = [
+        [value for options in each for value in options] for each in search["gates"]["rounds"]
+    ]
+    names = [f"{each['name']} {option}" for each in decisions for option in each["options"]]
+    axes.figure.set_size_inches(_SIZE[0], 1 + 0.11 * len(names))  # type: ignore[union-attr]
+    picture = axes.imshow(
+        [*zip(*rounds, strict=True)], aspect="auto", vmin=0, vmax=1, interpolation="none"
+    )
+    axes.grid(visible=False)
+    axes.set_yticks(range(len(names)), names, fontsize=6)
+    places = sorted({round(i * (len(rounds) - 1) / 5) for i in range(6)})
+    axes.set_xticks(places, [f"{search['step'][place]:.0f}" for place in places])
+    axes.set_xlabel("step; 0: warm-up")
+    axes.figure.colorbar(picture, label="probability")
 
 
 def _of_several(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

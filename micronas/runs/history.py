@@ -79,13 +79,8 @@ def search_history(result: SearchResult) -> History:
         block (`Searchable.drawing`); ``gates``, where there are some: ``decisions`` (name and
         options) and ``rounds``, the probabilities [round][decision][option].
     """
-    choice, space = result.winner.choice, result.winner.space
-    labels = (each.labels[index] for each, index in zip(space.decisions, choice, strict=True))
-    names = [each.name for each in space.decisions]
-    history: History = {
-        "choice": dict(zip(names, labels, strict=True)),
-        "network": space.drawing(choice),
-    }
+    winner, space = result.winner, result.winner.space
+    history: History = {"choice": winner.decisions, "network": space.drawing(winner.choice)}
     if isinstance(space, Space):
         history["space"] = space.model_dump(mode="json")
     if result.gates:

@@ -249,6 +249,7 @@ def _search_metrics(result: SearchResult, objective: Objective) -> Metrics:
             "trial_epochs": candidate.trial_epochs,
             f"trial_{key}": candidate.trial_score,
             "trial_loss": candidate.trial_loss,
+            "decisions": candidate.decisions,
         }
 
     ahead = ahead_of_other_origin(result.candidates)

@@ -16,14 +16,21 @@ def test_one_run_has_its_trials_and_training(tmp_path: Path) -> None:
     _, data = write_report([tmp_path / "run"])
     written = write_figures(data, tmp_path / "figures")
     assert [path.name for path in written] == [
-        *("trials.svg", "trials.png", "training.svg", "training.png")
+        f"{name}.{ending}"
+        for name in ("trials", "training", "costs", "gates")
+        for ending in ("svg", "png")
     ]
-    trials, _, training, _ = (path.read_bytes().decode("utf-8", "replace") for path in written)
+    trials, training, costs, gates = (path.read_text() for path in written[::2])
     assert "latency, ms" in trials
     assert "trial accuracy, %" in trials
     for origin in {row["origin"] for row in data["candidates"]["rows"]}:
         assert origin in trials
     assert "training, int8 in the loop" in training
+    assert "expected SRAM" in costs
+    assert "share of the limit" in costs
+    for decision in data["search"]["gates"]["decisions"]:
+        for option in decision["options"]:
+            assert f">{decision['name']} {option}<" in gates
     with Image.open(written[1]) as picture:
         assert picture.size == (1200, 800)
     again = write_figures(data, tmp_path / "again")
