@@ -6,6 +6,7 @@ prompt, model, order and judge; ``dropped`` holds those set aside, with the reas
 journal first (`judge.journal`).
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -358,8 +359,12 @@ def prompts_of(path: Path) -> list[StoredPrompt]:
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise DataError(f"a judge run must be a file, but there is no {path}; run the judge first")
+    # SQLite keeps a log beside a file, also to read it; where it cannot, the file alone must do
+    log = path.with_name(f"{path.name}-wal")
+    alone = not os.access(path.parent, os.W_OK) and not log.exists()
     with _translated(path):
-        connection = sqlite3.connect(path)
+        uri = f"{path.absolute().as_uri()}?immutable={int(alone)}"
+        connection = sqlite3.connect(uri, uri=True)
         try:
             _check_schema(connection, path)
             yield connection
@@ -406,6 +411,7 @@ _REMEDIES = {
     "is full": "free some space, and run the same command again",
     "No space": "free some space, and run the same command again",
     "disk I/O": "look at the disk, and run the same command again",
+    "unable to open": "copy it, with the files beside it, to a folder that you can write to",
     "readonly": "look at its rights, and run the same command again",
 }
 

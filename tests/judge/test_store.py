@@ -1,5 +1,8 @@
+import os
 import sqlite3
+import tempfile
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +238,25 @@ def test_a_store_that_is_damaged_while_it_is_read_is_one_line(path: Path) -> Non
     with pytest.raises(DataError, match="malformed; restore it") as damaged, writing(path) as store:
         store.spending()
     assert "\n" not in str(damaged.value)
+
+
+def test_a_store_is_read_in_a_folder_that_cannot_be_written() -> None:
+    def nobody() -> None:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+
+    # pytest's own folders are closed to others
+    with tempfile.TemporaryDirectory() as place, get_context("fork").Pool(1, nobody) as other:
+        folder = Path(place)
+        store = folder / "run of 100 %?.sqlite"
+        with writing(store) as open_store:
+            open_store.put_verdicts(ROWS)
+        folder.chmod(0o555)
+        assert other.apply(verdicts_of, (store,)) == verdicts_of(store)
+        # what a killed run left in the log is not passed over
+        folder.chmod(0o755)
+        store.with_name(f"{store.name}-wal").write_bytes(b"?" * 40)
+        folder.chmod(0o555)
+        with pytest.raises(DataError, match="copy it, with the files beside it, to a folder"):
+            other.apply(verdicts_of, (store,))
+        folder.chmod(0o755)
