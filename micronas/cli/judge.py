@@ -161,8 +161,10 @@ def run(
     if dry_run:
         estimate(config, prompts, out, answers, overrides, null, as_json)
         return
+    from micronas.judge.checks import null_models
     from micronas.judge.jobs import run_inputs
     from micronas.judge.run import run as run_judge
+    from micronas.judge.store import verdicts_of
     from micronas.progress import Bars
     from micronas.text import pairs
 
@@ -170,6 +172,8 @@ def run(
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         summary = vars(run_judge(settings, asked, said, out, progress=bars))
     show(summary, as_json, lambda: pairs(_in_dollars(summary)))
+    for each in null_models(verdicts_of(out)) if null else ():
+        print(f"constant answer {each.model} {each}", file=sys.stderr)
     if summary["refused"]:
         print(
             f"{summary['refused']} verdicts are missing: the endpoint refuses their prompts, the "

@@ -122,6 +122,12 @@ class _NullModel:
     invalid: int
     fooled: bool
 
+    def __str__(self) -> str:
+        return (
+            f"{'FOOLED the judge' if self.fooled else 'lost'}: held its own on {self.not_lost} of "
+            f"{self.prompts} prompts, {self.invalid} invalid verdicts"
+        )
+
 
 def null_models(rows: Iterable[VerdictRow]) -> list[_NullModel]:
     """Return the results of constant answers, and whether they fool a judge.

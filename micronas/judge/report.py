@@ -273,14 +273,7 @@ def _provenance(rows: Sequence[VerdictRow], prompts: Iterable[StoredPrompt]) -> 
     judges = sorted({(row.judge, row.parameters) for row in rows})
     named = [["Judge", f"{judge} {parameters}"] for judge, parameters in judges[:_JUDGES_SHOWN]]
     rest = len(judges) - len(named)
-    constant = [
-        [
-            f"Constant answer {each.model}",
-            f"{'FOOLED the judge' if each.fooled else 'lost'}: held its own on {each.not_lost} of "
-            f"{each.prompts} prompts, {each.invalid} invalid verdicts",
-        ]
-        for each in null_models(rows)
-    ]
+    constant = [[f"Constant answer {each.model}", str(each)] for each in null_models(rows)]
     return [
         ["micronas", VERSION],
         *named,

@@ -92,6 +92,9 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
         assert json_of("run", *inputs)["calls"] == 0
         constant = json_of("run", *inputs, "--null")
         assert constant["judged"] == 9 * 2 * (2 + len(null_answers(prompts[:1], 5)))
+        again = CliRunner().invoke(judge_app, ["run", *map(str, inputs), "--null"])
+        said = "constant answer null:first lost: held its own on 0 of 9 prompts, 0 invalid"
+        assert said in again.stderr
     assert any(row.model.startswith("null:") for row in verdicts_of(store))
 
     board = json_of("rate", store, "--prior", 1, "--rounds", 100)
