@@ -228,11 +228,14 @@ def _read_csv(
         named_label = MEASURED
     elif source.label is None:
         label = _special(header, settings.label, _LABELS)
+    if named_label is None and label is None and settings.goal == "anomalies":
+        named_label = settings.normal
     if named_label is None and label is None:
         raise DataError(
             f"recordings must have labels, but {source.path} stands in no folder of a class and "
             f"has no column {' or '.join(_LABELS)} (it has {listed(header.names)}); set "
-            "data.label=COLUMN or sort files into folders"
+            "data.label=COLUMN, sort files into folders, or set data.goal=anomalies where none of "
+            "them is labelled"
         )
     group = _special(header, settings.group, _GROUPS)
     time = _time(header, settings)
@@ -371,21 +374,32 @@ def _unreadable(path: Path, error: ValueError) -> DataError:
 
 
 def _windows(arrays: Mapping[str, Array], settings: SeriesSettings) -> Iterator[Recording]:
-    if "y" not in arrays:
-        raise DataError(f"windows x must have labels y, but {settings.path} has none; add y [N]")
-    values, labels = _floats(arrays["x"], settings.path), _texts(arrays["y"], settings)
+    values = _floats(arrays["x"], settings.path)
     count = values.shape[:1]
+    if "y" in arrays:
+        labels = _texts(arrays["y"], settings)
+    elif settings.goal == "anomalies":
+        labels = np.full(count, settings.normal)
+    else:
+        raise DataError(
+            f"windows x must have labels y, but {settings.path} has none; add y [N], or set "
+            "data.goal=anomalies where none is labelled"
+        )
     groups = arrays.get("groups", np.arange(*count) if count else labels)
     parts = arrays.get("part", np.full(count, ""))
     if values.ndim == 2:
         values = values[..., None]
     sizes = {each.shape for each in (labels, groups, parts)}
-    if values.ndim != 3 or sizes != {count} or values.shape[1] != settings.window:
+    if values.ndim != 3 or sizes != {count}:
         raise DataError(
-            f"windows must be x [N, {settings.window}, channels] (data.window), y [N], groups [N] "
-            f"and part [N], but {settings.path} has x {list(values.shape)}, y "
-            f"{list(labels.shape)}, groups {list(groups.shape)} and part {list(parts.shape)}; set "
-            "data.window or save it again"
+            "windows must be x [N, time, channels], y [N], groups [N] and part [N], but "
+            f"{settings.path} has x {list(values.shape)}, y {list(labels.shape)}, groups "
+            f"{list(groups.shape)} and part {list(parts.shape)}; save it again"
+        )
+    if values.shape[1] != settings.window:
+        raise DataError(
+            f"windows must be x [N, {settings.window}, channels] (data.window), but those of "
+            f"{settings.path} have {values.shape[1]} samples; set data.window={values.shape[1]}"
         )
     rows = zip(values, labels, groups, parts, strict=True)
     for place, (window, label, group, part) in enumerate(rows):

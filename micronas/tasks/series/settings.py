@@ -18,9 +18,10 @@ class SeriesSettings(TaskSettings):
     path: Path
     """CSV file with a column of labels, a folder of CSV files per class, or an ``.npz``."""
     goal: Literal["classes", "anomalies", "regression", "labels"] = "classes"
-    """``classes``: classify labels. ``anomalies``: learn from recordings labelled `normal` alone
-    and detect all others; see `micronas.tasks.series.pretext`. ``regression``: predict the value in
-    the column `target`. ``labels``: predict which of several columns `target` of 0 and 1 hold."""
+    """``classes``: classify labels. ``anomalies``: learn from recordings labelled `normal`, or
+    without any label, and detect all others; see `micronas.tasks.series.pretext`. ``regression``:
+    predict the value in the column `target`. ``labels``: predict which of several columns `target`
+    of 0 and 1 hold."""
     target: str | tuple[str, ...] = ()
     """Column of values for ``regression``, such as ``rul``; columns for ``labels``: ``[fan, pump,
     leak]``."""

@@ -107,8 +107,22 @@ def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
     assert found.windowed
     assert read_columns(settings(tmp_path / "w.npz")) == ("c1", "c2")
     assert [each.group for each in found.recordings] == ["0", "0", "1", "1", "2", "2"]
-    with pytest.raises(DataError, match=r"windows must be x \[N, 9, channels\] \(data.window\)"):
+    with pytest.raises(
+        DataError, match=r"x \[N, 9, channels\] \(data.window\), .* 8 samples; set data.window=8"
+    ):
         read_recordings(settings(tmp_path / "w.npz", window=9))
+
+
+def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
+    tmp_path: Path,
+) -> None:
+    plain = write(tmp_path / "a.csv", "x,y", "1,2", "3,5")
+    np.savez(tmp_path / "w.npz", x=np.arange(6 * 8 * 2.0).reshape(6, 8, 2))
+    for path in (plain, tmp_path / "w.npz"):
+        with pytest.raises(DataError, match=r"must have labels.*data.goal=anomalies where none"):
+            read_recordings(settings(path))
+        found = read_recordings(settings(path, goal="anomalies", normal="well"))
+        assert {each.label for each in found.recordings} == {"well"}
 
 
 @pytest.mark.parametrize(
