@@ -17,10 +17,10 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError
-from micronas.settings import Extent, read_mapping, validate_settings
+from micronas.settings import Extent, validate_settings
 from micronas.space.decisions import BitsOptions
 from micronas.space.searchable import Architecture
-from micronas.space.space import Described, Space, space_file
+from micronas.space.space import Described, Space, read_space
 from micronas.text import html_table
 
 _MOST_WAYS = 1000
@@ -193,8 +193,7 @@ def load_space(source: str | Path) -> OpenSpace | Space:
     ConfigError
         If there is no such space, or the file is not valid.
     """
-    path = space_file(source)
-    values, lines = read_mapping(path)
+    path, values, lines = read_space(source)
     kind: type[OpenSpace] | type[Space] = OpenSpace if "families" in values else Space
     return validate_settings(values, kind, source=str(path), lines=lines)
 

@@ -23,7 +23,7 @@ from micronas.files import write_atomically
 from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
 from micronas.graph.streaming import frames_read, streaming
-from micronas.settings import Extent, Settings, read_mapping, validate_settings
+from micronas.settings import Extent, Location, Settings, read_mapping, validate_settings
 from micronas.space.blocks import Block
 from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields, stride_mark
 from micronas.space.choice_graph import ChoiceGraph
@@ -155,8 +155,7 @@ class Space(Described, Searchable, Architecture):
         A user's own file takes precedence over a shipped one of the same path. ConfigError names
         the wrong line, or the nearest shipped file.
         """
-        path = space_file(source)
-        values, lines = read_mapping(path)
+        path, values, lines = read_space(source)
         if "families" in values:
             raise ConfigError(
                 f"a space must be of one family here, but {source} has several; read it with "
@@ -320,7 +319,26 @@ class Space(Described, Searchable, Architecture):
         return f"{self.stem.width[0]}{bits_mark(self.stem.bits)}; {blocks}{last}"
 
 
-def space_file(source: str | Path) -> Path:
+def read_space(source: str | Path) -> tuple[Path, dict[str, Any], dict[Location, int]]:
+    """Return the file of a space or network, its values, and their lines.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, it is not YAML, or holds widths of a user's own module.
+    """
+    path = _file(source)
+    values, lines = read_mapping(path)
+    if {"module", "widths"} <= values.keys():
+        raise ConfigError(
+            f"a network must be given by its blocks, but {path} has widths of the module "
+            f"{values['module']!r}, which no file builds; from Python, call micronas.run(data, "
+            "micronas.convert(module, example), ...) again, or micronas.fit(result.network, ...)"
+        )
+    return path, values, lines
+
+
+def _file(source: str | Path) -> Path:
     """Return the file that `Space.load` reads; ConfigError if there is none."""
     path = Path(source).expanduser()
     if path.parts[:-1] in (("published",), ("textbook",)) and not path.is_file():

@@ -9,6 +9,7 @@ from torchvision.models import mobilenet_v2
 
 import micronas
 from micronas.data import DataSet, TensorSplit
+from micronas.errors import ConfigError
 from micronas.nas.convert import convert
 from micronas.nas.settings import SHIPPED, HalvingSettings
 from micronas.report.write import write_report
@@ -109,3 +110,11 @@ def test_weights_a_user_brings_are_where_trials_begin() -> None:
     )
     assert isinstance(result.winner.architecture.build(), DSCNN)
     assert result.winner.choice in {each.choice for each in result.candidates}
+
+
+def test_no_file_builds_a_module_of_ones_own(tmp_path: Path) -> None:
+    space = convert(DSCNN(classes=4), torch.randn(1, 1, 12, 12))
+    (tmp_path / "architecture.yaml").write_text(space.architecture(space.smallest()).text())
+    for load in (micronas.Space.load, micronas.load_space):
+        with pytest.raises(ConfigError, match=r"module 'DSCNN', which no file builds; .*convert"):
+            load(tmp_path / "architecture.yaml")
