@@ -131,7 +131,12 @@ def test_a_client_that_may_names_a_budget() -> None:
                     headers = {"Authorization": f"Bearer {key}", "X-Micronas-Budget": budget}
                     answer = server.post("/v1/chat/completions", json=body, headers=headers)
                     found[key, budget] = answer
+        with serving(router.map(ParameterBudget()), experts=experts[1:], clients=CLIENTS) as server:
+            headers = {"Authorization": "Bearer admin-secret", "X-Micronas-Budget": "1B"}
+            other = server.post("/v1/chat/completions", json=body, headers=headers)
     expert = "x-micronas-expert"
+    # the only expert within the budget is not served: the cheapest one is, not the best one
+    assert other.headers[expert] == "reckoner"
     assert found["admin-secret", "1B"].headers[expert] == "small"
     assert found["admin-secret", "30B"].headers[expert] == "large"
     assert found["admin-secret", "0.5B"].status_code == 400

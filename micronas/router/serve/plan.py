@@ -180,12 +180,13 @@ class Planner:
         order = fallback_order(self._settings, ranked, chosen) or tuple(self._experts)
         if self._settings.fallback is None:
             kept = math.inf if self.controller is None else self.controller.budget
-            order = self._affordable(order, kept if budget is None else budget)
+            # the chosen expert may not be served: then nothing dearer than the budget stands for it
+            own = self._experts[chosen].active if chosen in self._experts else 0.0
+            order = self._affordable(order, max(own, kept if budget is None else budget))
         return [self._experts[each] for each in order]
 
-    def _affordable(self, order: tuple[str, ...], budget: float) -> tuple[str, ...]:
-        """Move experts dearer than both budget and chosen one to the end, cheapest first."""
-        allowed = max(budget, self._experts[order[0]].active)
+    def _affordable(self, order: tuple[str, ...], allowed: float) -> tuple[str, ...]:
+        """Move experts dearer than allowed to the end, cheapest first."""
         dear = [name for name in order if self._experts[name].active > allowed]
         dear.sort(key=lambda name: self._experts[name].active)
         return (*(name for name in order if name not in dear), *dear)
