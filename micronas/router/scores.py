@@ -279,6 +279,7 @@ def _row(
         if not math.isfinite(found[-1]):
             raise DataError(
                 f"{place}: a score must be a finite number, but {expert!r} has "
-                f"{scores[expert]!r:.60}; judge it again or leave the prompt out"
+                f"{scores[expert]!r:.60}; judge it again, or leave out the prompt, or the "
+                "column that is no expert's"
             )
     return prompt, found, name

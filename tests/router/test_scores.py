@@ -65,7 +65,9 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_bytes(b"")
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines(ROWS))[:-9])
     (tmp_path / "no.csv").write_text("prompt\nx\n")
+    (tmp_path / "id.csv").write_text("prompt,id,small\nx,q1,0.5\n")
     for name, message in (
+        ("id.csv", r":2: .*'id' has 'q1'; .* or the column that is no expert's"),
         ("empty.jsonl", "at least one prompt"),
         ("cut.jsonl.gz", "readable file"),
         ("none.csv", "readable file"),
