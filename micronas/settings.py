@@ -342,6 +342,10 @@ _KINDS = {
 """Words for the type that a validation error expects."""
 
 
+_TAGS = ("discriminator", "expected_tags")
+"""Entries of pydantic's error on an unknown kind, in quotes: its key, and all kinds."""
+
+
 def _complaint(
     path: Location, items: Sequence[Any], model: type[BaseModel], lines: Mapping[Location, int]
 ) -> str:
@@ -353,6 +357,10 @@ def _complaint(
         return f"{line}unknown key {key!r}; {_hint(model, path)}"
     if item["type"] == "missing":
         return f"{line}key {key!r} is required"
+    if item["type"] == "union_tag_invalid":
+        said = item["ctx"]
+        name, kinds = (re.findall("'(.+?)'", said[each]) for each in _TAGS)
+        return f"{line}{key}.{name[0]}: unknown {said['tag']!r}; {nearest(said['tag'], kinds)}"
     wanted = dict.fromkeys(map(_wanted, items))
     # a complaint on items of a list shows the list
     whole = min(items, key=lambda each: len(each["loc"]))["input"]

@@ -40,7 +40,11 @@ def test_a_space_of_ones_own_is_read(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("classes: 12", "clases: 12", r"line 3: unknown key 'clases'; did you mean 'classes'"),
-        ("type: separable", "type: separabel", r"line 6: blocks\.0.*'separabel'"),
+        (
+            "type: separable",
+            "type: separabel",
+            r"blocks\.0\.type: unknown 'separabel'; did .* 'separable'",
+        ),
         ("    width: {min", "    widht: {min", r"line 7: unknown key 'blocks\.0\.widht'.*'width'"),
         ("step: 8", "step: 3", r"line 7: blocks\.0\.width: widths must be multiples of 4"),
         ("[16, 32]", "[16, 30]", r"line 4: stem\.width: widths must be multiples of 4"),
