@@ -127,9 +127,10 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         with regular(path).open("rb") as file:
             text = file.read(_LARGEST_FILE + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
+        command = f"micronas search series board=NAME data.path={path}"
+        hint = f"; data goes into data.path, as in `{command}`" if path.exists() else ""
         raise ConfigError(
-            f"a configuration must be a readable text file of settings: {error}; data goes into "
-            f"data.path, as in `micronas search series board=NAME data.path={path}`"
+            f"a configuration must be a readable text file of settings: {error}{hint}"
         ) from error
     try:
         values, node = _parsed(text)
@@ -367,7 +368,7 @@ def _complaint(
     if None not in wanted:
         return f"{line}{key}: must be {' or '.join(map(str, wanted))}, but got {whole!r:.80}"
     message = item["msg"].removeprefix("Value error, ")
-    stated = f"{line}{key}: {message[:1].lower()}{message[1:]}"
+    stated = f"{line}{f'{key}: ' if path else ''}{message[:1].lower()}{message[1:]}"
     said = repr(item["input"])[:80]
     # rules of ours may state the value already
     is_said = said in message or isinstance(item["input"], dict)

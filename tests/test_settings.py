@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, MicronasError
+from micronas.judge.recipe import read_recipe
 from micronas.settings import read_mapping, read_settings, with_overrides
 from micronas.space.space import Space
 from tests.limited import limited
@@ -86,6 +87,20 @@ def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> No
         Space.load("kwz")
     with pytest.raises(ConfigError, match="must be a file or one of those shipped"):
         Space.load(tmp_path / "none.yaml")
+
+
+def test_only_what_may_be_data_is_told_where_data_goes(tmp_path: Path) -> None:
+    for path, told in ((tmp_path, True), (tmp_path / "none.yaml", False)):
+        with pytest.raises(ConfigError, match="must be a readable text file") as wrong:
+            read_mapping(path)
+        assert ("data goes into data.path" in str(wrong.value)) == told
+
+
+def test_a_rule_of_the_whole_file_follows_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: mine\ncategories: {sums: {quota: 1}}\n")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: labelling\.general is 'general'"):
+        read_recipe(path)
 
 
 def test_yes_and_no_are_words(tmp_path: Path) -> None:
