@@ -19,7 +19,7 @@ from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
 from micronas.judge.store import Store, writing
 from micronas.judge.verdict import Verdict, parse
-from micronas.language.endpoints import BYTES_OF_TOKEN, estimate_tokens
+from micronas.language.endpoints import BYTES_OF_TOKEN, estimate_tokens, required_key
 from micronas.progress import Progress, nobody
 from micronas.settings import Settings, nearest
 
@@ -161,6 +161,8 @@ async def _run(
     progress: Progress,
 ) -> Summary:
     models, texts = _models(settings, answers), _texts(settings, prompts, answers)
+    for each in (settings.judge, *settings.answers.values()):
+        required_key(each.key_variable, of=repr(each.model))
     with writing(path) as store:
         store.settle()
         store.put_prompts(StoredPrompt(p.id, p.text, p.category, p.language) for p in prompts)

@@ -252,6 +252,10 @@ def test_missing_answers_are_named_before_any_call(tmp_path: Path) -> None:
     with serve(judge) as url:
         with pytest.raises(DataError, match="'m1' lacks 1, the first to 'p0001'"):
             run(settings_for(url), prompts_for(2), answers_for(2, 1)[:3], tmp_path / "run.db")
+        keyless = asking(url, "m0", "m1")
+        keyless = keyless.model_copy(update={"judge": settings_for(url, "NO_KEY").judge})
+        with pytest.raises(ConfigError, match="NO_KEY, which is not set"):
+            run(keyless, prompts_for(2), [], tmp_path / "x")
         with pytest.raises(ConfigError, match="model 'm7' has no answers"):
             run(settings_for(url, models=["m7"]), prompts_for(2), answers_for(2, 1), tmp_path / "x")
         # the model could be asked, but those are paid for
