@@ -14,8 +14,10 @@ race 0.2, race 0.35
                in the results only: the same where families raced by halving, for so much of the
                pool's epochs
 halving        the search by halving, and 15 epochs from random weights
-shorter        the same of half as many draws, which is the default, and the epochs that are left
-alike          `shorter` with trials in batches of the size of the final training's
+default        the same of half as many draws, and the epochs that are left
+shorter        in the results only: `default` before champions, when the last five networks were
+               trained again on other groups
+alike          in the results only: `shorter` with trials in batches of the final training's size
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
@@ -58,7 +60,8 @@ EFFORT = {"kws": 200, "cifar": 165}
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
-METHODS = ("single_stage", "halving", "shorter", "alike", "quick", "third", "textbook")
+METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook")
+_FORMER = ("shorter", "alike", "race 0.2", "race 0.35")
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -89,12 +92,8 @@ class Answer(Bench):
             self._searched(HalvingSettings(trial=TRIAL, draws=DRAWS), seed), RECIPE, seed
         )
 
-    def _shorter(self, seed: int) -> Record:
+    def _default(self, seed: int) -> Record:
         return self._halved(HalvingSettings(trial=TRIAL), self.effort, seed)
-
-    def _alike(self, seed: int) -> Record:
-        trial = TRIAL.model_copy(update={"batch_size": RECIPE.batch_size})
-        return self._halved(HalvingSettings(trial=trial), self.effort, seed)
 
     def _third(self, seed: int) -> Record:
         return self._halved(self._brief, self.effort // 3, seed)
@@ -108,7 +107,7 @@ class Answer(Bench):
 
     def _halved(self, settings: HalvingSettings, effort: int, seed: int) -> Record:
         found = self._searched(settings, seed)
-        left = effort - sum(each.trial_epochs for each in found.candidates)
+        left = effort - found.epochs
         return self._trained_out(found, RECIPE.model_copy(update={"epochs": left}), seed)
 
     def _searched(self, settings: StrategySettings, seed: int) -> SearchResult:
@@ -172,7 +171,7 @@ def summary(records: list[Record]) -> str:
     """A row for each setting and method: accuracy by seed, and seconds of CPU in all."""
     rows = []
     for setting in BUDGETS:
-        for method in (*METHODS, "race 0.2", "race 0.35"):
+        for method in (*METHODS, *_FORMER):
             found = sorted(
                 (
                     each

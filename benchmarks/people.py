@@ -184,7 +184,7 @@ def compared(name: str, kind: Kind, seed: int, folder: Path) -> Row:
     data, start = load(settings.data), cpu_seconds()
     result, found = run_search(settings, folder / "found", progress=quiet, data=data)
     searched = cpu_seconds() - start
-    epochs = settings.train.epochs + sum(each.trial_epochs for each in result.candidates)
+    epochs = settings.train.epochs + result.epochs
     recipe = settings.train.model_copy(update={"epochs": epochs})
     alike = settings.for_training().model_copy(update={"train": recipe})
     rival = next(each for each in result.candidates if each.origin == "textbook")

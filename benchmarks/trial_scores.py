@@ -31,7 +31,7 @@ from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split
 from micronas.nas.candidate import Candidate
-from micronas.nas.folds import finals_of
+from micronas.nas.folds import folds_of
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.objectives.classes import CLASSES, temperature_scaled_loss
@@ -62,8 +62,7 @@ def networks(bench: Bench) -> list[Candidate]:
 
 def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[float]]:
     """Return the scores after each rung of a trial, the higher the better."""
-    settings = SearchSettings(final_folds=place + 1)
-    (fold,) = finals_of(data, settings, 0, folds=place)
+    (fold,) = folds_of(data, SearchSettings(folds=1), seed=place)
     seen = fold.seen_as(candidate.architecture.input_shape)
     network = candidate.architecture.build(generator_for(place, "initial"))
     average, checkpoint, found = averaged(network), Checkpoint(), {}

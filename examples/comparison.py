@@ -58,7 +58,7 @@ def compare(
 
     # Is it any good? Rivals train for as many epochs as trials and training together.
     plain = rivals(settings, data, result, found)
-    epochs = settings.train.epochs + sum(each.trial_epochs for each in result.candidates)
+    epochs = settings.train.epochs + result.epochs
     recipe = settings.train.model_copy(update={"epochs": epochs})
     alike = settings.for_training().model_copy(update={"train": recipe})
     trained = {"found": found} | {

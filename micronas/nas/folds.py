@@ -38,15 +38,6 @@ def folds_of(data: DataSet, settings: StrategySettings, seed: int) -> list[DataS
     ]
 
 
-def finals_of(data: DataSet, settings: StrategySettings, seed: int, *, folds: int) -> list[DataSet]:
-    """Return the further data sets, beyond `folds`, that train and rank the last networks."""
-    found = []
-    for place in range(folds, settings.final_folds):
-        *training, ranking = divide(data.train, PARTS, generator_for(seed, "parts", place))
-        found.append(_judged_on(data, training, ranking))
-    return found
-
-
 def _fold_count(training: Split, settings: StrategySettings) -> int:
     """Return the number of networks that a trial trains, see `StrategySettings.folds`."""
     if settings.folds != "auto":

@@ -38,6 +38,8 @@ class SearchResult:
 
     candidates: list[Candidate]
     """All networks that were trained themselves, the best first."""
+    epochs: int
+    """Epochs of all trials, and those of a supernet that hands down its weights."""
     strategy: str
     reason: str
     """Reason for this strategy."""
@@ -50,7 +52,8 @@ class SearchResult:
     gates: list[dict[str, list[float]]] = field(default_factory=list)
     """Probabilities of each decision's options after every round, by the decision's name."""
     begin: State | None = field(default=None, repr=False, compare=False)
-    """Initial weights of the winner's final training; None for random ones."""
+    """Weights that the search trained, with which the winner's final training begins; None for
+    random ones."""
     measure: Measure = CLASSES.shown
     """Measure that `Candidate.trial_score` holds."""
 
@@ -153,23 +156,25 @@ def search(
     chosen = strategy(context)
     left: float = math.inf if settings.epochs is None else settings.epochs
     known: dict[str, Candidate] = {}
+    epochs = chosen.epochs
     ray = ray if everyone.first else None
     with executor(settings.trial, where, workers=workers, ray=ray) as run:
         trials = Trials(context, run, planned=chosen.plan().trainings)
         while left > 0 and (asked := chosen.ask(left)):
             tried, spent = everyone.once(partial(trials, asked))
             known |= {each.label: each for each in tried}
-            left -= spent
+            left, epochs = left - spent, epochs + spent
             chosen.tell(tried)
-        trials.end()
-    candidates = ranked([*known.values(), *chosen.found])
+        candidates = ranked([*known.values(), *chosen.found])
+        begin = everyone.once(partial(trials.end, candidates[0]))
     return SearchResult(
         candidates,
+        epochs,
         chosen.name,
         chosen.reason,
         chosen.most_likely(),
         chosen.history,
         chosen.gate_history,
-        everyone.once(lambda: chosen.begin(candidates[0])),
+        everyone.once(lambda: chosen.begin(candidates[0])) or begin,
         data.objective.shown,
     )

@@ -30,9 +30,9 @@ class StrategySettings(Settings):
     """Trainings of a network for each trial, each ranked by other groups. ``auto``: 3 where the
     training part has 3 to 11 groups, since one or two people represent others badly; else 1, ranked
     by a fifth of the training part."""
-    final_folds: int = Field(2, ge=1, le=10)
-    """Trainings of each network that reaches the end of the trials, each ranked by other groups,
-    where `folds` are fewer: the last few differ by no more than chance in one training."""
+    champions: int = Field(2, ge=1)
+    """Number of families, textbook networks among them, whose best network is trained once more,
+    2.5 times as long: some start slowly and end ahead. 1: the trials decide."""
 
     @model_validator(mode="after")
     def _own(self) -> "StrategySettings":
@@ -106,7 +106,7 @@ class RankedSettings(SupernetSettings):
     latter serve every board and budget: a sweep trains them once; `auto` then ranks."""
     inherited: float = Field(0.5, ge=0, le=1)
     """Share of its epochs that a trial takes where it begins with the shared weights; it then has
-    no `final_folds`, whose groups these weights have seen. 0: all begin with random weights."""
+    no `champions`. 0: all begin with random weights."""
 
     @property
     def shares(self) -> bool:

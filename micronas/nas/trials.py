@@ -55,10 +55,7 @@ class Trials:
     def __init__(self, context: Context, executor: _Executor, *, planned: int) -> None:
         self._context, self._executor, self._planned = context, executor, planned
         self._scores: dict[str, Score] = dict(context.checkpoint.load(_SECTION) or {})
-        self._groups = {
-            id(each): tuple(each.validation.groups.tolist())
-            for each in (*context.folds, *context.finals)
-        }
+        self._groups = {id(each): tuple(each.validation.groups.tolist()) for each in context.folds}
         self._reached: dict[str, int] = {}
         """Most epochs so far of each training."""
         self._kept: set[str] = set()
@@ -103,22 +100,27 @@ class Trials:
         self._reached |= reached
         return [self._with_results(each) for each in asked], spent
 
-    def end(self) -> None:
-        """Discard the weights of the last trainings."""
-        self._context.checkpoint.discard(self._kept)
+    def end(self, winner: Candidate) -> State | None:
+        """Discard the weights of the last trainings but the winner's on the first fold, and return
+        these; None where it is not among them."""
+        own = {f"trial/{winner}", f"trial/{winner}/anew"} & self._kept
+        self._context.checkpoint.discard(self._kept - own)
+        for section in own:
+            state = self._context.checkpoint.load(section)
+            return None if state is None else state["module"]
+        return None
 
     def _report(self, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
         done = len(self._scores)
         self._context.progress("trials", done, max(done, self._planned), numbers)
 
-    def _folds_of(self, training: Training) -> list[DataSet]:
-        return self._context.folds + (self._context.finals if training.is_final else [])
-
     def _sections(self, training: Training) -> dict[str, DataSet]:
         """Name a candidate's trainings, one for each fold."""
         return {
-            f"trial/{training.candidate}" + f"/{place}" * bool(place): fold
-            for place, fold in enumerate(self._folds_of(training))
+            f"trial/{training.candidate}"
+            + "/anew" * training.anew
+            + f"/{place}" * bool(place): fold
+            for place, fold in enumerate(self._context.folds)
         }
 
     def _job(self, section: str, training: Training, data: DataSet) -> Job[Score]:
@@ -135,12 +137,11 @@ class Trials:
         )
 
     def _with_results(self, training: Training) -> Candidate:
-        folds, epochs = self._folds_of(training), training.epochs
+        folds, epochs = self._context.folds, training.epochs
         # scores in old checkpoints lack `Trial.values`
         found = [self._scores[_key(each, epochs)] for each in self._sections(training)]
         losses, scores, *rest = zip(*found, strict=False)
         loss, score = (math.fsum(each) / len(found) for each in (losses, scores))
-        epochs = epochs * len(folds) // len(self._context.folds)
         groups = tuple(self._groups[id(each)] for each in folds)
         gain = score if self._context.data.objective.shown.larger else -score
         comparison = Comparison(epochs, gain, rest[0] if rest else (), groups)

@@ -74,7 +74,7 @@ def found(settings: StrategySettings) -> SearchResult:
 
 def test_it_is_asked_until_its_epochs_are_spent_and_told_each_result() -> None:
     trial = Recipe(epochs=1, batch_size=32)
-    result = found(WidestSettings(strategy=PATH, trial=trial, final_folds=1))
+    result = found(WidestSettings(strategy=PATH, trial=trial, champions=1))
     assert result.strategy == PATH
     assert Widest.lefts == [3, 2, 1]
     told = [each for tried in Widest.told for each in tried]

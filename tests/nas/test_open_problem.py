@@ -18,7 +18,7 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.candidate import Candidate
-from micronas.nas.folds import finals_of, folds_of
+from micronas.nas.folds import folds_of
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import DnasSettings, SearchSettings
@@ -169,36 +169,37 @@ def test_scores_are_means_over_folds() -> None:
     assert both.trial_score == pytest.approx((two[0][1] + two[1][1]) / 2)
 
 
-def test_the_last_are_trained_on_other_groups_as_well() -> None:
-    """The best five of six, whose score is then the mean of both trainings: the sixth has one."""
-    many = replace(data(), train=by_groups(40))
-    settings = SETTINGS.model_copy(update={"draws": 6, "generations": 0, "final_folds": 2})
-    folds, (final,) = folds_of(many, settings, seed=0), finals_of(many, settings, 0, folds=1)
-    assert {*final.validation.groups.tolist()} != {*folds[0].validation.groups.tolist()}
-    assert not {*final.train.groups.tolist()} & {*final.validation.groups.tolist()}
-    assert finals_of(many, settings, 0, folds=3) == []
+def test_the_best_of_two_families_train_anew_and_longer() -> None:
+    """Of six networks of two families: one of each, from its first epoch, and the best of all."""
+    settings = SETTINGS.model_copy(update={"draws": 6, "generations": 0, "champions": 2})
     checkpoint, told = Checkpoint(), list[tuple[int, int]]()
-    *best, last = search(
+    result = search(
         OPEN.model_copy(update={"textbook": ()}),
-        many,
+        data(),
         board=BOARD,
         budget=BUDGET,
         settings=settings,
         checkpoint=checkpoint,
         progress=lambda phase, done, total, numbers: told.append((done, total)),
-    ).candidates
+    )
+    first, second, *others = result.candidates
     scores = checkpoint.load("trials") or {}
-    assert told[-1] == (11, 11)
-    assert len(scores) == 11
-    for each in best:
-        one, other = (scores[f"trial/{each}{fold} after 2"] for fold in ("", "/1"))
-        assert each.trial_loss == pytest.approx((one[0] + other[0]) / 2)
-        assert one != other
-        assert each.trial_epochs == 4
-    assert [each.trial_loss for each in best] == sorted(each.trial_loss or 0 for each in best)
-    assert last.trial_loss == scores[f"trial/{last} after 2"][0]
-    assert last.trial_epochs == 2
-    assert not [each for each in best if checkpoint.load(f"trial/{each}")]
+    assert told[-1] == (8, 8)
+    assert {first.family, second.family} == {"rows", "flat"}
+    assert result.epochs == 6 * 2 + 2 * 5
+    for each in (first, second):
+        assert each.trial_loss == scores[f"trial/{each}/anew after 5"][0]
+        rivals = [other for other in others if other.family == each.family]
+        before = scores[f"trial/{each} after 2"][0]
+        assert all(before <= (other.trial_loss or 0) for other in rivals)
+        assert [one.epochs for one in each.comparisons] == [2, 5]
+    assert (first.trial_loss or 0) <= (second.trial_loss or 0)
+    assert {each.trial_epochs for each in others} == {2}
+    kept = checkpoint.load(f"trial/{first}/anew") or {}
+    assert result.begin is not None
+    assert result.begin.keys() == kept["module"].keys()
+    assert all(torch.equal(result.begin[name], each) for name, each in kept["module"].items())
+    assert checkpoint.load(f"trial/{second}/anew") is None
 
 
 def problem_fits(costs: object) -> bool:

@@ -37,7 +37,7 @@ SETTINGS = DnasSettings(
     batch_size=32,
     candidates=30,
     finalists=3,
-    final_folds=1,
+    champions=1,
     trial=Recipe(epochs=6, batch_size=5, learning_rate=1e-2),
 )
 

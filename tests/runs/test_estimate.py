@@ -24,9 +24,9 @@ def test_epochs_of_successive_halving_by_hand() -> None:
     """16 networks, 20 epochs of 30 steps: rungs after 5, 10 and 20, of 16, 8 and 4."""
     recipe = Recipe(epochs=20, batch_size=16)
     assert planned_epochs(16, recipe, 480) == (16 + 8 + 4, 16 * 5 + 8 * 5 + 4 * 10)
-    # three folds each, and the last four once more
-    folds, work = planned_epochs(16, recipe, 480, folds=3, finals=1)
-    assert (folds, work) == (3 * 28 + 4, 3 * 160 + 4 * 20)
+    # three folds each, and two champions, 2.5 times as long
+    folds, work = planned_epochs(16, recipe, 480, folds=3, champions=2)
+    assert (folds, work) == (3 * (28 + 2), 3 * (160 + 2 * 50))
     # under 150 steps nothing is told apart: one comparison at the end
     assert planned_epochs(10, Recipe(epochs=10, batch_size=32), 256) == (10, 100)
 
@@ -57,7 +57,8 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     estimate = estimate_search(toy.SPACE, data, settings)
     assert list(estimate.phases) == ["trials", "training", "quantization", "checks"]
     assert estimate.seconds == sum(estimate.phases.values())
-    assert estimate.epochs == (8 + 5) * 4 + 8  # each to the end, the best five once more, training
+    # each to the end, a drawn and a uniform one once more, 2.5 times as long, training
+    assert estimate.epochs == 8 * 4 + 2 * 10 + 8
     assert "; 100 epochs of effort take " in str(estimate)
     told: list[str] = []
     seen: dict[str, list[float]] = {}

@@ -17,7 +17,7 @@ from micronas.data import DataSet
 from micronas.hardware.costs import Costs
 from micronas.nas.candidate import Candidate
 from micronas.nas.distributed import Ranks
-from micronas.nas.folds import finals_of, folds_of
+from micronas.nas.folds import folds_of
 from micronas.nas.problem import Problem
 from micronas.nas.settings import StrategySettings
 from micronas.progress import Progress
@@ -46,25 +46,21 @@ class Context:
         """Data sets whose training part trains and whose validation part ranks candidates."""
         return folds_of(self.data, self.settings, self.seed)
 
-    @cached_property
-    def finals(self) -> list[DataSet]:
-        """Further folds, for candidates that reach the end."""
-        return finals_of(self.data, self.settings, self.seed, folds=len(self.folds))
-
 
 @dataclass(frozen=True)
 class Training:
     """A training that a strategy asks for.
 
-    A candidate of the ask before continues from there; any other begins.
+    A candidate of the ask before continues from there, unless the training is `anew`; any other
+    begins.
     """
 
     candidate: Candidate
     recipe: Recipe
     epochs: int
     """Epochs of the recipe, from the first, after which the network is evaluated."""
-    is_final: bool = False
-    """Train and evaluate on `Context.finals`, too."""
+    anew: bool = False
+    """Begin again, with a recipe longer than that of the trials before."""
     begin: State | None = None
     """Initial weights; None for random ones."""
 
@@ -97,6 +93,8 @@ class Strategy(ABC):
         self.problem, self.seed = context.problem, context.seed
         self.reason = "as search.strategy says"
         """Reason for this strategy."""
+        self.epochs = 0
+        """Epochs of a training of its own whose weights the final training begins with."""
         self.history: list[dict[str, float]] = []
         """One record per round of a supernet; empty without."""
         self.gate_history: list[dict[str, list[float]]] = []
@@ -128,7 +126,7 @@ class Strategy(ABC):
         return 0.0
 
     def begin(self, winner: Candidate) -> State | None:
-        """Return the initial weights of the final training; None for random ones."""
+        """Return the initial weights of the final training; None for those of the last trial."""
         return None
 
     def most_likely(self) -> Costs | None:

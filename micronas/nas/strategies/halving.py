@@ -22,7 +22,9 @@ from micronas.train.recipe import Recipe
 _MOST = 256
 """Most draws where epochs are given."""
 _FINISH = 5
-"""Approximate number of candidates whose trials go to the end, and the most final trainings."""
+"""Approximate number of candidates whose trials go to the end."""
+_LONGER = 2.5
+"""Ratio of the epochs of champions to those of trials."""
 _TELLING = 150
 """Fewest steps of a training before networks are compared: deep and wide ones start slowly, and
 with fewer steps were dropped though they ended ahead. The average gain from more than 100 is not
@@ -96,13 +98,13 @@ class Random(_Drawing):
     _usual_draws: ClassVar[int] = 16
 
     def script(self) -> Script:
-        tried = ranked((yield _trainings(self.entrants, self.recipe, self.recipe.epochs)))
-        yield from _finals(self.context, tried, self.recipe)
+        tried = yield _trainings(self.entrants, self.recipe, self.recipe.epochs)
+        yield _again(self.context, tried, self.recipe)
 
     def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
-        again = len(self.context.finals) * min(count, _FINISH)
-        total = len(self.context.folds) * count + again
-        return Plan(networks, count, total, total * recipe.epochs)
+        folds, again = len(self.context.folds), _again_at_most(self.context, networks)
+        epochs = count * recipe.epochs + again * _longer(recipe).epochs
+        return Plan(networks, count, folds * (count + again), folds * epochs)
 
 
 class Halving(_Drawing):
@@ -156,7 +158,7 @@ def halving(
     begins
         Initial weights, by a candidate's label.
     again
-        Train the last candidates on further folds.
+        Train the champions of the families longer.
     """
     epochs = _rungs(context, len(entrants), recipe)
     tried = ranked((yield _trainings(entrants, recipe, epochs[0], begins=begins)))
@@ -172,16 +174,37 @@ def _rest(
     again: bool = True,
 ) -> Script:
     """Train the rungs after the first; `tried` is sorted best first."""
+    known = {each.label: each for each in tried}
     for rung in epochs[1:]:
         tried = ranked((yield _trainings(tried[: -(-len(tried) // 2)], recipe, rung)))
+        known |= {each.label: each for each in tried}
     if again:
-        yield from _finals(context, tried, recipe)
+        yield _again(context, list(known.values()), recipe)
 
 
-def _finals(context: Context, tried: list[Candidate], recipe: Recipe) -> Script:
-    """Train the best at the end on further folds."""
-    if context.finals:
-        yield [Training(each, recipe, recipe.epochs, is_final=True) for each in tried[:_FINISH]]
+def _again(context: Context, tried: Sequence[Candidate], recipe: Recipe) -> list[Training]:
+    """Return longer trainings of the champions, of which there are several or none."""
+    longer = _longer(recipe)
+    champions = _champions(context, ranked(tried))
+    return [Training(each, longer, longer.epochs, anew=True) for each in champions]
+
+
+def _champions(context: Context, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the first candidates of different families; none where there is one family."""
+    first: dict[tuple[str, str], Candidate] = {}
+    for each in candidates:
+        first.setdefault((each.origin, each.family), each)
+    champions = list(first.values())[: context.settings.champions]
+    return champions if len(champions) > 1 else []
+
+
+def _again_at_most(context: Context, networks: Sequence[Candidate]) -> int:
+    """Return the number of champions among some networks, or the most where none are known."""
+    return len(_champions(context, networks)) if networks else context.settings.champions
+
+
+def _longer(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"epochs": math.ceil(_LONGER * recipe.epochs)})
 
 
 def _trainings(
@@ -229,13 +252,13 @@ def planned(
         recipe,
         len(context.folds[0].train.labels),
         folds=len(context.folds),
-        finals=len(context.finals) if again else 0,
+        champions=_again_at_most(context, networks) if again else 0,
     )
     return Plan(networks, count, trainings, epochs)
 
 
 def planned_epochs(
-    count: int, recipe: Recipe, examples: int, *, folds: int = 1, finals: int = 0
+    count: int, recipe: Recipe, examples: int, *, folds: int = 1, champions: int = 0
 ) -> tuple[int, int]:
     """Return the number of trainings of `count` candidates, and their epochs in total.
 
@@ -243,10 +266,10 @@ def planned_epochs(
     """
     reached = rung_epochs(count, recipe.epochs, recipe.steps(examples))
     left = list(_halved(count, len(reached)))
-    last = finals * min(left[-1], _FINISH)
     steps = [epochs - before for before, epochs in zip([0, *reached], reached, strict=False)]
     epochs = sum(each * step for each, step in zip(left, steps, strict=True))
-    return folds * sum(left) + last, folds * epochs + last * recipe.epochs
+    epochs += champions * _longer(recipe).epochs
+    return folds * (sum(left) + champions), folds * epochs
 
 
 def _halved(count: int, times: int) -> Iterator[int]:

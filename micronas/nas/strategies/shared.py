@@ -112,7 +112,7 @@ class SharedStrategy(Scripted):
 
     @property
     def inherits(self) -> bool:
-        """Return whether trials begin with shared weights, and so have no further folds."""
+        """Return whether trials begin with shared weights, and so have no champions."""
         return False
 
     def begins(self, candidates: list[Candidate]) -> Mapping[str, State]:

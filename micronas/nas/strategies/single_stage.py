@@ -39,7 +39,7 @@ class SingleStage(Strategy):
         super().__init__(context)
         assert isinstance(context.settings, SingleStageSettings), "OneOf saw to it"
         self.settings = context.settings
-        self.recipe = context.settings.trial
+        self.recipe, self.epochs = context.settings.trial, context.settings.epochs
         self._fold = context.folds[0]
         self._source = source_for(self.seed, "draw")
         self._epoch = self.recipe.steps(len(self._fold.train.labels))
