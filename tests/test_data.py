@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,6 +64,10 @@ def test_a_class_that_nothing_trains_is_refused() -> None:
     good, rare = TensorSplit(INPUTS, PAIRS), TensorSplit(INPUTS, PAIRS * 2)
     with pytest.raises(DataError, match="but 'c', 'd' has none"):
         DataSet(good, rare, None, ("a", "b", "c", "d"), (2, 2, 1))
+    # a part of the data may lack a class
+    whole = DataSet(good, good, None, ("a", "b"), (2, 2, 1))
+    part = TensorSplit(INPUTS[:2], torch.zeros(2, dtype=torch.long))
+    assert replace(whole, train=part).objective == whole.objective
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

@@ -42,7 +42,7 @@ class Classes(Objective):
         ``weights``: weigh the loss of an example by the inverse frequency of its class in training;
         ``sampling``: draw examples of rare classes more often instead; ``none``: neither.
     counts
-        Training examples of each class, for ``weights``; `DataSet` fills them in.
+        Training examples of each class, which `DataSet` fills in; a part of its data keeps them.
     """
 
     name: ClassVar[str] = "classes"
@@ -68,21 +68,21 @@ class Classes(Objective):
         return class_numbers(targets, classes=outputs)
 
     def fitted(self, targets: Tensor, names: Sequence[str]) -> "Classes":
-        if len(targets) and (targets == targets[0]).all():
+        if self.counts or not len(targets):
+            return self
+        if (targets == targets[0]).all():
             raise DataError(
                 "training examples must be of at least two classes, but all of "
                 f"{len(targets)} are of {names[int(targets[0])]!r}; add examples of others"
             )
         counts = torch.bincount(targets.long(), minlength=len(names)).tolist()
         missing = [repr(name) for name, count in zip(names, counts, strict=True) if not count]
-        if missing and len(targets):
+        if missing:
             raise DataError(
                 f"each of the {len(names)} classes must have training examples, but "
                 f"{', '.join(missing)} has none; number labels from 0 without a gap, leave the "
                 "class out of all parts, or move some of its examples to training"
             )
-        if self.balance != "weights" or self.counts:
-            return self
         return replace(self, counts=tuple(counts))
 
     def counted(self, targets: Tensor, names: Sequence[str]) -> dict[str, int]:
