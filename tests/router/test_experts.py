@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError
-from micronas.language.endpoints import Price, api_key, retry_after
+from micronas.language.endpoints import Price, required_key, retry_after
 from micronas.router.experts import Expert, parse_parameters, read_experts
 
 GOOD = """\
@@ -115,7 +115,9 @@ def test_any_wait_is_none_or_within_bounds(value: str) -> None:
 def test_a_key_of_two_lines_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "secret\nkey")
     with pytest.raises(ConfigError, match="A_KEY") as caught:
-        api_key("A_KEY")
+        required_key("A_KEY", of="one")
     assert "secret" not in str(caught.value)
     monkeypatch.delenv("A_KEY")
-    assert api_key("A_KEY") == ""
+    with pytest.raises(ConfigError, match="of one must be in the environment variable A_KEY"):
+        required_key("A_KEY", of="one")
+    assert required_key(None, of="one") == ""
