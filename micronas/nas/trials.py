@@ -105,10 +105,8 @@ class Trials:
         these; None where it is not among them."""
         own = {f"trial/{winner}", f"trial/{winner}/anew"} & self._kept
         self._context.checkpoint.discard(self._kept - own)
-        for section in own:
-            state = self._context.checkpoint.load(section)
-            return None if state is None else state["module"]
-        return None
+        state = self._context.checkpoint.load(own.pop()) if own else None
+        return None if state is None else state["module"]
 
     def _report(self, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
         done = len(self._scores)
