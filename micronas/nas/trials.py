@@ -101,8 +101,11 @@ class Trials:
         return [self._with_results(each) for each in asked], spent
 
     def end(self, winner: Candidate) -> State | None:
-        """Discard the weights of the last trainings but the winner's on the first fold, and return
-        these; None where it is not among them."""
+        """Discard the weights of the last trainings and return the winner's, on the first fold.
+
+        The winner's stay in the checkpoint, so that a killed final training begins with them again.
+        None where the winner is not among the last trainings.
+        """
         own = {f"trial/{winner}", f"trial/{winner}/anew"} & self._kept
         self._context.checkpoint.discard(self._kept - own)
         state = self._context.checkpoint.load(own.pop()) if own else None
