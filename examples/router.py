@@ -4,7 +4,7 @@
     python examples/router.py embedding.kind=ngrams          with other settings of router.yaml
 
 The experts of this small world are programs (router_world.py), and what each is good at is known,
-so the mapping can be checked. Every eighth question has its category; the router labels the rest.
+so the mapping can be checked. Only every eighth question has its category; all teach the mapping.
 """
 
 import sys

@@ -33,9 +33,6 @@ class CategorySettings(Settings):
 
     familiar: _Share = 0.95
     """Share of the fitting prompts, each classified by a fit without it, that is not `general`."""
-    spread: _Share | None = None
-    """Share of right labels when unlabelled prompts get the category of their nearest neighbours;
-    None leaves them out, which was measured to be better."""
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
@@ -184,7 +181,6 @@ def fit_categories(
     *,
     names: tuple[str, ...],
     settings: CategorySettings,
-    truth: Integers | None = None,
     reworded: Floats | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier, with all choices by out-of-fold predictions.
@@ -198,8 +194,6 @@ def fit_categories(
         Vectors of each prompt's cores [cores, prompts, dimensions], the whole prompt first.
     labels
         Index of each prompt's category, -1 if unknown: such prompts are only predicted.
-    truth
-        Labels for validation, if some were guessed; by default all labels.
     reworded
         Vectors of reworded prompts [copies, prompts, dimensions], to fit on as well.
 
@@ -208,7 +202,7 @@ def fit_categories(
     DataError
         If there are fewer labelled prompts than folds, or a category has none.
     """
-    known = np.flatnonzero((labels if truth is None else truth) >= 0)
+    known = np.flatnonzero(labels >= 0)
     counts = np.bincount(labels[known], minlength=len(names))
     if len(known) < settings.folds or not counts.all():
         missing = [name for name, count in zip(names, counts, strict=True) if not count]

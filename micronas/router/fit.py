@@ -16,7 +16,6 @@ from micronas.router.category import Categories, CategorySettings, Validation, f
 from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.experts import Expert, Experts, Parameters
-from micronas.router.labels import propagate
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
@@ -157,14 +156,8 @@ def fit_step1(
         raise DataError("the table of scores must have categories, but has none; add them")
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
-    wanted, guessed = settings.categories, labels
-    # `fit_categories` raises the error of too few labels
-    if wanted.spread is not None and "" in table.categories and (labels >= 0).sum() >= wanted.folds:
-        guessed = propagate(
-            vectors[0], labels, categories=len(names), precision=wanted.spread, seed=wanted.seed
-        )
     model, validation = fit_categories(
-        vectors, guessed, names=tuple(names), settings=wanted, truth=labels, reworded=reworded
+        vectors, labels, names=tuple(names), settings=settings.categories, reworded=reworded
     )
     evidence = Evidence(
         category=validation.classified.category,
