@@ -207,7 +207,8 @@ def compared(name: str, kind: Kind, seed: int, folder: Path) -> Row:
         row[arm] = round(100 * metrics["int8_accuracy"], 1)
         row |= {f"{arm}_{key}": metrics[key] for key in ("latency_ms", "tflm_mismatches", "fits")}
         row[f"{arm}_rounding"] = metrics["rounding"]
-    return row | series.on_features(data, seed, kind.features)
+    told = {key: found.metrics[key] for key in ("plain", "forest")}
+    return row | {"told": told} | series.on_features(data, seed, kind.features)
 
 
 def augmented(row: Row, kind: Kind, names: tuple[str, ...], folder: Path) -> Row:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +14,11 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from micronas.errors import ConfigError
 from micronas.files import regular
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _Metaclass
+else:
+    _Metaclass = type(BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,7 +51,18 @@ Extent = Annotated[int, Field(gt=0, le=65_535)]
 """Size of a part of a network; larger ones fit no board and would take for ever to count."""
 
 
-class Settings(BaseModel):
+class _OneError(_Metaclass):
+    """Make complaints about arguments a ConfigError: pydantic's own inside a validation stay."""
+
+    def __call__(cls: type[Any], *arguments: Any, **values: Any) -> Any:  # noqa: N805
+        try:
+            return super().__call__(*arguments, **values)
+        except ValidationError as error:
+            text = _all_complaints(error, cls, cls.__name__, {}, [])
+            raise ConfigError(text) from error
+
+
+class Settings(BaseModel, metaclass=_OneError):
     """Base of all settings: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -20,6 +20,7 @@ from micronas.quantities import format_bytes
 ADDS = {
     "docs": "building the documentation",
     "figures": "`micronas report --figures`",
+    "forest": "trees beside a network, in the summary of `series` and `images`",
     "images": "the tasks `images` and `vww`",
     "judge": "`micronas judge`",
     "judge-embed": "embeddings in `micronas judge build`",

@@ -1,5 +1,6 @@
-"""Plain rival of a network: a linear model of simple statistics, on the same examples."""
+"""Plain rivals of a network: a linear model and a forest on simple statistics of its examples."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,55 +20,84 @@ _FURTHEST = 10.0
 _BATCH = 1024
 _MOST = 20_000
 """Most training examples to fit, spread evenly."""
+_TREES = 100
 
 
-def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
-    """Fit a linear model of `DataSet.statistics` and compare a network with it.
+def plain_rivals(data: DataSet, judged: Judged) -> dict[str, dict[str, Any]]:
+    """Fit plain models of `DataSet.statistics` and compare a network with each.
 
-    The model minimises the objective's loss on the training part, without augmentation; validation
-    chooses the weight of its squared coefficients.
+    Both see the training part without augmentation. The linear model minimises the objective's
+    loss; validation chooses the weight of its squared coefficients. The forest, extremely
+    randomised trees (Geurts et al. 2006), predicts the objective's ideal outputs.
 
     Returns
     -------
     dict
-        ``name``; ``score``, the model's mean of the objective's first measure; ``ahead``, the int8
-        network's lead in it; ``ahead_interval``, that lead's 95 % interval for examples of other
-        groups, or None. None where the data has no statistics.
+        ``plain``, the linear model, and ``forest`` where scikit-learn is installed; empty where
+        the data has no statistics. Of each: ``name``; ``score``, its mean of the objective's first
+        measure; ``ahead``, the int8 network's lead in it; ``ahead_interval``, that lead's 95 %
+        interval for examples of other groups, or None.
     """
     if data.statistics is None:
-        return None
-    objective = data.objective
+        return {}
     with threads(1):
         known = Subset(data.train, evenly(data.train, _MOST))
-        train, validation, shown = (
-            _features(data, split) for split in (known, data.validation, judged.split)
-        )
-        mean, deviation = train.mean(0), train.std(0, correction=0).clamp(min=1e-6)
+        parts = [_features(data, split) for split in (known, data.validation, judged.split)]
+        found = {"plain": _compared("linear model of", _linear(data, known, *parts), judged, data)}
+        if find_spec("sklearn") is not None:
+            outputs = _forest(data, known, parts[0], parts[2])
+            found["forest"] = _compared(f"forest of {_TREES} trees on", outputs, judged, data)
+    for each in found.values():
+        each["name"] += f" {parts[0].shape[1]} statistics"
+    return found
 
-        def scaled(features: Tensor) -> Tensor:
-            limited = ((features - mean) / deviation).clamp(-_FURTHEST, _FURTHEST)
-            return torch.cat([limited, torch.ones(len(limited), 1)], 1)
 
-        models = [_fitted(data, scaled(train), known.labels, decay) for decay in _DECAYS]
-        outputs = [scaled(validation) @ model for model in models]
-        losses = [objective.loss(each, data.validation.labels).item() for each in outputs]
-        predicted = scaled(shown) @ models[losses.index(min(losses))]
-    measure = next(iter(objective.measures.values()))
+def _compared(name: str, outputs: Tensor, judged: Judged, data: DataSet) -> dict[str, Any]:
+    measure = next(iter(data.objective.measures.values()))
     labels = judged.split.labels
-    theirs = measure.values(predicted, labels)
+    theirs = measure.values(outputs, labels)
     ahead = measure.values(judged.answers.int8, labels) - theirs
     ahead = ahead if measure.larger else -ahead
     interval = mean_interval(ahead.numpy(), judged.split.groups.numpy())
     return {
-        "name": f"linear model of {train.shape[1]} statistics",
+        "name": name,
         "score": theirs.mean().item(),
         "ahead": ahead.mean().item(),
         "ahead_interval": None if interval is None else [*interval],
     }
 
 
+def _linear(
+    data: DataSet, known: Split, train: Tensor, validation: Tensor, shown: Tensor
+) -> Tensor:
+    """Return outputs for the features `shown`."""
+    mean, deviation = train.mean(0), train.std(0, correction=0).clamp(min=1e-6)
+
+    def scaled(features: Tensor) -> Tensor:
+        limited = ((features - mean) / deviation).clamp(-_FURTHEST, _FURTHEST)
+        return torch.cat([limited, torch.ones(len(limited), 1)], 1)
+
+    models = [_fitted(data, scaled(train), known.labels, decay) for decay in _DECAYS]
+    outputs = [scaled(validation) @ model for model in models]
+    losses = [data.objective.loss(each, data.validation.labels).item() for each in outputs]
+    return scaled(shown) @ models[losses.index(min(losses))]
+
+
+def _forest(data: DataSet, known: Split, train: Tensor, shown: Tensor) -> Tensor:
+    """Return outputs for the features `shown`.
+
+    Squares of one ideal output for each class split as Gini's impurity does.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    ideal = data.objective.ideal(known.labels, len(data.classes)).numpy()
+    forest = ExtraTreesRegressor(_TREES, max_features="sqrt", random_state=0)
+    forest.fit(train.numpy(), ideal.squeeze(1) if ideal.shape[1] == 1 else ideal)
+    return torch.from_numpy(forest.predict(shown.numpy())).reshape(len(shown), -1)
+
+
 def _features(data: DataSet, split: Split) -> Tensor:
-    assert data.statistics is not None, "plain_rival has checked"
+    assert data.statistics is not None, "plain_rivals has checked"
     every = torch.arange(len(split.labels))
     return torch.cat(
         [data.statistics(split.batch(part, None)) for part in torch.split(every, _BATCH)]

@@ -34,15 +34,18 @@ class StrategySettings(Settings):
     """Number of families, textbook networks among them, whose best network is trained once more,
     2.5 times as long: some start slowly and end ahead. 1: the trials decide."""
 
-    @model_validator(mode="after")
-    def _own(self) -> "StrategySettings":
-        own = type(self).model_fields["strategy"].default
-        if isinstance(own, str) and self.strategy != own:
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, values: Any) -> Any:
+        own = cls.model_fields["strategy"].default
+        given = values.get("strategy", own) if isinstance(values, Mapping) else own
+        if isinstance(own, str) and given != own:
+            found = KINDS.get(given)
+            way = f"take {found.__module__}.{found.__name__}, or" if found else "pass"
             raise ValueError(
-                f"{type(self).__name__} must have strategy={own}, but got {self.strategy}; give "
-                "the settings of that strategy"
+                f"strategy must be {own}, but got {given}; {way} a mapping of settings"
             )
-        return self
+        return values
 
     alone: ClassVar[float] = 0.5
     """Share of a run's effort for the winner's final training; see

@@ -173,6 +173,10 @@ class Objective(ABC):
     def chance(self, outputs: int) -> float:
         """Return the loss of an untrained network with `outputs` outputs."""
 
+    def ideal(self, targets: Tensor, outputs: int) -> Tensor:
+        """Return the float outputs [N, outputs] that a least-squares model is fitted to."""
+        return targets.float().reshape(len(targets), outputs)
+
     @abstractmethod
     def decision(
         self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object

@@ -114,6 +114,9 @@ class Classes(Objective):
         shares = 1 / torch.bincount(targets).double()[targets]
         return torch.multinomial(shares, len(targets), replacement=True, generator=generator)
 
+    def ideal(self, targets: Tensor, outputs: int) -> Tensor:
+        return F.one_hot(targets, outputs).float()
+
     def decision(
         self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object
     ) -> dict[str, Any]:

@@ -83,6 +83,10 @@ class Regression(Objective):
     def chance(self, outputs: int) -> float:
         return 0.42  # Huber's loss of a constant mean for normal targets
 
+    def ideal(self, targets: Tensor, outputs: int) -> Tensor:
+        mean, deviation = self._scale
+        return (targets[:, None] - mean) / deviation
+
     def decision(
         self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object
     ) -> dict[str, Any]:

@@ -135,13 +135,15 @@ def _heard(metrics: Metrics) -> list[Data]:
 
 
 def _plain(metrics: Metrics) -> list[Data]:
-    """Return the tile of a plain model on the same examples, if any."""
-    rival = metrics.plain
-    if rival is None:
-        return []
-    order = "ahead of" if rival.ahead > 0 else "behind" if rival.ahead < 0 else "level with"
-    note = f"a {rival.name}; the int8 network is {order} it"
-    return [_tile(f"{_capital(metrics.score.name)}, plain", rival.score, metrics.score.unit, note)]
+    """Return the tiles of plain models on the same examples."""
+    tiles = []
+    for what, rival in (("plain", metrics.plain), ("forest", metrics.forest)):
+        if rival is not None:
+            order = "ahead of" if rival.ahead > 0 else "behind" if rival.ahead < 0 else "level with"
+            note = f"a {rival.name}; the int8 network is {order} it"
+            name = f"{_capital(metrics.score.name)}, {what}"
+            tiles.append(_tile(name, rival.score, metrics.score.unit, note))
+    return tiles
 
 
 def _flash_note(metrics: Metrics) -> str:

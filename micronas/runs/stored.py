@@ -83,7 +83,7 @@ class Search(_Stored):
 
 
 class Plain(_Stored):
-    """A linear model of simple statistics, on the examples that evaluated the network."""
+    """A plain model of simple statistics, on the examples that evaluated the network."""
 
     name: str
     score: float
@@ -126,7 +126,9 @@ class Metrics(_Stored):
     decision: dict[str, Any] | None = None
     per_machine: dict[str, Machine] | None = None
     plain: Plain | None = None
-    """Plain rival for series; missing in files of earlier versions."""
+    """Linear rival for series and pictures; missing in files of earlier versions."""
+    forest: Plain | None = None
+    """Rival of trees; missing without scikit-learn."""
     search: Search | None = None
 
     def left(self, name: str) -> float | None:

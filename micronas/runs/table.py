@@ -53,9 +53,9 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
     return f"{text}; try a lower quantize.learning_rate" if kept == "rounding" else text
 
 
-def _plain(metrics: Mapping[str, Any]) -> str:
+def _rival(metrics: Mapping[str, Any], key: str) -> str:
     """Return a plain model's score on the same examples, and whether the network beats it."""
-    rival = metrics.get("plain")
+    rival = metrics.get(key)
     if rival is None:
         return ""
     ahead, interval, unit = rival["ahead"], rival["ahead_interval"], metrics["scores"][0]["unit"]
@@ -115,7 +115,7 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
     notes = {
         "recall": listed(_recall(metrics)),
         "rounding": _rounding(metrics),
-        "plain": _plain(metrics),
+        **{key: _rival(metrics, key) for key in ("plain", "forest")},
         "arena": "; ".join(_arena_notes(metrics)),
         "beside": "; ".join(_device_notes(metrics.get("device"))),
         "listening": listening_text(heard) if (heard := metrics.get("listening")) else "",

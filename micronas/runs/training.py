@@ -11,7 +11,7 @@ import numpy.typing as npt
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
-from micronas.evaluation.plain import plain_rival
+from micronas.evaluation.plain import plain_rivals
 from micronas.evaluation.scores import judge
 from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
@@ -137,7 +137,7 @@ def train_and_check(
     checked, arena = verify_and_measure(model, examples)
     progress("checks", 1, _CHECKS, {})
     judged = judge(network, graph, data)
-    rival = plain_rival(read, judged)
+    rivals = plain_rivals(read, judged)
     progress("checks", 2, _CHECKS, {})
     front_end = front_end_costs(data.meaning, data.input)
     operators = operators_of(graph)
@@ -172,7 +172,7 @@ def train_and_check(
         "energy_mj": costs.energy_mj,
         **objective.metrics(judged),
         "rounding": rounding,
-        **({} if rival is None else {"plain": rival}),
+        **rivals,
         "tflm_mismatches": checked.mismatches,
         "tflm_bytes_compared": checked.bytes_compared,
         "budget": limits.given(),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from micronas.data import DataSet, TensorSplit
-from micronas.evaluation.plain import plain_rival
+from micronas.evaluation.plain import plain_rivals
 from micronas.objectives.base import Answers, Judged, Objective
 from micronas.objectives.classes import Classes
 from micronas.objectives.labels import Labels
@@ -31,13 +31,13 @@ def windows(count: int, seed: int, objective: str) -> TensorSplit:
     return TensorSplit(inputs, targets[objective], groups=torch.arange(count) // 4)
 
 
-def compared(objective: Objective, codes: Any) -> dict[str, Any] | None:
+def compared(objective: Objective, codes: Any) -> dict[str, dict[str, Any]]:
     parts = [windows(count, seed, objective.name) for seed, count in enumerate((80, 40, 40))]
     names = ("low", "high")[: 1 if objective.name == "regression" else 2]
     data = DataSet(*parts, names, (16, 1, 2), objective=objective, statistics=statistics)
     told = codes(parts[2].labels).numpy().astype(np.int8).reshape(40, -1)
     judged = Judged(parts[2], names, "test", Answers(torch.zeros(40, len(names)), told), {})
-    return plain_rival(data, judged)
+    return plain_rivals(data, judged)
 
 
 def test_statistics_of_a_window_by_hand() -> None:
@@ -55,34 +55,54 @@ def test_statistics_of_a_window_by_hand() -> None:
 
 def test_a_network_that_knows_nothing_loses() -> None:
     found = compared(Classes(), lambda labels: torch.eye(2)[torch.zeros_like(labels)])
-    assert found is not None
-    assert found["score"] == 1.0
+    assert [*found] == ["plain", "forest"]
     labels = windows(40, 2, "classes").labels
-    assert found["ahead"] == pytest.approx(-(labels == 1).float().mean().item())
-    assert found["ahead_interval"][1] < 0
+    for rival in found.values():
+        assert rival["score"] == 1.0
+        assert rival["ahead"] == pytest.approx(-(labels == 1).float().mean().item())
+        assert rival["ahead_interval"][1] < 0
 
 
 def test_one_that_knows_all_is_level() -> None:
     found = compared(Classes(), lambda labels: torch.eye(2)[labels])
-    assert found is not None
-    assert (found["ahead"], found["ahead_interval"]) == (0.0, [0.0, 0.0])
+    for rival in found.values():
+        assert (rival["ahead"], rival["ahead_interval"]) == (0.0, [0.0, 0.0])
+
+
+def test_trees_win_where_a_linear_model_cannot() -> None:
+    """Two channels that are level on the same side or not: exclusive or."""
+
+    def part(count: int, seed: int) -> TensorSplit:
+        generator = torch.Generator().manual_seed(seed)
+        sides = torch.randint(0, 2, (count, 2), generator=generator)
+        noise = 0.3 * torch.randn(count, 2, 16, 1, generator=generator)
+        inputs = noise + 4.0 * sides[:, :, None, None] - 2
+        return TensorSplit(inputs, sides[:, 0] ^ sides[:, 1])
+
+    parts = [part(count, seed) for seed, count in enumerate((200, 80, 80))]
+    # levels alone: their correlation would make it linear
+    data = DataSet(*parts, ("same", "other"), (16, 1, 2), statistics=lambda x: x.mean((2, 3)))
+    nothing = Answers(torch.zeros(80, 2), np.zeros((80, 2), np.int8))
+    found = plain_rivals(data, Judged(parts[2], data.classes, "test", nothing, {}))
+    assert found["forest"]["name"] == "forest of 100 trees on 2 statistics"
+    assert found["forest"]["score"] > 0.95
+    assert found["plain"]["score"] < 0.75
 
 
 def test_values_and_labels_have_a_rival_too() -> None:
     found = compared(Regression(unit="mm"), lambda labels: torch.zeros(40))
-    assert found is not None
-    assert found["score"] < 1.5, "mean absolute error, of levels that are 10 apart"
-    assert found["ahead"] < -3, "less is better"
     both = compared(Labels(), lambda labels: 2 * labels - 1)
-    assert both is not None
-    assert both["score"] == pytest.approx(1.0)
+    for key in ("plain", "forest"):
+        assert found[key]["score"] < 1.5, "mean absolute error, of levels that are 10 apart"
+        assert found[key]["ahead"] < -3, "less is better"
+        assert both[key]["score"] == pytest.approx(1.0)
 
 
 def test_data_without_statistics_has_none() -> None:
     part = windows(40, 0, "classes")
     data = DataSet(part, part, part, ("low", "high"), (16, 1, 2))
     answers = Answers(torch.zeros(40, 2), np.zeros((40, 2), np.int8))
-    assert plain_rival(data, Judged(part, data.classes, "test", answers, {})) is None
+    assert plain_rivals(data, Judged(part, data.classes, "test", answers, {})) == {}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +122,7 @@ def test_the_summary_says_who_wins(ahead: float, interval: Any, said: str) -> No
         "ahead": ahead,
         "ahead_interval": interval,
     }
-    found = {"scores": [{**score, "interval": None, "on": "x"}], "plain": rival}
+    found = {"scores": [{**score, "interval": None, "on": "x"}], "plain": rival, "forest": rival}
     text = printed({**found, "accuracy_name": "accuracy", "int8_accuracy_per_class": {}})
-    assert f"plain     70.0 % by a linear model of 9 statistics: {said}" in text
+    for name in ("plain ", "forest"):
+        assert f"{name}    70.0 % by a linear model of 9 statistics: {said}" in text

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import (
@@ -182,7 +181,7 @@ def test_refusals_and_wrong_addresses_are_configuration_errors() -> None:
     ):
         send(url)
     assert len(received) == 1
-    with pytest.raises(ValidationError, match="must be an http address"):
+    with pytest.raises(ConfigError, match="must be an http address"):
         send("localhost:80")
     with pytest.raises(ConfigError, match="no password") as refused:
         send("http://me:s3cret@judge.invalid/v1")

@@ -130,5 +130,5 @@ def test_an_unknown_strategy_is_one_error(name: str, complaint: str) -> None:
 def test_settings_of_another_strategy_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown key .search\.steps."):
         loaded("search.strategy=halving", "search.steps=3")
-    with pytest.raises(ValueError, match="HalvingSettings must have strategy=halving, but got dna"):
+    with pytest.raises(ConfigError, match=r"must be halving, but got dnas; take .*DnasSettings"):
         settings_of.HalvingSettings(strategy="dnas")

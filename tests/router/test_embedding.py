@@ -3,7 +3,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from micronas.arrays import Floats
 from micronas.errors import ConfigError
@@ -76,5 +75,5 @@ def test_an_endpoint_must_be_named() -> None:
 
 
 def test_dimensions_whose_square_fits_no_memory_are_refused() -> None:
-    with pytest.raises(ValidationError, match="less than or equal to 1024"):
+    with pytest.raises(ConfigError, match="less than or equal to 1024"):
         Embedding(kind="ngrams", dimensions=65_536)

@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import ValidationError
 
+from micronas.errors import ConfigError
 from micronas.train.recipe import Recipe
 
 
@@ -23,7 +23,7 @@ def test_schedule_without_warmup_starts_at_the_top() -> None:
 
 
 def test_unknown_keys_are_refused() -> None:
-    with pytest.raises(ValidationError, match="momentum"):
+    with pytest.raises(ConfigError, match="momentum"):
         Recipe(momentum=0.9)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from micronas.evaluation.plain import plain_rival
+from micronas.evaluation.plain import plain_rivals
 from micronas.objectives.base import Answers, Judged
 from micronas.tasks.images.load import load
 from micronas.tasks.images.settings import ImageSettings
@@ -33,8 +33,8 @@ def test_pictures_have_a_plain_rival(tmp_path: Path) -> None:
     judged = Judged(
         split, data.classes, "test", Answers(nothing, nothing.to(torch.int8).numpy()), {}
     )
-    found = plain_rival(data, judged)
-    assert found is not None
-    assert found["name"] == "linear model of 192 statistics"
-    assert found["score"] > 0.6, "of three grounds"
-    assert found["ahead"] < 0
+    found = plain_rivals(data, judged)
+    assert found["plain"]["name"] == "linear model of 192 statistics"
+    for rival in found.values():
+        assert rival["score"] > 0.6, "of three grounds"
+        assert rival["ahead"] < 0
