@@ -66,7 +66,8 @@ def _rival(metrics: Mapping[str, Any], key: str) -> str:
         between = f" ({low:+.3g} to {high:+.3g})"
         found = "the network loses to it" if high < 0 else "the network wins"
         if low <= 0 <= high:
-            found = "the network is level with it"
+            order = "ahead" if ahead > 0 else "behind" if ahead < 0 else "level"
+            found = f"the network is {order} within noise"
     return (
         f"{quantity(rival['score'], unit)} by a {rival['name']}: {found}, "
         f"{size * ahead:+.3g}{between} {of}".strip()

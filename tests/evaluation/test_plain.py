@@ -109,7 +109,7 @@ def test_data_without_statistics_has_none() -> None:
     ("ahead", "interval", "said"),
     [
         (-0.2, [-0.3, -0.1], "the network loses to it, -20 (-30 to -10) points"),
-        (0.01, [-0.02, 0.04], "the network is level with it, +1 (-2 to +4) points"),
+        (0.01, [-0.02, 0.04], "the network is ahead within noise, +1 (-2 to +4) points"),
         (0.2, [0.1, 0.3], "the network wins, +20 (+10 to +30) points"),
         (0.2, None, "too few groups to tell them apart, +20 points"),
     ],

@@ -121,6 +121,7 @@ def test_check_reads_with_the_settings_of_a_search(tmp_path: Path) -> None:
     assert read["input"] == [8, 1, 1]
     assert read["classes"] == ["below 4", "4 to 12", "12 and above"]
     assert [*read["examples"]] == ["training", "validation", "testing"]
-    odd = CliRunner().invoke(app, ["data", "check", "series", str(path), *given[:3], "--json"])
+    named = [f"data.path={path}", *given[:3]]
+    odd = CliRunner().invoke(app, ["data", "check", "series", *named, "--json"])
     assert json.loads(odd.output)["read"] is None
     assert odd.exit_code == 1
