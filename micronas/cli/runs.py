@@ -54,6 +54,8 @@ def search(
     from micronas.runs.tracking import tracked
 
     folder = out or Path("runs") / Path(config).stem
+    way = "loaded from" if shared is not None and shared.exists() else "saved in"
+    kept = "" if shared is None else f"supernet {way} {shared}\n"
     limits = settings.problem().limits.left()
     said = settings.model_dump(mode="json")
     with (
@@ -77,7 +79,7 @@ def search(
     show(
         trained.metrics,
         as_json,
-        lambda: f"{summary}\nrun folder: {folder}\n{report}",
+        lambda: f"{summary}\n{kept}run folder: {folder}\n{report}",
         as_csv=as_csv,
         rows=trained.metrics["search"]["candidates"],
     )

@@ -76,12 +76,12 @@ def _of_one(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         size, label = _axis(measure["name"], measure["unit"])
 
         def trials(axes: "Axes") -> None:
-            for origin in dict.fromkeys(row["origin"] for row in rows):
-                own = [row for row in rows if row["origin"] == origin]
+            for kind in dict.fromkeys((row["origin"], row["trial_epochs"]) for row in rows):
+                own = [row for row in rows if (row["origin"], row["trial_epochs"]) == kind]
                 axes.scatter(
                     [row["latency_ms"] for row in own],
                     [size * row["trial_score"] for row in own],
-                    label=origin,
+                    label="{}, {} epochs".format(*kind),
                 )
             axes.set(xlabel="latency, ms", ylabel=f"trial {label}")
 

@@ -23,8 +23,8 @@ def test_one_run_has_its_trials_and_training(tmp_path: Path) -> None:
     trials, training, costs, gates = (path.read_text() for path in written[::2])
     assert "latency, ms" in trials
     assert "trial accuracy, %" in trials
-    for origin in {row["origin"] for row in data["candidates"]["rows"]}:
-        assert origin in trials
+    for row in data["candidates"]["rows"]:
+        assert f"{row['origin']}, {row['trial_epochs']} epochs" in trials
     assert "training, int8 in the loop" in training
     assert "expected SRAM" in costs
     assert "share of the limit" in costs

@@ -302,9 +302,10 @@ def test_a_supernet_is_kept_and_loaded(
     corpus: Path, finished: tuple[Path, float, str], tmp_path: Path
 ) -> None:
     kept = tmp_path / "supernets"
-    for name in ("leaves", "loads"):
+    for name, way in (("leaves", "saved in"), ("loads", "loaded from")):
         done = command(*words(corpus, tmp_path / name), "--supernets", kept, "--quiet")
         assert done.returncode == 0, done.stderr
+        assert f"supernet {way} {kept}" in done.stdout
         assert len(list(kept.glob("*.pt"))) == 1
         assert all(
             (tmp_path / name / each).read_bytes() == (finished[0] / each).read_bytes()
