@@ -6,6 +6,7 @@ above it.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -44,6 +45,7 @@ LOOSE = {
 """Modules of no room, below all of them."""
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Parse every module of the package, by name."""
     found = {}
@@ -52,9 +54,6 @@ def modules() -> dict[str, ast.Module]:
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = ast.parse(path.read_text(encoding="utf-8"))
     return found
-
-
-MODULES = modules()
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -66,7 +65,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             assert node.level == 0
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in MODULES else str(node.module)
+                yield full if full in modules() else str(node.module)
 
 
 def room_of(name: str) -> str:
@@ -77,17 +76,17 @@ def room_of(name: str) -> str:
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
     return {
-        name: {each for each in imported(tree) if each in MODULES} for name, tree in MODULES.items()
+        name: {each for each in imported(tree) if each in modules()} for name, tree in modules().items()
     }
 
 
 def test_every_module_is_in_a_room() -> None:
-    rooms = {room_of(name) for name in MODULES}
+    rooms = {room_of(name) for name in modules()}
     assert rooms <= {*FLOORS, *LOOSE, "", "__main__", "_version"}
 
 
 def test_what_tests_share_is_not_imported() -> None:
-    wanted = {each for tree in MODULES.values() for each in imported(tree)}
+    wanted = {each for tree in modules().values() for each in imported(tree)}
     assert not [each for each in wanted if each.split(".")[0] in ("testing", "tests", "benchmarks")]
 
 
@@ -116,16 +115,16 @@ def test_rooms_import_from_lower_floors(imports: dict[str, set[str]]) -> None:
 @pytest.mark.parametrize("room", ["judge", "router"])
 def test_optional_rooms_load_without_torch_and_search(room: str) -> None:
     """Follow the statements outside functions through micronas, as Python would run them."""
-    waiting = {name for name in MODULES if room_of(name) == room}
+    waiting = {name for name in modules() if room_of(name) == room}
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        kept = [n for n in MODULES[name].body if isinstance(n, ast.Import | ast.ImportFrom)]
+        kept = [n for n in modules()[name].body if isinstance(n, ast.Import | ast.ImportFrom)]
         wanted = set(imported(ast.Module(kept, [])))
         heavy = {each for each in wanted if each.split(".")[0] == "torch" or room_of(each) == "nas"}
         assert not heavy, f"{name} imports {heavy}"
-        waiting |= {each for each in wanted if each in MODULES} - seen
+        waiting |= {each for each in wanted if each in modules()} - seen
 
 
 def test_tests_benchmarks_and_examples_do_not_import_each_other() -> None:

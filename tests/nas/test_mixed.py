@@ -372,12 +372,13 @@ def data() -> DataSet:
 @cached
 def found() -> SearchResult:
     settings = DnasSettings(
-        steps=100,
-        warmup=100,
+        steps=60,
+        warmup=60,
         batch_size=32,
         candidates=20,
         finalists=3,
-        trial=Recipe(epochs=4, batch_size=32, learning_rate=1e-2),
+        champions=1,
+        trial=Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
     )
     return search(TOY, data(), board=BOARD, budget=BUDGET, settings=settings, seed=0)
 

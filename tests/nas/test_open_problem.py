@@ -58,7 +58,7 @@ OPEN = OpenSpace.model_validate(
         },
     }
 )
-SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=8, learning_rate=1e-2))
+SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=16, learning_rate=1e-2))
 
 
 def test_descendants_have_four_bits_where_their_parents_have() -> None:
@@ -234,10 +234,7 @@ def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> N
         assert each.space.resolve(each.choice) == each.architecture.graph()
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_nothing_depends_on_processes_nor_on_one_that_is_killed(
-    workers: int, alone: SearchResult
-) -> None:
+def test_nothing_depends_on_processes_nor_on_one_that_is_killed(alone: SearchResult) -> None:
     killed = threading.Event()
 
     def kill_one() -> None:
@@ -249,7 +246,7 @@ def test_nothing_depends_on_processes_nor_on_one_that_is_killed(
             killed.wait(0.001)
 
     threading.Thread(target=kill_one, daemon=True).start()
-    assert run(workers=workers) == alone
+    assert run(workers=3) == alone
     assert killed.is_set()
 
 

@@ -36,9 +36,9 @@ SETTINGS = DnasSettings(
     warmup=200,
     batch_size=32,
     candidates=30,
-    finalists=3,
+    finalists=2,
     champions=1,
-    trial=Recipe(epochs=6, batch_size=5, learning_rate=1e-2),
+    trial=Recipe(epochs=5, batch_size=6, learning_rate=1e-2),
 )
 
 SHORT = SETTINGS.model_copy(
@@ -99,8 +99,8 @@ def test_the_winner_fits_and_has_learnt() -> None:
 def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
     epochs = [candidate.trial_epochs for candidate in result().candidates]
     assert epochs == sorted(epochs, reverse=True)
-    assert set(epochs) == {3, 6}
-    finals = [each.trial_loss for each in result().candidates if each.trial_epochs == 6]
+    assert set(epochs) == {3, 5}
+    finals = [each.trial_loss for each in result().candidates if each.trial_epochs == 5]
     assert finals == sorted(finals)
 
 

@@ -16,7 +16,7 @@ from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 from tests.nas.test_open_problem import OPEN
-from tests.toy import data
+from tests.toy import data, few
 from tests.training import search
 
 BUDGET = Budget(sram="6 KB", macs="60000")
@@ -95,9 +95,9 @@ def test_the_winner_is_handed_what_the_pool_learnt() -> None:
     assert winner.trial_score > 0.9
 
 
-@pytest.mark.parametrize("epochs", [7, 30])
+@pytest.mark.parametrize("epochs", [7, 20])
 def test_all_steps_of_the_effort_are_taken(epochs: int) -> None:
-    seen = data()
-    settings = SingleStageSettings(epochs=epochs, draws=8, trial=Recipe(epochs=1, batch_size=16))
+    seen = few()
+    settings = SingleStageSettings(epochs=epochs, draws=4, trial=Recipe(epochs=1, batch_size=16))
     result = search(OPEN, seen, board=BOARD, budget=BUDGET, settings=settings, seed=1)
     assert result.history[-1]["step"] == epochs * (len(seen.train.labels) * 4 // 5 // 16)

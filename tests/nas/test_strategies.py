@@ -47,7 +47,6 @@ def settings(strategy: str, **more: object) -> StrategySettings:
     trial = Recipe(epochs=10, batch_size=10, learning_rate=1e-2)
     few = {
         "steps": 40,
-        "warmup": 60,
         "batch_size": 32,
         "finalists": 3,
         "draws": 6,
@@ -73,15 +72,22 @@ def run(strategy: str, *, update: dict[str, object] | None = None, **keywords: A
     return result
 
 
+SHORT: dict[str, object] = {
+    "trial": Recipe(epochs=4, batch_size=10, learning_rate=1e-2),
+    "draws": 2,
+    "finalists": 2,
+    "champions": 1,
+}
+"""Trials without rungs, which wait for 150 steps (test_search.py), and without champions, which are
+in test_open_problem.py, as is a search by halving."""
+
+
 @cached
 def result(strategy: str) -> SearchResult:
-    # champions are in test_open_problem.py; without rungs, which wait for 150 steps, a short trial
-    # shows as much
-    short = {"trial": Recipe(epochs=4, batch_size=10, learning_rate=1e-2)}
-    return run(strategy, update={"champions": 1} | (short if strategy == "random" else {}))
+    return run(strategy, update=SHORT)
 
 
-@pytest.mark.parametrize("strategy", ["random", "halving", "ranked"])
+@pytest.mark.parametrize("strategy", ["random", "ranked"])
 def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
     found = result(strategy)
     assert found.strategy == strategy
@@ -109,8 +115,12 @@ def test_halving_sends_the_worse_half_away() -> None:
 
     After 3 epochs of 32 steps it is too early to tell.
     """
-    epochs = [each.trial_epochs for each in result("halving").candidates]
-    assert epochs == [10] * 6 + [5] * 6
+    chosen = Halving(context(PROBLEM, settings("halving", champions=1)))
+    asked = []
+    while trainings := chosen.ask(math.inf):
+        asked.append([each.epochs for each in trainings])
+        chosen.tell([_tried(each) for each in trainings])
+    assert asked == [[5] * 9, [5] * 3, [10] * 6]
 
 
 def test_generations_descend_from_what_real_trainings_prefer() -> None:
@@ -136,7 +146,7 @@ def _tried(training: Training) -> Candidate:
 
 
 def test_random_trains_each_to_the_end() -> None:
-    assert [each.trial_epochs for each in result("random").candidates] == [4] * 9
+    assert [each.trial_epochs for each in result("random").candidates] == [4] * 5
 
 
 @pytest.mark.parametrize(("epochs", "longest"), [(200, 10), (100, 10), (30, 2)])
@@ -183,9 +193,11 @@ def test_trials_are_shorter_where_epochs_are_few() -> None:
 
 
 def test_no_more_is_asked_once_the_epochs_are_spent() -> None:
-    """Entrants take 9 * 5 epochs, and nothing comes after them."""
-    found = run("halving", update={"epochs": 45})
-    assert [each.trial_epochs for each in found.candidates] == [5] * 9
+    """Entrants take 5 * 2 epochs, and no descendant comes after them."""
+    trial = Recipe(epochs=2, batch_size=40)
+    for epochs, count in ((10, 5), (11, 6)):
+        found = run("halving", update={"trial": trial, "draws": 2, "epochs": epochs})
+        assert [each.trial_epochs for each in found.candidates] == [2] * count
 
 
 @pytest.mark.parametrize(
@@ -210,21 +222,21 @@ def test_halving_waits_for_150_steps(
 
 def test_who_does_not_warm_up_leaves_no_warm_up_to_others() -> None:
     shared = Checkpoint()
-    assert run("ranked", update={"champions": 1}, shared=shared) == result("ranked")
+    assert run("ranked", update=SHORT, shared=shared) == result("ranked")
     assert shared.load("search") is None
 
 
 def test_trials_begin_with_shared_weights() -> None:
     """At a rate of nearly zero they know what the supernet does; anew they know nothing."""
 
-    def accuracy(inherited: float) -> float:
+    def accuracy(inherited: float, **more: object) -> float:
         trial = Recipe(epochs=2, batch_size=8, learning_rate=1e-6)
-        update = {"trial": trial, "inherited": inherited}
+        update = SHORT | {"trial": trial, "inherited": inherited} | more
         found = run("ranked", update=update).candidates
         return fmean(each.trial_score or 0.0 for each in found)
 
     assert accuracy(0.5) > 0.7
-    assert accuracy(0) < 0.5
+    assert accuracy(0, steps=1) < 0.5
 
 
 @pytest.mark.parametrize(
