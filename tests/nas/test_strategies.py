@@ -195,9 +195,9 @@ def test_trials_are_shorter_where_epochs_are_few() -> None:
 def test_no_more_is_asked_once_the_epochs_are_spent() -> None:
     """Entrants take 5 * 2 epochs, and no descendant comes after them."""
     trial = Recipe(epochs=2, batch_size=40)
-    for epochs, count in ((10, 5), (11, 6)):
+    for epochs, trained in ((10, 5), (11, 6)):
         found = run("halving", update={"trial": trial, "draws": 2, "epochs": epochs})
-        assert [each.trial_epochs for each in found.candidates] == [2] * count
+        assert [each.trial_epochs for each in found.candidates] == [2] * trained
 
 
 @pytest.mark.parametrize(
