@@ -2,7 +2,7 @@
 
     pip install --no-deps seglearn aeon     # they ship recordings: nothing of them is imported
     python -m benchmarks.people RESULTS.jsonl --bearings cwru_1797.npz --objects cifar10/train \
-        --persons vww_coco96/train [--sets watch motions] [--seeds 0 1 2] [--augment]
+        --persons vww_coco96/train --words CLIPS [--sets watch motions] [--seeds 0 1 2] [--augment]
     python -m benchmarks.people RESULTS.jsonl --table
 
 RESULTS gets a line for each set and seed; what is there is not done again.
@@ -17,19 +17,23 @@ bearings   vibration of the Case Western Reserve University's drive end at 1,797
            ten faults, one record each, of which the first 2.5 s are read; parts are cut along time
 objects    ten classes of CIFAR-10, 120 pictures each, 32x32 in colour
 persons    whether a picture shows a person: MLPerf Tiny's 820 crops of COCO, 48x48 and gray
+words      ten English words, others and silence: seven tenths of the speakers of the test set of
+           Speech Commands v2 (see `benchmarks.english`), by their hashes, a fifth of them to test
 
 ``found`` is what a search finds, ``textbook`` the textbook network that did best in its trials,
 trained for as many epochs as trials and training took together. ``forest`` (300 trees) and
 ``linear`` read features in floating point, without a budget: of series statistics and band
-energies, of pictures those of the plain rival. A seed is that of draws, trials
+energies, of pictures those of the plain rival, and none of words. A seed is that of draws, trials
 and trainings, and of parts where these are not by names. ``--augment`` trains the textbook network
 of each set of pictures anew under one augmentation after the other, for as many epochs as the found
 one.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
@@ -49,6 +53,7 @@ from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run
 from micronas.space.space import Space
 from micronas.tasks.images.statistics import statistics
+from micronas.tasks.keywords.folder import NOISE_FOLDER
 from micronas.tasks.registry import load
 from micronas.text import table
 
@@ -72,6 +77,15 @@ PICTURES = (
     "budget.latency=20 ms",
     *effort(8, 60),
 )
+WORDS = (
+    "board=stm32f446re",
+    "budget.counts=network",
+    "budget.sram=24 KB",
+    "budget.latency=60 ms",
+    "search.trial={epochs: 12, batch_size: 32}",
+    "train={epochs: 60, batch_size: 32}",
+    "quantize={epochs: 4, batch_size: 32, learning_rate: 0.0005, warmup: 0.1}",
+)
 AUGMENTATIONS = (
     (),
     ("flip",),
@@ -84,6 +98,9 @@ _OBJECTS = 120
 """Pictures of a class."""
 _READINGS = 30_000
 """Readings of a record."""
+_HELD = 3
+"""Tenths of the speakers that are left out."""
+_LISTS = (*["training"] * 6, *["validation"] * 2, *["testing"] * 2)
 
 Features = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -94,7 +111,8 @@ class Kind(NamedTuple):
 
     space: str
     settings: list[str]
-    features: Callable[[Split], Features]
+    features: Callable[[Split], Features] | None
+    """Of classifiers; None for no such rivals."""
 
 
 def shipped(package: str, file: str) -> Path:
@@ -164,7 +182,27 @@ def persons(given: argparse.Namespace, folder: Path) -> Kind:
     return Kind("images_open", [*PICTURES, *settings, "data.test_fraction=0.3"], of_pictures)
 
 
-SETS = {each.__name__: each for each in (motions, vowels, watch, bearings, persons, objects)}
+def words(given: argparse.Namespace, folder: Path) -> Kind:
+    lists = defaultdict[str, list[str]](list)
+    for file in sorted(given.words.glob("*/*.wav")):
+        word, name = file.parent.name, file.name.removesuffix(".wav").removesuffix(".wav")
+        if word == "_silence_":
+            word = NOISE_FOLDER
+        elif word == "_unknown_":
+            word, _, name = name.partition("_")
+        if word != NOISE_FOLDER:
+            number = int(hashlib.sha256(name.partition("_")[0].encode()).hexdigest()[:8], 16)
+            if number % 10 < _HELD:
+                continue
+            lists[_LISTS[number // 10 % 10]].append(f"{word}/{name}.wav")
+        (folder / word).mkdir(parents=True, exist_ok=True)
+        (folder / word / f"{name}.wav").symlink_to(file.resolve())
+    for name, clips in lists.items():
+        (folder / f"{name}_list.txt").write_text("\n".join(clips), encoding="utf-8")
+    return Kind("kws_open", [*WORDS, f"data.path={folder}", "data.cache=off"], None)
+
+
+SETS = {each.__name__: each for each in (motions, vowels, watch, bearings, persons, objects, words)}
 
 
 def of_pictures(split: Split) -> Features:
@@ -207,8 +245,9 @@ def compared(name: str, kind: Kind, seed: int, folder: Path) -> Row:
         row[arm] = round(100 * metrics["int8_accuracy"], 1)
         row |= {f"{arm}_{key}": metrics[key] for key in ("latency_ms", "tflm_mismatches", "fits")}
         row[f"{arm}_rounding"] = metrics["rounding"]
-    told = {key: found.metrics[key] for key in ("plain", "forest")}
-    return row | {"told": told} | series.on_features(data, seed, kind.features)
+    told = {key: found.metrics[key] for key in ("plain", "forest") if key in found.metrics}
+    plain = series.on_features(data, seed, kind.features) if kind.features else {}
+    return row | {"told": told} | plain
 
 
 def augmented(row: Row, kind: Kind, names: tuple[str, ...], folder: Path) -> Row:
@@ -253,8 +292,9 @@ def tables(rows: list[Row]) -> str:
         mine = [row for row in rows if row["set"] == name and "found" in row]
         if not mine:
             continue
-        means = {arm: fmean(row[arm] for row in mine) for arm in ARMS}
-        best = max(ARMS[1:], key=lambda arm: means[arm])
+        arms = [arm for arm in ARMS if arm in mine[0]]
+        means = {arm: fmean(row[arm] for row in mine) for arm in arms}
+        best = max(arms[1:], key=lambda arm: means[arm])
         ahead = [row["found"] - row[best] for row in mine]
         half = ""
         if len(ahead) > 2:
@@ -266,7 +306,7 @@ def tables(rows: list[Row]) -> str:
                 str(len(mine)),
                 f"{fmean(row['test'] for row in mine):.0f}",
                 f"{fmean(row['epochs'] for row in mine):.0f}",
-                *(f"{means[arm]:.1f}" for arm in ARMS),
+                *(f"{means[arm]:.1f}" if arm in means else "" for arm in ARMS),
                 f"{fmean(ahead):+.1f}{half} ({best})",
                 f"{fmean(row['cpu_s'] for row in mine):.0f}, "
                 f"{fmean(row['textbook_cpu_s'] for row in mine):.0f}",
@@ -297,6 +337,7 @@ def main() -> None:
     parser.add_argument("--bearings", type=Path, help="an .npz with one array per class")
     parser.add_argument("--objects", type=Path, help="a folder of pictures per class")
     parser.add_argument("--persons", type=Path, help="a folder of pictures per class")
+    parser.add_argument("--words", type=Path, help="the test set of Speech Commands v2")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--augment", action="store_true")

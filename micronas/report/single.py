@@ -139,8 +139,7 @@ def _plain(metrics: Metrics) -> list[Data]:
     tiles = []
     for what, rival in (("plain", metrics.plain), ("forest", metrics.forest)):
         if rival is not None:
-            order = "ahead of" if rival.ahead > 0 else "behind" if rival.ahead < 0 else "level with"
-            note = f"a {rival.name}; the int8 network is {order} it"
+            note = f"a {rival.name}: {rival.standing}"
             name = f"{_capital(metrics.score.name)}, {what}"
             tiles.append(_tile(name, rival.score, metrics.score.unit, note))
     return tiles

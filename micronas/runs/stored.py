@@ -88,6 +88,20 @@ class Plain(_Stored):
     name: str
     score: float
     ahead: float
+    ahead_interval: tuple[float, float] | None = None
+
+    @property
+    def standing(self) -> str:
+        """Return whether the int8 network beats the model."""
+        if self.ahead_interval is None:
+            return "too few groups to tell them apart"
+        low, high = self.ahead_interval
+        if high < 0:
+            return "the network loses to it"
+        if low > 0:
+            return "the network wins"
+        order = "ahead" if self.ahead > 0 else "behind" if self.ahead < 0 else "level"
+        return f"the network is {order} within noise"
 
 
 class Metrics(_Stored):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from micronas.hardware.table import listening_text, verdict
 from micronas.quantities import format_bytes, format_cost, format_macs
+from micronas.runs.stored import Plain
 from micronas.text import listed, pairs, percent, quantity, span, table, wrapped
 
 if TYPE_CHECKING:
@@ -55,22 +56,16 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
 
 def _rival(metrics: Mapping[str, Any], key: str) -> str:
     """Return a plain model's score on the same examples, and whether the network beats it."""
-    rival = metrics.get(key)
-    if rival is None:
+    if key not in metrics:
         return ""
-    ahead, interval, unit = rival["ahead"], rival["ahead_interval"], metrics["scores"][0]["unit"]
+    rival, unit = Plain.model_validate(metrics[key]), metrics["scores"][0]["unit"]
     size, of = (100.0, "points") if unit == "share" else (1.0, unit)
-    between, found = "", "too few groups to tell them apart"
-    if interval is not None:
-        low, high = (size * end for end in interval)
-        between = f" ({low:+.3g} to {high:+.3g})"
-        found = "the network loses to it" if high < 0 else "the network wins"
-        if low <= 0 <= high:
-            order = "ahead" if ahead > 0 else "behind" if ahead < 0 else "level"
-            found = f"the network is {order} within noise"
+    between = ""
+    if rival.ahead_interval is not None:
+        between = " ({:+.3g} to {:+.3g})".format(*(size * end for end in rival.ahead_interval))
     return (
-        f"{quantity(rival['score'], unit)} by a {rival['name']}: {found}, "
-        f"{size * ahead:+.3g}{between} {of}".strip()
+        f"{quantity(rival.score, unit)} by a {rival.name}: {rival.standing}, "
+        f"{size * rival.ahead:+.3g}{between} {of}".strip()
     )
 
 
