@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from micronas.calibration.fit import calibrate
-from micronas.calibration.host import measure_all
 from micronas.calibration.measurements import Measurement, add_times, read_measurements
 from micronas.calibration.plan import read_plan, write_plan
 from micronas.errors import ConfigError, DataError
@@ -22,9 +21,7 @@ from micronas.nas.search import search
 from micronas.nas.settings import DnasSettings
 from micronas.runs.folder import model_file
 from micronas.space.space import Space
-from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
-from testing.graphs import quantize_randomly
 from tests import toy
 from tests.command import command as micronas
 from tests.command import complaints
@@ -120,7 +117,7 @@ def test_a_board_smaller_than_the_firmware_is_refused() -> None:
 @pytest.fixture(scope="module")
 def plan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plans") / "plan"
-    write_plan(folder, 12)
+    write_plan(folder, 3)
     return folder
 
 
@@ -199,7 +196,10 @@ def test_times_are_added_to_those_of_an_earlier_firmware(plan: Path) -> None:
 
 
 def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: Path) -> None:
-    """The loop of a board on the desk; 20 networks it has not seen are predicted within 15 %."""
+    """The loop of a board on the desk; each network is predicted within 15 % from the others.
+
+    Unseen ones too, in test_host.py.
+    """
     planned = micronas("calibrate", "plan", "--plan", 12, cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert len(read_plan(tmp_path / "plan")) == 12
@@ -214,26 +214,7 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
     board = Board.load(tmp_path / found["file"])
     assert (board.name, board.kernels) == ("desk", "LiteRT")
 
-    generator = random.Random(7)
-    spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
-    drawn = [spaces[number % 3] for number in range(20)]
-    shapes = [space.architecture(space.random(generator)).graph() for space in drawn]
-    models = {
-        str(number): to_flatbuffer(quantize_randomly(graph, number))
-        for number, graph in enumerate(shapes)
-    }
-    # those of the plan once more: machines with other guests change their speed in between
-    before = read_measurements(tmp_path / "plan" / "measurements.csv")
-    again = {each.stem: each.read_bytes() for each in read_plan(tmp_path / "plan").values()}
-    timings = measure_all(models | again, repeats=8)
-    slower = np.median(
-        [timings[Path(each.name).stem].median_ms / each.latency_ms for each in before]
-    )
-    errors = [
-        slower * board.latency_ms(CMSIS_NN.features(graph)) / timings[str(number)].median_ms - 1
-        for number, graph in enumerate(shapes)
-    ]
-    assert np.abs(errors).mean() < 0.15
+    assert np.abs(found["left_out_errors"]).mean() < 0.15
 
     largest, smallest = (
         board.latency_ms(CMSIS_NN.features(toy.SPACE.architecture(choice).graph()))
@@ -241,13 +222,13 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
     )
     budget = Budget(latency=(largest + smallest) / 2)
     settings = DnasSettings(
-        steps=20,
-        warmup=20,
+        steps=5,
+        warmup=5,
         candidates=4,
         finalists=1,
         trial=Recipe(epochs=1, batch_size=64),
     )
-    result = search(toy.SPACE, toy.data(), board=board, budget=budget, settings=settings, seed=0)
+    result = search(toy.SPACE, toy.few(), board=board, budget=budget, settings=settings, seed=0)
     assert result.winner.costs.latency_ms <= (largest + smallest) / 2
 
 

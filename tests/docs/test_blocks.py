@@ -114,9 +114,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of the same layout, a twentieth as large."""
+    """A corpus of the same layout, a fortieth as large."""
     folder = tmp_path_factory.mktemp("corpus") / "speech"
-    return synthesise(folder, words=("yes", "no", "tree"), voices=(20, 6, 6), clips_per_voice=2)
+    return synthesise(folder, words=("yes", "no", "tree"), voices=(10, 4, 4), clips_per_voice=2)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def test_make_fuzz_runs_all() -> None:
 @pytest.mark.parametrize(
     "target", ["engine", "modules", "series", "tflite", "yaml"]
 )  # http has a file of its own
-@pytest.mark.parametrize("seconds", [2, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [1, pytest.param(120, marks=pytest.mark.slow)])
 def test_a_fuzzer_holds(target: str, seconds: float) -> None:
     # most of the corpora have tests of their own
     import_module(f"tests.fuzz.{target}").run(seconds, 1, known=seconds > 60)

@@ -17,10 +17,10 @@ from tests.nas.brief import brief
 
 SHORT = ("board=stm32f446re", "data.path=x", "data.task=kws", "budget.latency=50 ms")
 TRAINING = (
-    "train={epochs: 2, batch_size: 16}",
+    "train={epochs: 2, batch_size: 32}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )
-_BRIEF = {"steps": 60, "warmup": 20, "batch_size": 16, "candidates": 4, "finalists": 1, "draws": 4}
+_BRIEF = {"steps": 40, "warmup": 20, "batch_size": 16, "candidates": 4, "finalists": 1, "draws": 4}
 NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1">@DATA@\u2028'
 
 
@@ -39,7 +39,7 @@ def searched(
     settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
     search = brief(strategy, **_BRIEF, trial=Recipe(epochs=1, batch_size=16))
     settings = settings.model_copy(update={"search": search})
-    run_search(settings, folder, progress=quiet, data=data)
+    run_search(settings, folder, progress=quiet, data=data, workers=1)
     return folder
 
 

@@ -4,8 +4,6 @@ import asyncio
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.serve.app import create_app
 from micronas.router.serve.protocol import ascii_text
 from micronas.router.serve.settings import ServeSettings
+from tests.command import command
 from tests.router.serving import Running, chat, closed, running, until
 from tests.router.upstreams import (
     Call,
@@ -266,8 +265,7 @@ def test_mistakes_at_the_command_line_are_one_line_and_exit_2(tmp_path: Path) ->
         ):
             path = tmp_path / "serve.yaml"
             path.write_text(yaml.safe_dump(settings))
-            command = [sys.executable, "-m", "micronas", "router", "serve", str(path)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = command("router", "serve", path)
             assert done.returncode == 2
             *_, last = done.stderr.splitlines()
             assert message in last

@@ -53,7 +53,7 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
             *("train={epochs: 8, batch_size: 16}", "quantize={epochs: 2, batch_size: 16}"),
         ],
     )
-    data = toy.data()
+    data = toy.few()
     estimate = estimate_search(toy.SPACE, data, settings)
     assert list(estimate.phases) == ["trials", "training", "quantization", "checks"]
     assert estimate.seconds == sum(estimate.phases.values())

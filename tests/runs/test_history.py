@@ -72,11 +72,11 @@ class _EnoughError(Exception):
 def searched(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
     return search(
         toy.SPACE,
-        toy.data(),
+        toy.few(),
         board=Board.load("stm32f446re"),
         budget=Budget(latency=20.0),
         settings=DnasSettings(
-            steps=40,
+            steps=24,
             warmup=20,
             batch_size=16,
             candidates=2,

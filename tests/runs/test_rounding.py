@@ -26,7 +26,7 @@ def test_a_rate_that_is_too_high_costs_nothing(tmp_path: Path, rate: float, kept
         [
             "board=stm32f446re",
             "data.path=x",
-            "train={epochs: 20, batch_size: 32}",
+            "train={epochs: 6, batch_size: 16, learning_rate: 0.01}",
             f"quantize={{epochs: 2, batch_size: 16, learning_rate: {rate}}}",
         ],
     )

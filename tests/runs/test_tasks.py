@@ -44,7 +44,7 @@ SHORT = (
     "search.candidates=4",
     "search.finalists=1",
     "search.trial={epochs: 1, batch_size: 16}",
-    "train={epochs: 2, batch_size: 16}",
+    "train={epochs: 1, batch_size: 16}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )
 
@@ -156,7 +156,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
     files = sorted(folder.rglob("*.png"))
     for path in files[::20]:
         path.write_bytes(path.read_bytes()[:100])
-    overrides = [*SHORT, f"data.path={folder}", "budget.sram=32 KB"]
+    overrides = [*SHORT, f"data.path={folder}", "data.size=32", "budget.sram=32 KB"]
     settings = load_run("vww_small", overrides)
     data = registry.load(settings.data)
     assert files[0].name in data.summary

@@ -15,8 +15,8 @@ RUN = {
     "data": {"task": "kws"},
     "search": {
         "strategy": "dnas",
-        "steps": 20,
-        "warmup": 20,
+        "steps": 10,
+        "warmup": 10,
         "batch_size": 8,
         "candidates": 3,
         "finalists": 1,

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from micronas.runs.settings import load_run
 from micronas.sweeps.store import points_of
 from micronas.sweeps.sweep import sweep
 from micronas.sweeps.table import fronts
+from tests.command import command
 from tests.sweeps.runs import (
     SHORT,
     TWO,
@@ -33,9 +33,7 @@ ONE = ("budget.latency=40ms",)
 
 
 def finish(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "micronas", *parts], capture_output=True, text=True, check=False
-    )
+    done = command(*parts)
     assert done.returncode == code, done.stderr
     return done
 
@@ -75,17 +73,17 @@ def test_a_leader_that_is_killed_takes_its_workers_along_and_the_same_command_go
     corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "sweep"
-    command = arguments(out, f"data.path={corpus}", "--quiet", over=ONE)
+    sweeping = arguments(out, f"data.path={corpus}", "--quiet", over=ONE)
 
     def at_work() -> list[int]:
         begun = list(out.glob("points/*/checkpoint.pt"))
         return descendants(process.pid, WORKER) if begun else []
 
-    process = start(*command)
+    process = start(*sweeping)
     (worker,) = until(at_work, process)
     process.kill()
     process.communicate()
-    again = start(*command)  # the orphan ends by itself, whatever comes after
+    again = start(*sweeping)  # the orphan ends by itself, whatever comes after
     until(lambda: not alive(worker), again)
 
     process = again
@@ -98,12 +96,12 @@ def test_a_leader_that_is_killed_takes_its_workers_along_and_the_same_command_go
     assert not alive(worker)
     assert "waiting" in finish("sweep", "kws_small", "--status", "--out", str(out)).stdout
 
-    assert "done" in finish(*command).stdout
+    assert "done" in finish(*sweeping).stdout
     outcomes = rows(out, "SELECT outcome FROM attempts ORDER BY id")
     assert outcomes == [("stopped",), ("stopped",), ("done",)]
     model = next(out.glob("points/*/model.tflite"))
     before = model.stat().st_mtime_ns
-    finish(*command)
+    finish(*sweeping)
     assert model.stat().st_mtime_ns == before
 
 
@@ -111,8 +109,8 @@ def test_a_leader_that_is_killed_takes_its_workers_along_and_the_same_command_go
 def test_a_failed_point_is_tried_again_and_the_others_go_on(corpus: Path, tmp_path: Path) -> None:
     out, missing = tmp_path / "sweep", tmp_path / "missing"
     over = (f"data.path={missing},{corpus}", "budget.latency=1ms,40ms")
-    command = arguments(out, over=over)
-    done = finish(*command, code=1)
+    sweeping = arguments(out, over=over)
+    done = finish(*sweeping, code=1)
     points = points_of(out)
     assert [point.state for point in points] == ["infeasible", "failed", "infeasible", "done"]
     assert [point.attempts for point in points] == [0, 2, 0, 1]
@@ -125,11 +123,11 @@ def test_a_failed_point_is_tried_again_and_the_others_go_on(corpus: Path, tmp_pa
     assert fronts(points) == {"stm32f446re": {"latency": only, "sram": only, "flash": only}}
 
     shutil.copytree(corpus, missing)
-    finish(*command)
+    finish(*sweeping)
     assert [point.attempts for point in points_of(out)] == [0, 3, 0, 1]
     assert [point.state for point in points_of(out)][1::2] == ["done", "done"]
 
-    changed = finish(*command, "search.steps=21", code=2)
+    changed = finish(*sweeping, "search.steps=21", code=2)
     assert "must belong to one sweep, but holds one of other settings: 4 points" in changed.stderr
 
 

@@ -13,7 +13,7 @@ from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.loop import evaluate
 from micronas.train.network import mixed_precision, same_conv2d
 from micronas.train.recipe import Recipe
-from tests.toy import SPACE, data, split
+from tests.toy import SPACE, few, split
 from tests.training import finetune, fit, search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -95,11 +95,11 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
 
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     settings = DnasSettings(
-        steps=30,
+        steps=20,
         warmup=100,
         batch_size=32,
-        candidates=4,
-        finalists=1,
+        candidates=2,
+        finalists=0,
         amp="bf16",
         trial=Recipe(epochs=1, batch_size=32),
     )
@@ -107,7 +107,7 @@ def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     def found() -> object:
         return search(
             SPACE,
-            data(),
+            few(),
             board=Board.load("stm32f446re"),
             budget=Budget(macs="60000"),
             settings=settings,

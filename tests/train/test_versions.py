@@ -78,7 +78,7 @@ class Attention(torch.nn.Module):
 
 def test_products_of_activations_have_such_scales() -> None:
     found = 0
-    for seed in range(10):
+    for seed in range(4):
         torch.manual_seed(seed)
         examples = torch.randn(32, 6, 8)
         graph = read(to_tflite(Attention().eval(), examples[:1], calibration=[examples]))
@@ -87,7 +87,7 @@ def test_products_of_activations_have_such_scales() -> None:
                 ends = (graph.tensors[name].quantization for name in (*op.operands, *op.outputs))
                 assert agree(*(each.scale[0] for each in ends if each))
                 found += 1
-    assert found == 20
+    assert found == 8
 
 
 def test_exported_linear_layers_have_such_a_scale() -> None:

@@ -235,7 +235,7 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
 def test_equal_in_float_and_exact_on_tflm(name: str) -> None:
     torch.manual_seed(0)
     function, shape = CASES[name]
-    module, x = Case(function, shape).eval(), torch.randn(64, *shape)
+    module, x = Case(function, shape).eval(), torch.randn(32, *shape)
     with torch.no_grad():
         wanted = torch.cat([module(each) for each in x.split(1)])
     graph = trace(module, x[:1])
