@@ -120,5 +120,5 @@ def test_a_search_in_bfloat16_learns_and_repeats() -> None:
 
 
 def test_other_formats_are_refused() -> None:
-    with pytest.raises(ValueError, match="bf16"):
+    with pytest.raises(ConfigError, match="bf16"):
         Recipe(amp="fp16")  # type: ignore[arg-type]
