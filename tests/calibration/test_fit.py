@@ -17,7 +17,6 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import fit_form
 from micronas.hardware.targets import CMSIS_NN
-from micronas.nas.search import search
 from micronas.nas.settings import DnasSettings
 from micronas.runs.folder import model_file
 from micronas.space.space import Space
@@ -25,6 +24,7 @@ from micronas.train.recipe import Recipe
 from tests import toy
 from tests.command import command as micronas
 from tests.command import complaints
+from tests.training import search
 
 SIZES = {"sram_bytes": 256e3, "flash_bytes": 1e6, "clock_hz": 80e6}
 

@@ -19,6 +19,7 @@ from tests.docs.markdown import ROOT, blocks
 from tests.toy import CLASSES, SPACE, data, split
 
 BRIEF: dict[str, Any] = {
+    "workers": 1,
     "search": {"draws": 2, "generations": 0, "trial": {"epochs": 1, "batch_size": 32}},
     "train": {"epochs": 1, "batch_size": 32},
     "quantize": {"epochs": 1, "batch_size": 32},

@@ -266,6 +266,7 @@ def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None
             settings,
             tmp_path / str(number),
             data=data,
+            workers=1,
             progress=lambda *_: None,
         )
         assert tflm_arena(trained.model).total <= (budget.sram or 0)

@@ -1,6 +1,6 @@
 """Operators that are written in terms of others: equal in float, exact on TFLM."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -231,17 +231,40 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_equal_in_float_and_exact_on_tflm(name: str) -> None:
+class Cases(nn.Module):
+    """Several cases side by side, each with a layer of its own: torch traces them at once."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.cases = nn.ModuleList(Case(*CASES[name]) for name in names)
+
+    def forward(self, x: Tensor) -> Any:
+        return tuple(case(x) for case in self.cases)
+
+
+def groups() -> Iterator[list[str]]:
+    for shape in dict.fromkeys(shape for _, shape in CASES.values()):
+        names = [name for name, (_, own) in CASES.items() if own == shape]
+        yield from (names[place : place + 8] for place in range(0, len(names), 8))
+
+
+@pytest.mark.parametrize("names", groups(), ids=" | ".join)
+def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     torch.manual_seed(0)
-    function, shape = CASES[name]
-    module, x = Case(function, shape).eval(), torch.randn(32, *shape)
+    module, x = Cases(names).eval(), torch.randn(32, *CASES[names[0]][1])
     with torch.no_grad():
-        wanted = torch.cat([module(each) for each in x.split(1)])
+        answers = zip(*(module(each) for each in x.split(1)), strict=True)
+        wanted = [torch.cat(parts) for parts in answers]
     graph = trace(module, x[:1])
-    (found,) = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
-    found = found.reshape(wanted.shape)
-    torch.testing.assert_close(found, wanted.float(), rtol=1e-3, atol=1e-4)
+    found = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
+    for name, got, want in zip(names, found, wanted, strict=True):
+        torch.testing.assert_close(
+            got.reshape(want.shape),
+            want.float(),
+            rtol=1e-3,
+            atol=1e-4,
+            msg=f"{name}: {got} must be {want}",
+        )
     written = quantize(with_averages(graph, "parts"), x)  # as to_tflite does, which traces anew
     codes = quantize_all_inputs(written, by_input(written, x[:8]))
     assert verify(to_flatbuffer(written), codes).mismatches == 0
