@@ -18,6 +18,6 @@ _BRIEF = {
 def brief(strategy: str, **settings: Any) -> StrategySettings:
     """Return settings of a strategy: few steps and networks, and of those given what it has."""
     kind = SHIPPED[strategy]
-    shared = {"epochs": 30} if strategy == "single_stage" else {}
+    shared = {"epochs": 60} if strategy == "single_stage" else {}
     known = {**_BRIEF, **shared, **settings}
     return kind.model_validate({name: known[name] for name in known.keys() & kind.model_fields})
