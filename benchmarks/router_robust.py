@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.router_heldout import read
+from benchmarks.router_heldout import read, step1_of
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import paired_interval
-from micronas.router.fit import FitSettings, embedded_rewordings, fit_step1
+from micronas.router.fit import embedded_rewordings
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
 from micronas.text import table
@@ -142,14 +142,8 @@ def main(scores: str, models: str, *files: str) -> None:
         order = np.random.default_rng(split).permutation(size)
         part, test = order[: int(0.6 * size)], order[int(0.6 * size) :]
         for copies in COPIES:
-            found = fit_step1(
-                own[:, part],
-                judged.rows(part),
-                active=active,
-                total=active,
-                settings=FitSettings(),
-                reworded=other[:copies, part] if copies else None,
-            )
+            reworded = other[:copies, part] if copies else None
+            found = step1_of(own[:, part], judged.rows(part), active, reworded)
             familiar = np.quantile(found.validation.classified.distance, KEPT)
             for name, vectors in {"seen": own[:, test], **talk}.items():
                 distance = found.model.classify(vectors).distance

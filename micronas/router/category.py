@@ -1,6 +1,6 @@
 """Step 1: a prompt's category with calibrated probabilities, or `general` if it is unlike all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -124,7 +124,7 @@ class Categories:
     names
         Names of the categories, without `general`.
     gaussians
-        Distributions for logits and distances.
+        Distributions of all categories in each language, for logits and distances.
     temperature
         Divisor of logits.
     max_distance
@@ -144,7 +144,7 @@ class Categories:
 
         The nearest core of an unusual prompt decides, which lacks what stands around the prompt.
         """
-        return self._decide(*_nearest(self.gaussians, vectors))
+        return self._decide(*_nearest(self.gaussians, vectors, len(self.names)))
 
     def _decide(self, logits: Floats, distances: Floats) -> _Classified:
         """Decide by logits and distances [2, prompts, ...] of whole prompts and nearest cores."""
@@ -182,11 +182,13 @@ def fit_categories(
     names: tuple[str, ...],
     settings: CategorySettings,
     reworded: Floats | None = None,
+    languages: Integers | None = None,
+    originals: Integers | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier, with all choices by out-of-fold predictions.
 
     Ridge and temperature have the least log-loss; the largest distance is the quantile `familiar`
-    over the prompts, each by a fit without its fold.
+    over the prompts, each by a fit without its fold, in the language where it is largest.
 
     Parameters
     ----------
@@ -196,6 +198,9 @@ def fit_categories(
         Index of each prompt's category, -1 if unknown: such prompts are only predicted.
     reworded
         Vectors of reworded prompts [copies, prompts, dimensions], to fit on as well.
+    languages, originals
+        Numbers from 0 of each prompt's language, and of what it translates: all translations of a
+        prompt are in its fold. By default there are none.
 
     Raises
     ------
@@ -211,18 +216,27 @@ def fit_categories(
             f"categories must have {settings.folds} labelled prompts, and one each, but have "
             f"{len(known)}{lacking}; label more"
         )
-    fold = folds_of(labels, settings.folds, settings.seed)
-    right_ones = labels[known]
+    rows, right_ones = np.arange(len(labels)), labels[known]
+    language = np.zeros_like(labels) if languages is None else languages
+    original = rows if originals is None else originals
+    firsts = np.unique(original, return_index=True)[1]
+    fold = folds_of(labels[firsts], settings.folds, settings.seed)[original]
+    cells = np.where(labels < 0, -1, len(names) * language + labels)
+    size = len(names) * (int(language.max()) + 1)
 
     drawn = np.random.default_rng(settings.seed).integers(len(vectors), size=(_CORES, len(labels)))
-    copies = np.concatenate([vectors[:1], vectors[drawn, np.arange(len(labels))]])
+    copies = np.concatenate([vectors[:1], vectors[drawn, rows]])
     if reworded is not None:
         copies = np.concatenate([copies, reworded])
 
-    def fitted(rows: Integers, ridges: Sequence[float]) -> list[_Gaussians]:
-        among = copies[:, rows].reshape(-1, copies.shape[-1])
-        tiled = np.tile(labels[rows], len(copies))
-        return fit_gaussians(among, tiled, categories=len(names), ridges=ridges)
+    def fitted(some: Integers, ridges: Sequence[float]) -> list[_Gaussians]:
+        among = copies[:, some].reshape(-1, copies.shape[-1])
+        tiled = np.tile(cells[some], len(copies))
+        return fit_gaussians(among, tiled, categories=size, ridges=ridges)
+
+    def quantile(distances: Floats, share: float) -> float:
+        parts = (distances[language == each] for each in np.unique(language))
+        return float(max(np.quantile(part, share) for part in parts))
 
     def loss(logits: Floats) -> float:
         temperature = temperature_of(logits[known], right_ones)
@@ -230,20 +244,20 @@ def fit_categories(
 
     tried = (len(_RIDGES), 2, len(labels))
     logits, distances = np.empty((*tried, len(names))), np.empty(tried)
-    for inside, rest in _parts(fold):
-        for place, gaussians in enumerate(fitted(rest, _RIDGES)):
-            found = _nearest(gaussians, vectors[:, inside])
+    for inside in (fold == number for number in range(int(fold.max()) + 1)):
+        for place, gaussians in enumerate(fitted(rows[~inside], _RIDGES)):
+            found = _nearest(gaussians, vectors[:, inside], len(names))
             logits[place][:, inside], distances[place][:, inside] = found
     best = int(np.argmin([loss(each[0]) for each in logits]))
     raw, distance = logits[best], distances[best]
     temperature = temperature_of(raw[0][known], right_ones)
-    usual = float(np.quantile(distance[0], min(_USUAL, settings.familiar)))
+    usual = quantile(distance[0], min(_USUAL, settings.familiar))
     decisive = np.where(distance[0] > usual, distance[1], distance[0])
     model = Categories(
         names=names,
-        gaussians=fitted(np.arange(len(labels)), _RIDGES[best : best + 1])[0],
+        gaussians=fitted(rows, _RIDGES[best : best + 1])[0],
         temperature=temperature,
-        max_distance=float(np.quantile(decisive, settings.familiar)),
+        max_distance=quantile(decisive, settings.familiar),
         usual=usual,
     )
     classified = model._decide(raw, distance)
@@ -279,10 +293,12 @@ def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> _Gaussians:
     return _Gaussians(*(arrays[f"gaussians_{name}"] for name in _Gaussians.__dataclass_fields__))
 
 
-def _nearest(gaussians: _Gaussians, vectors: Floats) -> tuple[Floats, Floats]:
+def _nearest(gaussians: _Gaussians, vectors: Floats, names: int) -> tuple[Floats, Floats]:
     """Return logits and distances [2, prompts, ...] of whole prompts and of their nearest cores."""
     size = vectors.shape[1]
     logits, distance = gaussians(vectors.reshape(-1, vectors.shape[-1]))
+    # a category is as likely as in all languages together
+    logits = np.logaddexp.reduce(logits.reshape(len(logits), -1, names), axis=1)
     rows = np.arange(size)
     rows = np.stack([rows, distance.reshape(-1, size).argmin(axis=0) * size + rows])
     return logits[rows], distance[rows]
@@ -293,12 +309,6 @@ def _inverse(covariance: Floats, ridge: float) -> Floats:
     identity = np.eye(len(covariance))
     variance = float(np.trace(covariance)) / len(covariance) or 1.0
     return np.asarray(cho_solve(cho_factor(covariance + ridge * variance * identity), identity))
-
-
-def _parts(fold: Integers) -> Iterator[tuple[Integers, Integers]]:
-    """Yield the prompts of each fold, and all others."""
-    for number in range(int(fold.max()) + 1):
-        yield np.flatnonzero(fold == number), np.flatnonzero(fold != number)
 
 
 def _log_loss(logits: Floats, labels: Integers) -> float:

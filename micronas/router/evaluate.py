@@ -14,7 +14,7 @@ from micronas.router.baselines import BASELINES, Split
 from micronas.router.fit import FitSettings, fit_step1
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
-from micronas.router.scores import ScoreTable, check_apart
+from micronas.router.scores import ScoreTable, check_apart, numbered
 
 _Say = Callable[[str], None]
 _Part = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -99,24 +99,17 @@ def evaluate(
     scores = {method: np.full(shape, np.nan) for method in methods}
     spent = {method: np.full(shape, np.nan) for method in methods}
     for number, (part, test) in enumerate(parts):
-        check_apart(table.rows(part), table.rows(test))
-        split = Split(
-            vectors[0, part],
-            table.scores[part],
-            vectors[0, test],
-            table.scores[test],
-            active,
-            total,
-        )
+        known, asked = table.rows(part), table.rows(test)
+        check_apart(known, asked)
+        split = Split(vectors[0, part], known.scores, vectors[0, test], asked.scores, active, total)
         shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
-        other = None if reworded is None else reworded[:, part]
         found = fit_step1(
             vectors[:, part],
-            table.rows(part),
+            known,
             active=active,
             total=total,
             settings=wanted,
-            reworded=other,
+            reworded=None if reworded is None else reworded[:, part],
         )
         category = found.model.classify(vectors[:, test]).category
         plans = [make_plan(found.evidence, ParameterBudget(active=budget)) for budget in budgets]
@@ -129,19 +122,22 @@ def evaluate(
     return Evaluation(tuple(budgets), scores, spent)
 
 
-def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -> list[_Part]:
-    """Return random splits of `size` prompts, a share of them to fit.
+def random_parts(originals: Sequence[str], splits: int, *, seed: int = 0) -> list[_Part]:
+    """Return random splits, 60 % to fit; prompts of one original [prompts] stay together.
 
     Raises
     ------
     DataError
         If a part would be empty.
     """
-    cut = int(share * size)
+    number = numbered(originals)
+    together = np.split(np.argsort(number, kind="stable"), np.bincount(number).cumsum()[:-1])
+    size, cut = len(together), int(0.6 * len(together))
     if not 0 < cut < size:
         raise DataError(f"a split needs prompts in both parts, but there are {size}; add more")
     orders = [np.random.default_rng([seed, number]).permutation(size) for number in range(splits)]
-    return [(order[:cut], order[cut:]) for order in orders]
+    drawn = [[together[place] for place in order] for order in orders]
+    return [(np.concatenate(each[:cut]), np.concatenate(each[cut:])) for each in drawn]
 
 
 def paired_interval(

@@ -20,7 +20,7 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
 from micronas.router.rewordings import reworded as in_other_words
-from micronas.router.scores import ScoreTable
+from micronas.router.scores import ScoreTable, numbered
 from micronas.settings import Settings
 
 
@@ -57,7 +57,7 @@ class RouterSettings(FitSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class _Step1:
+class Step1:
     """A fitted first step with its evidence."""
 
     model: Categories
@@ -146,7 +146,7 @@ def fit_step1(
     total: Floats,
     settings: FitSettings,
     reworded: Floats | None = None,
-) -> _Step1:
+) -> Step1:
     """Fit categories on vectors [cores, prompts, dimensions]; merge them if they are of no use.
 
     `reworded` holds vectors of reworded prompts [copies, prompts, dimensions].
@@ -156,8 +156,15 @@ def fit_step1(
         raise DataError("the table of scores must have categories, but has none; add them")
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
+    languages, originals = map(numbered, zip(*table.versions, strict=True))
     model, validation = fit_categories(
-        vectors, labels, names=tuple(names), settings=settings.categories, reworded=reworded
+        vectors,
+        labels,
+        names=tuple(names),
+        settings=settings.categories,
+        reworded=reworded,
+        languages=languages,
+        originals=originals,
     )
     evidence = Evidence(
         category=validation.classified.category,
@@ -168,4 +175,4 @@ def fit_step1(
         total=total,
     )
     chosen = choose(evidence, replace(evidence, merged=True))
-    return _Step1(model, validation, chosen)
+    return Step1(model, validation, chosen)
