@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Iterator
 
@@ -7,13 +8,24 @@ import torch
 
 from tests.training import DEVICES, take
 
+# Collecting the tests makes a million objects, most of which stay. The search for cycles among them
+# took a quarter of that time, and slowed each test that makes many.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 # Processes that tests start are to find what a user's shell has: with this variable set, one that
 # never flushed what another waited for passed every test.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
 # a busy machine is slow at drawing, and at everything else
 PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
-hypothesis.settings.register_profile("quick", max_examples=40, **PATIENT)
+hypothesis.settings.register_profile("quick", max_examples=25, **PATIENT)
 hypothesis.settings.register_profile("thorough", max_examples=100, **PATIENT)  # make slow
 hypothesis.settings.load_profile("quick")
 

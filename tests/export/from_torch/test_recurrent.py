@@ -1,6 +1,6 @@
 """Recurrent layers as TFLM's LSTM or step by step: equal in float, exact on TFLM."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -86,21 +86,41 @@ CASES: dict[
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_equal_in_float_and_exact_on_tflm(name: str) -> None:
+class Cases(nn.Module):
+    """Several cases side by side: torch traces them at once."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.cases = nn.ModuleList(Case(CASES[name][0](), CASES[name][1]) for name in names)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        answers = [case(*inputs) for case in self.cases]
+        return tuple(y for each in answers for y in (each if isinstance(each, tuple) else (each,)))
+
+
+NAMES = [name for name, (_, _, shapes) in CASES.items() if shapes == (STEPS,)]
+GROUPS = [*(NAMES[place : place + 5] for place in range(0, len(NAMES), 5)), ["states in and out"]]
+
+
+@pytest.mark.parametrize("names", GROUPS, ids=" | ".join)
+def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     torch.manual_seed(0)
-    make, function, shapes = CASES[name]
-    module = Case(make(), function).eval()
-    inputs = tuple(torch.randn(16, *shape) for shape in shapes)
+    module = Cases(names).eval()
+    inputs = tuple(torch.randn(16, *shape) for shape in CASES[names[0]][2])
     given = inputs if len(inputs) > 1 else inputs[0]
     one = tuple(part[:1] for part in inputs)
     with torch.no_grad():
-        answers = module(*one)
-    wanted = answers if isinstance(answers, tuple) else (answers,)
+        wanted = module(*one)
     graph = trace(module, one)
     found = float_outputs(QuantizedNetwork(graph), by_input(graph, one)).values()
-    for got, want in zip(found, wanted, strict=True):
-        torch.testing.assert_close(got.reshape(want.shape), want, rtol=1e-4, atol=1e-5)
+    for place, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        torch.testing.assert_close(
+            got.reshape(want.shape),
+            want,
+            rtol=1e-4,
+            atol=1e-5,
+            msg=f"output {place} of {names}: {got} must be {want}",
+        )
     written = quantize(graph, [given])  # as to_tflite does, which traces anew
     codes = quantize_all_inputs(written, by_input(written, given))
     assert verify(to_flatbuffer(written), codes).mismatches == 0
