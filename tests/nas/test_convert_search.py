@@ -27,7 +27,7 @@ from tests.training import run_search
 
 pytestmark = pytest.mark.usefixtures("device")
 
-QUICK = Recipe(epochs=1, batch_size=16, learning_rate=1e-3)
+QUICK = Recipe(epochs=1, batch_size=32, learning_rate=1e-3)
 
 
 def settings(strategy: str, **budget: str) -> RunSettings:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.synth import synthesise
-from tests.command import command, start
+from tests.command import command, complaints, start
 from tests.toy import data as toy_data
 
 SHORT = (
@@ -209,25 +210,24 @@ def test_a_folder_of_another_run_is_refused(
 
 
 def test_ctrl_c_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "micronas", *words(corpus, tmp_path / "run"), "--quiet"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # a shell's background jobs ignore the signal, and so would what they start
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
     checkpoint = tmp_path / "run" / "checkpoint.pt"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    printed, complaint = process.communicate()
-    # CPython ends itself by the signal if it arrived inside exec(), as dataclasses call it while
-    # modules are imported; a shell shows 130 for both
-    assert process.returncode in (130, -signal.SIGINT)
-    assert printed == ""
-    assert complaint.splitlines() == ["stopped; the same command goes on from the last saved step"]
+
+    def interrupt() -> None:
+        while not checkpoint.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def before() -> None:
+        # a shell's background jobs ignore the signal, and so would what they start
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=interrupt, daemon=True).start()
+
+    done = command(*words(corpus, tmp_path / "run"), "--quiet", before=before)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert complaints(done.stderr).splitlines() == [
+        "stopped; the same command goes on from the last saved step"
+    ]
 
 
 def test_the_found_network_is_trained_again_from_its_file(
