@@ -81,12 +81,13 @@ def litert_torch(name: str, folder: Path, clock: Clock) -> None:
     with clock.timing():
         edge = litert_torch.convert(module, entry.inputs(1, seed=_CALIBRATION_SEED))
         edge.export(str(path))
-        runner = Interpreter(model_path=str(path)).get_signature_list()
-        ((signature, names),) = runner.items()
+        interpreter = Interpreter(model_path=str(path))
+        (signature,) = interpreter.get_signature_list()
+        read = interpreter.get_signature_runner(signature).get_input_details()
         examples = [
             {
-                key: values[index : index + 1].numpy()
-                for key, values in zip(sorted(names["inputs"]), inputs, strict=True)
+                key: values[index : index + 1].numpy().astype(read[key]["dtype"])
+                for key, values in zip(sorted(read), inputs, strict=True)
             }
             for index in range(CALIBRATION)
         ]

@@ -13,7 +13,8 @@ Method = Literal["average", "minmax", "percentile", "mse"]
 
 ``average``: the mean of the batches' extremes, a steady start where training goes on to learn the
 range. ``minmax``: all values. ``percentile``: all but the outermost 0.01 % on either side. ``mse``:
-the range with the smallest squared rounding and clipping error.
+the range with the smallest squared rounding and clipping error, of values seen or, where these are
+few, of those to be expected beyond them.
 """
 
 EXAMPLES = 128
@@ -27,6 +28,10 @@ _COUNTED = 2**18
 _TAIL = 1e-4
 _CUTS = np.linspace(1, 0.2, 33)
 """Parts of each extreme that ``mse`` tries; 1 comes first, so that it wins ties."""
+_WIDER = np.linspace(1, 2, 33)
+"""Multiples of each extreme that it tries where few values were seen."""
+_TAIL_SHARE, _FEWEST, _REPEATED = 8, 64, 2
+"""One value in so many is of a tail, of at least so many; one that occurs more often is a bound."""
 
 
 @dataclass
@@ -77,11 +82,15 @@ class Observer:
         extremes = torch.stack((self.low, self.high))
         if method == "average":
             return self.sums / self.batches
-        if method == "minmax" or self.counts.sum() < _BINS:  # too few to cut tails
+        seen = self.counts.sum()
+        if method == "minmax" or seen < (_FEWEST if method == "mse" else _BINS):
             return extremes
         edges = np.linspace(*self.ends, _BINS + 1)
         pick = _percentiles if method == "percentile" else _least_error
-        return torch.tensor(pick(self.counts, edges), dtype=torch.float32)
+        found = torch.tensor(pick(self.counts, edges), dtype=torch.float32)
+        if seen < _BINS:  # too few to cut tails
+            found = torch.stack((self.low.minimum(found[0]), self.high.maximum(found[1])))
+        return found
 
 
 def _percentiles(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
@@ -95,11 +104,12 @@ def _least_error(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
     """Return the best of ranges of 256 steps that contain zero, from the extremes inwards.
 
     Values outside are clipped, others are off by a twelfth of a squared step; zeros, of which ReLU
-    leaves many, are exact.
+    leaves many, are exact. Few values leave others unseen, so that ends are tried outwards.
     """
     values = (edges[:-1] + edges[1:]) / 2
-    lows, lost_below = _clipped(-values[::-1], counts[::-1])
-    highs, lost_above = _clipped(values, counts)
+    lost = _clipped if counts.sum() >= _BINS else _unseen
+    lows, lost_below = lost(-values[::-1], counts[::-1])
+    highs, lost_above = lost(values, counts)
     rounded = counts[1:].sum() if edges[0] == 0 else counts.sum()
     steps = (highs[None, :] + lows[:, None]) / 255
     errors = rounded * steps**2 / 12 + lost_below[:, None] + lost_above[None, :]
@@ -112,3 +122,25 @@ def _clipped(values: _Histogram, counts: _Histogram) -> tuple[_Histogram, _Histo
     ends = max(values[-1], 0.0) * _CUTS
     beyond = np.maximum(values[None, :] - ends[:, None], 0)
     return ends, (beyond**2) @ counts
+
+
+def _unseen(values: _Histogram, counts: _Histogram) -> tuple[_Histogram, _Histogram]:
+    """Return upper ends beyond the values, and the squared error to expect of each.
+
+    Excesses over the tail's start follow a generalised Pareto distribution, fitted by moments
+    weighted with probability (Hosking and Wallis 1987), with a tail at most exponential.
+    """
+    ends = max(values[-1], 0.0) * _WIDER
+    ordered = np.repeat(values, counts.astype(np.int64))
+    count = len(ordered) // _TAIL_SHARE
+    start = ordered[-count - 1]
+    excess = ordered[-count:] - start
+    mean = excess.mean()
+    spread = mean - 2 * (excess * (1 - (np.arange(count) + 0.65) / count)).mean()
+    if counts[-1] > _REPEATED or spread <= 0:  # the highest value is a bound
+        return ends, np.zeros_like(ends)
+    shape = max(mean / spread - 2, 1e-3)
+    scale = mean * (1 + shape)
+    left = np.maximum(1 - shape * (ends - start) / scale, 0)
+    errors = 2 * (scale * left) ** 2 / ((1 + shape) * (1 + 2 * shape))
+    return ends, count * left ** (1 / shape) * errors
