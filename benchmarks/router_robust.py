@@ -4,7 +4,7 @@
 
 SCORES and MODELS as in router_heldout; CHAT are JSON lines of real chat (``prompt``,
 ``instruction`` or ``turns``; .gz too). 60 % of the prompts are fitted on, three times; the others
-are asked as they are, in ten other forms, none of whose phrases is one of
+are asked as they are, in eleven other forms, none of whose phrases is one of
 `micronas.router.rewordings`, and translated into Spanish and Catalan, of which the fit sees no more
 than greetings. The translator is Apertium, whose rules come as the Debian packages apertium,
 apertium-eng-spa and apertium-eng-cat. Printed for routers that learned from 0, 1 and 2 rewordings
@@ -70,6 +70,9 @@ FORMS: dict[str, Callable[[str], str]] = {
     "German around it": lambda prompt: (
         f"Bitte beantworte die folgende Frage auf Deutsch:\n{prompt}\n"
         "Vielen Dank im Voraus, das hilft mir sehr!"
+    ),
+    "other German around it": lambda prompt: (
+        f"Könntest du mir hier bitte weiterhelfen?\n{prompt}\nIch danke dir, das ist sehr nett!"
     ),
 }
 
