@@ -27,7 +27,7 @@ demo: $(VENV)/demo
 	$(BIN)/python examples/kws.py
 
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 versions:
 	.ci/versions

@@ -104,7 +104,6 @@ def test_rows_as_csv() -> None:
     [
         ("boards",),
         ("boards", "published/kws_m"),
-        ("boards", "rp2040"),
         ("spaces",),
         ("profile", "published/vww_2"),
         ("profile", "published/kws_m", "--board", "all"),

@@ -19,7 +19,7 @@ def check(folder: Path, every: int) -> None:
 
 
 def test_some_faults_leave_the_state_before_or_after(tmp_path: Path) -> None:
-    check(tmp_path, every=41)
+    check(tmp_path, every=61)
 
 
 @pytest.mark.slow

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("device")
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
 SETTINGS = DnasSettings(
-    steps=120,
-    warmup=200,
+    steps=100,
+    warmup=140,
     batch_size=32,
     candidates=30,
     finalists=2,
