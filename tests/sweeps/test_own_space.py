@@ -44,7 +44,14 @@ def test_a_point_is_the_bytes_of_a_run_alone(config: Path, tmp_path: Path) -> No
         torch.manual_seed(0)
         searched = own_space.space()
     alone = tmp_path / "alone"
-    run_search(settings, alone, progress=lambda *_: None, data=own_space.data(), space=searched)
+    run_search(
+        settings,
+        alone,
+        progress=lambda *_: None,
+        data=own_space.data(),
+        space=searched,
+        workers=1,
+    )
     for name in ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json"):
         assert (alone / name).read_bytes() == (point.folder / name).read_bytes(), name
 
