@@ -5,13 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 from micronas.errors import ConfigError, ExportError, MicronasError
-from micronas.export.from_torch.trace import trace
 from micronas.graph import integer
 from micronas.graph.batches import keeps_examples
 from micronas.graph.builder import Builder
@@ -302,35 +299,3 @@ class TestErrors:
     def test_shapes_are_not_enough(self) -> None:
         with pytest.raises(ExportError, match="stem/weights has no data"):
             QuantizedNetwork(random_shapes(0, family="ds_cnn"))
-
-
-class Gated(nn.Module):
-    """Every kind that a search does not use: joined, activations of their own, padded, sigmoid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 4, 1)
-        self.depthwise = nn.Conv2d(12, 12, 3, 2, 1, groups=12)
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = torch.cat([F.relu(self.left(x)), self.right(x)], 1)
-        y = F.hardswish(self.depthwise(F.hardswish(y) + F.relu6(y)))
-        return torch.sigmoid(self.head(y.mean((2, 3))))
-
-
-def test_imitation_of_traced_kinds_is_within_a_step() -> None:
-    torch.manual_seed(0)
-    x = 3 * torch.randn(32, 3, 12, 12)
-    network = QuantizedNetwork(trace(Gated().eval(), x))
-    network.calibrate([x])
-    found = differences(network.eval(), x, local=True)
-    assert {op.kind for op in network.graph().ops} >= {
-        "CONCATENATION",
-        "HARD_SWISH",
-        "RELU6",
-        "PAD",
-        "LOGISTIC",
-    }
-    assert max(int(steps.max()) for steps in found.values()) == 1
-    assert max(float((steps > 0).mean()) for steps in found.values()) < 0.02
