@@ -91,20 +91,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def retry_after(value: str, *, longest: float) -> float | None:
-    """Read a ``Retry-After`` header: seconds, or a date (RFC 9110, 10.2.3).
-
-    Parameters
-    ----------
-    value
-        Value of the header, which may be anything.
-    longest
-        Longest wait in seconds.
-
-    Returns
-    -------
-    float or None
-        Seconds to wait from now, or None for an invalid value.
-    """
+    """Return seconds, at most `longest`, of a ``Retry-After`` (RFC 9110), or None if invalid."""
     value = value.strip()
     if value.replace(".", "", 1).isdecimal():
         return min(float(value), longest)

@@ -7,8 +7,7 @@ from micronas.errors import DataError
 
 
 def intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Return the percentile interval (lower, upper) of each column [...] of samples [rounds,
-    ...]."""
+    """Return the percentile interval (lower, upper) of each column of samples [rounds, ...]."""
     if not 0 < level < 1:
         raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
     lower, upper = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -20,22 +20,42 @@ _PART = re.compile(r"\S.*?(?:(?<=[.?!:])(?=\s)|$)", re.MULTILINE)
 _ENDS = 2
 """Number of sentences that a core may lack at each end."""
 _BEFORE = (
-    *("Hello, ", "Good morning! ", "Hey, I need some help. ", "Dear assistant, ", "Quick one: "),
-    *("I would like to know this. ", "Can you look at this for me?\n\n", "Ok so "),
-    *("My teacher gave us this:\n", "Please read carefully. ", "Question from a customer:\n"),
+    *2
+    * (
+        *("Hello, ", "Good morning! ", "Hey, I need some help. ", "Dear assistant, "),
+        *("I would like to know this. ", "Can you look at this for me?\n\n", "Ok so "),
+        *("My teacher gave us this:\n", "Please read carefully. ", "Quick one: "),
+        "Question from a customer:\n",
+    ),
     *("Bonjour, pouvez-vous répondre à ceci ?\n", "Hola, necesito ayuda con esto:\n"),
     *("Guten Tag, ich habe eine kurze Frage: ", "Ciao, mi puoi aiutare con questo?\n"),
     *("Kannst du mir das bitte erklären?\n\n", "Merci de répondre en français :\n"),
-    *("",) * 6,
+    *("Hallo zusammen, ich brauche einen Rat. ", "Wer weiß hier weiter?\n"),
+    *("Ich komme allein nicht voran:\n", "Salut, j'ai besoin d'un conseil. "),
+    *("Peux-tu m'expliquer cela ?\n", "Voici ma question :\n", "Buenas tardes, tengo una duda. "),
+    *("¿Me lo puedes explicar?\n", "Quisiera saber lo siguiente:\n"),
+    *("Buongiorno, avrei una domanda. ", "Come si fa?\n", "Olá, preciso de um conselho. "),
+    *("Você sabe a resposta?\n", "Hallo, ik heb een vraagje. ", "Weet jij dit?\n"),
+    *("",) * 12,
 )
 _AFTER = (
-    *(" Thank you!", " Cheers.", " Please explain.", " I appreciate your help.", " Hurry up!"),
-    *(" What do you think?", " Let me know if anything is unclear.", "\nKeep it short."),
-    *("\n\nTake your time and think it through.", " Sorry for the trouble, have a nice day :)"),
-    *("\nExplain each step and then give the result.", "\n\nReply with one sentence only."),
+    *2
+    * (
+        *(" Thank you!", " Cheers.", " Please explain.", " I appreciate your help."),
+        *(" What do you think?", " Let me know if anything is unclear.", "\nKeep it short."),
+        *("\n\nTake your time and think it through.", "\n\nReply with one sentence only."),
+        *(" Sorry for the trouble, have a nice day :)", " Hurry up!"),
+        "\nExplain each step and then give the result.",
+    ),
     *(" Merci beaucoup !", " ¡Muchas gracias!", " Danke.", " Grazie mille per l'aiuto!"),
     *("\nBitte kurz und knapp antworten, ich bin dir sehr dankbar.", " Responde en español."),
-    *("",) * 6,
+    *("\nHerzlichen Dank und schöne Grüße!", " Ich freue mich auf deine Antwort."),
+    *("\nDas wäre toll.", "\nJe vous remercie d'avance, bonne journée !"),
+    *(" C'est très gentil à toi.", "\nÀ bientôt.", "\nTe lo agradezco mucho, es muy importante."),
+    *(" Espero tu respuesta.", "\nUn saludo.", " Ti ringrazio, sei molto gentile!", "\nA presto."),
+    *("\nMuito obrigado pela ajuda!", " Fico à espera da resposta."),
+    *("\nAlvast bedankt voor de hulp!", " Dat is heel aardig."),
+    *("",) * 12,
 )
 _AROUND = (
     *("Q: {}\nA:", '"{}"', "### Question\n{}\n### Answer\n", "> {}", "---\n{}\n---", "(1) {}"),
@@ -55,8 +75,7 @@ def plain(prompt: str) -> str:
 def cores(prompt: str) -> list[str]:
     """Return a prompt, and what is left without up to two sentences at either end.
 
-    A greeting, an instruction or thanks around a prompt, in whatever language, is missing from one
-    of them.
+    A greeting or thanks around a prompt, in whatever language, is missing from one of them.
     """
     spans = [each.span() for each in _PART.finditer(prompt) if any(map(str.isalnum, each[0]))]
     return [prompt] + [
@@ -70,8 +89,7 @@ def cores(prompt: str) -> list[str]:
 def reworded(prompts: Sequence[str], copies: int, *, seed: int = 0) -> list[list[str]]:
     """Return `copies` of prompts in other forms, drawn for each prompt with a seed.
 
-    Forms change typing, capitals, spaces, order or number of sentences; then add greetings, thanks
-    and instructions in five languages, and frames.
+    Forms change typing, capitals, spaces or order; then add sentences of seven languages, a frame.
     """
     return [
         [_reworded(prompt, random.Random(f"{seed} {copy} {prompt}")) for prompt in prompts]
