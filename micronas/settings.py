@@ -36,8 +36,7 @@ _Loader.add_implicit_resolver(
 _NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 """Errors of constructors of scalars: `!!int x` raises a ValueError, `!!bool x` a KeyError."""
 _LARGEST_FILE = 2**17
-"""Largest file in bytes; parsing it takes seconds, and files of micronas are a hundred times
-smaller."""
+"""Largest file in bytes, which takes seconds; files of micronas are a hundred times smaller."""
 _LARGEST_VALUE = 2**18
 """Largest value in characters, with every alias written out."""
 _DEEPEST = 100
@@ -58,8 +57,7 @@ class _OneError(_Metaclass):
         try:
             return super().__call__(*arguments, **values)
         except ValidationError as error:
-            text = _all_complaints(error, cls, cls.__name__, {}, [])
-            raise ConfigError(text) from error
+            raise ConfigError(_all_complaints(error, cls, cls.__name__, {}, [])) from error
 
 
 class Settings(BaseModel, metaclass=_OneError):

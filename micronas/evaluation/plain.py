@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from micronas.data import DataSet, Split, Subset
-from micronas.objectives.base import Judged
+from micronas.objectives.base import Judged, Measure
 from micronas.objectives.intervals import mean_interval
 from micronas.splits import evenly
 from micronas.train.threads import threads
@@ -43,17 +43,20 @@ def plain_rivals(data: DataSet, judged: Judged) -> dict[str, dict[str, Any]]:
     with threads(1):
         known = Subset(data.train, evenly(data.train, _MOST))
         parts = [_features(data, split) for split in (known, data.validation, judged.split)]
-        found = {"plain": _compared("linear model of", _linear(data, known, *parts), judged, data)}
+        measure = next(iter(data.objective.measures.values()))
+        of = f"{parts[0].shape[1]} statistics"
+        outputs = _linear(data, known, *parts)
+        found = {"plain": _compared(f"linear model of {of}", outputs, judged, measure)}
         if find_spec("sklearn") is not None:
             outputs = _forest(data, known, parts[0], parts[2])
-            found["forest"] = _compared(f"forest of {_TREES} trees on", outputs, judged, data)
-    for each in found.values():
-        each["name"] += f" {parts[0].shape[1]} statistics"
+            found["forest"] = _compared(
+                f"forest of {_TREES} trees on {of}", outputs, judged, measure
+            )
     return found
 
 
-def _compared(name: str, outputs: Tensor, judged: Judged, data: DataSet) -> dict[str, Any]:
-    measure = next(iter(data.objective.measures.values()))
+def _compared(name: str, outputs: Tensor, judged: Judged, measure: Measure) -> dict[str, Any]:
+    """Return the model's score by the measure, and the int8 network's lead."""
     labels = judged.split.labels
     theirs = measure.values(outputs, labels)
     ahead = measure.values(judged.answers.int8, labels) - theirs
