@@ -70,7 +70,7 @@ def data_check(
     """Report the data as read by a search; what is refused, missing, damaged or shared."""
     from micronas.tasks.registry import check
 
-    # what every other command takes
+    # other commands take data.path=FOLDER
     folder = Path(str(folder).removeprefix("data.path="))
     checked = check(task, folder, overrides or [])
     show(checked.described(), as_json, lambda: str(checked))
