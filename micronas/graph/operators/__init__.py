@@ -11,6 +11,7 @@ test of operators then runs.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal, TypeVar, cast, get_args
 
 from micronas.graph.operators import elements, maps, movement, rows, weighted
@@ -31,7 +32,17 @@ positions, then TABLE, GATHER from a constant table of 256 codes.
 _Entry = TypeVar("_Entry")
 
 
-_ROWS = {**weighted.ROWS, **elements.ROWS, **maps.ROWS, **movement.ROWS, **rows.ROWS}
+def _registered(kind: str, row: Operator) -> Operator:
+    words = (row.builtin or kind).split("_")
+    name = "Add" + "".join(word if word[0].isdigit() else word.capitalize() for word in words)
+    return replace(row, register=row.register or name)
+
+
+_ROWS = {
+    kind: _registered(kind, row)
+    for family in (weighted, elements, maps, movement, rows)
+    for kind, row in family.ROWS.items()
+}
 OPERATORS = cast("Mapping[Kind, Operator]", _ROWS)
 
 

@@ -1,6 +1,7 @@
 """Operators that move values without computing with them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from micronas.graph.operators.row import Field, Operator, Structures
@@ -19,6 +20,7 @@ MovementKind = Literal[
     "GATHER",
     "BROADCAST_TO",
 ]
+_moving = partial(Operator, scale="shared", on_grid=True, moves=True)
 ROWS: Mapping[str, Operator] = {
     "PAD": Operator(
         inputs=(2, 2),
@@ -29,7 +31,6 @@ ROWS: Mapping[str, Operator] = {
         by_channel=True,
         options="PadOptions",
         version=2,
-        register="AddPad",
         proportional=True,
         structures=Structures(data=56),
     ),
@@ -47,57 +48,41 @@ ROWS: Mapping[str, Operator] = {
         register="AddPadV2",
         structures=Structures(data=56),
     ),
-    "MIRROR_PAD": Operator(
+    "MIRROR_PAD": _moving(
         inputs=(2, 2),
-        scale="shared",
-        on_grid=True,
         sign="kept",
         by_channel=True,
         options="MirrorPadOptions",
         stored=(Field("Mode", "symmetric"),),
         version=2,
-        register="AddMirrorPad",
         structures=Structures(4, data=20),
-        moves=True,
         proportional=True,
     ),
-    "SPACE_TO_DEPTH": Operator(
-        scale="shared",
-        on_grid=True,
+    "SPACE_TO_DEPTH": _moving(
         sign="kept",
         options="SpaceToDepthOptions",
         stored=(Field("BlockSize", "block"),),
         version=2,
-        register="AddSpaceToDepth",
-        moves=True,
         structures=Structures(4),
         keeps_sizes=True,
     ),
-    "DEPTH_TO_SPACE": Operator(
-        scale="shared",
-        on_grid=True,
+    "DEPTH_TO_SPACE": _moving(
         sign="kept",
         options="DepthToSpaceOptions",
         stored=(Field("BlockSize", "block"),),
         version=1,
-        register="AddDepthToSpace",
-        moves=True,
         structures=Structures(4),
         keeps_sizes=True,
     ),
-    "RESHAPE": Operator(
+    "RESHAPE": _moving(
         inputs=(1, 2),
         wide=True,
-        scale="shared",
-        on_grid=True,
         sign="kept",
         options="ReshapeOptions",
         stored=("new_shape",),
         version=1,
-        register="AddReshape",
         counted=True,
         proportional=True,
-        moves=True,
         structures=Structures(36),
     ),
     "CONCATENATION": Operator(
@@ -111,66 +96,45 @@ ROWS: Mapping[str, Operator] = {
         options="ConcatenationOptions",
         stored=("axis", "unclamped"),
         version=2,
-        register="AddConcatenation",
         structures=Structures(8, data=80),
         cortex_m=Structures(8, data=24),
     ),
-    "TRANSPOSE": Operator(
+    "TRANSPOSE": _moving(
         inputs=(2, 2),
-        scale="shared",
-        on_grid=True,
         sign="kept",
         options="TransposeOptions",
         version=2,
-        register="AddTranspose",
-        moves=True,
     ),
-    "SLICE": Operator(
+    "SLICE": _moving(
         inputs=(3, 3),
-        scale="shared",
-        on_grid=True,
         sign="kept",
         by_channel=True,
         options="SliceOptions",
         version=2,
-        register="AddSlice",
-        moves=True,
     ),
-    "STRIDED_SLICE": Operator(
+    "STRIDED_SLICE": _moving(
         inputs=(4, 4),
         wide=True,
-        scale="shared",
-        on_grid=True,
         sign="kept",
         options="StridedSliceOptions",
         stored=("masks",),
         version=2,
-        register="AddStridedSlice",
-        moves=True,
         structures=Structures(24, data=84),
     ),
-    "GATHER": Operator(
+    "GATHER": _moving(
         inputs=(2, 2),
-        scale="shared",
-        on_grid=True,
         sign="kept",
         options="GatherOptions",
         stored=("axis", "plain_gather"),
         version=2,
-        register="AddGather",
-        moves=True,
         structures=Structures(8),
         keeps_sizes=True,
     ),
-    "BROADCAST_TO": Operator(
+    "BROADCAST_TO": _moving(
         inputs=(2, 2),
-        scale="shared",
-        on_grid=True,
         sign="kept",
         by_channel=True,
         options="BroadcastToOptions",
         version=2,
-        register="AddBroadcastTo",
-        moves=True,
     ),
 }

@@ -106,14 +106,14 @@ class Operator:
     """Whether it computes element by element, its two operands broadcast to each other."""
     by_channel: bool = False
     """Whether it treats channels alike, one by one, as long as it writes as many as it reads."""
-    options: str | None
+    options: str | None = None
     """Table of TFLite's schema that holds its options."""
     stored: tuple[Option | Field, ...] = ()
     """Fields of that table, in the order they are written."""
     version: int
     """TFLite's version of the int8 operator."""
-    register: str
-    """Method of TFLM's MicroMutableOpResolver."""
+    register: str = ""
+    """Method of TFLM's MicroMutableOpResolver; by default by the operator's name."""
     structures: Structures = Structures()
     """Sizes of TFLM's reference kernel on a 64-bit host."""
     cortex_m: Structures | None = None
