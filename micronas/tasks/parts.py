@@ -1,6 +1,16 @@
-"""Names of the parts of a data set."""
+"""Names of the parts of a data set, and the sound files in a folder."""
 
+from pathlib import Path
 from typing import Literal
 
 Part = Literal["training", "validation", "testing"]
 PARTS: tuple[Part, ...] = ("training", "validation", "testing")
+
+
+def wavs(folder: Path) -> list[Path]:
+    """Return the WAV files of a folder by name; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
+    # macOS adds names like ._x.wav to archives; names sort faster than paths
+    return sorted((each for each in files if not each.name.startswith(".")), key=lambda x: x.name)

@@ -127,7 +127,7 @@ def fit(
     for each in (module, average):
         if each is not None:
             each.to(device or home)
-    optimizer = _optimizer(module, recipe)
+    optimizer = optimizer_of(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
     first, history = _resume(module, optimizer, average, checkpoint, section, run)
     module.train()
@@ -307,7 +307,8 @@ def _pasted(inputs: Tensor, others: Tensor, generator: torch.Generator) -> tuple
     return mixed, 1 - (bottom - top) * (right - left) / math.prod(sizes)
 
 
-def _optimizer(module: nn.Module, recipe: Recipe) -> AdamW:
+def optimizer_of(module: nn.Module, recipe: Recipe) -> AdamW:
+    """Return an optimizer whose weight decay spares biases and factors of batch norm."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {

@@ -1,9 +1,9 @@
 """Training of a family's shared weights on its remaining networks, one per batch."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,8 @@ from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
 from micronas.train.average import averaged, recalibrated
 from micronas.train.devices import moved
-from micronas.train.loop import generator_for
+from micronas.train.loop import generator_for, optimizer_of
 from micronas.train.network import Network, mixed_precision
-from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
 
 _RANKED_BY = 2048
@@ -61,17 +60,7 @@ class FamilyTraining:
             self._weights = Family(spaces).to(device)
         self._parameters = nn.ParameterList(self._weights.parameters())
         self._average = averaged(self._parameters)
-        decays = [each for each in self._parameters if each.ndim > 1]
-        others = [each for each in self._parameters if each.ndim <= 1]
-        parameter_groups: list[dict[str, Any]] = [
-            {"params": decays},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self._optimizer = AdamW(
-            parameter_groups,
-            recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
+        self._optimizer = optimizer_of(self._weights, recipe)
         self._ranks = ranks()
         self.step, self.loss = 0, float("nan")
 
@@ -92,7 +81,7 @@ class FamilyTraining:
         ]
         self.step += count
         self.loss = float(torch.stack(losses).mean())
-        if not torch.isfinite(torch.tensor(self.loss)):
+        if not math.isfinite(self.loss):
             raise MicronasError(
                 f"the loss of shared weights must stay finite: loss={self.loss} before step "
                 f"{self.step} of {self.name}; lower "

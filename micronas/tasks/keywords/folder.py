@@ -7,7 +7,7 @@ from pathlib import Path
 
 from micronas.errors import DataError
 from micronas.files import regular
-from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.parts import PARTS, Part, wavs
 from micronas.tasks.waveform import RATE
 
 STANDARD_KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -95,7 +95,7 @@ def open_folder(path: Path) -> SpeechFolder:
             listed |= dict.fromkeys(names, part)
 
     clips, unlisted = [], 0
-    sounds = {word.name: _wavs(word) for word in _word_folders(root)}
+    sounds = {word.name: wavs(word) for word in _word_folders(root)}
     for name in [f"{word}/{path.name}" for word, paths in sounds.items() for path in paths]:
         word, _, file = name.partition("/")
         speaker = speaker_of(name)
@@ -113,7 +113,7 @@ def open_folder(path: Path) -> SpeechFolder:
     return SpeechFolder(
         root=root,
         clips=tuple(clips),
-        noises=tuple(_wavs(root / NOISE_FOLDER)),
+        noises=tuple(wavs(root / NOISE_FOLDER)),
         lists=lists,
         missing=tuple(sorted(set(listed) - present)),
         unlisted=unlisted,
@@ -166,7 +166,7 @@ def _find_root(path: Path) -> Path:
     subfolders = [folder for folder in path.iterdir() if _may_hold_clips(folder)]
     candidates = [path, *subfolders] if len(subfolders) == 1 else [path]
     for root in candidates:
-        if any(_wavs(word) for word in _word_folders(root)):
+        if any(wavs(word) for word in _word_folders(root)):
             return root
     raise DataError(
         f"speech data must be laid out as <word>/*.wav, but {path} has no such file; "
@@ -180,15 +180,3 @@ def _word_folders(root: Path) -> list[Path]:
 
 def _may_hold_clips(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(("_", "."))
-
-
-def _wavs(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
-    # macOS adds names like ._x.wav to archives
-    return sorted((file for file in files if not file.name.startswith(".")), key=_name)
-
-
-def _name(path: Path) -> str:
-    return path.name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from micronas.errors import DataError
+from micronas.tasks.parts import wavs
 
 LONGEST_S = 600
 """Longest sound file in seconds; longer ones are refused."""
@@ -99,7 +100,7 @@ def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:
     clips: list[MachineClip] = []
     unnamed: list[str] = []
     for part in ("train", "test"):
-        for path in _wavs(kind / part):
+        for path in wavs(kind / part):
             name = path.relative_to(root).as_posix()
             match = _DCASE_NAME.fullmatch(path.stem)
             if match is None:
@@ -111,20 +112,12 @@ def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:
         return clips, unnamed
     for folder in sorted(each for each in kind.iterdir() if _MIMII_FOLDER.fullmatch(each.name)):
         others = [each for each in folder.iterdir() if each.name not in ("normal", "abnormal")]
-        stray = [path for place in (folder, *others) for path in _wavs(place)]
+        stray = [path for place in (folder, *others) for path in wavs(place)]
         unnamed += [path.relative_to(root).as_posix() for path in stray]
-        normal, abnormal = _wavs(folder / "normal"), _wavs(folder / "abnormal")
+        normal, abnormal = wavs(folder / "normal"), wavs(folder / "abnormal")
         testing = set(sorted(normal, key=name_digest)[: min(len(abnormal), len(normal) // 2)])
         for path in (*normal, *abnormal):
             name, anomalous = path.relative_to(root).as_posix(), path.parent.name == "abnormal"
             training = not anomalous and path not in testing
             clips.append(MachineClip(path, name, folder.name.lower(), training, anomalous))
     return clips, unnamed
-
-
-def _wavs(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
-    # macOS adds names like ._x.wav to archives
-    return sorted(file for file in files if not file.name.startswith("."))

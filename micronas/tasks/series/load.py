@@ -1,13 +1,18 @@
 """Sensor series: recordings cut into windows, as a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from micronas.data import DataSet, Sliding, TensorSplit
 from micronas.errors import ConfigError, DataError
+from micronas.objectives.base import Objective
+from micronas.objectives.classes import Classes
+from micronas.objectives.labels import Labels
+from micronas.objectives.regression import Regression
 from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
@@ -15,11 +20,11 @@ from micronas.tasks.series.front_end import fit_scaler
 from micronas.tasks.series.labels import in_order
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
+from micronas.tasks.series.recording import MEASURED, Recordings
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.statistics import statistics
-from micronas.tasks.series.targets import load_targets
-from micronas.tasks.series.windows import cut_windows, require_windows, sliding, units
+from micronas.tasks.series.windows import Windows, cut_windows, require_windows, sliding, units
 from micronas.text import listed
 
 
@@ -28,8 +33,10 @@ def load(settings: SeriesSettings) -> DataSet:
 
     See `micronas.tasks.series.recordings` for reading and `micronas.tasks.series.parts` for
     dividing. Mean and standard deviation of each channel are those of the training part, rounded to
-    four digits, and are stored in the model file with the order of columns. Where labels change
-    inside recordings, evaluation windows begin at every sample (`sliding`).
+    four digits, and are stored in the model file with the order of columns. A window has the label
+    or the targets of its last sample, as on a device, which sees the samples before it; a window
+    whose last sample lacks them is left out. Where labels or targets change inside recordings,
+    evaluation windows begin at every sample (`sliding`).
 
     Returns
     -------
@@ -40,21 +47,14 @@ def load(settings: SeriesSettings) -> DataSet:
     Raises
     ------
     DataError
-        If the data is missing or has another layout, a part lacks a class, or all recordings of a
-        class are shorter than a window.
+        If the data is missing or has another layout, a part lacks a class, all recordings of a
+        class are shorter than a window, or targets do not suit the goal.
     """
     found = read_recordings(settings)
     _check_rotation(settings, found.columns)
-    if settings.targets:
-        return load_targets(found, settings)
     if settings.goal == "anomalies":
         return load_anomalies(found, settings)
-    classes = in_order((label for each in found.recordings for label in each.labels), settings)
-    if len(classes) < 2:
-        raise DataError(
-            f"there must be at least two classes to tell apart, but {found.root} has only "
-            f"{listed(classes)}; add recordings of others, or set data.goal=anomalies"
-        )
+    labels = (MEASURED,) if settings.targets else _classes(found, settings)
     division = divide(found.recordings, settings)
     judge: Part = "testing" if division.parts["testing"] else "validation"
     cut = {
@@ -63,17 +63,17 @@ def load(settings: SeriesSettings) -> DataSet:
     }
     every = sliding(division.parts[judge], settings)
     for part, windows in cut.items():
-        if part != "testing" or division.parts[part]:
-            own = division.parts[part]
-            require_windows(classes, windows, own, settings, part, found.columns)
+        own = division.parts[part]
+        if part != "testing" or own:
+            require_windows(labels, windows, own, settings, part, found.columns)
     scaler = fit_scaler(np.concatenate(cut["training"].values))
+    summary = summarise(found, settings, division, cut, labels, every)
 
     def split(part: Part) -> TensorSplit:
-        windows = cut[part]
         return TensorSplit(
-            as_inputs(windows, scaler),
-            torch.tensor([classes.index(label) for label in windows.labels]),
-            groups=units(windows),
+            as_inputs(cut[part], scaler),
+            _targets(cut[part], labels, settings),
+            groups=units(cut[part]),
             augment=partial(augment, settings=settings, scaler=scaler)
             if part == "training"
             else None,
@@ -86,12 +86,37 @@ def load(settings: SeriesSettings) -> DataSet:
         sliding=None
         if every is None
         else Sliding(torch.tensor(cut[judge].within), cut[judge].apart, every),
-        classes=classes,
+        classes=settings.targets or labels,
         input=(settings.window, 1, len(found.columns)),
         statistics=statistics,
         meaning=meaning(found, settings, scaler),
-        summary=summarise(found, settings, division, cut, classes, every),
+        summary=f"{summary} {_described(cut, settings)}" if settings.targets else summary,
+        objective=_objective(settings),
     )
+
+
+def _classes(found: Recordings, settings: SeriesSettings) -> tuple[str, ...]:
+    classes = in_order((label for each in found.recordings for label in each.labels), settings)
+    if len(classes) < 2:
+        raise DataError(
+            f"there must be at least two classes to tell apart, but {found.root} has only "
+            f"{listed(classes)}; add recordings of others, or set data.goal=anomalies"
+        )
+    return classes
+
+
+def _objective(settings: SeriesSettings) -> Objective:
+    if settings.goal == "labels":
+        return Labels()
+    return Regression(unit=settings.unit) if settings.goal == "regression" else Classes()
+
+
+def _targets(windows: Windows, labels: Sequence[str], settings: SeriesSettings) -> Tensor:
+    """Return each window's class, int64 [n], value, float32 [n], or labels, float32 [n, labels]."""
+    if not settings.targets:
+        return torch.tensor([labels.index(label) for label in windows.labels])
+    targets = torch.from_numpy(np.stack(windows.targets)).float()
+    return targets if settings.goal == "labels" else targets[:, 0]
 
 
 def _check_rotation(settings: SeriesSettings, columns: Sequence[str]) -> None:
@@ -100,3 +125,25 @@ def _check_rotation(settings: SeriesSettings, columns: Sequence[str]) -> None:
             "data.rotation_degrees needs columns in threes, the axes of each sensor, but there "
             f"are {len(columns)} ({listed(columns)}); set data.columns or rotation_degrees=0"
         )
+
+
+def _described(cut: Mapping[Part, Windows], settings: SeriesSettings) -> str:
+    """Return a sentence on the targets of each part."""
+    parts = {part: np.stack(each.targets) for part, each in cut.items() if each.targets}
+    if settings.goal == "labels":
+        shares = (
+            f"{part} "
+            + ", ".join(
+                f"{name} {100 * share:.0f} %"
+                for name, share in zip(settings.targets, values.mean(0).tolist(), strict=True)
+            )
+            for part, values in parts.items()
+        )
+        return f"Labels hold, of windows: {'; '.join(shares)}."
+    ranges = (
+        f"{part} {values.min():.4g} to {values.max():.4g}, mean {values.mean():.4g}"
+        for part, values in parts.items()
+    )
+    return (
+        f"{settings.targets[0]}{f' in {settings.unit}' * bool(settings.unit)}: {'; '.join(ranges)}."
+    )
