@@ -1,7 +1,8 @@
 """False alarms an hour of the detector and of the rule before it, on streams that chose neither.
 
     python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal] [--seed 1]
-        [--trained] [--speed 0.2] [--alone] [--folder FOLDER]
+        [--trained] [--speed 0.2] [--alone | --curves] [--folder FOLDER]
+    python -m benchmarks.listening --corpus english|arabic --clips CLIPS ...
     python -m benchmarks.listening --table
 
 One network of each corpus is trained, and both rules hear its outputs: TC-ResNet8 as published, or
@@ -10,13 +11,21 @@ one of `benchmarks.streaming`, in calls where it streams. Training is the defaul
 rule before hears the same network of the default training, as many epochs long: what there was
 beside what there is. Streams are keywords by themselves between phrases of other words, of held-out
 voices or speakers in two halves: each half is judged by what the other half chose, and the two are
-added. ``recorded`` is the Arabic corpus of `MICRONAS_DATA`, whose validation speakers are the
-halves and which has no made-up words. The rule before averaged three scores every 200 ms and asked
-for one margin of all labels: as validation chose it ("margin"), as the other half chose it for the
-wanted misses ("margin, chosen"), or as suits the judged half itself at the detector's misses there
-("margin, at best"; "at fewest misses" where no margin misses as little). Curves are of detectors of
-each half for the other, and of margins: the fewest false alarms with at most so many misses of both
-halves. Lines of results/listening.jsonl are kept.
+added.
+
+The rule before averaged three scores every 200 ms and asked for one margin of all labels: as
+validation chose it ("margin"), as the other half chose it for the wanted misses ("margin, chosen"),
+or as suits the judged half itself at the detector's misses there ("margin, at best"; "at fewest
+misses" where no margin misses as little). Curves are of detectors of each half for the other, and
+of margins: the fewest false alarms with at most so many misses of both halves. Lines of
+results/listening.jsonl are kept.
+
+synthetic  the synthesiser's voices, with made-up words; the others have none
+recorded   the part of the Arabic corpus in `MICRONAS_DATA`, three validation speakers a half
+arabic     all clips of these speakers, thirty other words among them; CLIPS is the folder
+           `dataset` of abdulkaderghandoura/arabic-speech-commands-dataset
+english    the part of Speech Commands' test set that `benchmarks.people` reads; validation and test
+           speakers are the halves, and CLIPS is as in `benchmarks.english`
 """
 
 import argparse
@@ -33,12 +42,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import people
 from micronas.errors import DataError
 from micronas.runs.ear import Ear
 from micronas.runs.marks import assigned, read_marks
 from micronas.space.space import Space
 from micronas.streaming.events import Detector
 from micronas.streaming.thresholds import SHAPES, Heard, Outcome, choose, judge, priced
+from micronas.tasks.keywords.folder import NOISE_FOLDER, STANDARD_KEYWORDS
 from micronas.tasks.keywords.streams import MARKS, Spoken, synthesise_streams, write_streams
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.waveform import read_samples
@@ -55,7 +66,11 @@ _TRAINING = (
 )
 LISTENING = ("data.unknown_fraction=1", "data.phrases=0.5")
 """Settings of training for listening, docs/howto/listen.md."""
-_SPEED = {"synthetic": 0.2, "recorded": 0.0}
+_SPEED = 0.2
+"""Of a synthetic corpus."""
+_FEW = 5
+"""Clips of other words of a speaker."""
+_ARABIC = ("close", "down", "left", "no", "open", "right", "start", "stop", "up", "yes")
 _MADE_UP = 60
 
 
@@ -65,53 +80,102 @@ def margin_rule(margin: int, ignored: Detector) -> Detector:
     return Detector(limits, smoothing=3, hop=10)
 
 
-def recorded(folder: Path, minutes: float, seed: int, made_up: int) -> tuple[Path, list[Path]]:
-    """Unpack the Arabic corpus; write streams of three validation speakers each."""
+def recorded(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
+    """Return the Arabic corpus of `MICRONAS_DATA`, and streams of its validation speakers."""
+    corpus = unpacked(given.folder)
+    return corpus, _halves(given, listed(corpus, "validation"), _ARABIC)
+
+
+def arabic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
+    """Lay out all clips of the speakers of `recorded`, keywords and noise being the same."""
+    part = unpacked(given.folder)
+    corpus: Path = given.folder / "arabic"
+    if not corpus.exists():
+        corpus.mkdir()
+        for word in given.clips.iterdir():
+            (corpus / word.name).symlink_to(word.resolve())
+        (corpus / NOISE_FOLDER).symlink_to((part / NOISE_FOLDER).resolve())
+        for kind in ("training", "validation"):
+            speakers = {_speaker(clip) for clip in listed(part, kind)}
+            clips = [clip for clip in given.clips.glob("*/*.wav") if _speaker(clip) in speakers]
+            names = sorted(f"{clip.parent.name}/{clip.name}" for clip in clips)
+            (corpus / f"{kind}_list.txt").write_text("\n".join(names))
+    return corpus, _halves(given, listed(corpus, "validation"), _ARABIC)
+
+
+def english(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
+    """Lay out the clips as `benchmarks.people` does; validation and test speakers are judged."""
+    corpus: Path = given.folder / "english"
+    if not corpus.exists():
+        people.words(argparse.Namespace(words=given.clips), corpus)
+    clips = [*listed(corpus, "validation"), *listed(corpus, "testing")]
+    return corpus, _halves(given, clips, STANDARD_KEYWORDS)
+
+
+def unpacked(folder: Path) -> Path:
     corpus = folder / "speech_commands_ar"
     if not corpus.exists():
         with tarfile.open(Path(os.environ["MICRONAS_DATA"]) / "tinyml/kws_ar.tar.gz") as archive:
             archive.extractall(folder, filter="data")
-    names = (corpus / "validation_list.txt").read_text().split("\n")
-    clips = [corpus / name for name in names if name]
-    speakers = sorted({clip.stem.split("_")[0] for clip in clips})
-    counts = {
-        word: sum(c.parent.name == word for c in clips) for word in {c.parent.name for c in clips}
-    }
-    keywords = sorted(sorted(counts, key=lambda word: -counts[word])[:10])
+    return corpus
+
+
+def listed(corpus: Path, part: str) -> list[Path]:
+    return [corpus / name for name in (corpus / f"{part}_list.txt").read_text().split("\n") if name]
+
+
+def _speaker(clip: Path) -> str:
+    return clip.stem.split("_")[0]
+
+
+def _halves(
+    given: argparse.Namespace, clips: Sequence[Path], keywords: Sequence[str]
+) -> list[Path]:
+    """Write the streams of every second speaker, and of the others."""
+    speakers = sorted({_speaker(clip) for clip in clips})
     halves = []
     for number, own in enumerate((speakers[::2], speakers[1::2])):
-        place = 2 * seed + number
-        half = folder / f"recorded_{minutes:g}_{place}"
+        place = 2 * given.seed + number
+        half: Path = given.folder / f"{given.corpus}_{given.minutes:g}_{place}"
         if not half.exists():
             generator = np.random.default_rng(place)
-            mine = [clip for clip in clips if clip.stem.split("_")[0] in own]
-            write_streams(half, _said(mine, keywords, generator), minutes, generator)
+            mine = [clip for clip in clips if _speaker(clip) in own]
+            write_streams(half, _said(mine, keywords, generator), given.minutes, generator)
         halves.append(half)
-    return corpus, halves
+    return halves
 
 
 def _said(
     clips: Sequence[Path], keywords: Sequence[str], generator: np.random.Generator
 ) -> Iterator[Spoken]:
-    """Yield keywords by themselves and phrases of other words, as often, each of one speaker."""
+    """Yield keywords by themselves and phrases of other words, as often, each of one speaker.
+
+    Where speakers have said few words, a phrase is of any of them.
+    """
     kinds = [
         [c for c in clips if (c.parent.name in keywords) == is_one] for is_one in (True, False)
     ]
+    is_poor = len(kinds[1]) < _FEW * len({_speaker(clip) for clip in kinds[1]})
     while True:
         kind = kinds[int(generator.random() < 0.5)]
         first = kind[generator.integers(len(kind))]
-        own = [c for c in kind if c.stem.split("_")[0] == first.stem.split("_")[0]]
-        count = 1 if kind is kinds[0] else int(generator.integers(3, 13))
+        is_one = kind is kinds[0]
+        own = [c for c in kind if (is_poor and not is_one) or _speaker(c) == _speaker(first)]
+        count = 1 if is_one else int(generator.integers(3, 13))
         for place in range(count):
             clip = own[generator.integers(len(own))]
             yield Spoken(clip.parent.name, read_samples(clip) / 32768.0, place == count - 1)
 
 
-def synthetic(folder: Path, minutes: float, seed: int, made_up: int) -> tuple[Path, list[Path]]:
+def synthetic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
     """Return the corpus with so many made-up words of each voice, and streams of the same seed."""
+    folder, minutes, seed = given.folder, given.minutes, given.seed
     streams = synthesise_streams(folder / f"streams_{minutes:g}_{seed}", minutes=minutes, seed=seed)
     corpus = synthesise(folder / f"speech_{seed}_{made_up}", made_up=made_up, seed=seed)
     return corpus, [streams / part for part in ("validation", "testing")]
+
+
+CORPORA = {each.__name__: each for each in (synthetic, recorded, arabic, english)}
 
 
 def heard(run: Path, streams: Path, hop: int) -> tuple[list[Heard], Detector]:
@@ -129,8 +193,13 @@ def fewest(swept: Swept, misses: float) -> tuple[Detector, Outcome] | None:
     return min(enough, key=lambda pair: pair[1].false_alarms, default=None)
 
 
-def compare(run: Path, before: Path, halves: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the outcome of each rule, of both halves together; `before` is the margin's network."""
+def compare(
+    run: Path, before: Path, halves: Sequence[Path], *, curves: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the outcome of each rule, of both halves together; `before` is the margin's network.
+
+    With `curves` that is all but the outcomes of what one half chose for the other.
+    """
     hops = _HOPS if before == run else _HOPS[1:]
     by_hop = {hop: [heard(run, half, hop) for half in halves] for hop in hops}
     sides = by_hop[10] if before == run else [heard(before, half, 10) for half in halves]
@@ -142,7 +211,7 @@ def compare(run: Path, before: Path, halves: Sequence[Path]) -> Iterator[dict[st
     swept: list[Swept] = [[(each, judge(each, half)) for each in rules] for half in usual]
     yield from alone(by_hop[5])
     yield from curve("margin", ([one[1], other[1]] for one, other in zip(*swept, strict=True)))
-    for wanted in _WANTED:
+    for wanted in () if curves else _WANTED:
         chosen = [fewest(half, wanted) for half in swept]
         if None not in chosen:
             one, other = (each[0] for each in chosen if each is not None)
@@ -316,8 +385,11 @@ def trained(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", choices=("synthetic", "recorded"), default="synthetic")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", choices=CORPORA, default="synthetic")
+    parser.add_argument("--clips", type=Path, help="of arabic and english")
     parser.add_argument("--folder", type=Path, default=Path("runs/listening"))
     parser.add_argument("--network", default="tc_resnet8")
     parser.add_argument("--seed", type=int, default=0)
@@ -326,22 +398,26 @@ def main() -> None:
     parser.add_argument("--speed", type=float, help="of a training for listening")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--alone", action="store_true", help="the detector's curve alone")
+    parser.add_argument("--curves", action="store_true", help="both curves alone")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if not given.table:
-        make = synthetic if given.corpus == "synthetic" else recorded
+        make = CORPORA[given.corpus]
         given.folder.mkdir(parents=True, exist_ok=True)
         network = architecture(given.network)
         name = f"{given.corpus}, {given.network}, seed {given.seed}"
         runs, epochs = [], f"train.epochs={given.epochs}"
         for is_new in (True, False) if given.trained and not given.alone else (given.trained,):
             made_up, settings, kind = 0, [epochs], ""
+            if given.corpus == "arabic":
+                settings.append(f"data.keywords=[{', '.join(_ARABIC)}]")
             if is_new:
                 made_up, speed = _MADE_UP, given.speed
                 kind = ", for listening" + (f", speed {speed:g}" if speed is not None else "")
-                speed = _SPEED[given.corpus] if speed is None else speed
+                if speed is None:
+                    speed = _SPEED if given.corpus == "synthetic" else 0.0
                 settings += [*LISTENING, f"data.speed={speed}"]
-            corpus, halves = make(given.folder, given.minutes, given.seed, made_up)
+            corpus, halves = make(given, made_up)
             told = f"{name}, {given.epochs} epochs{kind}"
             run = given.folder / re.sub("[^a-z0-9.]+", "_", told)
             metrics = trained(network, corpus, run, settings, given.seed)
@@ -352,7 +428,7 @@ def main() -> None:
         if given.alone:
             rows = alone([heard(run, half, 5) for half in halves])
         else:
-            rows = compare(run, before, halves)
+            rows = compare(run, before, halves, curves=given.curves)
         known = {"corpus": told, "minutes": given.minutes, "int8": int8}
         new = [json.dumps({**known, **row}) for row in rows]
         RESULTS.write_text("\n".join([*kept, *new]) + "\n")
