@@ -226,6 +226,7 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
         warmup=5,
         candidates=4,
         finalists=1,
+        champions=1,
         trial=Recipe(epochs=1, batch_size=64),
     )
     result = search(toy.SPACE, toy.few(), board=board, budget=budget, settings=settings, seed=0)

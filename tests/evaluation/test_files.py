@@ -67,7 +67,7 @@ def test_a_module_is_scored_as_before_and_wrong_data_refused(
 
 def test_notebooks_show_tables_and_pictures() -> None:
     data, board = toy.data(), micronas.Board.load("stm32f446re")
-    settings = micronas.SearchSettings(draws=2, trial=Recipe(epochs=1, batch_size=64))
+    settings = micronas.SearchSettings(draws=2, champions=1, trial=Recipe(epochs=1, batch_size=64))
     budget = micronas.Budget(latency="20 ms")
     result = micronas.search(toy.SPACE, data, board=board, budget=budget, settings=settings)
     assert str(result.winner.architecture) in result.table()

@@ -12,12 +12,13 @@ _BRIEF = {
     "finalists": 1,
     "draws": 2,
     "generations": 2,
+    "champions": 1,
 }
 
 
 def brief(strategy: str, **settings: Any) -> StrategySettings:
     """Return settings of a strategy: few steps and networks, and of those given what it has."""
     kind = SHIPPED[strategy]
-    shared = {"epochs": 60} if strategy == "single_stage" else {}
+    shared = {"epochs": 24} if strategy == "single_stage" else {}
     known = {**_BRIEF, **shared, **settings}
     return kind.model_validate({name: known[name] for name in known.keys() & kind.model_fields})

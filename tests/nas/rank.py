@@ -26,7 +26,7 @@ SETTINGS = RunSettings.model_validate(
 )
 
 
-SUPERNET = {"steps": 24, "batch_size": 32, "finalists": 1, "trial": QUICK}
+SUPERNET = {"steps": 24, "batch_size": 32, "finalists": 1, "champions": 1, "trial": QUICK}
 SEARCHES = {
     "dnas": DnasSettings.model_validate({**SUPERNET, "warmup": 20, "candidates": 6}),
     "ranked": RankedSettings.model_validate(SUPERNET),

@@ -109,7 +109,7 @@ def test_weights_a_user_brings_are_where_trials_begin() -> None:
         toy.data(),
         board=micronas.Board.load("stm32f446re"),
         budget=micronas.Budget(),
-        settings=HalvingSettings(draws=2, trial=QUICK),
+        settings=HalvingSettings(draws=2, champions=1, trial=QUICK),
     )
     assert isinstance(result.winner.architecture.build(), DSCNN)
     assert result.winner.choice in {each.choice for each in result.candidates}

@@ -216,7 +216,9 @@ def test_the_pages_code_runs(
         "module": module,
         "data": micronas.DataSet(examples, examples, None, ("",) * 4, shape),
     }
-    short = micronas.SearchSettings(draws=2, trial=micronas.Recipe(epochs=1, batch_size=2))
+    short = micronas.SearchSettings(
+        draws=2, champions=1, trial=micronas.Recipe(epochs=1, batch_size=2)
+    )
     monkeypatch.setattr(micronas, "search", partial(micronas.search, settings=short))
     for block in blocks:
         exec(compile(block, page, "exec"), names)

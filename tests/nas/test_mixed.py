@@ -372,11 +372,11 @@ def data() -> DataSet:
 @cached
 def found() -> SearchResult:
     settings = DnasSettings(
-        steps=60,
-        warmup=60,
+        steps=40,
+        warmup=40,
         batch_size=32,
         candidates=20,
-        finalists=3,
+        finalists=2,
         champions=1,
         trial=Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
     )

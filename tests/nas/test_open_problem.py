@@ -212,7 +212,7 @@ def run(checkpoint: Checkpoint | None = None, **more: Any) -> SearchResult:
         data(),
         board=BOARD,
         budget=BUDGET,
-        settings=SETTINGS,
+        settings=SETTINGS.model_copy(update={"champions": 1}),
         checkpoint=checkpoint,
         **more,
     )

@@ -73,7 +73,7 @@ def spaces() -> dict[str, tuple[Any, Budget]]:
 def settings(strategy: str) -> StrategySettings:
     if strategy == PLUGIN:
         return StrategySettings(strategy=PLUGIN, trial=TRIAL, epochs=12)
-    return brief(strategy, trial=TRIAL)
+    return brief(strategy, trial=TRIAL, champions=2 if strategy == "halving" else 1)
 
 
 ALIKE = {"evolution", "random", PLUGIN}
@@ -115,7 +115,7 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(
     found, attempts = until_it_ends(
         run,
         tmp_path / "checkpoint.pt",
-        lambda attempt: 6 * attempt,  # finished trials are told of again
+        lambda attempt: 4 * attempt,  # finished trials are told of again
     )
     assert attempts >= 2
     assert found == whole

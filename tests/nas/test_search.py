@@ -32,10 +32,10 @@ pytestmark = pytest.mark.usefixtures("device")
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
 SETTINGS = DnasSettings(
-    steps=100,
+    steps=70,
     warmup=140,
     batch_size=32,
-    candidates=30,
+    candidates=12,
     finalists=2,
     champions=1,
     trial=Recipe(epochs=5, batch_size=6, learning_rate=1e-2),

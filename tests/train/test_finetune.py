@@ -22,22 +22,25 @@ from micronas.train.quantize import QuantizedNetwork, Ranges
 from micronas.train.recipe import Recipe
 from tests.train.imitation import calibrated, differences, float_network, random_batch
 from tests.train.test_loop import bright_corner, same_weights, small_network
-from tests.training import finetune, fit
+from tests.training import cached, finetune, fit
 
 pytestmark = pytest.mark.usefixtures("device")
+
+
+@cached
+def trained() -> Network:
+    """Every test takes the same network, which fine-tuning leaves as it was."""
+    recipe = Recipe(epochs=8, batch_size=16, learning_rate=1e-2)
+    return fit(small_network(), bright_corner(), recipe, seed=0)
 
 
 class TestTraining:
     recipe = Recipe(epochs=3, batch_size=20, learning_rate=2e-3, warmup=0.1)
 
-    def trained(self) -> Network:
-        recipe = Recipe(epochs=8, batch_size=16, learning_rate=1e-2)
-        return fit(small_network(), bright_corner(), recipe, seed=0)
-
     @pytest.mark.parametrize("ranges", ["gradient", "average"])
     @pytest.mark.parametrize("bits", [8, 4])
     def test_integers_are_as_accurate_as_floats(self, ranges: Ranges, bits: int) -> None:
-        network, test = self.trained(), bright_corner(400, seed=1)
+        network, test = trained(), bright_corner(400, seed=1)
         quantized = finetune(
             network, bright_corner(), self.recipe, seed=0, ranges=ranges, bits=bits
         )
@@ -55,7 +58,7 @@ class TestTraining:
 
     def test_training_recovers_what_few_bits_cost(self) -> None:
         split = bright_corner()
-        network = self.trained()
+        network = trained()
         plain = QuantizedNetwork(network.graph(), bits=4)
         plain.calibrate([split.inputs])
         tuned = finetune(network, split, self.recipe, seed=0, bits=4)
@@ -92,7 +95,7 @@ class TestTraining:
         )
 
     def test_interrupted_run_ends_in_the_same_weights(self, tmp_path: Path) -> None:
-        network, split = self.trained(), bright_corner()
+        network, split = trained(), bright_corner()
         path = tmp_path / "checkpoint.pt"
 
         def stop(epoch: Epoch) -> None:
@@ -121,7 +124,7 @@ class TestTraining:
             assert same_weights(resumed, alone)
 
     def test_float_network_stays_as_it_was(self) -> None:
-        network = self.trained()
+        network = trained()
         before = {name: value.clone() for name, value in network.state_dict().items()}
         finetune(network, bright_corner(), self.recipe, seed=0)
         assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

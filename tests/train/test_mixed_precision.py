@@ -100,6 +100,7 @@ def test_a_search_in_bfloat16_learns_and_repeats() -> None:
         batch_size=32,
         candidates=2,
         finalists=0,
+        champions=1,
         amp="bf16",
         trial=Recipe(epochs=1, batch_size=32),
     )

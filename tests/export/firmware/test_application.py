@@ -113,10 +113,14 @@ def program(
     return made
 
 
-def test_ten_words_in_one_recording_are_ten_lines(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return program(tmp_path_factory.mktemp("app"), network(49, 10, 1), speech(), stand_in=HEARS)
+
+
+def test_ten_words_in_one_recording_are_ten_lines(listener: Path) -> None:
     """Each at its place, between its begin and the end of the last window that holds it."""
-    made = program(tmp_path, network(49, 10, 1), speech(), stand_in=HEARS)
-    lines = heard(made, spoken(WORDS).tobytes())
+    lines = heard(listener, spoken(WORDS).tobytes())
     pattern = r"microphone: (\w+) at (\d+) ms \(ahead by \d+\), front end 7 \+ network 7 ticks"
     events = [re.fullmatch(pattern, line) for line in lines if not line.startswith("registered")]
     assert [each and each[1] for each in events] == WORDS
@@ -125,11 +129,10 @@ def test_ten_words_in_one_recording_are_ten_lines(tmp_path: Path) -> None:
         assert 2000 * number + 1000 < int(each[2]) < 2000 * number + 2600
 
 
-def test_what_is_ignored_or_not_sure_is_no_event(tmp_path: Path) -> None:
-    made = program(tmp_path, network(49, 10, 1), speech(), stand_in=HEARS)
-    lines = heard(made, spoken(["unknown", "unknown"]).tobytes())
+def test_what_is_ignored_or_not_sure_is_no_event(listener: Path) -> None:
+    lines = heard(listener, spoken(["unknown", "unknown"]).tobytes())
     assert [re.sub(r" \(.*", "", line) for line in lines[-1:]] == ["microphone: no event; silence"]
-    assert heard(made, b"\0" * 1000)[-1] == "microphone: too short"
+    assert heard(listener, b"\0" * 1000)[-1] == "microphone: too short"
 
 
 def test_it_speaks_and_calls_back_while_it_listens(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +48,11 @@ from tests.export.firmware.listening import (
     heard,
     speech,
     spoken,
-    trained,
 )
 
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 KNOWN = Application(speech(), LABELS, Detector((None, 20, 20, None), smoothing=3))
 ENGINE = Board.load("stm32f446re").using(None, engine="micronas")
-
-
-@pytest.fixture(scope="module")
-def model() -> bytes:
-    return trained()
 
 
 def written(
@@ -98,6 +93,7 @@ def compiled(project: Path, *, main: str = "main.cc", around: str = BOARD) -> Pa
     return made
 
 
+@cache
 def expected(model: bytes) -> list[str]:
     found = events(read(model), KNOWN, spoken(WORDS))
     assert [line.split()[0] for line in found] == WORDS  # it hears something at all

@@ -18,13 +18,8 @@ from micronas.export.firmware.library import write_library
 from micronas.export.firmware.shared import ProjectKind
 from micronas.export.formats import export
 from micronas.tflite.reader import read
-from tests.export.firmware.listening import SKETCH, STUBS, WORDS, heard, spoken, trained
+from tests.export.firmware.listening import SKETCH, STUBS, WORDS, heard, spoken
 from tests.export.firmware.test_engine import KNOWN, expected
-
-
-@pytest.fixture(scope="module")
-def model() -> bytes:
-    return trained()
 
 
 def written(model: bytes, folder: Path, kind: ProjectKind) -> Path:

@@ -6,7 +6,8 @@ For a board's compiler: arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -std=c++17 -fs
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,45 +40,45 @@ RUNS = (100, 9_000, 101, 50, 102, 103, 5_000, 104, 90, 100)
 LINE = "micronas-timing kws_03 us 12345 runs 10"
 
 
-def run(
-    folder: Path,
-    *,
-    kind: ProjectKind = "cmake",
-    ticks_per_second: int = 1000,
-    runs: Sequence[int] = RUNS,
-    arena: int = LARGEST,
-    models: Mapping[str, bytes] = MODELS,
-) -> tuple[int, str]:
-    """Compile the firmware with a clock on which inferences take these times; run it."""
+Built = Callable[[ProjectKind], Path]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The firmware as a program, compiled once with a clock that reads its times from a file."""
+    return cache(lambda kind: compiled(tmp_path_factory.mktemp("timing"), kind))
+
+
+def compiled(folder: Path, kind: ProjectKind) -> Path:
     project = folder / "firmware"
-    write_folder(timing_project(models, "firmware", kind=kind), project)
-    now, readings = 2**32 - 500, []  # a counter that overflows
-    for taken in (WARM_UP, *runs) * len(models):
-        readings += [now % 2**32, (now + taken) % 2**32]
-        now += taken + 13
+    write_folder(timing_project(MODELS, "firmware", kind=kind), project)
     clock = folder / "clock" / "tensorflow" / "lite" / "micro" / "micro_time.h"
     clock.parent.mkdir(parents=True)
     clock.write_text(
-        f"""#pragma once
+        """#pragma once
         #include <cstdint>
-        namespace tflite {{
-        inline std::uint32_t ticks_per_second() {{ return {ticks_per_second}; }}
-        inline std::uint32_t GetCurrentTimeTicks() {{
-          static const std::uint32_t readings[] = {{{", ".join(f"{now}u" for now in readings)}}};
-          static unsigned next = 0;
-          return readings[next++];
-        }}
-        }}"""
+        #include <cstdio>
+        #include <cstdlib>
+        namespace tflite {
+        inline std::uint32_t ticks_per_second() { return std::atoi(std::getenv("TICKS")); }
+        inline std::uint32_t GetCurrentTimeTicks() {
+          static std::FILE* const readings = std::fopen(std::getenv("READINGS"), "r");
+          unsigned next = 0;
+          return std::fscanf(readings, "%u", &next) == 1 ? next : 0;
+        }
+        }"""
     )
     answer = folder / "answer.cc"
     answer.write_text(
         f"""#include <cstddef>
         #include <cstdint>
+        #include <cstdlib>
         std::int8_t stub_input[300] = {{}};
         std::int8_t stub_output[12] = {{}};
         extern const std::size_t stub_input_sizes[], stub_output_sizes[];
         const std::size_t stub_input_sizes[] = {{100, 200, 0}}, stub_output_sizes[] = {{12, 0}};
-        extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = {arena};
+        extern const std::size_t stub_arena_bytes;
+        const std::size_t stub_arena_bytes = std::atoi(std::getenv("ARENA"));
         {SPEAKS if kind == "cmake" else "void setup(); int main() { setup(); }"}
         """
     )
@@ -87,7 +88,25 @@ def run(
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{folder / 'clock'}"]
     command += [f"-I{STUBS}", str(answer), *source, "-o", str(folder / "program")]
     subprocess.run(command, check=True)
-    done = subprocess.run([folder / "program"], capture_output=True, text=True, check=False)
+    return folder / "program"
+
+
+def run(
+    program: Path,
+    *,
+    ticks_per_second: int = 1000,
+    runs: Sequence[int] = RUNS,
+    arena: int = LARGEST,
+) -> tuple[int, str]:
+    """Run the firmware with a clock on which inferences take these times."""
+    now, readings = 2**32 - 500, []  # a counter that overflows
+    for taken in (WARM_UP, *runs) * len(MODELS):
+        readings += [now % 2**32, (now + taken) % 2**32]
+        now += taken + 13
+    script = program.with_name("readings")
+    script.write_text(" ".join(map(str, readings)))
+    given = {"TICKS": str(ticks_per_second), "READINGS": str(script), "ARENA": str(arena)}
+    done = subprocess.run([program], capture_output=True, text=True, check=False, env=given)
     return done.returncode, done.stdout
 
 
@@ -96,8 +115,8 @@ def rounded(graph: Graph, target: Target) -> int:
 
 
 @pytest.mark.parametrize("kind", ["cmake", "arduino"])
-def test_times_are_printed_and_read_back(kind: ProjectKind, tmp_path: Path) -> None:
-    code, said = run(tmp_path, kind=kind)
+def test_times_are_printed_and_read_back(kind: ProjectKind, built: Built) -> None:
+    code, said = run(built(kind))
     assert code == 0
     assert read_log(said) == pytest.approx(dict.fromkeys(GRAPHS, 610 / 6), rel=1e-5)
     assert re.findall(r"micronas-timing .*", said) == [
@@ -125,8 +144,8 @@ def test_networks_on_the_engine_are_timed_too(tmp_path: Path) -> None:
     assert all(time > 0 for time in read_log(said).values())
 
 
-def test_ticks_of_unknown_length_are_neither_cycles_nor_a_time(tmp_path: Path) -> None:
-    code, said = run(tmp_path, ticks_per_second=0)
+def test_ticks_of_unknown_length_are_neither_cycles_nor_a_time(built: Built) -> None:
+    code, said = run(built("cmake"), ticks_per_second=0)
     assert code == 0
     assert said.count(" ticks 102 runs 10\n") == len(GRAPHS)
     with pytest.raises(DataError, match=r"must read 'NAME us\|cycles NUMBER"):
@@ -140,24 +159,24 @@ def test_times_in_cycles_need_the_clock() -> None:
         read_log(said)
 
 
-def test_the_longest_times_do_not_overflow(tmp_path: Path) -> None:
-    said = run(tmp_path, ticks_per_second=1_000_000, runs=[2**32 - 1] * 10)[1]
+def test_the_longest_times_do_not_overflow(built: Built) -> None:
+    said = run(built("cmake"), ticks_per_second=1_000_000, runs=[2**32 - 1] * 10)[1]
     assert read_log(said) == dict.fromkeys(GRAPHS, (2**32 - 1) / 1000)
 
 
-def test_a_clock_that_stands_still_is_no_time(tmp_path: Path) -> None:
-    code, said = run(tmp_path, runs=[0] * 10)
+def test_a_clock_that_stands_still_is_no_time(built: Built) -> None:
+    code, said = run(built("cmake"), runs=[0] * 10)
     assert code == 1
     with pytest.raises(DataError, match="ds_01 failed: the clock stands still"):
         read_log(said)
 
 
-def test_the_arena_is_that_of_the_largest_network(tmp_path: Path) -> None:
+def test_the_arena_is_that_of_the_largest_network(built: Built) -> None:
     host = max(rounded(graph, HOST) for graph in GRAPHS.values())
     board = max(rounded(graph, CMSIS_NN) for graph in GRAPHS.values())
     header = timing_project(MODELS, "firmware", kind="cmake")["arena.h"]
     assert f"sizeof(void*) == 8 ? {host} : {board};" in header
-    code, said = run(tmp_path, arena=host + 1)
+    code, said = run(built("cmake"), arena=host + 1)
     assert code == 1
     assert said.endswith(f"0 of {len(GRAPHS)} networks timed\n")
     with pytest.raises(DataError, match="ds_01 failed: the tensor arena is too small"):

@@ -1,6 +1,7 @@
 """Operations of torch: the graph computes what torch does, and its integers are TFLM's."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -355,23 +356,49 @@ RESHAPES = {
 """Most reshapes, which are needed only between different rows."""
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_computes_what_torch_does(name: str) -> None:
-    make, most = CASES[name]
+class Cases(nn.Module):
+    """Several cases side by side: torch traces them at once."""
+
+    def __init__(self, cases: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.cases = nn.ModuleList(cases)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return tuple(y for case in self.cases for y in _answers(case(*inputs)))
+
+
+def groups() -> Iterator[list[str]]:
+    """Yield cases of one input that need no layout operator by eights, and the others alone."""
+    plain: defaultdict[Any, list[str]] = defaultdict(list)
+    for name, (make, most) in CASES.items():
+        if most or name in RESHAPES:
+            yield [name]
+        else:
+            plain[make()[1]].append(name)
+    for names in plain.values():
+        yield from (names[place : place + 8] for place in range(0, len(names), 8))
+
+
+@pytest.mark.parametrize("names", [*groups()], ids=" | ".join)
+def test_computes_what_torch_does(names: list[str]) -> None:
     torch.manual_seed(0)
-    module, shapes = make()
-    module.eval()
-    inputs = tuple(torch.randn(4, *shape) for shape in shapes)
+    made, (_, most) = [CASES[name][0]() for name in names], CASES[names[0]]
+    module = Cases([case for case, _ in made]).eval()
+    inputs = tuple(torch.randn(4, *shape) for shape in made[0][1])
     graph = trace(module, tuple(x[:1] for x in inputs))
     assert sum(op.kind in _LAYOUT for op in graph.ops) <= most
-    assert sum(op.kind == "RESHAPE" for op in graph.ops) <= RESHAPES.get(name, len(graph.ops))
+    reshapes = RESHAPES.get(names[0], len(graph.ops))
+    assert sum(op.kind == "RESHAPE" for op in graph.ops) <= reshapes
     network = QuantizedNetwork(graph, ranges="average")
     network.calibrate([_stored(graph, inputs)])
     with torch.no_grad():
-        wanted = _answers(module(*inputs))
+        wanted = module(*inputs)
         exact = interpret_outputs(network.float_graph, _stored(graph, inputs), network.exact)
-    for found, value in zip(exact.values(), wanted, strict=True):
-        torch.testing.assert_close(found.reshape(value.shape), value, atol=2e-4, rtol=1e-4)
+    for (output, found), value in zip(exact.items(), wanted, strict=True):
+        said = f"{output} of {names}: {found} must be {value}"
+        torch.testing.assert_close(
+            found.reshape(value.shape), value, atol=2e-4, rtol=1e-4, msg=said
+        )
     integers = network.eval().graph()
     codes = quantize_all_inputs(integers, _stored(graph, inputs))
     assert verify(to_flatbuffer(integers), codes).mismatches == 0

@@ -17,7 +17,7 @@ from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
 def test_certain_gates_cost_what_the_graph_counts(name: str, count: int) -> None:
     space = MIXED if name == "mixed" else Space.load(name)
@@ -67,7 +67,7 @@ def test_smooth_stand_ins_follow_the_exact_arena_and_file(name: str) -> None:
     space = Space.load(name)
     gates, source = Gates(space.decisions), random.Random(6)
     ratios = []
-    for choice in [space.smallest(), *(space.random(source) for _ in range(40))]:
+    for choice in [space.smallest(), *(space.random(source) for _ in range(15))]:
         graph, smooth = space.architecture(choice).graph(), gates.one_hot(choice)
         costs = expected(space, smooth, target=CMSIS_NN)
         ratios.append(plan(graph).total / float(costs.sram))

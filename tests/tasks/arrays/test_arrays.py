@@ -17,7 +17,7 @@ from tests import toy
 
 GIVEN = (
     *("board=stm32f446re", "data.task=arrays", "budget.latency=20 ms"),
-    *("search.draws=2", "search.trial={epochs: 1, batch_size: 32}"),
+    *("search.draws=2", "search.champions=1", "search.trial={epochs: 1, batch_size: 32}"),
     *("train={epochs: 1, batch_size: 32}", "quantize={epochs: 1, batch_size: 32}"),
 )
 
