@@ -20,7 +20,6 @@ from micronas.cli.installation import ADDS
 ROOT = Path(__file__).parents[1]
 SHORT = (
     "search.draws=2",
-    "search.champions=1",
     "search.trial={epochs: 1, batch_size: 64}",
     "train={epochs: 1, batch_size: 64}",
     "quantize={epochs: 1, batch_size: 64}",

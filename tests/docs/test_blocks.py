@@ -29,7 +29,6 @@ from tests.command import command
 from tests.docs.markdown import ROOT, blocks
 
 _ONCE = [
-    "search.champions=1",
     "data.keywords=[yes, no]",
     *(f"{name}={{epochs: 1, batch_size: 128}}" for name in ("search.trial", "train", "quantize")),
 ]
