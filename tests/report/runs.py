@@ -37,7 +37,7 @@ def searched(
     plain = toy.few()
     data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
     settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
-    search = brief(strategy, **_BRIEF, trial=Recipe(epochs=1, batch_size=16))
+    search = brief(strategy, **_BRIEF, champions=2, trial=Recipe(epochs=1, batch_size=16))
     settings = settings.model_copy(update={"search": search})
     run_search(settings, folder, progress=quiet, data=data, workers=1)
     return folder

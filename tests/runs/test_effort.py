@@ -58,12 +58,7 @@ def test_the_shipped_network_goes_on_from_what_the_search_learnt(tmp_path: Path)
             SPACE,
             folder=tmp_path / name,
             workers=1,
-            search={
-                **strategy,
-                "draws": 4,
-                "champions": 1,
-                "trial": {"epochs": 1, **BATCH, **trial},
-            },
+            search={**strategy, "draws": 4, "trial": {"epochs": 1, **BATCH, **trial}},
             train={"epochs": 1, "batch_size": 40, "learning_rate": 1e-6},
             **BRIEF,
         )

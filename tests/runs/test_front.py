@@ -20,12 +20,7 @@ from tests.toy import CLASSES, SPACE, data, split
 
 BRIEF: dict[str, Any] = {
     "workers": 1,
-    "search": {
-        "draws": 2,
-        "generations": 0,
-        "champions": 1,
-        "trial": {"epochs": 1, "batch_size": 32},
-    },
+    "search": {"draws": 2, "generations": 0, "trial": {"epochs": 1, "batch_size": 32}},
     "train": {"epochs": 1, "batch_size": 32},
     "quantize": {"epochs": 1, "batch_size": 32},
 }

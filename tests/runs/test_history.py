@@ -81,7 +81,6 @@ def searched(checkpoint: Checkpoint, progress: Progress | None = None) -> Search
             batch_size=16,
             candidates=2,
             finalists=1,
-            champions=1,
             trial=Recipe(epochs=1, batch_size=32),
         ),
         checkpoint=checkpoint,

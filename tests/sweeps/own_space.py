@@ -20,7 +20,6 @@ RUN = {
         "batch_size": 8,
         "candidates": 3,
         "finalists": 1,
-        "champions": 1,
         "trial": QUICK,
     },
     "train": QUICK,

@@ -28,7 +28,6 @@ SHORT = (
     "search.batch_size=16",
     "search.candidates=4",
     "search.finalists=1",
-    "search.champions=1",
     "search.trial={epochs: 1, batch_size: 16}",
     "train={epochs: 1, batch_size: 16}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",

@@ -17,7 +17,6 @@ COMMON = {
     "steps": 12,
     "batch_size": 32,
     "finalists": 1,
-    "champions": 1,
     "trial": Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
 }
 STRATEGIES: dict[str, StrategySettings] = {
