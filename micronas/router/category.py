@@ -124,7 +124,7 @@ class Categories:
     names
         Names of the categories, without `general`.
     gaussians
-        Distributions of all categories in each language, for logits and distances.
+        Distributions for logits and distances.
     temperature
         Divisor of logits.
     max_distance
@@ -144,7 +144,7 @@ class Categories:
 
         The nearest core of an unusual prompt decides, which lacks what stands around the prompt.
         """
-        return self._decide(*_nearest(self.gaussians, vectors, len(self.names)))
+        return self._decide(*_nearest(self.gaussians, vectors))
 
     def _decide(self, logits: Floats, distances: Floats) -> _Classified:
         """Decide by logits and distances [2, prompts, ...] of whole prompts and nearest cores."""
@@ -182,13 +182,11 @@ def fit_categories(
     names: tuple[str, ...],
     settings: CategorySettings,
     reworded: Floats | None = None,
-    languages: Integers | None = None,
-    originals: Integers | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier, with all choices by out-of-fold predictions.
 
     Ridge and temperature have the least log-loss; the largest distance is the quantile `familiar`
-    over the prompts, each by a fit without its fold, in the language where it is largest.
+    over the prompts, each by a fit without its fold.
 
     Parameters
     ----------
@@ -198,9 +196,6 @@ def fit_categories(
         Index of each prompt's category, -1 if unknown: such prompts are only predicted.
     reworded
         Vectors of reworded prompts [copies, prompts, dimensions], to fit on as well.
-    languages, originals
-        Numbers from 0 of each prompt's language, and of what it translates: all translations of a
-        prompt are in its fold. By default there are none.
 
     Raises
     ------
@@ -216,13 +211,8 @@ def fit_categories(
             f"categories must have {settings.folds} labelled prompts, and one each, but have "
             f"{len(known)}{lacking}; label more"
         )
+    fold = folds_of(labels, settings.folds, settings.seed)
     rows, right_ones = np.arange(len(labels)), labels[known]
-    language = np.zeros_like(labels) if languages is None else languages
-    original = rows if originals is None else originals
-    firsts = np.unique(original, return_index=True)[1]
-    fold = folds_of(labels[firsts], settings.folds, settings.seed)[original]
-    cells = np.where(labels < 0, -1, len(names) * language + labels)
-    size = len(names) * (int(language.max()) + 1)
 
     drawn = np.random.default_rng(settings.seed).integers(len(vectors), size=(_CORES, len(labels)))
     copies = np.concatenate([vectors[:1], vectors[drawn, rows]])
@@ -231,12 +221,8 @@ def fit_categories(
 
     def fitted(some: Integers, ridges: Sequence[float]) -> list[_Gaussians]:
         among = copies[:, some].reshape(-1, copies.shape[-1])
-        tiled = np.tile(cells[some], len(copies))
-        return fit_gaussians(among, tiled, categories=size, ridges=ridges)
-
-    def quantile(distances: Floats, share: float) -> float:
-        parts = (distances[language == each] for each in np.unique(language))
-        return float(max(np.quantile(part, share) for part in parts))
+        tiled = np.tile(labels[some], len(copies))
+        return fit_gaussians(among, tiled, categories=len(names), ridges=ridges)
 
     def loss(logits: Floats) -> float:
         temperature = temperature_of(logits[known], right_ones)
@@ -246,18 +232,18 @@ def fit_categories(
     logits, distances = np.empty((*tried, len(names))), np.empty(tried)
     for inside in (fold == number for number in range(int(fold.max()) + 1)):
         for place, gaussians in enumerate(fitted(rows[~inside], _RIDGES)):
-            found = _nearest(gaussians, vectors[:, inside], len(names))
+            found = _nearest(gaussians, vectors[:, inside])
             logits[place][:, inside], distances[place][:, inside] = found
     best = int(np.argmin([loss(each[0]) for each in logits]))
     raw, distance = logits[best], distances[best]
     temperature = temperature_of(raw[0][known], right_ones)
-    usual = quantile(distance[0], min(_USUAL, settings.familiar))
+    usual = float(np.quantile(distance[0], min(_USUAL, settings.familiar)))
     decisive = np.where(distance[0] > usual, distance[1], distance[0])
     model = Categories(
         names=names,
         gaussians=fitted(rows, _RIDGES[best : best + 1])[0],
         temperature=temperature,
-        max_distance=quantile(decisive, settings.familiar),
+        max_distance=float(np.quantile(decisive, settings.familiar)),
         usual=usual,
     )
     classified = model._decide(raw, distance)
@@ -293,12 +279,10 @@ def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> _Gaussians:
     return _Gaussians(*(arrays[f"gaussians_{name}"] for name in _Gaussians.__dataclass_fields__))
 
 
-def _nearest(gaussians: _Gaussians, vectors: Floats, names: int) -> tuple[Floats, Floats]:
+def _nearest(gaussians: _Gaussians, vectors: Floats) -> tuple[Floats, Floats]:
     """Return logits and distances [2, prompts, ...] of whole prompts and of their nearest cores."""
     size = vectors.shape[1]
     logits, distance = gaussians(vectors.reshape(-1, vectors.shape[-1]))
-    # a category is as likely as in all languages together
-    logits = np.logaddexp.reduce(logits.reshape(len(logits), -1, names), axis=1)
     rows = np.arange(size)
     rows = np.stack([rows, distance.reshape(-1, size).argmin(axis=0) * size + rows])
     return logits[rows], distance[rows]

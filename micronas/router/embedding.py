@@ -11,7 +11,15 @@ import numpy as np
 from pydantic import Field
 
 from micronas.arrays import Floats
-from micronas.language.embedders import Embedder, EndpointEmbedding, WordLlama, hashed, unit
+from micronas.language.embedders import (
+    Cached,
+    Embedder,
+    EndpointEmbedding,
+    WordLlama,
+    hashed,
+    unit,
+)
+from micronas.language.multilingual import Multilingual
 from micronas.router.rewordings import cores, plain
 
 _LAYOUT = 1.0
@@ -24,8 +32,9 @@ _MATHEMATICS = frozenset("\\{}$")
 class Embedding(EndpointEmbedding):
     """Embedding of prompts as vectors."""
 
-    kind: Literal["auto", "wordllama", "ngrams", "endpoint"] = "auto"
-    """Kind; ``auto`` is wordllama if installed, else ngrams; neither needs torch."""
+    kind: Literal["auto", "wordllama", "multilingual", "ngrams", "endpoint"] = "auto"
+    """Kind; ``auto`` is wordllama if installed, else ngrams; ``multilingual`` reads sixteen
+    languages. None of them needs torch."""
     layout: bool = True
     """Add length, lines, digits, capitals and signs of a prompt to its words."""
     dimensions: Annotated[int, Field(gt=0, le=1024)] = 512
@@ -45,7 +54,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     Parameters
     ----------
     cache
-        SQLite file for the vectors of an endpoint.
+        SQLite file for the vectors of ``multilingual`` or an endpoint.
 
     Raises
     ------
@@ -127,6 +136,9 @@ def _layout(prompt: str) -> list[float]:
 def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
     if settings.kind == "wordllama":
         return WordLlama()
+    if settings.kind == "multilingual":
+        found = Multilingual()
+        return Cached(found, found.name, cache) if cache else found
     if settings.kind == "endpoint":
         return settings.endpoint(cache)
     return partial(hashed, dimensions=settings.dimensions)

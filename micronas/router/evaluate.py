@@ -14,7 +14,7 @@ from micronas.router.baselines import BASELINES, Split
 from micronas.router.fit import FitSettings, fit_step1
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
-from micronas.router.scores import ScoreTable, check_apart, numbered
+from micronas.router.scores import ScoreTable, check_apart
 
 _Say = Callable[[str], None]
 _Part = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -122,22 +122,19 @@ def evaluate(
     return Evaluation(tuple(budgets), scores, spent)
 
 
-def random_parts(originals: Sequence[str], splits: int, *, seed: int = 0) -> list[_Part]:
-    """Return random splits, 60 % to fit; prompts of one original [prompts] stay together.
+def random_parts(size: int, splits: int, *, seed: int = 0) -> list[_Part]:
+    """Return random splits of `size` prompts, 60 % to fit.
 
     Raises
     ------
     DataError
         If a part would be empty.
     """
-    number = numbered(originals)
-    together = np.split(np.argsort(number, kind="stable"), np.bincount(number).cumsum()[:-1])
-    size, cut = len(together), int(0.6 * len(together))
+    cut = int(0.6 * size)
     if not 0 < cut < size:
         raise DataError(f"a split needs prompts in both parts, but there are {size}; add more")
     orders = [np.random.default_rng([seed, number]).permutation(size) for number in range(splits)]
-    drawn = [[together[place] for place in order] for order in orders]
-    return [(np.concatenate(each[:cut]), np.concatenate(each[cut:])) for each in drawn]
+    return [(order[:cut], order[cut:]) for order in orders]
 
 
 def paired_interval(

@@ -20,7 +20,7 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
 from micronas.router.rewordings import reworded as in_other_words
-from micronas.router.scores import ScoreTable, numbered
+from micronas.router.scores import ScoreTable
 from micronas.settings import Settings
 
 
@@ -53,7 +53,7 @@ class RouterSettings(FitSettings):
     experts: Experts
     budget: BudgetSettings = BudgetSettings()
     vectors: Path = Path("vectors.sqlite")
-    """SQLite file for the vectors of an endpoint."""
+    """SQLite file for the vectors of ``multilingual`` or an endpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def fit(
     embedder
         Embedder in place of the settings' one; `Router.load` needs it again.
     cache
-        SQLite file for the vectors of an endpoint.
+        SQLite file for the vectors of ``multilingual`` or an endpoint.
     progress
         Called before each embedding of the prompts, original or reworded, and around the fit.
 
@@ -156,15 +156,8 @@ def fit_step1(
         raise DataError("the table of scores must have categories, but has none; add them")
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
-    languages, originals = map(numbered, zip(*table.versions, strict=True))
     model, validation = fit_categories(
-        vectors,
-        labels,
-        names=tuple(names),
-        settings=settings.categories,
-        reworded=reworded,
-        languages=languages,
-        originals=originals,
+        vectors, labels, names=tuple(names), settings=settings.categories, reworded=reworded
     )
     evidence = Evidence(
         category=validation.classified.category,

@@ -71,7 +71,7 @@ def evaluate_file(
     """
     settings, scores = _read(config, overrides)
     if test is None:
-        parts = random_parts([text for _, text in scores.versions], splits, seed=seed)
+        parts = random_parts(len(scores), splits, seed=seed)
     else:
         tested = read_scores(test, category=settings.category).of_experts(scores.experts)
         parts = [(np.arange(len(scores)), len(scores) + np.arange(len(tested)))]

@@ -4,14 +4,14 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from micronas.arrays import Floats, Integers
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.language.rows import read_rows
 from micronas.settings import nearest
@@ -31,8 +31,6 @@ class ScoreTable:
         Scores [prompts, experts]; larger is better.
     categories
         Category of each prompt, ``""`` if unknown.
-    translations
-        Language and original of those prompts that are translations; see `with_translations`.
 
     Raises
     ------
@@ -44,7 +42,6 @@ class ScoreTable:
     experts: tuple[str, ...]
     scores: Floats
     categories: tuple[str, ...]
-    translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.prompts or not self.experts:
@@ -81,9 +78,9 @@ class ScoreTable:
     def rows(self, index: ArrayLike) -> "ScoreTable":
         """Return the table of some prompts, by index or mask."""
         places = np.arange(len(self))[np.asarray(index)].tolist()
-        return replace(
-            self,
+        return ScoreTable(
             prompts=tuple(self.prompts[place] for place in places),
+            experts=self.experts,
             scores=self.scores[places],
             categories=tuple(self.categories[place] for place in places),
         )
@@ -103,46 +100,12 @@ class ScoreTable:
                     f"{nearest(name, self.experts)}"
                 )
         columns = [self.experts.index(name) for name in names]
-        return replace(self, experts=tuple(names), scores=self.scores[:, columns])
-
-    @property
-    def versions(self) -> list[tuple[str, str]]:
-        """Language of each prompt, ``""`` if it is no translation, and what it translates."""
-        return [self.translations.get(each, ("", each)) for each in self.prompts]
-
-
-def with_translations(table: ScoreTable, texts: Sequence[Mapping[str, str]]) -> ScoreTable:
-    """Add translations of each prompt, by language, as prompts of the same scores.
-
-    Texts that are prompts already, such as code that did not change, are left out.
-    """
-    known = set(table.prompts)
-    added = {
-        text: (row, language)
-        for row, each in enumerate(texts)
-        for language, text in each.items()
-        if text not in known
-    }
-    both = [*range(len(table)), *(row for row, _ in added.values())]
-    return ScoreTable(
-        prompts=(*table.prompts, *added),
-        experts=table.experts,
-        scores=table.scores[both],
-        categories=tuple(table.categories[row] for row in both),
-        translations={text: (name, table.prompts[row]) for text, (row, name) in added.items()},
-    )
-
-
-def numbered(names: Sequence[str]) -> Integers:
-    """Return the number of each name [names], counted from 0 in the order of their first places."""
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([place[name] for name in names], np.int64)
+        return ScoreTable(self.prompts, tuple(names), self.scores[:, columns], self.categories)
 
 
 def check_apart(fit: ScoreTable, test: ScoreTable) -> None:
-    """Raise DataError if a prompt, or what it translates, is in both parts."""
-    one, other = ({*each.prompts, *(text for _, text in each.versions)} for each in (fit, test))
-    shared = one & other
+    """Raise DataError if a prompt is in both parts."""
+    shared = set(fit.prompts) & set(test.prompts)
     if shared:
         raise DataError(
             f"no prompt may be both fitted and tested on, but {len(shared)} are, such as "
@@ -158,15 +121,13 @@ def joined(fit: ScoreTable, test: ScoreTable) -> ScoreTable:
         experts=fit.experts,
         scores=np.vstack([fit.scores, test.of_experts(fit.experts).scores]),
         categories=fit.categories + test.categories,
-        translations={**fit.translations, **test.translations},
     )
 
 
 def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
     """Read a table of scores in the format of the name's suffix.
 
-    ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and optionally a category and
-    ``translations`` (language to text).
+    ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and optionally a category.
     ``.csv``: columns ``prompt``, optionally the category, and one per expert.
     ``.sqlite``: the store of a judge run, see `scores_of_store`.
     A folder: results of LLMRouterBench or RouterArena, see `scores_of_results`.
@@ -196,9 +157,8 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
             row["scores"] = {name: row[name] for name in row if name not in beside}
     experts = tuple(rows[0][1].get("scores") or ())
     table = [_row(f"{path}:{line}", row, experts, category) for line, row in rows]
-    prompts, scores, categories, texts = zip(*table, strict=True)
-    plain = ScoreTable(prompts, experts, np.array(scores, np.float64), categories)
-    return with_translations(plain, texts)
+    prompts, scores, categories = zip(*table, strict=True)
+    return ScoreTable(prompts, experts, np.array(scores, np.float64), categories)
 
 
 def scores_of_store(path: Path) -> ScoreTable:
@@ -295,9 +255,8 @@ def _results(row: Mapping[str, Any]) -> list[tuple[str, str, str, Any]]:
 
 def _row(
     place: str, row: Mapping[str, Any], experts: tuple[str, ...], category: str
-) -> tuple[str, list[float], str, Mapping[str, str]]:
+) -> tuple[str, list[float], str]:
     prompt, scores, name = row.get("prompt"), row.get("scores"), row.get(category) or ""
-    texts = row.get("translations") or {}
     if not isinstance(prompt, str) or not isinstance(scores, Mapping) or not isinstance(name, str):
         raise DataError(
             f"{place}: a row of scores must have the text prompt, scores by expert and optionally "
@@ -309,10 +268,8 @@ def _row(
             f"{place}: every prompt must have a score of every expert of the first one, but "
             f"{odd!r} is {'missing' if odd in experts else 'new'}; complete the row"
         )
-    if not isinstance(texts, Mapping) or not all(isinstance(each, str) for each in texts.values()):
-        raise DataError(f"{place}: translations must be texts by language, but are {texts!r:.120}")
-    if not all(each.strip() for each in (prompt, *texts.values())):
-        raise DataError(f"{place}: a prompt must have a text, but this is blank; leave it out")
+    if not prompt.strip():
+        raise DataError(f"{place}: a prompt must have a text, but this is blank; leave the row out")
     found = []
     for expert in experts:
         try:
@@ -325,4 +282,4 @@ def _row(
                 f"{scores[expert]!r:.60}; judge it again, or leave out the prompt, or the "
                 "column that is no expert's"
             )
-    return prompt, found, name, texts
+    return prompt, found, name

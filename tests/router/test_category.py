@@ -72,25 +72,6 @@ def test_evidence_is_out_of_fold() -> None:
     assert validation.summary["accuracy"] < 0.6
 
 
-def test_a_category_has_a_mean_in_each_language() -> None:
-    rng = np.random.default_rng(2)
-    vectors, labels = blobs(300, spread=0.25)
-    # each category stands in the other language where the next one stands in the first
-    moved = np.eye(8)[(labels + 1) % 3] + 3 * np.eye(8)[5] + 0.1 * rng.normal(size=(300, 8))
-    both, twice = np.vstack([vectors, moved])[None], np.tile(labels, 2)
-    names, settings = ("a", "b", "c"), CategorySettings()
-    versions = {"languages": np.arange(600) // 300, "originals": np.arange(600) % 300}
-    model, validation = fit_categories(both, twice, names=names, settings=settings, **versions)
-    right = model.classify(both).probabilities.argmax(axis=1) == twice
-    assert right.mean() > 0.95
-    assert validation.fold[:300].tolist() == validation.fold[300:].tolist()
-    # as many of the first are familiar as without the other, all of which are nearer
-    kept = (validation.classified.category < 3).reshape(2, 300).mean(axis=1)
-    assert kept.tolist() == pytest.approx([0.95, 1], abs=0.01)
-    one, _ = fit_categories(both, twice, names=names, settings=settings)
-    assert (one.classify(both).probabilities.argmax(axis=1) == twice).mean() < 0.8
-
-
 @pytest.mark.parametrize("familiar", [0.8, 0.95])
 def test_the_share_that_is_familiar_is_kept(familiar: float) -> None:
     vectors, labels = blobs(600, spread=0.3)

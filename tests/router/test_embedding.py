@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,21 @@ def test_cores_stand_beside_whole_prompts() -> None:
 def test_half_a_character_is_no_crash() -> None:
     embed = embedder_of(Embedding())
     assert embed(["a \ud800 b"]) == pytest.approx(embed(["a ? b"]))
+
+
+def test_a_sentence_is_near_its_translation(tmp_path: Path) -> None:
+    embed = embedder_of(Embedding(kind="multilingual", layout=False), tmp_path / "vectors.sqlite")
+    english, spanish, german, other = embed(
+        [
+            "How many apples are left in the basket?",
+            "¿Cuántas manzanas quedan en la cesta?",
+            "Wie viele Äpfel sind noch im Korb?",
+            "Write a function that sorts a list of strings.",
+        ]
+    )
+    assert min(english @ spanish, english @ german) > 0.7
+    assert max(english @ other, spanish @ other) < 0.3
+    assert embed([""]).shape == (1, 512)
 
 
 def test_auto_is_what_is_installed() -> None:

@@ -75,7 +75,7 @@ def test_evaluation_of_a_small_world() -> None:
         active=ACTIVE,
         total=ACTIVE,
         budgets=[3e9, 12e9],
-        parts=random_parts(known.prompts, 2),
+        parts=random_parts(100, 2),
         settings=SETTINGS,
     )
     rows = {(row["budget"], row["method"]): row for row in done.rows(rounds=200)}
@@ -107,22 +107,13 @@ def test_a_prompt_in_both_parts_is_an_error() -> None:
 
 
 def test_random_parts() -> None:
-    prompts = [str(number) for number in range(50)]
-    for part, test in random_parts(prompts, 3):
+    for part, test in random_parts(50, 3):
         assert sorted([*part, *test]) == list(range(50))
         assert len(part) == 30
-    first, second = (random_parts(prompts, 1, seed=seed)[0][0].tolist() for seed in (0, 1))
+    first, second = (random_parts(50, 1, seed=seed)[0][0].tolist() for seed in (0, 1))
     assert first != second
     with pytest.raises(DataError, match="both parts"):
-        random_parts(["x", "x"], 1)
-
-
-def test_translations_stay_in_the_part_of_their_original() -> None:
-    originals = [str(number) for number in range(50)]
-    for part, test in random_parts([*originals, *originals[::-1]], 3):
-        assert len(part) == 60
-        assert len(test) == 40
-        assert {99 - row for row in part.tolist()} == set(part.tolist())
+        random_parts(1, 1)
 
 
 def test_intervals_cover_the_truth() -> None:

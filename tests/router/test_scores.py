@@ -20,8 +20,6 @@ ROWS = [
     {"prompt": "Hello", "scores": {"large": 0.5, "small": 1}},
 ]
 
-_RIGHT = {"scores": {"small": 1, "large": 1}}
-
 
 def lines(rows: list[dict[str, object]]) -> bytes:
     return "\n".join(map(json.dumps, rows)).encode()
@@ -54,9 +52,6 @@ def test_json_lines_and_csv_are_the_same_table(tmp_path: Path) -> None:
         ({"scores": {"small": 1, "large": 1}}, r":3: a row of scores must have the text prompt"),
         ({"prompt": "x", "task": 5, "scores": {"small": 1, "large": 1}}, "text task"),
         ({"prompt": "x"}, r":3: a row of scores"),
-        ({"prompt": "x", "translations": ["y"], **_RIGHT}, r":3: translations must be texts by l"),
-        ({"prompt": "x", "translations": {"es": 1}, **_RIGHT}, r":3: translations must be texts"),
-        ({"prompt": "x", "translations": {"es": ""}, **_RIGHT}, r":3: a prompt must have a text"),
     ],
 )
 def test_a_wrong_row_is_one_error(tmp_path: Path, row: dict[str, object], message: str) -> None:
@@ -64,20 +59,6 @@ def test_a_wrong_row_is_one_error(tmp_path: Path, row: dict[str, object], messag
     path.write_bytes(lines([*ROWS, row]))
     with pytest.raises(DataError, match=message):
         read_scores(path, category="task")
-
-
-def test_translations_are_prompts_of_the_same_scores(tmp_path: Path) -> None:
-    hello = {"es": "Hola", "ca": "Hola", "fr": "1 + 1"}
-    rows = [ROWS[0] | {"translations": {"es": "1 + 1"}}, ROWS[1] | {"translations": hello}]
-    (tmp_path / "a.jsonl").write_bytes(lines([*rows, {"prompt": "Bye", **_RIGHT}]))
-    table = read_scores(tmp_path / "a.jsonl", category="task")
-    assert table.prompts == ("1 + 1", "Hello", "Bye", "Hola")
-    assert table.scores.tolist() == [[0, 1], [1, 0.5], [1, 1], [1, 0.5]]
-    some = table.rows([3, 2, 0]).of_experts(["large"])
-    assert some.versions == [("ca", "Hello"), ("", "Bye"), ("", "1 + 1")]
-    assert joined(table.rows([0, 2]), table.rows([1, 3])).versions[-1] == ("ca", "Hello")
-    with pytest.raises(DataError, match="both fitted and tested on, but 1 are, such as 'Hello'"):
-        check_apart(table.rows([0, 1]), table.rows([2, 3]))
 
 
 def test_files_that_are_no_table(tmp_path: Path) -> None:
