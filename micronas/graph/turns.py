@@ -1,14 +1,44 @@
-"""Use one TRANSPOSE of a whole tensor in place of one for each of its parts."""
+"""Use one TRANSPOSE in place of one for each part of a tensor, and none in place of a way back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.graph import moves
+from micronas.graph.forms import reshape
 from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.reshapes import without_unread
 
 _Readers = Mapping[str, Sequence[Op]]
+
+
+def without_detours(graph: Graph) -> Graph:
+    """Read a tensor itself where TRANSPOSEs, one after another, restore the order of its elements.
+
+    Between them are at most RESHAPEs that add or remove axes of size 1.
+    """
+    tensors, ops = dict(graph.tensors), []
+    ways: dict[str, tuple[str, list[int]]] = {}
+    for op in graph.ops:
+        shape, target = graph.input_of(op).shape, graph.output_of(op)
+        axes = [axis for axis, size in enumerate(shape) if size > 1]
+        is_turn = op.kind == "TRANSPOSE"
+        if is_turn or (op.kind == "RESHAPE" and _long(shape) == _long(target.shape)):
+            source, order = ways.get(op.inputs[0], (op.inputs[0], [*range(len(axes))]))
+            if is_turn:
+                turned = [axis for axis in moves.integers(graph, op) if axis in axes]
+                order = [order[axes.index(axis)] for axis in turned]
+                if order == sorted(order):
+                    op = reshape(tensors, source, target.name, target.shape)
+            ways[target.name] = source, order
+        ops.append(op)
+    return without_unread(replace(graph, tensors=tensors, ops=tuple(ops)))
+
+
+def _long(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size > 1)
 
 
 def turned_whole(graph: Graph) -> Graph:

@@ -21,7 +21,7 @@ from micronas.graph.dropped import with_dropped_axes
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
 from micronas.graph.reshapes import without_reshapes
-from micronas.graph.turns import turned_whole
+from micronas.graph.turns import turned_whole, without_detours
 
 _OF_SHAPES = (
     torch.ops.aten.zeros_like.default,
@@ -133,7 +133,7 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
 
 def _tidied(graph: Graph) -> Graph:
     """Return an equivalent graph with fewer operators that move elements."""
-    return with_dropped_axes(turned_whole(without_reshapes(graph)))
+    return with_dropped_axes(turned_whole(without_reshapes(without_detours(graph))))
 
 
 def _names_of_outputs(program: ExportedProgram) -> list[str | None]:

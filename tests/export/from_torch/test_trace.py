@@ -203,6 +203,21 @@ class TestLayout:
         assert "TRANSPOSE" not in kinds(graph)
         assert kinds(graph).count("CONCATENATION") == 1
 
+    def test_features_that_masks_multiply_stay_as_they_are(self) -> None:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            features = m.features(x)
+            masks = m.masks(features).sigmoid().view(-1, 2, 4, 9)
+            return m.sources((masks * features.unsqueeze(1)).flatten(1, 2)).mean(2)
+
+        module = Apply(
+            forward,
+            features=nn.Conv1d(3, 4, 1),
+            masks=nn.Conv1d(4, 8, 1),
+            sources=nn.Conv1d(8, 2, 1),
+        )
+        found = kinds(check_equal(module.eval(), image(width=9)[:, :, 0]))
+        assert found.count("TRANSPOSE") == 0
+
     def test_in_place_operations_change_what_others_read(self) -> None:
         def forward(m: Any, x: Tensor) -> Tensor:
             y = m.conv(x)
