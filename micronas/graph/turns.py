@@ -38,6 +38,7 @@ def without_detours(graph: Graph) -> Graph:
 
 
 def _long(shape: Shape) -> Shape:
+    """Return the sizes above 1, which alone have an order."""
     return tuple(size for size in shape if size > 1)
 
 
