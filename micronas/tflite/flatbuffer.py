@@ -57,8 +57,8 @@ class Bytes:
     def finish(self, root: int) -> None:
         self._builder.Finish(root, _IDENTIFIER)
 
-    def content(self) -> bytes:
-        return bytes(memoryview(self._builder.Bytes)[self._builder.Head() :])
+    def content(self) -> memoryview:
+        return memoryview(self._builder.Bytes)[self._builder.Head() :]
 
 
 class Size:

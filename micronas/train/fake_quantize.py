@@ -8,6 +8,7 @@ logarithms of activation scales are learnt as in LSQ (Esser et al. 2020, arXiv 1
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -135,13 +136,15 @@ class QuantizedUnit(nn.Module):
         can_be = row.per_channel_version is not None and bits == 8 and len(weight) > 1
         self.per_channel = row.per_channel or (scales == "output" and can_be)
         self.largest = 2 ** (bits - 1) - 1
-        self.weight = nn.Parameter(from_tflite(op, weight, copy=copy))
+        self._hold(weight, copy)
         self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+
+    def _hold(self, weight: ir.Array, copy: bool) -> None:
+        self.weight = nn.Parameter(from_tflite(self.op, np.asarray(weight), copy=copy))
 
     def scale(self, source: Range) -> Tensor:
         """Return the weight scale of each output channel, [out], given the range of the input."""
-        weight = self.weight.detach()
-        largest = weight.abs().amax(tuple(range(1, weight.ndim)))
+        largest = self._largest()
         floor = torch.full_like(largest, 2.0**-40)
         if self.bias is not None:
             floor = floor.maximum(self.bias.detach().abs() / (source.scale * LARGEST_BIAS))
@@ -149,6 +152,11 @@ class QuantizedUnit(nn.Module):
         if not self.per_channel:
             scale = scale.max().expand_as(scale)
         return scale
+
+    def _largest(self) -> Tensor:
+        """Return the largest weight of each output channel, [out]."""
+        weight = self.weight.detach()
+        return weight.abs().amax(tuple(range(1, weight.ndim)))
 
     def final_scale(self, source: Range, output: Range) -> Tensor:
         """Return the scale, [out], that is written: one for all weights is larger by millionths.
@@ -169,18 +177,16 @@ class QuantizedUnit(nn.Module):
                 self.weight, scale, zeros, 0, -self.largest, self.largest
             )
         else:  # no gradient, in a tenth of the time
-            scale = self._by_channel(self.final_scale(source, output))
-            weight = self._steps(source).mul_(scale)
+            weight = self._steps(source)
+            weight.mul_(_by_channel(self.final_scale(source, output), weight))
         y: Tensor = linear(self.op, x, weight, self.bias)
         return y
 
     def _steps(self, source: Range) -> Tensor:
         """Return the weights as integers, equal in all steps of an unrolled layer."""
-        scale = self._by_channel(self.scale(source))
-        return (self.weight.detach() / scale).round_().clamp_(-self.largest, self.largest)
-
-    def _by_channel(self, scale: Tensor) -> Tensor:
-        return scale.view(-1, *[1] * (self.weight.ndim - 1))
+        weight = self.weight.detach()
+        scale = _by_channel(self.scale(source), weight)
+        return (weight / scale).round_().clamp_(-self.largest, self.largest)
 
     def exact(self, x: Tensor) -> Tensor:
         """Return the output without rounding."""
@@ -216,3 +222,25 @@ class QuantizedUnit(nn.Module):
     def extra_repr(self) -> str:
         size = "x".join(str(size) for size in self.weight.shape)
         return f"{self.op.kind}, {size}, {self.bits} bits, activation {self.op.activation}"
+
+
+class ScaledUnit(QuantizedUnit):
+    """Unit whose weights are a product, computed at each use; it cannot be trained."""
+
+    def _hold(self, weight: ir.Array, copy: bool) -> None:
+        self._scaled = weight
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return from_tflite(self.op, np.asarray(self._scaled), copy=False)
+
+    @cached_property
+    def _kept(self) -> Tensor:
+        return super()._largest()
+
+    def _largest(self) -> Tensor:
+        return self._kept
+
+
+def _by_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (weight.ndim - 1))

@@ -17,6 +17,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.operators.row import Operator
 from micronas.graph.requantize import owners, requantized, shares
+from micronas.graph.scaled import Scaled
 from micronas.train.calibration import Method, Observer
 from micronas.train.clamps import hidden, unseen
 from micronas.train.codes import codes_of
@@ -26,6 +27,7 @@ from micronas.train.fake_quantize import (
     LinearScales,
     QuantizedUnit,
     Range,
+    ScaledUnit,
     span_of,
 )
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
@@ -111,7 +113,8 @@ class QuantizedNetwork(nn.Module):
         for op in weighted_ops(graph):
             weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
             known = bias[0] if bias else None
-            unit = QuantizedUnit(op, weight, known, widths[op.name], linear_scales, copy=copy)
+            kind = ScaledUnit if isinstance(weight, Scaled) and not copy else QuantizedUnit
+            unit = kind(op, weight, known, widths[op.name], linear_scales, copy=copy)
             self.units[self._unit_names[op.name]] = unit
         for op in recurrent:
             arrays = [_data(graph.tensors[name]) for name in op.learnt]

@@ -15,6 +15,7 @@ from micronas.graph.parts import computed_apart
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import Calibration, calibration_batches
+from micronas.train.memory import return_freed_memory
 from micronas.train.network import Network
 from micronas.train.post_training import calibrated, largest_loss, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
@@ -110,18 +111,22 @@ def to_tflite(
         )
         if calibration is None:
             _warn_of(example_input)
-    written, reference = network.graph(), None
+    written, checked = network.graph(), None
     if check is not None:
         # the float network has the uncorrected biases
         reference = network if graph is None else QuantizedNetwork(graph, copy=False)
+        checked = compare(written, reference, check)
+        del reference
     del network, graph  # and weights in float32 with them
     # the schema takes 6 MB, which are not there at the peak if imported late
     from micronas.tflite.metadata import describe
-    from micronas.tflite.writer import to_flatbuffer
+    from micronas.tflite.writer import packed
 
-    model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
-    if check is not None and reference is not None:
-        model.check = compare(written, reference, check)
+    content = packed(written, metadata=metadata or describe(classes=(), meaning={}))
+    del written
+    return_freed_memory()  # of the constants, before there is a copy of the file
+    model = Exported(content)
+    model.check = checked
     return model
 
 

@@ -54,7 +54,8 @@ def trace(
         One tensor for each input, with the shape of the device's input. N is free; the first
         example is traced.
     copy
-        Copy the weights. Otherwise those without a folded norm share the module's memory.
+        Copy the weights. Otherwise those without a folded norm share the module's memory, and
+        where the others are large, they are `Scaled`.
 
     Raises
     ------
