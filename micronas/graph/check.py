@@ -246,8 +246,9 @@ def _scale_problem(graph: Graph, op: Op, row: Operator, wide: bool) -> str | Non
         scales.append(float(quantization.scale[0]))
         zero_points.append(quantization.zero_point)
     *sources, output = scales
-    if row.fixed and (output, zero_points[-1]) != row.fixed:
-        scale, zero_point = row.fixed
+    fixed = row.fixed_in(types[-1])
+    if fixed and (output, zero_points[-1]) != fixed:
+        scale, zero_point = fixed
         return f"{op.kind} must write scale 1/{1 / scale:g} and zero point {zero_point}"
     if row.compares and not agree(graph, op):
         return f"the inputs and output of {op.kind} must share one scale and zero point"

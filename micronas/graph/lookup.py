@@ -1,4 +1,4 @@
-"""Operators from one code to another as tables of 256 codes, bit for bit those of TFLM's kernels.
+"""Operators from one code to another as tables of all codes, bit for bit those of TFLM's kernels.
 
 Sources: TFLM reference/integer_ops/logistic.h and tanh.h, reference/hard_swish.h, leaky_relu.h and
 requantize.h, kernels/activations.cc, elementwise.cc and elu.cc.
@@ -73,14 +73,13 @@ def hard_swish_shifts(source_scale: Scale, scale: Scale) -> tuple[int, int]:
     return shift, gate_shift
 
 
-def relu(source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> npt.NDArray[np.int8]:
-    """Return the positive part of every code, rescaled."""
-    codes = _rescaled(_CODES - source_zero, source_scale / scale) + zero
-    return _int8(np.maximum(codes, zero))
+def relu(codes: Int64, source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> Int64:
+    """Return the positive part of codes, rescaled, before they are clamped."""
+    return np.maximum(requantize(codes, source_scale, source_zero, scale, zero), zero)
 
 
 def requantize(
-    codes: Int64, source_scale: float, source_zero: int, scale: float, zero: int
+    codes: Int64, source_scale: Scale, source_zero: int, scale: Scale, zero: int
 ) -> Int64:
     """Return codes at another scale and zero point, before they are clamped."""
     return _rescaled(codes - source_zero, source_scale / scale) + zero
@@ -107,12 +106,9 @@ def elu(
     return _int8(np.clip(rounded, -512, 512).astype(np.int64) + zero)
 
 
-def absolute(
-    source_scale: Scale, source_zero: int, scale: Scale, zero: int
-) -> npt.NDArray[np.int8]:
-    """Return the absolute value of every code, rescaled."""
-    sizes = np.abs(_CODES - source_zero)
-    return _int8(_rescaled(sizes, source_scale / scale) + zero)
+def absolute(codes: Int64, source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> Int64:
+    """Return the absolute value of codes, rescaled, before they are clamped."""
+    return _rescaled(np.abs(codes - source_zero), source_scale / scale) + zero
 
 
 def inverse_root(source_scale: Scale, scale: Scale, zero: int) -> npt.NDArray[np.int8]:
@@ -126,10 +122,10 @@ def inverse_root(source_scale: Scale, scale: Scale, zero: int) -> npt.NDArray[np
     return _int8(np.where(values == 0, 127, codes))
 
 
-def relu6(scale: np.float32, zero: int) -> npt.NDArray[np.int8]:
-    """Return every code clipped to 0..6; input and output share scale and zero point."""
+def relu6(codes: Int64, scale: np.float32, zero: int) -> Int64:
+    """Return codes clipped to 0..6; input and output share scale and zero point."""
     six = math.floor(float(np.float32(6) / scale) + 0.5)  # divided in float32, as in TFLM
-    return np.clip(_CODES, zero, min(127, zero + six)).astype(np.int8)
+    return np.clip(codes, zero, zero + six)
 
 
 def _rescaled(values: Int64, factor: float | np.float32) -> Int64:

@@ -115,9 +115,17 @@ SIGMOID[[116, 135, 255]] += 1
 Wide = npt.NDArray[np.int64]
 
 
-def sigmoid(codes: Wide) -> Wide:
-    """Return the sigmoid in Q0.15 of values in Q3.12."""
-    raised = codes * 3
+def gate_factor(scale: float) -> tuple[int, int]:
+    """Return multiplier and right shift from codes of a scale to steps of 2**-12 / 3."""
+    multiplier, shift = scale * 3 * 2**12, 0
+    while multiplier <= 32767 / 2 and shift <= 30:
+        multiplier, shift = 2 * multiplier, shift + 1
+    return int(multiplier), shift
+
+
+def sigmoid(codes: Wide, factor: tuple[int, int] = (3, 0)) -> Wide:
+    """Return the sigmoid in Q0.15 of codes with a `gate_factor`, by default that of Q3.12."""
+    raised = _raised(codes, factor)
     size = np.abs(raised)
     place = np.minimum(size >> 9, 254)
     low, high = SIGMOID[place], SIGMOID[place + 1]
@@ -126,14 +134,17 @@ def sigmoid(codes: Wide) -> Wide:
     return curve >> 10
 
 
-def tanh(codes: Wide, power: int = -12) -> Wide:
-    """Return tanh in Q0.15 of values in steps of 2**power."""
-    shift = 12 + power
-    up, down = max(shift, 0), max(-shift, 0)
-    raised = (codes * (3 << up) + ((1 << down) >> 1)) >> down
+def tanh(codes: Wide, factor: tuple[int, int] = (3, 0)) -> Wide:
+    """Return tanh in Q0.15 of codes with a `gate_factor`, by default that of Q3.12."""
+    raised = _raised(codes, factor)
     size = np.abs(raised)
     place = np.minimum(size >> 8, 254)
     low, high = SIGMOID[place], SIGMOID[place + 1]
     curve = np.where(size >> 8 >= 255, 0xFFFF << 8, (low << 8) + (size & 0xFF) * (high - low))
     half, bit = 1 << 23, 1 << 7
     return np.where(raised >= 0, curve - half + bit, -curve + half + bit - 1) >> 8
+
+
+def _raised(codes: Wide, factor: tuple[int, int]) -> Wide:
+    multiplier, shift = factor
+    return (codes * multiplier + ((1 << shift) >> 1)) >> shift

@@ -52,7 +52,9 @@ def test_curves_are_the_real_ones_within_a_step() -> None:
     np.testing.assert_allclose(recurrent.sigmoid(codes) / 2**15, 1 / (1 + np.exp(-x)), atol=2e-4)
     for power in (-12, -11, -14):
         real = np.tanh(codes * 2.0**power)
-        np.testing.assert_allclose(recurrent.tanh(codes, power) / 2**15, real, atol=3e-4)
+        np.testing.assert_allclose(
+            recurrent.tanh(codes, recurrent.gate_factor(2.0**power)) / 2**15, real, atol=3e-4
+        )
 
 
 def test_two_steps_by_hand() -> None:

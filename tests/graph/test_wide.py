@@ -96,7 +96,19 @@ def of_two(source: Random, kind: str) -> Graph:
         activation("z", other, scales[1]),
         activation("y", shape, step),
     ]
-    op = Op(kind, "y", ("x", "z"), ("y",), activation=str(source.choice(["NONE", "RELU"])))
+    if kind in ("MAXIMUM", "MINIMUM", "PADV2"):
+        other = shape if kind != "PADV2" else (1,)
+        tensors = [activation(name, shape, scales[0]) for name in "xzy"]
+        tensors[1] = replace(tensors[1], shape=other)
+    if kind == "PADV2":
+        amounts = source.integers(0, 3, (4, 2)) * [[0], [1], [1], [1]]
+        written = tuple(int(n) for n in np.array(shape) + amounts.sum(1))
+        value = replace(tensors[1], constant=True, data=source.integers(-(2**15), 2**15, 1))
+        tensors = [tensors[0], value, numbers("more", amounts), replace(tensors[2], shape=written)]
+        op = Op(kind, "y", ("x", "z", "more"), ("y",))
+        return Graph({each.name: each for each in tensors}, (op,), ("x",), ("y",))
+    fused = str(source.choice(["NONE", "RELU"])) if kind in ("ADD", "SUB", "MUL") else "NONE"
+    op = Op(kind, "y", ("x", "z"), ("y",), activation=fused)
     return Graph({each.name: each for each in tensors}, (op,), ("x", "z"), ("y",))
 
 
@@ -122,6 +134,21 @@ def of_one(source: Random, kind: str) -> Graph:
         fields, step = {"alpha": float(source.uniform(0, 0.5))}, scale * source.uniform(0.5, 2)
     elif kind == "QUANTIZE":
         step = scale * source.uniform(0.5, 2)
+    elif kind == "SLICE":
+        more = [numbers("begin", (0, 1, 0, 0)), numbers("size", (-1, shape[1] - 1, 1, -1))]
+        written = (shape[0], shape[1] - 1, 1, shape[3])
+    elif kind == "TRANSPOSE":
+        more, written = [numbers("more", (0, 2, 3, 1))], (shape[0], *shape[2:], shape[1])
+    elif kind == "BROADCAST_TO":
+        x, more = activation("x", (1, 1, *shape[2:]), scale), [numbers("more", shape)]
+    elif kind == "RESIZE_NEAREST_NEIGHBOR":
+        written = (shape[0], 2 * shape[1], 3 * shape[2], shape[3])
+        more, fields = [numbers("more", written[1:3])], {"half_pixel": True}
+    elif kind in ("LOGISTIC", "TANH", "SOFTMAX"):
+        scale = 2.0 ** float(source.choice([-12, -11, source.uniform(-20, 1)]))
+        x, step = activation("x", shape, scale), 2.0**-15
+    elif kind in ("ABS", "RELU"):
+        step = scale * source.uniform(0.5, 2)
     y = activation("y", written, step)
     if kind == "QUANTIZE":
         first, second = [("int16", "int16"), ("int16", "int8"), ("int8", "int16")][
@@ -133,6 +160,39 @@ def of_one(source: Random, kind: str) -> Graph:
     tensors = [x, *more, y]
     op = Op(kind, "y", ("x", *(each.name for each in more)), ("y",), **fields)
     return Graph({each.name: each for each in tensors}, (op,), ("x",), ("y",))
+
+
+def product(source: Random, kind: str) -> Graph:
+    rows, depth, columns, batch = (int(each) for each in source.integers(1, 9, 4))
+    swaps = tuple(bool(each) for each in source.integers(0, 2, 2))
+    sides = [(rows, depth), (depth, columns)]
+    shapes = [
+        (1, batch, *(side[::-1] if swap else side)) for side, swap in zip(sides, swaps, strict=True)
+    ]
+    scales = 2.0 ** source.uniform(-14, -10, 2)
+    x, z = (activation(*each) for each in zip("xz", shapes, scales, strict=True))
+    y = activation("y", (1, batch, rows, columns), scales.prod() * 2.0 ** source.uniform(13, 16))
+    op = Op(kind, "y", ("x", "z"), ("y",), transposed=swaps)
+    return Graph({each.name: each for each in (x, z, y)}, (op,), ("x", "z"), ("y",))
+
+
+def on_map(source: Random, kind: str) -> Graph:
+    """Draw a pool, a mean or a sum; those of int16 keep the scale, or have their own."""
+    height, width, depth = (int(each) for each in source.integers(2, 8, 3))
+    scale = 2.0 ** source.uniform(-14, -10)
+    x, more, fields = activation("x", (1, height, width, depth), scale), [], {}
+    written: tuple[int, ...] = (1, 1, 1, depth)
+    step = scale * source.uniform(0.1, 2)
+    if kind in ("MEAN", "SUM"):
+        more, step = [numbers("more", [1, 2])], step * (1 if kind == "MEAN" else 20)
+    else:
+        window, stride = (tuple(int(k) for k in source.integers(1, 4, 2)) for _ in range(2))
+        activated = str(source.choice(["NONE", "RELU", "RELU6"]))
+        fields = {"window": window, "stride": stride, "activation": activated}
+        written, step = (1, *map(same_output, (height, width), stride), depth), scale
+    y = activation("y", written, step)
+    op = Op(kind, "y", ("x", *(each.name for each in more)), ("y",), **fields)
+    return Graph({each.name: each for each in (x, *more, y)}, (op,), ("x",), ("y",))
 
 
 def joined(source: Random, kind: str) -> Graph:
@@ -150,6 +210,11 @@ MAKERS = {
     **dict.fromkeys(("ADD", "SUB", "MUL"), of_two),
     **dict.fromkeys(("LEAKY_RELU", "QUANTIZE", "PAD", "STRIDED_SLICE", "RESHAPE"), of_one),
     "CONCATENATION": joined,
+    "BATCH_MATMUL": product,
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "SUM"), on_map),
+    **dict.fromkeys(("LOGISTIC", "TANH", "SOFTMAX", "ABS", "RELU", "RELU6"), of_one),
+    **dict.fromkeys(("SLICE", "TRANSPOSE", "BROADCAST_TO", "RESIZE_NEAREST_NEIGHBOR"), of_one),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM", "PADV2"), of_two),
 }
 
 
@@ -199,8 +264,8 @@ def test_a_broken_rule_is_named(change: object, rule: str) -> None:
 
 def test_an_operator_without_an_int16_kernel_here_says_so() -> None:
     graph = of_one(np.random.default_rng(0), "RESHAPE")
-    op = replace(graph.ops[0], kind="RELU")
+    op = replace(graph.ops[0], kind="RSQRT")
     tensors = {**graph.tensors, "y": replace(graph.tensors["x"], name="y")}
     inputs = random_inputs(graph, 1, seed=0)
-    with pytest.raises(ModelError, match="activations of RELU must all be int8"):
+    with pytest.raises(ModelError, match="activations of RSQRT must all be int8"):
         integer.run(replace(graph, tensors=tensors, ops=(op,)), inputs)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from micronas.arrays import Shape
-from micronas.graph import fixed_point, lookup
+from micronas.graph import fixed_point, lookup, recurrent
 from micronas.graph.fixed_point import Int32, Int64
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels.codes import (
@@ -22,7 +23,7 @@ from micronas.graph.kernels.codes import (
     stored,
     zero_point,
 )
-from micronas.graph.kernels.rule import LARGEST_RANK, Rule, rescaled_scales, same_shape
+from micronas.graph.kernels.rule import LARGEST_RANK, Rule, fine_shape, rescaled_scales, same_shape
 
 _Precision = type[np.float32] | type[np.float64]
 """Type in which scales are divided. TFLM used float32 for the kernels in `BY_VERSION` until August
@@ -30,6 +31,7 @@ _Precision = type[np.float32] | type[np.float64]
 
 _SUM_BITS, _SQUARE_BITS, _WIDE_SUM_BITS = 20, 7, 15
 """Spare bits of operands at their common scale; a sum of int16 has fewer."""
+_gate_shape = partial(fine_shape, 2.5)  # a factor of 15 bits to steps of 2**-12 / 3
 
 
 def _add(graph: Graph, op: Op) -> Kernel:
@@ -98,12 +100,21 @@ def _minimum(graph: Graph, op: Op) -> Kernel:
 
 def _logistic(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
+    if source.dtype == "int16":
+        return _gate(source, recurrent.sigmoid)
     return _looked_up(lookup.logistic(float(scale(source)), zero_point(source)))
 
 
 def _tanh(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
+    if source.dtype == "int16":
+        return _gate(source, recurrent.tanh)
     return _looked_up(lookup.tanh(float(scale(source)), zero_point(source)))
+
+
+def _gate(source: Tensor, curve: Callable[[Int64, tuple[int, int]], Int64]) -> Kernel:
+    table = curve(codes_of(source), recurrent.gate_factor(float(scale(source))))
+    return _looked_up(stored(table, source))
 
 
 def hard_swish(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
@@ -111,24 +122,22 @@ def hard_swish(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kern
 
 
 def _relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    return _looked_up(lookup.relu(*_ends(graph, op, precision)))
+    return _of_every_code(graph, op, lookup.relu, precision)
 
 
 def _relu6(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
-    return _looked_up(lookup.relu6(np.float32(scale(source)), zero_point(source)))
+    codes = lookup.relu6(codes_of(source), np.float32(scale(source)), zero_point(source))
+    return _clamped(codes, source)
 
 
 def _quantize(graph: Graph, op: Op) -> Kernel:
     """Return the kernel of codes at another scale."""
-    codes = codes_of(graph.input_of(op))
-    return _clamped(lookup.requantize(codes, *_ends(graph, op, np.float64)), graph.output_of(op))
+    return _of_every_code(graph, op, lookup.requantize, np.float64)
 
 
 def leaky_relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    codes = codes_of(graph.input_of(op))
-    table = lookup.leaky_relu(codes, *_ends(graph, op, precision), op.alpha)
-    return _clamped(table, graph.output_of(op))
+    return _of_every_code(graph, op, partial(lookup.leaky_relu, alpha=op.alpha), precision)
 
 
 def _elu(graph: Graph, op: Op) -> Kernel:
@@ -136,7 +145,7 @@ def _elu(graph: Graph, op: Op) -> Kernel:
 
 
 def _absolute(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    return _looked_up(lookup.absolute(*_ends(graph, op, precision)))
+    return _of_every_code(graph, op, lookup.absolute, precision)
 
 
 def inverse_root(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
@@ -231,6 +240,13 @@ def _widened(x: Values, output: Tensor) -> Values:
 def _looked_up(table: npt.NDArray[Any]) -> Callable[[Values], Any]:
     """Return a kernel that looks each code up in a table of all, which starts with the lowest."""
     return lambda x: table[x.astype(np.intp) + len(table) // 2]
+
+
+def _of_every_code(
+    graph: Graph, op: Op, function: Callable[..., Int64], precision: _Precision
+) -> Kernel:
+    table = function(codes_of(graph.input_of(op)), *_ends(graph, op, precision))
+    return _clamped(table, graph.output_of(op))
 
 
 def _clamped(table: Int64, output: Tensor) -> Kernel:
@@ -347,7 +363,7 @@ def _square_scales(sources: Sequence[float], output: float) -> str | None:
 RULES: Mapping[str, Rule] = {
     "ADD": Rule(_broadcast_shape, _add, scales=_common_scales),
     "MUL": Rule(_broadcast_shape, _mul, scales=_mul_scales),
-    "LOGISTIC": Rule(same_shape, _logistic, scales=_usual_scales),
+    "LOGISTIC": Rule(_gate_shape, _logistic, scales=_usual_scales),
     "HARD_SWISH": Rule(same_shape, hard_swish, scales=_hard_swish_scales),
     "RELU": Rule(same_shape, _relu, scales=rescaled_scales),
     "RELU6": Rule(same_shape, _relu6, scales=_usual_scales),
@@ -358,7 +374,7 @@ RULES: Mapping[str, Rule] = {
     "PRELU": Rule(_prelu_shape, _prelu, scales=_prelu_scales),
     "LEAKY_RELU": Rule(_leaky_relu_shape, leaky_relu, scales=rescaled_scales),
     "ELU": Rule(same_shape, _elu, scales=_elu_scales),
-    "TANH": Rule(same_shape, _tanh, scales=_usual_scales),
+    "TANH": Rule(_gate_shape, _tanh, scales=_usual_scales),
     "ABS": Rule(same_shape, _absolute, scales=rescaled_scales),
     "RSQRT": Rule(_rsqrt_shape, inverse_root, scales=_inverse_root_scales),
     "QUANTIZE": Rule(same_shape, _quantize, scales=rescaled_scales),

@@ -15,7 +15,9 @@ from micronas.graph.kernels.codes import (
     Values,
     activation_range,
     data,
+    limits,
     scale,
+    stored,
     windows,
     zero_point,
 )
@@ -35,7 +37,7 @@ def average_pool(graph: Graph, op: Op) -> Kernel:
     def pool(x: Values) -> Values:
         sums = windows(x, op, op.window, 0).sum(axis=(-2, -1), dtype=np.int32)
         rounded: Accumulators = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
-        return np.clip(rounded, low, high).astype(np.int8).reshape(len(x), *output.shape)
+        return stored(np.clip(rounded, low, high), output).reshape(len(x), *output.shape)
 
     return pool
 
@@ -45,7 +47,7 @@ def _max_pool(graph: Graph, op: Op) -> Kernel:
     low, high = activation_range(op, output)
 
     def pool(x: Values) -> Values:
-        largest = windows(x, op, op.window, -128).max(axis=(-2, -1))
+        largest = windows(x, op, op.window, limits(output)[0]).max(axis=(-2, -1))
         clipped: Values = np.clip(largest, low, high)
         return clipped.reshape(len(x), *output.shape)
 
@@ -64,7 +66,7 @@ def _mean(graph: Graph, op: Op) -> Kernel:
         sums = x.sum(axis=axes, dtype=np.int64) - zero_point(source) * count
         scaled = fixed_point.rescale(sums.astype(np.int32), folded, shift - fold)
         scaled += zero_point(output)
-        return np.clip(scaled, -128, 127).astype(np.int8).reshape(len(x), *output.shape)
+        return stored(np.clip(scaled, *limits(output)), output).reshape(len(x), *output.shape)
 
     return mean
 
@@ -77,7 +79,7 @@ def _sum_up(graph: Graph, op: Op) -> Kernel:
     def add(x: Values) -> Values:
         sums = x.sum(axis=axes, dtype=np.int64) - zero_point(source) * count
         scaled = fixed_point.rescale(sums.astype(np.int32), *factor) + zero_point(output)
-        return np.clip(scaled, -128, 127).astype(np.int8).reshape(len(x), *output.shape)
+        return stored(np.clip(scaled, *limits(output)), output).reshape(len(x), *output.shape)
 
     return add
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from micronas.graph import fixed_point, products
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
+from micronas.graph.kernels.codes import Kernel, Values, limits, scale, stored, zero_point
 from micronas.graph.kernels.rule import Rule, product_scales
 
 
@@ -15,8 +15,13 @@ def batch_matmul(graph: Graph, op: Op) -> Kernel:
     output = graph.output_of(op)
     factor = fixed_point.quantize_multiplier(scale(left) * scale(right) / scale(output))
     zeros, rank = (zero_point(left), zero_point(right)), len(output.shape)
-    # the type holds every partial sum of products of 9-bit values exactly
-    dtype = np.float32 if products.depth(graph, op) * 255**2 <= 2**24 else np.float64
+    is_wide = output.dtype == "int16"
+    kind, rescale = (
+        (np.int64, fixed_point.rescale_sums) if is_wide else (np.int32, fixed_point.rescale)
+    )
+    # the type holds every partial sum of products exactly, of 9-bit values in int8
+    is_small = not is_wide and products.depth(graph, op) * 255**2 <= 2**24
+    dtype = np.float32 if is_small else np.float64
 
     def matrices(x: Values, place: int) -> np.ndarray:
         wide = x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:])
@@ -24,9 +29,9 @@ def batch_matmul(graph: Graph, op: Op) -> Kernel:
         return values.swapaxes(-1, -2) if op.transposed[place] else values
 
     def multiply(x: Values, y: Values) -> Values:
-        sums = np.matmul(matrices(x, 0), matrices(y, 1)).astype(np.int32)
-        scaled = fixed_point.rescale(sums, *factor) + zero_point(output)
-        return np.clip(scaled, -128, 127).astype(np.int8)
+        sums = np.matmul(matrices(x, 0), matrices(y, 1)).astype(kind)
+        scaled = rescale(sums, *factor) + zero_point(output)
+        return stored(np.clip(scaled, *limits(output)), output)
 
     return multiply
 

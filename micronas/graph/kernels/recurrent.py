@@ -18,7 +18,7 @@ _GATE_STEP = 2.0**-12
 def _lstm(graph: Graph, op: Op) -> Kernel:
     source, output, cell = graph.input_of(op), graph.output_of(op), graph.tensors[op.inputs[-1]]
     parts = [_gate(source, output, *gate) for gate in recurrent.gates(graph, op)]
-    power = recurrent.power_of(float(scale(cell)))
+    factor = recurrent.gate_factor(float(scale(cell)))
     kept = fixed_point.quantize_multiplier(2.0**-15 * scale(cell) / scale(cell))
     added = fixed_point.quantize_multiplier(2.0**-30 / scale(cell))
     written = fixed_point.quantize_multiplier(2.0**-30 / scale(output))
@@ -32,7 +32,7 @@ def _lstm(graph: Graph, op: Op) -> Kernel:
         cells = _int16(_product(forgot, cells, kept) + more)
         if op.clip > 0:
             cells = np.clip(cells, -limit, limit)
-        curve = recurrent.tanh(cells, power)
+        curve = recurrent.tanh(cells, factor)
         codes = _rescaled(curve * left, written) + zero
         return np.clip(codes, -128, 127), cells
 

@@ -37,6 +37,15 @@ def same_shape(graph: Graph, op: Op) -> Shape | None:
     return graph.input_of(op).shape
 
 
+def fine_shape(below: float, graph: Graph, op: Op) -> Shape | str:
+    """Return the first operand's shape, or the rule that its scale in int16 is `below` a limit."""
+    source = graph.input_of(op)
+    quantization = source.quantization
+    if source.dtype == "int16" and quantization is not None and quantization.scale[0] >= below:
+        return f"{op.kind} must read a scale below {below} in int16"
+    return source.shape
+
+
 def window_shape(graph: Graph, op: Op, window: Sequence[int], channels: int) -> Shape | None:
     """Return the output shape of a window moved over a map."""
     batch, *area, _ = graph.input_of(op).shape

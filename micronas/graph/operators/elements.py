@@ -85,6 +85,7 @@ ROWS: Mapping[str, Operator] = {
         inputs=(2, 2),
         operands=2,
         spreads=True,
+        wide=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -95,6 +96,7 @@ ROWS: Mapping[str, Operator] = {
         inputs=(2, 2),
         operands=2,
         spreads=True,
+        wide=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -112,6 +114,7 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(data=28),
     ),
     "LOGISTIC": Operator(
+        wide=True,
         scale="fixed",
         fixed=(1 / 256, -128),
         sign="nonnegative",
@@ -129,6 +132,7 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(data=20),
     ),
     "RELU": Operator(
+        wide=True,
         scale="own",
         sign="nonnegative",
         by_channel=True,
@@ -137,6 +141,7 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(data=28),
     ),
     "RELU6": Operator(
+        wide=True,
         scale="shared",
         sign="nonnegative",
         by_channel=True,
@@ -161,6 +166,7 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(data=256),
     ),
     "TANH": Operator(
+        wide=True,
         scale="fixed",
         fixed=(1 / 128, 0),
         sign="any",
@@ -169,6 +175,7 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(data=16),
     ),
     "ABS": Operator(
+        wide=True,
         scale="own",
         sign="nonnegative",
         by_channel=True,

@@ -17,6 +17,7 @@ MapKind = Literal[
 ROWS: Mapping[str, Operator] = {
     "AVERAGE_POOL_2D": Operator(
         windowed=True,
+        wide=True,
         scale="shared",
         compares=True,
         sign="kept",
@@ -31,6 +32,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "MAX_POOL_2D": Operator(
         windowed=True,
+        wide=True,
         scale="shared",
         compares=True,
         sign="kept",
@@ -44,6 +46,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "MEAN": Operator(
         inputs=(2, 2),
+        wide=True,
         scale="own",
         sign="kept",
         by_channel=True,
@@ -55,6 +58,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "SUM": Operator(
         inputs=(2, 2),
+        wide=True,
         scale="own",
         finest=1,  # sums are whole steps
         sign="kept",
@@ -80,6 +84,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "RESIZE_NEAREST_NEIGHBOR": Operator(
         inputs=(2, 2),
+        wide=True,
         scale="shared",
         on_grid=True,
         sign="kept",

@@ -38,6 +38,7 @@ ROWS: Mapping[str, Operator] = {
         inputs=(3, 3),
         operands=2,
         tables=1,
+        wide=True,
         scale="identical",
         compares=True,
         on_grid=True,
@@ -101,12 +102,14 @@ ROWS: Mapping[str, Operator] = {
     ),
     "TRANSPOSE": _moving(
         inputs=(2, 2),
+        wide=True,
         sign="kept",
         options="TransposeOptions",
         version=2,
     ),
     "SLICE": _moving(
         inputs=(3, 3),
+        wide=True,
         sign="kept",
         by_channel=True,
         options="SliceOptions",
@@ -132,6 +135,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "BROADCAST_TO": _moving(
         inputs=(2, 2),
+        wide=True,
         sign="kept",
         by_channel=True,
         options="BroadcastToOptions",

@@ -95,7 +95,7 @@ class Operator:
     """Whether TFLM refuses scales that break `scale`; otherwise its kernel computes with the codes
     regardless."""
     fixed: tuple[float, int] | None = None
-    """Scale and zero point of the output where they are fixed."""
+    """Scale and zero point of the output of int8 where they are fixed; see `fixed_in`."""
     finest: int = 256
     """Number of output steps per `measure` beyond which finer ones gain nothing."""
     measure: Measure = "step"
@@ -126,6 +126,10 @@ class Operator:
     """Whether positive factors of input channels become factors of output channels."""
     counted: bool = False
     """Whether `graph.counts` covers its cost, so that a latency model of counts alone prices it."""
+
+    def fixed_in(self, dtype: str) -> tuple[float, int] | None:
+        """Return scale and zero point of an output of int8 or int16 where they are fixed."""
+        return (2.0**-15, 0) if self.fixed and dtype == "int16" else self.fixed
 
     @property
     def fuses(self) -> bool:

@@ -13,6 +13,7 @@ RowKind = Literal[
 ]
 ROWS: Mapping[str, Operator] = {
     "SOFTMAX": Operator(
+        wide=True,
         scale="fixed",
         fixed=(1 / 256, -128),
         sign="nonnegative",
@@ -44,6 +45,7 @@ ROWS: Mapping[str, Operator] = {
     "BATCH_MATMUL": Operator(
         inputs=(2, 2),
         operands=2,
+        wide=True,
         scale="own",
         finest=1,
         measure="product",

@@ -53,6 +53,10 @@ def reference_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     return rule(graph, op) if rule else ()
 
 
+_CURVE = 2 * 513
+"""Bytes of each of the two curves of SOFTMAX in int16."""
+
+
 def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
     """Return a function to the sizes that a kernel allocates for good in Prepare.
 
@@ -67,6 +71,8 @@ def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], t
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
         if op.kind == "BATCH_MATMUL":
             return _product_memory(graph, op, eval_tensor)
+        if op.kind == "SOFTMAX" and graph.input_of(op).dtype == "int16":
+            return (_CURVE,) * 2
         if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             return (4 * graph.output_of(op).shape[2],) * lstm_sums
         keeps = op.kind != "UNKNOWN" and OPERATORS[op.kind].keeps_sizes
@@ -88,7 +94,11 @@ def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
     copied = zip(op.operands, (op.transposed[0], not op.transposed[1]), strict=True)
     asked = [28, _dimensions(graph.output_of(op))]
     for tensor in (graph.tensors[name] for name, copies in copied if copies):
-        asked += [eval_tensor, _dimensions(tensor), tensor.elements]
+        asked += [
+            eval_tensor,
+            _dimensions(tensor),
+            tensor.elements * (2 if tensor.dtype == "int16" else 1),
+        ]
     return tuple(asked)
 
 
