@@ -11,7 +11,7 @@ from micronas.errors import ModelError
 from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels import RULES
-from micronas.graph.kernels.rule import fused_scale, product_scales
+from micronas.graph.kernels.rule import fused_scale, product_scales, wide_room
 from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Operator, Scale, Weights
 
@@ -254,7 +254,7 @@ def _scale_problem(graph: Graph, op: Op, row: Operator, wide: bool) -> str | Non
         return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = RULES[op.kind].scales
-    room = 2.0 ** (-8 * types[:-1].count("int16"))  # 8 bits less for each operand of int16
+    room = wide_room(types[:-1].count("int16"))
     broken = (rule(sources, output * room) if rule else None) or fused_scale(op, output)
     return broken.format(kind=op.kind) if broken else None
 

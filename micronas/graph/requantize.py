@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.kernels.codes import limits
 from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Scale
 
@@ -42,7 +43,8 @@ def requantized(graph: Graph) -> Graph:
             held = [name for name in dict.fromkeys(op.operands) if found[name] in fixed]
             for number, name in enumerate(held):
                 out = f"{op.name}/quantize{number or ''}"
-                tensors[out] = Tensor(out, graph.tensors[name].shape)
+                read_from = tensors[name]
+                tensors[out] = Tensor(out, read_from.shape, read_from.dtype)
                 ops.append(Op("QUANTIZE", out, (name,), (out,)))
                 found[out] = out
                 read = tuple(out if each == name else each for each in op.inputs)
@@ -53,7 +55,8 @@ def requantized(graph: Graph) -> Graph:
         out = op.outputs[0]
         for owner in before:
             fixed[found[out]] = fixed[owner]
-        own = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].fixed
+        dtype = tensors[out].dtype
+        own = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].fixed_in(dtype)
         if own is not None:
             fixed[found[out]] = own
     return graph if len(ops) == len(graph.ops) else replace(graph, tensors=tensors, ops=tuple(ops))
@@ -92,5 +95,5 @@ def _holds(scale: _Fixed, constant: Tensor) -> bool:
     if constant.data is None:
         return False
     step, zero = scale
-    low, high = step * (-128 - zero), step * (127 - zero)
+    low, high = (step * (code - zero) for code in limits(constant))
     return bool(low <= constant.data.min() and constant.data.max() <= high)

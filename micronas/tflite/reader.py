@@ -42,7 +42,7 @@ _KEPT_TYPES: dict[int, tuple[DataType, str]] = {
 }
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
 _ADVICE = {
-    "INT16": "convert the model with int8 activations (TFLITE_BUILTINS_INT8), not as 16x8",
+    "INT16": "convert the model with int8 activations (activations=8), not as 16x8",
 }
 """Advice on types of tensors that another conversion avoids."""
 _OPERATOR_NAMES = {

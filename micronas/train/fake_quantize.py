@@ -1,4 +1,4 @@
-"""Int8 arithmetic imitated in float32: rounding that lets gradients through.
+"""Integer arithmetic imitated in float32: rounding that lets gradients through.
 
 The scheme is TensorFlow Lite's (Krishnamoorthi 2018, arXiv 1806.08342): weights symmetric, one
 scale per output channel (FULLY_CONNECTED: one in all by default); activations affine, one scale per
@@ -24,31 +24,36 @@ LinearScales = Literal["tensor", "output"]
 """Scales of FULLY_CONNECTED: one for all weights, or one for each output."""
 
 LOWEST, HIGHEST = -128, 127
-LARGEST_BIAS = 2.0**30
-"""Half of int32, so that the products added to a bias have room."""
+LARGEST_BIAS, _LARGEST_WIDE_BIAS = 2.0**30, 2.0**45
+"""Half of int32, so that the products added to a bias have room; and half of what TFLM rescales of
+sums of int16."""
+_WIDE = 32767
+"""Largest code of int16; with a zero point of 0 the smallest is its negative."""
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """Round to the int8 grid; gradients for the input and for log2 of the scale."""
+    """Round to a grid of integers; gradients for the input and for log2 of the scale."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, log2_scale: Tensor, zero_point: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, log2_scale: Tensor, zero_point: Tensor, lowest: int, highest: int
+    ) -> Tensor:
         scale = log2_scale.exp2()
         # a number is faster where the device need not be waited for
         zero: Any = int(zero_point) if zero_point.device.type == "cpu" else zero_point
-        y = (x / scale).round_().clamp_(LOWEST - zero, HIGHEST - zero).mul_(scale)
+        y = (x / scale).round_().clamp_(lowest - zero, highest - zero).mul_(scale)
         ctx.save_for_backward(x, y, scale)
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         x, y, scale = ctx.saved_tensors
         (gradient,) = gradients
         error = y - x
         outside = error.abs() > 0.5001 * scale
         # dy/dscale is (y - x) / scale inside the range, and y / scale outside.
         slope = torch.where(outside, y, error).mul_(gradient).sum() * math.log(2)
-        return torch.where(outside, 0.0, gradient), slope, None
+        return torch.where(outside, 0.0, gradient), slope, None, None, None
 
 
 class Range(nn.Module):
@@ -60,14 +65,19 @@ class Range(nn.Module):
         Learn the scale as a parameter; the zero point never is one.
     nonnegative
         Whether no value is below zero, so that the zero point is -128.
+    is_wide
+        Whether codes are int16, with zero point 0.
     """
 
     span: Tensor
     finest: Tensor
     zero_point: Tensor
 
-    def __init__(self, *, learnt: bool, nonnegative: bool) -> None:
+    def __init__(self, *, learnt: bool, nonnegative: bool, is_wide: bool = False) -> None:
         super().__init__()
+        self.is_wide = is_wide
+        self.largest_bias = _LARGEST_WIDE_BIAS if is_wide else LARGEST_BIAS
+        self.lowest, self.highest = (-_WIDE, _WIDE) if is_wide else (LOWEST, HIGHEST)
         self.nonnegative = nonnegative
         self.log2_scale = nn.Parameter(torch.tensor(0.0), requires_grad=learnt)
         self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
@@ -75,28 +85,39 @@ class Range(nn.Module):
         self.register_buffer("finest", torch.tensor(2.0**-24))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _FakeQuantize.apply(x, self.log2_scale, self.zero_point)  # type: ignore[no-untyped-call]
+        y: Tensor = _FakeQuantize.apply(  # type: ignore[no-untyped-call]
+            x, self.log2_scale, self.zero_point, self.lowest, self.highest
+        )
         return y
 
     @torch.no_grad()
     def cover(self, span: Tensor) -> None:
         """Make [low, high] and zero representable, with steps no finer than `finest`.
 
-        For zero alone the step is 1 / 255: one far from others' could not be added to them.
+        For zero alone the steps span 1: ones far from others' could not be added to them.
         """
         self.span.copy_(span)
         low = torch.zeros(()) if self.nonnegative else span[0].clamp(max=0)
-        extent = span[1].clamp(min=0) - low
-        scale = (torch.where(extent == 0, 1.0, extent) / 255).maximum(self.finest)
+        high = span[1].clamp(min=0)
+        if self.is_wide:
+            high = high.maximum(-low)
+            low = -high
+        extent = high - low
+        scale = (torch.where(extent == 0, 1.0, extent) / self.steps).maximum(self.finest)
         self.log2_scale.copy_(scale.log2())
-        self.zero_point.copy_((LOWEST - low / scale).round())
+        self.zero_point.copy_(torch.zeros(()) if self.is_wide else (LOWEST - low / scale).round())
+
+    @property
+    def steps(self) -> int:
+        """Number of steps from the lowest to the highest code."""
+        return self.highest - self.lowest
 
     @property
     def scale(self) -> Tensor:
         return self.log2_scale.detach().exp2()
 
     def quantization(self) -> Quantization:
-        """Return scale and zero point for the int8 graph."""
+        """Return scale and zero point for the integer graph."""
         return Quantization(self.scale.reshape(1).numpy(), int(self.zero_point))
 
     def extra_repr(self) -> str:
@@ -147,7 +168,7 @@ class QuantizedUnit(nn.Module):
         largest = self._largest()
         floor = torch.full_like(largest, 2.0**-40)
         if self.bias is not None:
-            floor = floor.maximum(self.bias.detach().abs() / (source.scale * LARGEST_BIAS))
+            floor = floor.maximum(self.bias.detach().abs() / (source.scale * source.largest_bias))
         scale = torch.maximum(largest / self.largest, floor)
         if not self.per_channel:
             scale = scale.max().expand_as(scale)
@@ -213,9 +234,9 @@ class QuantizedUnit(nn.Module):
             exact = np.rint(self.bias.detach().numpy().astype(np.float64) / product)
             constants[bias.name] = replace(
                 bias,
-                dtype="int32",
+                dtype="int64" if source.is_wide else "int32",
                 quantization=Quantization(product, axis=0 if self.per_channel else None),
-                data=exact.astype(np.int32),
+                data=exact.astype(np.int64 if source.is_wide else np.int32),
             )
         return constants
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Op
+from micronas.graph.kernels import RULES
+from micronas.graph.kernels.rule import wide_room
 from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Measure
 
@@ -34,7 +36,9 @@ def finest_read(op: Op, scales: Tensor) -> Tensor | None:
     return scales.max() * _FARTHEST if op.kind in _AT_COMMON_SCALE else None
 
 
-def finest_written(op: Op, scales: Tensor, weights: Tensor | None) -> Tensor:
+def finest_written(
+    op: Op, scales: Tensor, weights: Tensor | None, *, is_wide: bool = False
+) -> Tensor:
     """Return the finest useful step of an output; a finer one could overflow TFLM's multiplier.
 
     Parameters
@@ -43,10 +47,16 @@ def finest_written(op: Op, scales: Tensor, weights: Tensor | None) -> Tensor:
         Scales of the operands [operands].
     weights
         Scales of the weights of an operator that has weights.
+    is_wide
+        Whether codes are int16, whose sums and products leave less room in int32.
     """
     if weights is not None:
         step = scales[0] * weights.max()
     else:
         row = OPERATORS[op.kind]  # type: ignore[index]
         step = _MEASURES[row.measure](scales) / row.finest
+        rule = RULES[op.kind].scales if is_wide else None  # type: ignore[index]
+        room = wide_room(len(scales))
+        while rule and rule(scales.tolist(), step.item() * room):
+            step = 2 * step
     return step if op.activation in ("NONE", "RELU") else step.clamp(min=_CLAMPED)

@@ -51,8 +51,9 @@ Ranges = Literal["gradient", "average"]
 Run = Callable[[Op, Tensor], Tensor]
 """Function that runs an operator with weights, without its activation."""
 
-_BELOW = 8.0
-"""Distance of hidden values below all others: exp(-8) is less than a step of a softmax."""
+_BELOW, _WIDE_BELOW = 8.0, 11.0
+"""Distance of hidden values below all others: exp(-8) is less than a step of a softmax, exp(-11) of
+one in int16."""
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 
@@ -68,9 +69,10 @@ class QuantizedNetwork(nn.Module):
     Parameters
     ----------
     graph
-        float32 graph with the data of weights and biases.
+        float32 graph with the data of weights and biases. Activations that it marks int16
+        (`graph.wide`) become it, others int8.
     bits
-        Bits of weights; activations are always int8. One number is for CONV_2D and FULLY_CONNECTED:
+        Bits of weights. One number is for CONV_2D and FULLY_CONNECTED:
         the few weights of DEPTHWISE_CONV_2D stay int8. A mapping from names of operators, or
         patterns such as ``features.*``, to bits is for every kind; the first match counts, and
         operators without one are int8. Weights that the graph marks int4, as in a mixed network,
@@ -134,7 +136,7 @@ class QuantizedNetwork(nn.Module):
         self._fixed = {
             self._owners[op.outputs[0]]: fixed
             for op in graph.ops
-            if (fixed := _row(op).fixed) is not None
+            if (fixed := _row(op).fixed_in(graph.output_of(op).dtype)) is not None
         }
         numbers = {op.inputs[0] for op in graph.ops if op.function == ROWS}
         numbers |= {op.outputs[0] for op in graph.ops if op.function in (HIT, PLACE)}
@@ -152,6 +154,7 @@ class QuantizedNetwork(nn.Module):
                 key: Range(
                     learnt=ranges == "gradient" and name not in held,
                     nonnegative=name not in negative,
+                    is_wide=graph.tensors[name].dtype == "int16",
                 )
                 for name, key in self._range_names.items()
             }
@@ -210,7 +213,9 @@ class QuantizedNetwork(nn.Module):
         observers = self.observe(given, counted=is_counted, run=run or self.exact)
         self.cover(
             {
-                name: observer.span("minmax" if name in self._given else method)
+                name: observer.span(
+                    "minmax" if name in self._given else method, steps=self._range(name).steps
+                )
                 for name, observer in observers.items()
             }
         )
@@ -261,9 +266,11 @@ class QuantizedNetwork(nn.Module):
         for name, span in list(spans.items()):
             if name in self._fixed:
                 scale, zero_point = self._fixed[name]
-                span = scale * torch.tensor([LOWEST - zero_point, HIGHEST - zero_point])
+                codes = torch.tensor([self._range(name).lowest, self._range(name).highest])
+                span = scale * (codes - zero_point)
             if name in self._hiding:
-                span = spans[name] = span - torch.tensor([_BELOW, 0.0])
+                below = _WIDE_BELOW if self._range(name).is_wide else _BELOW
+                span = spans[name] = span - torch.tensor([below, 0.0])
             self._range(name).cover(span)
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
@@ -307,8 +314,10 @@ class QuantizedNetwork(nn.Module):
                 moved = replace(quantization, zero_point=quantization.zero_point - LOWEST)
                 tensors[name] = replace(tensor, quantization=moved)
                 continue
-            data = None if tensor.data is None else codes_of(tensor.data, quantization)
-            tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
+            dtype: ir.DataType = "int16" if self._range(name).is_wide else "int8"
+            tensor = replace(tensor, dtype=dtype, quantization=quantization)
+            data = None if tensor.data is None else codes_of(tensor.data, tensor)
+            tensors[name] = replace(tensor, data=data)
         for op in weighted_ops(self._graph):
             tensors |= self.unit(op).constants(self._graph, *self._ends(op))
         for op in recurrent_ops(self._graph):
@@ -328,9 +337,9 @@ class QuantizedNetwork(nn.Module):
         output = self._range(op.outputs[0]).quantization()
         codes = torch.arange(LOWEST, HIGHEST + 1) - source.zero_point
         values = unweighted(self._graph, op, [codes * torch.tensor(source.scale)])
-        table = self._graph.constant_of(op)
-        data = codes_of(np.nan_to_num(values.numpy(), posinf=1e30, neginf=-1e30), output)
-        return replace(table, dtype="int8", quantization=output, data=data)
+        table = replace(self._graph.constant_of(op), dtype="int8", quantization=output)
+        data = codes_of(np.nan_to_num(values.numpy(), posinf=1e30, neginf=-1e30), table)
+        return replace(table, data=data)
 
     def _check(self) -> None:
         # read only until it is true, as every pass would wait for the device
@@ -381,7 +390,8 @@ class QuantizedNetwork(nn.Module):
         weights = None
         if op.kind in WEIGHTED:
             weights = self.unit(op).scale(self._range(op.inputs[0]))
-        return finest_written(op, self._scales(op), weights)
+        is_wide = self._range(op.outputs[0]).is_wide
+        return finest_written(op, self._scales(op), weights, is_wide=is_wide)
 
     def unit(self, op: Op) -> QuantizedUnit:
         """Return the weights and bias of an operator with weights."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import Average, with_averages
 from micronas.graph.ir import Graph
 from micronas.graph.parts import computed_apart
+from micronas.graph.wide import widened
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import Calibration, calibration_batches
@@ -21,7 +22,7 @@ from micronas.train.post_training import calibrated, largest_loss, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
 
 _LEAST_DB = 10
-"""Ratio of outputs to the noise of int8 below which a warning names the layer that loses most."""
+"""Ratio of outputs to rounding noise below which a warning names the layer that loses most."""
 _MEASURED = 2
 """Number of examples for this ratio."""
 
@@ -33,6 +34,7 @@ def to_tflite(
     calibration: Calibration | None = None,
     method: Method = "mse",
     bits: LayerBits = 8,
+    activations: Literal[8, 16] = 8,
     averages: Average = "parts",
     linear_scales: LinearScales = "tensor",
     tune: bool = False,
@@ -62,6 +64,10 @@ def to_tflite(
         8, or 4 for the weights of convolutions (not depthwise ones) and linear layers, or a
         mapping from names of layers or patterns (``{"features.*": 4}``) to bits. A layer read in
         parts, such as one for queries, keys and values, is several: ``qkv.part0`` and so on.
+    activations
+        Bits of activations, inputs and outputs. 16 (with weights of 8 bits, TFLM's 16x8 kernels)
+        is for networks that lose too much signal with 8: twice the arena, and for tables of
+        functions, LSTMs and convolutions in groups there is no kernel.
     averages
         Form of averages over whole maps: ``pool`` in the map's scale; ``parts`` by a pool to at
         most 64 parts, then MEAN with its own scale, at most 3 % slower and 1 to 6 dB finer than
@@ -96,7 +102,7 @@ def to_tflite(
         If there is no calibration batch, or a `QuantizedNetwork` has no ranges yet.
     """
     if isinstance(module, QuantizedNetwork):
-        _only_for_floats(bits, calibration, tune)
+        _only_for_floats(bits, activations, calibration, tune)
         network, graph = module, None
     else:
         if isinstance(module, Network):
@@ -105,6 +111,7 @@ def to_tflite(
             graph = computed_apart(
                 with_averages(trace(module, example_input, copy=False), averages)
             )
+        graph = _of_activations(graph, activations, bits)
         seen = [example_input] if calibration is None else calibration
         network = _calibrated(
             graph, seen, method=method, bits=bits, linear_scales=linear_scales, tune=tune
@@ -187,6 +194,20 @@ def _calibrated(
     return network
 
 
+def _of_activations(graph: Graph, activations: int, bits: LayerBits) -> Graph:
+    """Return the graph with activations marked int16 for 16 bits."""
+    if activations not in (8, 16) or isinstance(activations, bool):
+        raise ExportError(f"activations must be 8 or 16, but is {activations!r}; choose one")
+    if activations == 8:
+        return graph
+    if bits != 8:
+        raise ExportError(
+            f"activations of 16 bits must have weights of 8, but bits is {bits!r}: TFLM has no "
+            "kernels for others; leave bits out, or export with activations=8"
+        )
+    return widened(graph)
+
+
 def _warn_of(example_input: Tensor | Sequence[Tensor]) -> None:
     first = example_input if isinstance(example_input, Tensor) else example_input[0]
     warnings.warn(
@@ -199,14 +220,17 @@ def _warn_of(example_input: Tensor | Sequence[Tensor]) -> None:
 
 
 def _warn_of_loss(network: QuantizedNetwork, batch: Mapping[str, Tensor]) -> None:
-    """Warn of outputs near the noise of int8, with the layer that loses most."""
+    """Warn of outputs near the noise of rounding, with the layer that loses most."""
     loss = largest_loss(network, {name: each[:_MEASURED] for name, each in batch.items()})
     if loss.outputs_db < _LEAST_DB:
+        graph = network.float_graph
+        is_wide = graph.tensors[graph.inputs[0]].dtype == "int16"
+        ways = "tune=True" if is_wide else "tune=True, activations=16"
         warnings.warn(
-            f"outputs should be {_LEAST_DB} dB above the noise of int8, but on calibration inputs "
+            f"outputs should be {_LEAST_DB} dB above rounding's noise, but on calibration inputs "
             f"one is at {loss.outputs_db:.1f} dB; most is lost in {loss.name}, from "
             f"{loss.before_db:.1f} to {loss.after_db:.1f} dB; compare accuracies with check=, and "
-            "try tune=True, a norm in front of that layer, or training with rounding",
+            f"try {ways}, a norm in front of that layer, or training with rounding",
             CalibrationWarning,
             stacklevel=4,
         )
@@ -224,8 +248,13 @@ def _check_spread(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> None
             )
 
 
-def _only_for_floats(bits: LayerBits, calibration: object, tune: bool) -> None:
-    given = {"bits": bits != 8, "calibration": calibration is not None, "tune": tune}
+def _only_for_floats(bits: LayerBits, activations: int, calibration: object, tune: bool) -> None:
+    given = {
+        "bits": bits != 8,
+        "activations": activations != 8,
+        "calibration": calibration is not None,
+        "tune": tune,
+    }
     if any(given.values()):
         extra = next(name for name, is_given in given.items() if is_given)
         raise ExportError(

@@ -37,6 +37,17 @@ def same_shape(graph: Graph, op: Op) -> Shape | None:
     return graph.input_of(op).shape
 
 
+def grouped(graph: Graph, op: Op) -> bool:
+    """Return whether an operator is a convolution in groups, which CMSIS-NN lacks in int16."""
+    return op.kind == "CONV_2D" and graph.groups_of(op) > 1
+
+
+def wide_room(operands: int) -> float:
+    """Return the factor on an output's scale with which rules for int8 hold for int16: each
+    operand of int16 has 8 bits more."""
+    return 2.0 ** (-8 * operands)
+
+
 def fine_shape(below: float, graph: Graph, op: Op) -> Shape | str:
     """Return the first operand's shape, or the rule that its scale in int16 is `below` a limit."""
     source = graph.input_of(op)

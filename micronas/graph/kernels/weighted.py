@@ -172,9 +172,11 @@ def _conv_shape(graph: Graph, op: Op) -> Shape | str | None:
     channels, *window, part = filters.shape
     if depth % part or channels % (depth // part):
         return None
-    if part < depth and (len(op.inputs) < 3 or filters.dtype == "int4"):
-        # CMSIS-NN advances even a missing bias per group, and treats int4 filters as ungrouped
-        return "CONV_2D in groups must have a bias, and weights of 8 bits"
+    wide = graph.input_of(op).dtype == "int16"
+    if part < depth and (len(op.inputs) < 3 or filters.dtype == "int4" or wide):
+        # CMSIS-NN advances even a missing bias per group, and treats int4 filters and maps of int16
+        # as ungrouped
+        return "CONV_2D in groups must have a bias, and weights and activations of 8 bits"
     return window_shape(graph, op, window, channels)
 
 

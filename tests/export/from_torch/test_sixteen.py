@@ -1,0 +1,195 @@
+"""Networks with activations of 16 bits, byte for byte on TFLM's 16x8 kernels."""
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from micronas.errors import CalibrationWarning, ExportError
+from micronas.export import to_tflite
+from micronas.export.verify import verify_and_measure
+from micronas.hardware.targets.host import HOST
+from micronas.tflite.reader import read
+from micronas.train.codes import quantize_all_inputs
+from micronas.train.network import Network
+from testing.graphs import random_shapes
+
+
+class Residual(nn.Module):
+    """Convolutions with a shortcut, pools and a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.first, self.second = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.fc = nn.Linear(8, 5, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.stem(x), 3, 2, padding=1)
+        x = F.relu(self.second(F.relu6(self.first(x))) + x)
+        return F.softmax(self.fc(F.avg_pool2d(x, 2).mean((2, 3))), -1)
+
+
+class Separable(nn.Module):
+    """As MobileNetV3 has them: depthwise layers, gates of channels, SiLU and Hardswish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, padding=1)
+        self.depthwise = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)
+        self.norm, self.gate = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+        self.head = nn.Conv2d(8, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardswish(self.norm(self.depthwise(F.silu(self.stem(x)))))
+        x = x * F.hardsigmoid(self.gate(F.adaptive_avg_pool2d(x, 1)))
+        return F.interpolate(self.head(x), scale_factor=2)
+
+
+class Gates(nn.Module):
+    """One step of a gated cell, from two inputs to two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entering, self.kept = nn.Linear(20, 32), nn.Linear(16, 32)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        gate, candidate = (self.entering(x) + self.kept(hidden)).chunk(2, 1)
+        new = torch.sigmoid(gate) * torch.tanh(candidate) - 0.3 * hidden
+        return torch.cat((new, x.abs()), 1), F.leaky_relu(new)
+
+
+class Attention(nn.Module):
+    """Tokens that attend to each other, with a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts, self.out = nn.Linear(8, 24), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.parts(x).chunk(3, -1)
+        mask = torch.ones(6, 6).triu(1).bool()
+        scores = (query @ key.transpose(1, 2)).masked_fill(mask, -torch.inf)
+        return self.out(F.softmax(scores, -1) @ value)
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 16), nn.Tanh())
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
+    "residual": (Residual, ((3, 16, 16),)),
+    "separable": (Separable, ((3, 16, 16),)),
+    "gates": (Gates, ((20,), (16,))),
+    "attention": (Attention, ((6, 8),)),
+    "linear": (linear, ((12,),)),
+}
+
+
+def exact(model: bytes, inputs: tuple[Tensor, ...]) -> None:
+    graph = read(model, wide=True)
+    found, arena = verify_and_measure(model, quantize_all_inputs(graph, inputs))
+    assert found.mismatches == 0
+    plan = HOST.plan(graph)
+    assert (plan.head, plan.total) == (arena.head, arena.total)
+
+
+@pytest.mark.parametrize("linear_scales", ["tensor", "output"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bytes_and_arena_are_those_of_tflm(name: str, linear_scales: str) -> None:
+    make, shapes = NETWORKS[name]
+    torch.manual_seed(0)
+    module, inputs = make().eval(), tuple(torch.randn(128, *shape) for shape in shapes)
+    models = {
+        bits: to_tflite(
+            module,
+            tuple(each[:1] for each in inputs),
+            calibration=[inputs],
+            activations=bits,
+            linear_scales=linear_scales,
+            check=[(inputs if len(inputs) > 1 else inputs[0], None)],
+        )
+        for bits in (8, 16)
+    }
+    exact(models[16], tuple(each[:8] for each in inputs))
+    graph = read(models[16], wide=True)
+    types = {
+        op.kind: [graph.tensors[each].dtype for each in (*op.inputs, *op.outputs)]
+        for op in graph.ops
+    }
+    assert {graph.tensors[each].dtype for each in (*graph.inputs, *graph.outputs)} == {"int16"}
+    for kind in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"} & types.keys():
+        assert types[kind] == ["int16", "int8", "int64", "int16"]
+    assert models[16].check.sqnr_db > models[8].check.sqnr_db + 8
+
+
+def test_eight_more_bits_are_worth_forty_decibels() -> None:
+    """With weights that int8 holds exactly, only activations are rounded.
+
+    8 bits are 48 dB. A range that ReLU makes positive has 1 bit less with a zero point of 0.
+    """
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU()).eval()
+    with torch.no_grad():
+        for layer in (module[0], module[2]):
+            layer.weight.copy_(torch.randint(-127, 128, layer.weight.shape) / 2.0**9)
+            layer.weight[0, 0] = 127 / 2.0**9
+            layer.bias.zero_()
+    x = torch.randn(2048, 16)
+    found = [
+        to_tflite(
+            module, x[:1], calibration=x, method="minmax", activations=bits, check=[(x, None)]
+        ).check.sqnr_db
+        for bits in (8, 16)
+    ]
+    assert 40 < found[1] - found[0] < 50
+
+
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_networks_are_exact(family: str, seed: int) -> None:
+    shapes = random_shapes(seed, family=family)
+    torch.manual_seed(seed)
+    module = Network(shapes).eval()
+    _, height, width, channels = shapes.tensors[shapes.inputs[0]].shape
+    x = torch.randn(4, channels, height, width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        exact(to_tflite(module, x, calibration=x, activations=16), (x,))
+
+
+def test_operators_without_a_kernel_are_all_named() -> None:
+    class Refused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.grouped, self.gelu = nn.Conv2d(4, 4, 3, groups=2), nn.GELU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.gelu(self.grouped(x)).amax(3)
+            return y
+
+    x = torch.randn(8, 4, 6, 6)
+    with pytest.raises(ExportError, match="activations=8") as caught:
+        to_tflite(Refused().eval(), x, calibration=x, activations=16)
+    for each in ("grouped (CONV_2D in groups)", "(gelu)", "(REDUCE_MAX)"):
+        assert each in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "said"),
+    [
+        ({"activations": 12}, "activations must be 8 or 16"),
+        ({"activations": 16, "bits": 4}, "weights of 8"),
+        ({"activations": 16, "bits": {"*": 4}}, "weights of 8"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings_: dict[str, object], said: str) -> None:
+    x = torch.randn(8, 12)
+    with pytest.raises(ExportError, match=said):
+        to_tflite(linear().eval(), x, calibration=x, **settings_)
