@@ -26,11 +26,18 @@ def widened(graph: Graph) -> Graph:
     tensors = dict(graph.tensors)
     ops = tuple(new for op in graph.ops for new in _rewritten(graph, op, tensors))
     graph = replace(graph, tensors=tensors, ops=ops)
-    refused = [f"{op.name} ({_named(graph, op)})" for op in ops if not _has_kernel(graph, op)]
+    refused: dict[str, list[str]] = {}
+    for op in ops:
+        if not _has_kernel(graph, op):
+            refused.setdefault(_named(graph, op), []).append(op.name)
     if refused:
+        listed = (
+            f"{kind} ({names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)})"
+            for kind, names in refused.items()
+        )
         raise ExportError(
             "every operator must have a kernel for activations of 16 bits in TFLite Micro, but "
-            f"none is there for {', '.join(refused)}; replace these, or export with activations=8"
+            f"none is there for {', '.join(listed)}; replace these, or export with activations=8"
         )
     marked = {name: replace(tensors[name], dtype="int16") for name in owners(graph)}
     return replace(graph, tensors={**tensors, **marked})

@@ -77,8 +77,8 @@ class Observer:
             self.counts = self.counts + torch.histc(values.detach(), _BINS, low, high).cpu().numpy()
             self.ends = low, high
 
-    def span(self, method: Method, *, steps: int = 255) -> Tensor:
-        """Return the lowest and highest value of the range, cut to `steps`, by a method, [2]."""
+    def span(self, method: Method) -> Tensor:
+        """Return the lowest and highest value of the range by a method, [2]."""
         extremes = torch.stack((self.low, self.high))
         if method == "average":
             return self.sums / self.batches
@@ -86,9 +86,8 @@ class Observer:
         if method == "minmax" or seen < (_FEWEST if method == "mse" else _BINS):
             return extremes
         edges = np.linspace(*self.ends, _BINS + 1)
-        is_cut = method == "percentile"
-        ends = _percentiles(self.counts, edges) if is_cut else _least(self.counts, edges, steps)
-        found = torch.tensor(ends, dtype=torch.float32)
+        pick = _percentiles if method == "percentile" else _least_error
+        found = torch.tensor(pick(self.counts, edges), dtype=torch.float32)
         if seen < _BINS:  # too few to cut tails
             found = torch.stack((self.low.minimum(found[0]), self.high.maximum(found[1])))
         return found
@@ -101,8 +100,8 @@ def _percentiles(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
     return float(edges[first]), float(edges[min(last, _BINS - 1) + 1])
 
 
-def _least(counts: _Histogram, edges: _Histogram, count: int) -> tuple[float, float]:
-    """Return the best of ranges of `count` steps that contain zero, from the extremes inwards.
+def _least_error(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
+    """Return the best of ranges of 256 steps that contain zero, from the extremes inwards.
 
     Values outside are clipped, others are off by a twelfth of a squared step; zeros, of which ReLU
     leaves many, are exact. Few values leave others unseen, so that ends are tried outwards.
@@ -112,7 +111,7 @@ def _least(counts: _Histogram, edges: _Histogram, count: int) -> tuple[float, fl
     lows, lost_below = lost(-values[::-1], counts[::-1])
     highs, lost_above = lost(values, counts)
     rounded = counts[1:].sum() if edges[0] == 0 else counts.sum()
-    steps = (highs[None, :] + lows[:, None]) / count
+    steps = (highs[None, :] + lows[:, None]) / 255
     errors = rounded * steps**2 / 12 + lost_below[:, None] + lost_above[None, :]
     low, high = np.unravel_index(errors.argmin(), errors.shape)
     return -float(lows[low]), float(highs[high])

@@ -103,14 +103,10 @@ class Range(nn.Module):
             high = high.maximum(-low)
             low = -high
         extent = high - low
-        scale = (torch.where(extent == 0, 1.0, extent) / self.steps).maximum(self.finest)
+        steps = self.highest - self.lowest
+        scale = (torch.where(extent == 0, 1.0, extent) / steps).maximum(self.finest)
         self.log2_scale.copy_(scale.log2())
         self.zero_point.copy_(torch.zeros(()) if self.is_wide else (LOWEST - low / scale).round())
-
-    @property
-    def steps(self) -> int:
-        """Number of steps from the lowest to the highest code."""
-        return self.highest - self.lowest
 
     @property
     def scale(self) -> Tensor:

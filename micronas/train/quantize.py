@@ -211,14 +211,15 @@ class QuantizedNetwork(nn.Module):
         is_counted = method not in ("average", "minmax")
         given = calibration_batches(self._graph, batches)
         observers = self.observe(given, counted=is_counted, run=run or self.exact)
-        self.cover(
-            {
-                name: observer.span(
-                    "minmax" if name in self._given else method, steps=self._range(name).steps
-                )
-                for name, observer in observers.items()
-            }
-        )
+        self.cover({name: self._span(name, each, method) for name, each in observers.items()})
+
+    def _span(self, name: str, observer: Observer, method: Method) -> Tensor:
+        """Return a range's span; in int16 twice that seen, as clipping costs more than a bit."""
+        if name in self._given:
+            return observer.span("minmax")
+        if not self._range(name).is_wide:
+            return observer.span(method)
+        return 2 * observer.span("minmax" if method == "mse" else method)
 
     @torch.no_grad()
     def observe(

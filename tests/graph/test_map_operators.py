@@ -79,7 +79,8 @@ def test_groups_read_their_own_channels() -> None:
     assert count(graph).im2col_bytes == 4
     without = replace(graph, ops=(replace(op, inputs=("x", "w")),))
     with pytest.raises(
-        ModelError, match="CONV_2D in groups must have a bias, and weights of 8 bits"
+        ModelError,
+        match="CONV_2D in groups must have a bias, and weights and activations of 8 bits",
     ):
         check_int8(without)
 

@@ -128,10 +128,11 @@ def test_bytes_and_arena_are_those_of_tflm(name: str, linear_scales: str) -> Non
     assert models[16].check.sqnr_db > models[8].check.sqnr_db + 8
 
 
-def test_eight_more_bits_are_worth_forty_decibels() -> None:
+def test_eight_more_bits_are_worth_six_in_decibels() -> None:
     """With weights that int8 holds exactly, only activations are rounded.
 
-    8 bits are 48 dB. A range that ReLU makes positive has 1 bit less with a zero point of 0.
+    8 bits are 48 dB, of which a bit is kept for values beyond those seen, and with a zero point of 0
+    a range that ReLU makes positive has another less.
     """
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU()).eval()
@@ -147,7 +148,7 @@ def test_eight_more_bits_are_worth_forty_decibels() -> None:
         ).check.sqnr_db
         for bits in (8, 16)
     ]
-    assert 40 < found[1] - found[0] < 50
+    assert 36 < found[1] - found[0] < 43
 
 
 @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
@@ -171,13 +172,13 @@ def test_operators_without_a_kernel_are_all_named() -> None:
             self.grouped, self.gelu = nn.Conv2d(4, 4, 3, groups=2), nn.GELU()
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.gelu(self.grouped(x)).amax(3)
+            y: Tensor = self.gelu(self.gelu(self.grouped(x))).amax(3)
             return y
 
     x = torch.randn(8, 4, 6, 6)
     with pytest.raises(ExportError, match="activations=8") as caught:
         to_tflite(Refused().eval(), x, calibration=x, activations=16)
-    for each in ("grouped (CONV_2D in groups)", "(gelu)", "(REDUCE_MAX)"):
+    for each in ("CONV_2D in groups (grouped)", "gelu (gelu and 1 more)", "REDUCE_MAX ("):
         assert each in str(caught.value)
 
 
