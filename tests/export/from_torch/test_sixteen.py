@@ -131,8 +131,8 @@ def test_bytes_and_arena_are_those_of_tflm(name: str, linear_scales: str) -> Non
 def test_eight_more_bits_are_worth_six_in_decibels() -> None:
     """With weights that int8 holds exactly, only activations are rounded.
 
-    8 bits are 48 dB, of which a bit is kept for values beyond those seen, and with a zero point of 0
-    a range that ReLU makes positive has another less.
+    8 bits are 48 dB, of which a bit is kept for values beyond those seen; with a zero point of 0 a
+    range that ReLU makes positive has another less.
     """
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU()).eval()
