@@ -39,7 +39,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     totals = {
         "inputs": _interface(described["inputs"]),
         "outputs": _interface(described["outputs"]),
-        "MACs": f"{least}{described['macs']:,}",
+        "MACs": f"{arena}{described['macs']:,}",
         "flash": f"{described['flash_bytes']:,} B",
         "arena": f"{bound}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
         f" to start {described['arena_required_bytes']:,} B)",
@@ -64,8 +64,8 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     drop = ("stride", "kernel", "weights", "output", "op")
     lines = [table(header, rows, width=width, drop=drop), "", pairs(totals, width=width)]
     if excluded:
-        listed = ", ".join(f"{name} x{times}" for name, times in described["unknown_ops"].items())
-        lines.append(f"not counted: {listed}")
+        times = {name: f" x{number}" for name, number in described["unknown_ops"].items()}
+        lines.append(f"not counted: {', '.join(name + times.get(name, '') for name in excluded)}")
     lines += [_pooling(each) for each in described["pooling"]]
     if described.get("paper"):
         lines.append(_paper(described["paper"]))

@@ -46,7 +46,7 @@ def load(path: Path) -> Loaded:
         size = flatbuffer_bytes(graph, metadata=placeholder(network.classes, network.input[2]))
         return Loaded(graph, size, {})
     data = model_bytes(path)
-    return Loaded(read(data, unknown="keep"), len(data), read_metadata(data))
+    return Loaded(read(data, unknown="keep", wide=True), len(data), read_metadata(data))
 
 
 def model_bytes(path: Path) -> bytes:

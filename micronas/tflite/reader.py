@@ -79,7 +79,8 @@ def read(
         ``keep``: they become operators of kind UNKNOWN, with TFLite's name and tensors of any type;
         such a graph can be counted and planned.
     wide
-        Take int16 activations with int64 biases too, which `micronas.graph.integer` runs.
+        Take int16 activations with int64 biases too, which `micronas.graph.integer` runs; with
+        ``keep``, operators of them keep their kinds.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def read(
     check_structure(graph)
     ops = (
         replace(op, kind="UNKNOWN", name=op.kind)
-        if op.kind != "UNKNOWN" and broken_rule(graph, op)
+        if op.kind != "UNKNOWN" and broken_rule(graph, op, wide=wide)
         else op
         for op in graph.ops
     )

@@ -1,6 +1,7 @@
 """The profile of any model: attribution, what is left out, boards, int4 and metadata."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,10 @@ import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
 import numpy as np
 import pytest
+import torch
 
 from micronas.errors import ExportError, ModelError
+from micronas.export import to_tflite
 from micronas.export.verify import tflm_arena
 from micronas.graph.averages import Average, with_averages
 from micronas.graph.builder import Builder
@@ -18,10 +21,12 @@ from micronas.hardware.board import Board, available
 from micronas.hardware.latency import CONSTANT
 from micronas.hardware.profile import on_boards, profile
 from micronas.hardware.table import profile_table
+from micronas.hardware.targets import CMSIS_NN, HELIUM, MICRONAS
 from micronas.tflite.metadata import describe, entries, placeholder, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
-from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from micronas.train.network import Network
+from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_shapes
 from testing.published import GRAPHS
 
 BOARD = Board.load("stm32f446re")
@@ -181,6 +186,28 @@ def test_unknown_operators_are_listed_and_bounds_marked() -> None:
     assert "at least" not in profile_table(known)
     unknown = [layer for layer in described["layers"] if layer["op"] == "COS"]
     assert all(layer["latency_share"] == 0 and "unknown" in layer["flags"] for layer in unknown)
+
+
+def test_a_file_of_int16_has_its_arena_and_no_prices_of_int8() -> None:
+    shapes = random_shapes(3, family="ds_cnn")
+    module, source = Network(shapes).eval(), shapes.tensors["input"].shape
+    x = torch.randn(2, source[3], *source[1:3])
+    narrow, wide = (to_tflite(module, x, calibration=x, activations=bits) for bits in (8, 16))
+    graph = read(wide, unknown="keep", wide=True)
+    first, second = profile(read(narrow), BOARD), profile(graph, BOARD, flash_bytes=len(wide))
+    assert second["macs"] == first["macs"]
+    assert second["host_arena_bytes"] == tflm_arena(wide).total
+    assert not second["arena_is_lower_bound"]
+    assert second["unknown_ops"] == {}
+    assert {"ADD", "FULLY_CONNECTED"} & {*second["latency_excludes"]}
+    assert "not counted: " + second["latency_excludes"][0] in profile_table(second)
+    # CMSIS-NN's convolutions of int16 copy two patches, on Helium four of whole vectors
+    op = next(op for op in graph.ops if op.kind == "CONV_2D")
+    patch = graph.constant_of(op).elements // graph.output_of(op).shape[3]
+    assert CMSIS_NN.scratch(graph, op) == (4 * patch,)
+    assert HELIUM.scratch(graph, op) == (64 * math.ceil(patch / 8),)
+    with pytest.raises(ModelError, match="of int16"):
+        MICRONAS.plan(graph)
 
 
 def test_int4_is_judged_on_the_board_alone() -> None:

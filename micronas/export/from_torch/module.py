@@ -111,7 +111,7 @@ def to_tflite(
             graph = computed_apart(
                 with_averages(trace(module, example_input, copy=False), averages)
             )
-        graph = _of_activations(graph, activations, bits)
+        graph = _of_activations(graph, activations, bits, linear_scales)
         seen = [example_input] if calibration is None else calibration
         network = _calibrated(
             graph, seen, method=method, bits=bits, linear_scales=linear_scales, tune=tune
@@ -194,16 +194,19 @@ def _calibrated(
     return network
 
 
-def _of_activations(graph: Graph, activations: int, bits: LayerBits) -> Graph:
+def _of_activations(
+    graph: Graph, activations: int, bits: LayerBits, linear_scales: LinearScales
+) -> Graph:
     """Return the graph with activations marked int16 for 16 bits."""
     if activations not in (8, 16) or isinstance(activations, bool):
         raise ExportError(f"activations must be 8 or 16, but is {activations!r}; choose one")
     if activations == 8:
         return graph
-    if bits != 8:
+    if bits != 8 or linear_scales != "tensor":
         raise ExportError(
-            f"activations of 16 bits must have weights of 8, but bits is {bits!r}: TFLM has no "
-            "kernels for others; leave bits out, or export with activations=8"
+            "activations of 16 bits must have weights of 8, and linear layers of one scale, as "
+            f"CMSIS-NN has no kernels for others, but bits is {bits!r} and linear_scales "
+            f"{linear_scales!r}; leave them out, or export with activations=8"
         )
     return widened(graph)
 

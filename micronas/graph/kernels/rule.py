@@ -42,6 +42,11 @@ def grouped(graph: Graph, op: Op) -> bool:
     return op.kind == "CONV_2D" and graph.groups_of(op) > 1
 
 
+def is_wide(graph: Graph, op: Op) -> bool:
+    """Return whether an operator writes activations of int16."""
+    return graph.output_of(op).dtype == "int16"
+
+
 def wide_room(operands: int) -> float:
     """Return the factor on an output's scale with which rules for int8 hold for int16: each
     operand of int16 has 8 bits more."""

@@ -7,8 +7,9 @@ import math
 
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels.rule import is_wide
 from micronas.graph.memory import Sizes
-from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.transposing import is_turned
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution, work
@@ -36,6 +37,8 @@ _SIZES = Sizes(
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Return scratch sizes: patches as int16 (two for CONV_2D, one for a depthwise one), sums."""
+    if is_wide(graph, op) and op.kind in WEIGHTED:
+        return _wide_scratch(graph, op)
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
@@ -56,6 +59,23 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     if is_plain or (weights.shape[1:3] == (3, 3) and not is_int4):
         return ()
     return (2 * patch,)
+
+
+def _wide_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Return the scratch sizes of int16: two patches, or one of a depthwise convolution."""
+    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return HOST.scratch(graph, op)
+    patch = math.prod(graph.constant_of(op).shape[1:3]) * graph.input_of(op).shape[3]
+    if op.kind == "CONV_2D":
+        return (4 * patch,)
+    return (2 * patch,) if is_fast(graph, op) else ()
+
+
+def is_fast(graph: Graph, op: Op) -> bool:
+    """Return whether a depthwise convolution of int16 copies its patches."""
+    weights = graph.constant_of(op)
+    is_plain = weights.shape[3] != graph.input_of(op).shape[3] or op.dilation != (1, 1)
+    return not is_plain and math.prod(weights.shape[1:3]) < 512
 
 
 def _spread_scales(graph: Graph, op: Op) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from micronas.engine.newlib import Runs
 from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.kernels.rule import is_wide
 from micronas.graph.transposing import is_turned
 from micronas.hardware import convolutions, copies, elements, kernels
 from micronas.hardware.convolutions import Sweep
@@ -20,9 +21,9 @@ def work(graph: Graph, op: Op) -> Work | None:
 
     Shapes are enough, and the data of tables such as axes and paddings.
     """
-    return (
-        _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK.get(op.kind, _unmeasured)(graph, op)
-    )
+    if op.kind == "UNKNOWN" or is_wide(graph, op):
+        return _foreign(graph, op)
+    return _WORK.get(op.kind, _unmeasured)(graph, op)
 
 
 def runs_as_convolution(graph: Graph, op: Op) -> bool:
@@ -33,13 +34,14 @@ def runs_as_convolution(graph: Graph, op: Op) -> bool:
 
 
 def _foreign(graph: Graph, op: Op) -> Work | None:
-    """Return the work of operators that a graph cannot express but a file may hold."""
+    """Return the work of operators that a graph cannot express but a file may hold, or of int16."""
+    kind = op.name if op.kind == "UNKNOWN" else op.kind
     tensors = [graph.tensors[name] for name in (*op.inputs, *op.outputs)]
-    if op.name in _SCALED and len(tensors) == 2:
-        from_float = op.name == "QUANTIZE" and tensors[0].dtype == "float32"
-        kernel = "quantize_from_float" if from_float else op.name.lower()
+    if kind in _SCALED and len(tensors) == 2:
+        from_float = kind == "QUANTIZE" and tensors[0].dtype == "float32"
+        kernel = "quantize_from_float" if from_float else kind.lower()
         return kernels.elementwise(kernel, tensors[0].elements)
-    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1 and op.outputs:
+    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1 and op.outputs:
         weights, out = tensors[1], tensors[-1]
         if len(weights.shape) == 4 and all(out.shape):
             inner = weights.elements // out.shape[-1]

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Op, same_padding
+from micronas.graph.kernels.rule import is_wide
 from micronas.graph.transposing import is_turned
-from micronas.hardware.targets.cmsis_nn import CMSIS_NN
+from micronas.hardware.targets.cmsis_nn import CMSIS_NN, is_fast
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution
 
 _CHANNELS = 124
@@ -20,6 +21,8 @@ _CHANNELS = 124
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     if op.kind == "AVERAGE_POOL_2D":
         return ()
+    if is_wide(graph, op):
+        return _wide_scratch(graph, op)
     if op.kind == "BATCH_MATMUL":
         return (4 * graph.output_of(op).shape[-1],)
     if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
@@ -36,6 +39,16 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return (_convolution(graph, op)[0] + weights.elements,)
     is_plain = weights.shape[3] != source.shape[3] or op.dilation != (1, 1)
     return () if is_plain else (4 * _CHANNELS * taps,)
+
+
+def _wide_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Return the scratch sizes of int16: four patches, in whole vectors of 8 for CONV_2D."""
+    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return CMSIS_NN.scratch(graph, op)
+    patch = math.prod(graph.constant_of(op).shape[1:3]) * graph.input_of(op).shape[3]
+    if op.kind == "CONV_2D":
+        return (64 * -(-patch // 8),)
+    return (8 * patch + 8,) if is_fast(graph, op) else ()
 
 
 def _convolution(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -71,7 +84,8 @@ def _row(size: int, out: int, kernel: int, stride: int, depth: int, op: Op) -> i
 
 def _prepared(graph: Graph, op: Op) -> tuple[int, ...]:
     """Return sizes kept for good: sums of a dense layer's filters, else those of any core."""
-    if op.kind == "FULLY_CONNECTED" and not runs_as_convolution(graph, op):
+    is_summed = op.kind == "FULLY_CONNECTED" and not is_wide(graph, op)
+    if is_summed and not runs_as_convolution(graph, op):
         weights = graph.constant_of(op)
         return () if weights.dtype == "int4" else (4 * weights.shape[0],)
     return CMSIS_NN.sizes.prepared(graph, op)

@@ -21,6 +21,7 @@ from micronas.engine.steps import Call, folded
 from micronas.engine.work import TAPS, Done, text_of, work_of, work_of_turn
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels.rule import is_wide
 from micronas.graph.memory import ArenaPlan, Buffer
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import Level
@@ -214,7 +215,10 @@ def _on(core: str) -> _Micronas:
 
 
 def _check(graph: Graph) -> None:
-    unknown = sorted({op.name for op in graph.ops if op.kind == "UNKNOWN"})
+    unknown = sorted(
+        {op.name for op in graph.ops if op.kind == "UNKNOWN"}
+        | {f"{op.kind} of int16" for op in graph.ops if is_wide(graph, op)}
+    )
     if unknown:
         raise ModelError(
             "the engine must have a kernel for every operator of a network, but has none for "

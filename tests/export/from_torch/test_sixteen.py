@@ -99,9 +99,8 @@ def exact(model: bytes, inputs: tuple[Tensor, ...]) -> None:
     assert (plan.head, plan.total) == (arena.head, arena.total)
 
 
-@pytest.mark.parametrize("linear_scales", ["tensor", "output"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bytes_and_arena_are_those_of_tflm(name: str, linear_scales: str) -> None:
+def test_bytes_and_arena_are_those_of_tflm(name: str) -> None:
     make, shapes = NETWORKS[name]
     torch.manual_seed(0)
     module, inputs = make().eval(), tuple(torch.randn(128, *shape) for shape in shapes)
@@ -111,7 +110,6 @@ def test_bytes_and_arena_are_those_of_tflm(name: str, linear_scales: str) -> Non
             tuple(each[:1] for each in inputs),
             calibration=[inputs],
             activations=bits,
-            linear_scales=linear_scales,
             check=[(inputs if len(inputs) > 1 else inputs[0], None)],
         )
         for bits in (8, 16)
@@ -188,6 +186,7 @@ def test_operators_without_a_kernel_are_all_named() -> None:
         ({"activations": 12}, "activations must be 8 or 16"),
         ({"activations": 16, "bits": 4}, "weights of 8"),
         ({"activations": 16, "bits": {"*": 4}}, "weights of 8"),
+        ({"activations": 16, "linear_scales": "output"}, "linear layers of one scale"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings_: dict[str, object], said: str) -> None:
