@@ -175,4 +175,4 @@ def _content(data: bytes, form: str, path: Path) -> bytes:
     from micronas.tflite.metadata import entries
     from micronas.tflite.writer import to_flatbuffer
 
-    return to_flatbuffer(read(data), metadata=entries(data))
+    return to_flatbuffer(read(data, wide=True), metadata=entries(data))

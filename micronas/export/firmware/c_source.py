@@ -30,7 +30,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     ModelError
         If the file is damaged or holds operators that micronas lacks.
     """
-    graph = read(model)
+    graph = read(model, wide=True)
     words = _words(name) or ["model"]
     starts = range(0, len(model), _BYTES_PER_LINE)
     rows = [model[start : start + _BYTES_PER_LINE] for start in starts]
@@ -90,9 +90,10 @@ def _interface(graph: Graph, name: str) -> str:
     """Return the positions of inputs and outputs, one per line, where there are several."""
     if len(graph.inputs) == len(graph.outputs) == 1:
         return ""
-    shapes = {each: list(graph.tensors[each].shape) for each in (*graph.inputs, *graph.outputs)}
+    ends = (graph.tensors[each] for each in (*graph.inputs, *graph.outputs))
+    types = {each.name: f"{each.dtype} {list(each.shape)}" for each in ends}
     lines = [
-        f"constexpr int k{name}{role}{word} = {position};  // int8 {shapes[tensor]}"
+        f"constexpr int k{name}{role}{word} = {position};  // {types[tensor]}"
         for role, tensors in (("Input", graph.inputs), ("Output", graph.outputs))
         for position, (tensor, word) in enumerate(identifiers(tensors).items())
     ]

@@ -31,12 +31,14 @@ class _Check:
     float_accuracy: float | None
     """Share of labels with the largest score; None without labels."""
     int8_accuracy: float | None
+    """Likewise in integers, whose activations have `bits`."""
+    bits: int = 8
 
     def __str__(self) -> str:
         text = f"{self.sqnr_db:.1f} dB on {self.examples} examples"
         if self.float_accuracy is None or self.int8_accuracy is None:
             return text
-        return f"float {self.float_accuracy:.2%}, int8 {self.int8_accuracy:.2%}, {text}"
+        return f"float {self.float_accuracy:.2%}, int{self.bits} {self.int8_accuracy:.2%}, {text}"
 
 
 class Exported(bytes):
@@ -94,7 +96,8 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check
         float_share, int8_share = (float(each) / total for each in sums)
         shares = float_share, int8_share
     ratio = sqnr_db(np.concatenate(wanted), np.concatenate(got))
-    return _Check(total, ratio, *shares)
+    is_wide = graph.tensors[graph.inputs[0]].dtype == "int16"
+    return _Check(total, ratio, *shares, bits=16 if is_wide else 8)
 
 
 def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, Floats]:

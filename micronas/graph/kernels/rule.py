@@ -43,8 +43,8 @@ def grouped(graph: Graph, op: Op) -> bool:
 
 
 def is_wide(graph: Graph, op: Op) -> bool:
-    """Return whether an operator writes activations of int16."""
-    return graph.output_of(op).dtype == "int16"
+    """Return whether an operator of known kind writes activations of int16."""
+    return op.kind != "UNKNOWN" and graph.output_of(op).dtype == "int16"
 
 
 def wide_room(operands: int) -> float:

@@ -1,7 +1,9 @@
 """Networks with activations of 16 bits, byte for byte on TFLM's 16x8 kernels."""
 
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from micronas.errors import CalibrationWarning, ExportError
+from micronas.errors import CalibrationWarning, ExportError, ModelError
 from micronas.export import to_tflite
+from micronas.export.formats import export
 from micronas.export.verify import verify_and_measure
+from micronas.hardware.targets import CMSIS_NN
 from micronas.hardware.targets.host import HOST
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
@@ -178,6 +182,25 @@ def test_operators_without_a_kernel_are_all_named() -> None:
         to_tflite(Refused().eval(), x, calibration=x, activations=16)
     for each in ("CONV_2D in groups (grouped)", "gelu (gelu and 1 more)", "REDUCE_MAX ("):
         assert each in str(caught.value)
+
+
+def test_files_become_headers_and_nothing_of_int8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x, labels = torch.randn(64, 12), torch.randint(16, (64,))
+    model = to_tflite(linear().eval(), x, calibration=x, activations=16, check=[(x, labels)])
+    assert re.fullmatch(r"float .*%, int16 .*%, .* dB on 64 examples", str(model.check))
+    export(model, "c", name="net", out=tmp_path / "net.h")
+    arena = CMSIS_NN.plan(read(model, wide=True)).required
+    found = re.search(
+        r"#else\nconstexpr std::size_t kNetArenaBytes = (\d+)", (tmp_path / "net.h").read_text()
+    )
+    assert found is not None
+    assert 0 <= int(found[1]) - arena < 16
+    export(model, "tflite", name="net", out=tmp_path / "net.tflite")
+    assert (tmp_path / "net.tflite").read_bytes() == model
+    for form in ("engine", "onnx", "project"):
+        with pytest.raises(ModelError, match="activations=8"):
+            export(model, form, name="net", out=tmp_path / form)
 
 
 @pytest.mark.parametrize(
