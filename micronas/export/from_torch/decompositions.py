@@ -129,6 +129,39 @@ def _cumsum(x: Tensor, dim: int, **_: object) -> Any:
     return torch.matmul(x.movedim(dim, -1), sums).movedim(-1, dim)
 
 
+def _slice_scatter(
+    x: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    size = x.shape[dim]
+    places = range(size)[start:end:step]
+    if step == 1:
+        parts = (
+            x.narrow(dim, 0, places.start),
+            src,
+            x.narrow(dim, places.stop, size - places.stop),
+        )
+        return torch.cat([part for part in parts if part.shape[dim]], dim)
+    own = torch.arange(size)
+    distance = own - places.start
+    is_given = (distance >= 0) & (own < places.stop) & (distance % step == 0)
+    order = torch.where(is_given, size + distance // step, own)
+    return torch.cat((x, src), dim).index_select(dim, order)
+
+
+def _select_scatter(x: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    index %= x.shape[dim]
+    return _slice_scatter(x, src.unsqueeze(dim), dim, index, index + 1)
+
+
+def _copy(x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    return src.expand_as(x).clone()
+
+
 def _logsumexp(x: Tensor, dim: _Dims, keepdim: bool = False) -> Any:
     dims = _listed(x, dim)
     largest = x.amax(dims, keepdim=True)
@@ -233,6 +266,9 @@ _OURS: Mapping[Any, Callable[..., Any]] = {
     _aten.lerp.Tensor: _lerp,
     _aten.prod.dim_int: _prod,
     _aten.cumsum.default: _cumsum,
+    _aten.slice_scatter.default: _slice_scatter,
+    _aten.select_scatter.default: _select_scatter,
+    _aten.copy.default: _copy,
     _aten.logsumexp.default: _logsumexp,
     _aten.amin.default: _amin,
     _aten.rms_norm.default: _rms_norm,

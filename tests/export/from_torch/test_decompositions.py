@@ -54,6 +54,17 @@ def windows(y: Tensor, x: Tensor) -> Tensor:
     return F.max_pool2d(parts, 2).view(-1, 4 * 4 * 4)
 
 
+def assigned(y: Tensor, x: Tensor) -> Tensor:
+    """Change some rows in place, every second one, one element of each, and one row."""
+    y = y.clone()
+    y[:, 2:] += x[:, 2:]
+    y[:, ::2] = x[:, 1::2]
+    y[:, :, 3] = y[:, :, 4]
+    y[:, 1] = 0.5
+    return y
+
+
+HEADS = torch.linspace(-1, 1, 2 * 5 * 3).sin().reshape(2, 5, 3)
 TAPS = torch.linspace(-1, 1, 4 * 4 * 9).reshape(4, 4, 3, 3)
 CAUSAL = torch.full((6, 6), -8.0).triu(1)
 HIDDEN = torch.where(CAUSAL < 0, -torch.inf, 0.5)
@@ -79,6 +90,20 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
         lambda y, x: torch.einsum("btc,dc->btd", y, torch.arange(30.0).view(3, 10) / 30),
         TOKENS,
     ),
+    "a matrix for each head": (lambda y, x: y.view(-1, 6, 2, 5).transpose(1, 2) @ HEADS, TOKENS),
+    "a matrix in front for each head": (
+        lambda y, x: HEADS.transpose(1, 2) @ y.view(-1, 6, 2, 5).permute(0, 2, 3, 1),
+        TOKENS,
+    ),
+    "matrices of heads by a shared one": (
+        lambda y, x: y.view(-1, 2, 3, 10) @ x[:, None, :2].transpose(2, 3),
+        TOKENS,
+    ),
+    "a shared matrix by matrices in five dimensions": (
+        lambda y, x: (x[:, None, :1, None] @ y.view(-1, 3, 2, 10, 1)).flatten(2),
+        TOKENS,
+    ),
+    "assigned in place": (assigned, TOKENS),
     "addmm": (lambda y, x: torch.addmm(x.new_ones(3), y, x.new_ones(8, 3)), FEATURES),
     "quotient": (lambda y, x: x / (1 + y.sigmoid()), FEATURES),
     "reciprocal": (lambda y, x: 2 / (1 + y.sigmoid()), FEATURES),

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
@@ -45,34 +46,46 @@ def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
             turned = Value(value.tensor, value.positions.transpose(-1, -2))
             found = multiplied(tracer, turned, matrix, None)
             return Value(found.tensor, found.positions.transpose(-1, -2))
-    return _product(tracer, tracer.value(left), tracer.value(right))
+    sides = (
+        tracer.constant(side) if tracer.is_constant(side) else tracer.value(side)
+        for side in (left, right)
+    )
+    return _product(tracer, *sides)
 
 
-def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Value:
-    """Multiply matrices of the last two dimensions; others must be equal.
+def _product(
+    tracer: Tracer, left: Value | Tensor, right: Value | Tensor, suffix: str = ""
+) -> Value:
+    """Multiply matrices of the last two dimensions; others broadcast.
 
-    The right one stays transposed where its columns are contiguous, the order of TFLM's kernel.
+    The right one stays transposed where its columns are contiguous, the order of TFLM's kernel, as
+    a constant always does.
     """
-    if left.shape[:-2] != right.shape[:-2]:
-        raise tracer.refusal(
-            f"matrices must have equal leading dimensions, but are {list(left.shape)} and "
-            f"{list(right.shape)}",
-            "expand one of them",
-        )
-    shape = (*left.shape[:-1], right.shape[-1])
-    leading = shape[:-2] if len(led(shape)) <= _MOST else (math.prod(shape[:-2]),)
+    outer = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    shape = (*outer, left.shape[-2], right.shape[-1])
+    is_flat = len(led(shape)) > _MOST
     sources, adjoint = [], []
     for side in (left, right):
-        turned = side.positions.transpose(-1, -2)
-        elements = tracer.elements_of(side.tensor)
-        has_rows = side is right and bool((turned.diff() == 1).all())
-        is_turned = in_order(turned, elements) or has_rows
-        is_turned &= not in_order(side.positions, elements)
-        positions = turned if is_turned else side.positions
-        stored = led((*leading, *positions.shape[-2:]))
-        sources.append(tracer.arrange(side.tensor, positions, stored))
+        positions = side.positions if isinstance(side, Value) else side
+        if is_flat:
+            matrix = positions.shape[-2:]
+            positions = positions.expand(*outer, *matrix).reshape(math.prod(outer), *matrix)
+        turned = positions.transpose(-1, -2)
+        if isinstance(side, Value):
+            elements = tracer.elements_of(side.tensor)
+            has_rows = side is right and bool((turned.diff() == 1).all())
+            is_turned = in_order(turned, elements) or has_rows
+            is_turned &= not in_order(positions, elements)
+            chosen = turned if is_turned else positions
+            sources.append(tracer.arrange(side.tensor, chosen, led(tuple(chosen.shape))))
+        else:
+            is_turned = side is right
+            chosen = (turned if is_turned else positions).contiguous()
+            name = tracer.unused(f"{tracer.name(suffix)}/constant")
+            stored = led(tuple(chosen.shape))
+            sources.append(tracer.filled(name, chosen.reshape(stored).float().numpy()))
         adjoint.append(is_turned)
-    stored = led((*leading, *shape[-2:]))
+    stored = led((math.prod(outer), *shape[-2:]) if is_flat else shape)
     result = tracer.plain(
         "BATCH_MATMUL", tuple(sources), stored, suffix, transposed=(adjoint[0], adjoint[1])
     )
