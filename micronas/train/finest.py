@@ -14,7 +14,12 @@ from micronas.graph.operators.row import Measure
 _AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
 _FARTHEST = 2.0**-29
 """Smallest scale of an operand of these kinds, relative to the other's."""
-_READ = {"SOFTMAX": 1.001 * 2.0**-26, "LOG_SOFTMAX": 1.001 * 2.0**-25}
+_READ = {
+    "SOFTMAX": 1.001 * 2.0**-26,
+    "LOG_SOFTMAX": 1.001 * 2.0**-25,
+    **dict.fromkeys(("LOGISTIC", "TANH", "RELU6"), 1.001 * 2.0**-27),
+    "HARD_SWISH": 1.001 * 2.0**-21,
+}
 _CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
 _MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {

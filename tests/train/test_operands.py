@@ -96,8 +96,10 @@ def test_what_is_added_is_in_steps_that_tflm_can_bring_together(kind: Kind) -> N
     assert (integer.run(found, codes) == tflm_run(to_flatbuffer(found), codes)).all()
 
 
-@pytest.mark.parametrize("kind", ["SOFTMAX", "LOG_SOFTMAX"])
-def test_a_softmax_of_almost_equal_scores_reads_steps_that_tflm_takes(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    "kind", ["SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "RELU6", "HARD_SWISH"]
+)
+def test_functions_of_values_near_zero_read_steps_that_tflm_takes(kind: Kind) -> None:
     tensors = {name: ir.Tensor(name, (1, 4)) for name in ("x", "squared", "y")}
     ops = (Op("MUL", "squared", ("x", "x"), ("squared",)), Op(kind, "y", ("squared",), ("y",)))
     network = QuantizedNetwork(Graph(tensors, ops, ("x",), ("y",)))

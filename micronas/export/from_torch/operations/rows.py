@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,11 +47,11 @@ def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
             turned = Value(value.tensor, value.positions.transpose(-1, -2))
             found = multiplied(tracer, turned, matrix, None)
             return Value(found.tensor, found.positions.transpose(-1, -2))
-    sides = (
+    first, second = (
         tracer.constant(side) if tracer.is_constant(side) else tracer.value(side)
         for side in (left, right)
     )
-    return _product(tracer, *sides)
+    return _product(tracer, first, second)
 
 
 def _product(
@@ -61,7 +62,7 @@ def _product(
     The right one stays transposed where its columns are contiguous, the order of TFLM's kernel, as
     a constant always does.
     """
-    outer = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    outer = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     shape = (*outer, left.shape[-2], right.shape[-1])
     is_flat = len(led(shape)) > _MOST
     sources, adjoint = [], []
