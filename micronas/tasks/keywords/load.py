@@ -1,10 +1,11 @@
 """Keyword spotting: Speech Commands, or a user's folder of words, as a data set."""
 
+import contextlib
 import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,10 @@ def load(settings: KeywordSettings) -> DataSet:
     for part in parts[1:]:
         features = _fixed_features(splits[part], clips, part, settings, cache)
         splits[part] = splits[part].with_features(features)
+    if settings.versions:
+        noise = background.parts["training"]
+        versions = _versions(splits["training"], noise, clips, settings, cache)
+        splits["training"] = splits["training"].with_versions(versions)
     used = [clip for plan in plans.values() for clip in plan.clips]
     notes = [*background.notes, *([note] if note else []), *_conversions(used, clips)]
     skipped = [clip.path for clip in used if clip.name not in clips.row]
@@ -263,29 +268,60 @@ def _fixed_features(
     split: KeywordSplit, clips: Clips, part: Part, settings: KeywordSettings, cache: Path | None
 ) -> Tensor:
     """Compute or map the features of a whole split, always in the same batches."""
+    kind = " ".join(map(str, list(settings.mfcc.meaning.values())[1:]))
+    path = None if cache is None else cache / f"{part}_{settings.window_ms}ms.bin"
+    key = _key(kind, clips, split.sources())
+    return torch.from_numpy(_features(path, key, lambda: _batches(split, None)))
+
+
+def _versions(
+    split: KeywordSplit,
+    noise: Samples,
+    clips: Clips,
+    settings: KeywordSettings,
+    cache: Path | None,
+) -> Rows:
+    """Compute or map the augmented features of a whole split, version by version."""
+
+    def batches() -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(settings.seed)
+        for _ in range(settings.versions):
+            yield from _batches(split, generator)
+
+    path = None if cache is None else cache / "versions.bin"
+    kind = settings.model_dump_json(exclude={"path", "cache"})
+    key = _key(kind, clips, (*split.sources(), torch.from_numpy(noise)))
+    return Rows(_features(path, key, batches))
+
+
+def _batches(split: KeywordSplit, generator: torch.Generator | None) -> Iterator[Tensor]:
+    for index in torch.split(torch.arange(len(split.labels)), _BATCH):
+        yield split.batch(index, generator)
+
+
+def _key(kind: str, clips: Clips, sources: Iterable[Tensor]) -> str:
+    """Return a hash of everything that features depend on."""
+    key = hashlib.sha256(f"{_FEATURES_VERSION} {kind} {clips.key}".encode())
+    for tensor in sources:
+        key.update(tensor.numpy().tobytes())
+    return key.hexdigest()
+
+
+def _features(
+    path: Path | None, key: str, batches: Callable[[], Iterator[Tensor]]
+) -> NDArray[np.float32]:
+    """Compute or map features, float32 [examples, 49, 10]."""
 
     def build(notes: Notes) -> Iterator[NDArray[np.float32]]:
-        for index in torch.split(torch.arange(len(split.labels)), _BATCH):
-            yield split.batch(index, None).squeeze(1).numpy()
+        for each in batches():
+            yield each.squeeze(1).numpy()
 
-    tail = (FRAMES, COEFFICIENTS)
-
-    def compute() -> Tensor:
-        return torch.from_numpy(np.concatenate(list(build({}))))
-
-    if cache is None:
-        return compute()
-    kind = " ".join(map(str, list(settings.mfcc.meaning.values())[1:]))
-    key = hashlib.sha256(f"{_FEATURES_VERSION} {kind} {clips.key}".encode())
-    for tensor in split.sources():
-        key.update(tensor.numpy().tobytes())
-    path = cache / f"{part}_{settings.window_ms}ms.bin"
-    try:
-        return torch.from_numpy(
-            cached(path, key.hexdigest(), tail=tail, dtype="<f4", build=build).array
-        )
-    except OSError:  # clips may be cached already in a folder that cannot be written
-        return compute()
+    if path is not None:
+        tail = (FRAMES, COEFFICIENTS)
+        # clips may be cached already in a folder that cannot be written
+        with contextlib.suppress(OSError):
+            return cached(path, key, tail=tail, dtype="<f4", build=build).array
+    return np.concatenate(list(build({})))
 
 
 def _conversions(used: Sequence[Clip], clips: Clips) -> list[str]:

@@ -127,6 +127,9 @@ class KeywordSettings(TaskSettings):
     small corpus masks caused more false accepts of other words."""
     frequency_mask: int = Field(0, ge=0, le=9)
     """Most of 10 coefficients of an example that final training hides."""
+    versions: int = Field(0, ge=0, le=1000)
+    """Augmented versions of each training example, made once and cached; every epoch draws among
+    them. Making new ones, as 0 does, takes more than half of a small network's training."""
     cache: Literal["auto", "off"] | Path = "auto"
     """Folder of decoded clips and features, memory-mapped. ``auto``: ``.micronas`` in the folder of
     the words, or none where that cannot be written; ``off``: read every clip into memory each

@@ -22,7 +22,8 @@ class KeywordSplit(Split):
     With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
     words, some as a second of two that follow one another, and ``silence`` from the background at a
     volume in [0, 1), shifts the other clips in time, changes their speed and level and adds
-    background noise to them. Without one it returns the same features every time.
+    background noise to them; with versions, it draws one of those instead. Without a generator it
+    returns the same features every time.
 
     Parameters
     ----------
@@ -60,6 +61,7 @@ class KeywordSplit(Split):
         self._settings = settings
         self._mfcc = settings.mfcc
         self._features: Tensor | None = None
+        self._versions: Rows | None = None
         self._masked = False
 
     def with_masks(self) -> "KeywordSplit":
@@ -74,6 +76,18 @@ class KeywordSplit(Split):
         split._features = features
         return split
 
+    def with_versions(self, versions: Rows) -> "KeywordSplit":
+        """Return the same split with the features of `KeywordSettings.versions` augmented batches.
+
+        Parameters
+        ----------
+        versions
+            float32 [versions * N, 49, 10]: those of all examples, version by version.
+        """
+        split = copy.copy(self)
+        split._versions = versions
+        return split
+
     def sources(self) -> tuple[Tensor, ...]:
         """Return everything that decides the waveforms without a generator, except the clips."""
         return self._order, self._rows, self._count, self._silence
@@ -82,7 +96,11 @@ class KeywordSplit(Split):
         """Return features as float32 [n, 1, 49, 10]; see `micronas.tasks.keywords.front_end`."""
         if generator is None and self._features is not None:
             return self._features[index].unsqueeze(1)
-        features = mfcc(self.waveforms(index, generator), self._mfcc).unsqueeze(1)
+        if generator is not None and self._versions is not None:
+            drawn = torch.randint(self._settings.versions, (len(index),), generator=generator)
+            features = self._versions[drawn * len(self.labels) + index].unsqueeze(1)
+        else:
+            features = mfcc(self.waveforms(index, generator), self._mfcc).unsqueeze(1)
         if generator is None or not self._masked:
             return features
         return spec_augment(

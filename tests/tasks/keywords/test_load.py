@@ -337,6 +337,40 @@ def test_features_that_cannot_be_written_are_computed(corpus: Path) -> None:
     assert same(narrow, load(settings(corpus, window_ms=30, cache="off")))
 
 
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_versions_are_few_augmented_examples_drawn_anew_each_time(corpus: Path, cache: str) -> None:
+    fresh = load(settings(corpus, cache=cache)).train
+    kept = load(settings(corpus, cache=cache, versions=3)).train
+    spoken = (fresh.labels < 2).nonzero().flatten()
+    for example in spoken[:4]:
+        index = example.repeat(60)
+        drawn = kept.batch(index, generator()).flatten(1)
+        assert len(torch.unique(drawn, dim=0)) == 3
+        assert len(torch.unique(fresh.batch(index, generator()).flatten(1), dim=0)) > 20
+        assert torch.equal(kept.batch(index, generator()).flatten(1), drawn)
+        assert not torch.equal(kept.batch(index, generator(1)).flatten(1), drawn)
+    every = torch.arange(len(fresh.labels))
+    assert torch.equal(kept.batch(every, None), fresh.batch(every, None))
+    again = load(settings(corpus, cache=cache, versions=3)).train
+    assert torch.equal(again.batch(every, generator()), kept.batch(every, generator()))
+
+
+@pytest.mark.parametrize("change", [{"shift_ms": 20}, {"seed": 1}, {"noise_volume": 0.5}])
+def test_versions_of_other_settings_or_noise_are_made_anew(
+    corpus: Path, change: dict[str, object]
+) -> None:
+    def versions(**changed: object) -> torch.Tensor:
+        data = load(settings(corpus, versions=1, **changed))
+        return data.train.batch(torch.arange(len(data.train.labels)), generator())
+
+    before = versions()
+    assert not torch.equal(versions(**change), before)
+    assert torch.equal(versions(), before)
+    noise = np.random.default_rng(0).integers(-9999, 9999, 320_000)
+    write(corpus / "_background_noise_" / "n.wav", noise)
+    assert not torch.equal(versions(), before)
+
+
 def test_masks_are_for_final_training_only(corpus: Path) -> None:
     split = split_of(load(settings(corpus, time_mask=20, frequency_mask=4)))
     index = torch.arange(len(split.labels))
