@@ -52,7 +52,7 @@ ROWS: Mapping[str, Operator] = {
         stored=("format", "activation"),
         version=4,
         counted=True,
-        structures=Structures(32, data=72),
+        structures=Structures(32, 8, data=72),
         cortex_m=Structures(5, 1, data=80),
     ),
     "TRANSPOSE_CONV": Operator(
