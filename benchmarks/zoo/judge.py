@@ -153,17 +153,28 @@ def _run(model: bytes, given: Sequence[Floats]) -> list[Floats]:
     graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
     sources = [interpreter.get_input_details(each) for each in range(graph.InputsLength())]
     targets = [interpreter.get_output_details(each) for each in range(graph.OutputsLength())]
+    matched = _matched(given, [math.prod(source["shape"]) for source in sources])
     runs = []
     for example in range(len(given[0])):
         for position, source in enumerate(sources):
-            shape = tuple(source["shape"])
-            values = next(x for x in given if x[0].size == math.prod(shape))[example]
-            interpreter.set_input(_codes(_arranged(values, shape), source), position)
+            values = _arranged(matched[position][example], tuple(source["shape"]))
+            interpreter.set_input(_codes(values, source), position)
         interpreter.invoke()
         runs.append(
             [_real(np.array(interpreter.get_output(n)), each) for n, each in enumerate(targets)]
         )
     return [np.stack(each) for each in zip(*runs, strict=True)]
+
+
+def _matched(given: Sequence[Floats], sizes: Sequence[int]) -> list[Floats]:
+    """Return the input of each size of a file's, in the module's order where sizes are equal."""
+    left, matched = [*given], []
+    for size in sizes:
+        places = [place for place, each in enumerate(left) if each[0].size == size]
+        if not places:
+            raise ValueError(f"no input of the module has the {size} values of one of the file")
+        matched.append(left.pop(places[0]))
+    return matched
 
 
 def _arranged(values: Floats, shape: tuple[int, ...]) -> Floats:
@@ -225,10 +236,10 @@ def _differing(model: bytes, given: Sequence[Floats]) -> tuple[int, int]:
 
     graph, random = read(model), np.random.default_rng(_SEED)
     normal, uniform = {}, {}
-    for name in graph.inputs:
-        tensor = graph.tensors[name]
+    tensors = [graph.tensors[name] for name in graph.inputs]
+    matched = _matched(given, [tensor.elements for tensor in tensors])
+    for name, tensor, values in zip(graph.inputs, tensors, matched, strict=True):
         assert tensor.quantization is not None
-        values = next(x for x in given if x[0].size == tensor.elements)
         source = {
             "dtype": np.int8,
             "quantization_parameters": {
