@@ -14,7 +14,7 @@ The networks are the seventy-five that the exporter was made with, or with ``--d
 `benchmarks.zoo.drawn`, for which torchaudio is needed too.
 
 `results/zoo.jsonl` (or `zoo_drawn.jsonl`) gets a line for each file; what is there is not done
-again, unless ``--again``.
+again, unless ``--again``, with which micronas' lines of other commits are.
 Every step is a child process with a limit on its CPU time. ``--together`` does micronas' steps in
 this process instead, which takes a third of the time, as torch is loaded once.
 """
@@ -57,17 +57,27 @@ def main() -> None:
     given.results.touch()
     found = _read(given.results.read_text())
     pythons = dict.fromkeys(OWN, sys.executable) | {"litert-torch": given.litert}
+    commit = _commit()
     for exporter in () if given.table else given.exporters:
         for name in given.only or names:
-            if (name, exporter) in found and not given.again:
+            known = found.get((name, exporter))
+            if known and not (given.again and known.get("commit") != commit):
                 continue
             if given.together and exporter in OWN:
                 line = _measured_here(name, exporter)
             else:
                 line = _measure(name, exporter, pythons.get(exporter, given.onnx2tf))
+            if exporter in OWN:
+                line["commit"] = commit
             found = _keep(given.results, line)
             print(_short(line), flush=True)
     print(markdown([*found.values()], names))
+
+
+def _commit() -> str:
+    """Return the commit whose exporter is measured: lines of an older one can be out of date."""
+    command = ["git", "log", "-1", "--format=%h", "--", "micronas"]
+    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
 
 
 def _measure(name: str, exporter: str, python: str) -> dict[str, Any]:

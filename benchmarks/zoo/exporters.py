@@ -127,7 +127,24 @@ def onnx2tf(name: str, folder: Path, clock: Clock) -> None:
 
 
 def onnx2tf_tensorflow(name: str, folder: Path, clock: Clock) -> None:
+    _convert_to_int8_alone()
     _onnx2tf(folder, clock, "tf_converter")
+
+
+def _convert_to_int8_alone() -> None:
+    """Leave the files empty that nobody asked for: onnx2tf writes six besides, for most of its time.
+
+    They are those in float32, float16 and int16, and those with inputs or weights alone in int8.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python import lite
+
+    def patched(convert: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+        return lambda self: convert(self) if self.inference_input_type == tf.int8 else b""
+
+    for name in ("SavedModel", "KerasModel", "FrozenGraph"):
+        kind = getattr(lite, f"TFLite{name}ConverterV2")
+        kind.convert = patched(kind.convert)
 
 
 def _onnx2tf(folder: Path, clock: Clock, backend: str) -> None:
