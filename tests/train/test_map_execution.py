@@ -71,7 +71,7 @@ def test_transposed_convolutions_of_torch(
     check_int8(quantize_randomly(graph))
     y = run(graph, x, F.pad(weight, (left, right, top, bottom)).transpose(0, 1), bias)
     module = F.conv_transpose2d(x, weight, bias, stride, padding, more)
-    torch.testing.assert_close(y, module)
+    torch.testing.assert_close(y, module, atol=1e-4, rtol=1e-4)  # sums of up to 425 products
 
 
 @pytest.mark.parametrize(
