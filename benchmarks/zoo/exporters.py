@@ -132,7 +132,7 @@ def onnx2tf_tensorflow(name: str, folder: Path, clock: Clock) -> None:
 
 
 def _convert_to_int8_alone() -> None:
-    """Leave the files empty that nobody asked for: onnx2tf writes six besides, for most of its time.
+    """Leave the files empty that nobody asked for: onnx2tf writes six besides, most of its time.
 
     They are those in float32, float16 and int16, and those with inputs or weights alone in int8.
     """
