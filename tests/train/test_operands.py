@@ -99,11 +99,14 @@ def test_what_is_added_is_in_steps_that_tflm_can_bring_together(kind: Kind) -> N
 @pytest.mark.parametrize(
     "kind", ["SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "RELU6", "HARD_SWISH"]
 )
-def test_functions_of_values_near_zero_read_steps_that_tflm_takes(kind: Kind) -> None:
+@pytest.mark.parametrize("largest", [1e-7, 1e-4])
+def test_functions_of_values_near_zero_read_steps_that_tflm_takes(
+    kind: Kind, largest: float
+) -> None:
     tensors = {name: ir.Tensor(name, (1, 4)) for name in ("x", "squared", "y")}
     ops = (Op("MUL", "squared", ("x", "x"), ("squared",)), Op(kind, "y", ("squared",), ("y",)))
     network = QuantizedNetwork(Graph(tensors, ops, ("x",), ("y",)))
-    network.calibrate([torch.linspace(-1e-7, 1e-7, 64).reshape(-1, 4)], method="minmax")
+    network.calibrate([torch.linspace(-largest, largest, 64).reshape(-1, 4)], method="minmax")
     found = network.graph()
     codes = torch.randint(-128, 128, (8, 4), dtype=torch.int8).numpy()
     assert (integer.run(found, codes) == tflm_run(to_flatbuffer(found), codes)).all()
