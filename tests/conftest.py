@@ -1,5 +1,6 @@
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -22,6 +23,11 @@ def pytest_collection_finish() -> None:
 # Processes that tests start are to find what a user's shell has: with this variable set, one that
 # never flushed what another waited for passed every test.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# With this one set each worker compiles every test anew, and each process that tests start compiles
+# all of micronas, half a second each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # a busy machine is slow at drawing, and at everything else
 PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
