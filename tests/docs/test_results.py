@@ -1,21 +1,21 @@
 """Tables of the results that are shipped with the repository are what their command prints."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
+from tests.command import command
 from tests.docs.markdown import ROOT, blocks
 
 START = "python -m benchmarks."
 PRINT = """
 import contextlib, io, json, runpy, sys
 printed = {}
-for command in json.load(sys.stdin):
+for command in sys.argv[1:]:
     module, *sys.argv[1:] = command.split()[2:]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     printed[command] = out.getvalue().splitlines()
-json.dump(printed, sys.stdout)
+print(json.dumps(printed))
 """
 
 
@@ -32,17 +32,11 @@ def shown() -> dict[str, list[str]]:
     return found
 
 
-def test_tables_are_what_their_command_prints() -> None:
-    pages = shown()
+def test_tables_are_what_their_command_prints(tmp_path: Path) -> None:
+    pages, script = shown(), tmp_path / "print.py"
     assert len(pages) >= 5
-    done = subprocess.run(
-        [sys.executable, "-c", PRINT],
-        cwd=ROOT,
-        input=json.dumps(list(pages)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script.write_text(PRINT)
+    done = command(*pages, script=script, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    for command, lines in json.loads(done.stdout).items():
-        assert not set(pages[command]) - {line.rstrip() for line in lines}, command
+    for each, lines in json.loads(done.stdout).items():
+        assert not set(pages[each]) - {line.rstrip() for line in lines}, each

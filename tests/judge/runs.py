@@ -1,8 +1,6 @@
-"""Prompts and answers for runs, and a run as a process of its own that a test can kill."""
+"""Prompts and answers for runs."""
 
-import json
 import sqlite3
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,6 @@ from micronas.files import text_hash
 from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer, VerdictRow
-from micronas.judge.run import JudgeSettings, run
 from tests.judge.judge_server import chance
 
 
@@ -49,14 +46,4 @@ def swapped(battles: Battles) -> Battles:
         outcome=1 - battles.outcome,
         length_left=battles.length_right,
         length_right=battles.length_left,
-    )
-
-
-if __name__ == "__main__":
-    count, models, path, settings = sys.argv[1:]
-    run(
-        JudgeSettings.model_validate(json.loads(settings)),
-        prompts_for(int(count)),
-        answers_for(int(count), int(models)),
-        Path(path),
     )

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers
 from micronas.judge.manifest import load_prompts
 from micronas.judge.store import verdicts_of
+from tests.command import command
 from tests.judge.judge_server import Judge, serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -189,8 +188,7 @@ def test_the_example_runs_offline_and_writes_its_report(tmp_path: Path) -> None:
     (tmp_path / "examples").mkdir()
     for path in EXAMPLES.glob("judge*"):
         shutil.copy(path, tmp_path / "examples")
-    command = [sys.executable, tmp_path / "examples" / "judge.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    done = command(script=tmp_path / "examples" / "judge.py")
     assert done.returncode == 0, done.stderr
     assert "careful" in done.stdout.split("win rate")[1].splitlines()[2]
     assert (tmp_path / "runs" / "judge" / "report.html").stat().st_size > 100_000

@@ -1,6 +1,5 @@
-import subprocess
-import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from micronas.judge.store import answers_of, battles_of, verdicts_of, writing
 from testing.odd_endpoint import OddEndpoint, refusing, serving
 from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, chance, serve
 from tests.judge.runs import answers_for, prompts_for
-
-ROOT = Path(__file__).parents[2]
 
 
 def settings_for(url: str, key: str | None = None, **changes: Any) -> JudgeSettings:
@@ -49,16 +46,17 @@ def run_killed(judge: Judge, path: Path, prompts: int, models: int, kills: int) 
     """Run in processes of their own; all but the last are killed at even intervals."""
     calls = 2 * prompts * models
     with serve(judge) as url:
-        command = [sys.executable, "-m", "tests.judge.runs", str(prompts), str(models), str(path)]
-        command.append(settings_for(url).model_dump_json())
-        for kill in range(1, kills + 1):
-            process = subprocess.Popen(command, cwd=ROOT)
-            while judge.replies < calls * kill // (kills + 1):
-                assert process.poll() is None, "the run ended before it was killed"
+        work = (settings_for(url), prompts_for(prompts), answers_for(prompts, models), path)
+        for kill in range(1, kills + 2):
+            process = get_context("fork").Process(target=run, args=work)
+            process.start()
+            while kill <= kills and judge.replies < calls * kill // (kills + 1):
+                assert process.exitcode is None, "the run ended before it was killed"
                 time.sleep(0.001)
-            process.kill()  # SIGKILL
-            process.wait()
-        subprocess.run(command, check=True, cwd=ROOT)
+            if kill <= kills:
+                process.kill()  # SIGKILL
+            process.join()
+        assert process.exitcode == 0
 
 
 def unpaid_repeats(judge: Judge) -> int:

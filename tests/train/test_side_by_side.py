@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -99,22 +98,20 @@ def test_an_error_that_is_no_user_s_comes_with_its_trace() -> None:
 
 
 def test_processes_end_with_their_leader(tmp_path: Path) -> None:
-    code = f"""
-import os, time
-from pathlib import Path
-from micronas.checkpoint import Checkpoint
-from micronas.train.side_by_side import side_by_side
-def job(kept):
-    Path({str(tmp_path)!r}, str(os.getpid())).touch()
-    while True:
-        time.sleep(0.05)
-        kept.save("s", {{}})
-list(side_by_side({{"a": job, "b": job}}, workers=2, checkpoint=Checkpoint()))
-"""
-    leader = subprocess.Popen([sys.executable, "-c", code])
+    def endless(kept: Checkpoint) -> None:
+        (tmp_path / str(os.getpid())).touch()
+        while True:
+            time.sleep(0.05)
+            kept.save("s", {})
+
+    def lead() -> None:
+        list(side_by_side({"a": endless, "b": endless}, workers=2, checkpoint=Checkpoint()))
+
+    leader = get_context("fork").Process(target=lead)
+    leader.start()
     until(lambda: len(list(tmp_path.iterdir())) == 2)
     leader.kill()
-    leader.wait()
+    leader.join()
     pids = [int(each.name) for each in tmp_path.iterdir()]
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
