@@ -26,6 +26,23 @@ SPACE = Space.model_validate(
     }
 )
 
+SMALL = Space.model_validate(
+    {
+        **SPACE.model_dump(exclude={"stem", "blocks"}),
+        "stem": {"width": [4, 8, 16], "kernel": [3, 3], "stride": [2, 2]},
+        "blocks": [
+            {
+                "type": "separable",
+                "width": [8, 16, 24],
+                "repeat": 2,
+                "skip": True,
+                "kernel": ["3x3", "5x5"],
+            }
+        ],
+    }
+)
+"""Of 129 networks, whose costs take no time, for tests of what is done with any space."""
+
 
 def _noisy(inputs: Tensor, generator: torch.Generator) -> Tensor:
     return inputs + 0.3 * torch.randn(inputs.shape, generator=generator)

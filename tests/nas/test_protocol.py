@@ -23,7 +23,7 @@ from tests.nas.brief import brief
 from tests.nas.own_networks import DSCNN
 from tests.nas.stopped import until_it_ends
 from tests.nas.test_open_problem import OPEN
-from tests.toy import CLASSES, SPACE, few
+from tests.toy import CLASSES, SMALL, few
 from tests.training import search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -65,7 +65,7 @@ def spaces() -> dict[str, tuple[Any, Budget]]:
     module = DSCNN(classes=len(CLASSES))
     return {
         "several families": (OPEN, Budget(sram="6 KB", macs="60000")),
-        "one family": (SPACE, Budget(sram="4.5 KB", macs="60000")),
+        "one family": (SMALL, Budget(sram="4.5 KB", macs="60000")),
         "a module": (convert(module, torch.randn(1, 1, 12, 12)), Budget(latency="1.8 ms")),
     }
 
@@ -119,5 +119,12 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(
     )
     assert attempts >= 2
     assert found == whole
+    assert len(found.gates) == (len(found.history) if strategy == "dnas" else 0)
+    assert (found.most_likely is None) == (strategy != "dnas")
+    assert found.reason == "as search.strategy says"
+    if kind == "one family" and strategy != "single_stage":
+        assert {each.origin for each in found.candidates} == {"search", "uniform"}
+    if strategy == "random":
+        assert {each.trial_epochs for each in found.candidates} <= {2, 5}  # and the champion's
     assert found.strategy == strategy
     assert all(budget.on(BOARD).fits(each.costs) for each in found.candidates)

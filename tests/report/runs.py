@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 
@@ -13,6 +14,7 @@ from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.train.recipe import Recipe
 from tests import toy
+from tests.kept import kept
 from tests.nas.brief import brief
 
 SHORT = ("board=stm32f446re", "data.path=x", "data.task=kws", "budget.latency=50 ms")
@@ -22,6 +24,7 @@ TRAINING = (
 )
 _BRIEF = {"steps": 60, "warmup": 20, "batch_size": 16, "candidates": 4, "finalists": 1, "draws": 4}
 NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1">@DATA@\u2028'
+NAMES = (NASTY, "rows", "co<l>umns", "checks & balances")
 
 
 def quiet(*_: object) -> None:
@@ -33,7 +36,7 @@ def searched(
 ) -> Path:
     """A search on stripes and checks, with class names of one's choice."""
     space = folder.with_suffix(".yaml")
-    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    space.write_text(yaml.safe_dump(toy.SMALL.model_dump(mode="json")))
     plain = toy.few()
     data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
     settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
@@ -41,6 +44,11 @@ def searched(
     settings = settings.model_copy(update={"search": search})
     run_search(settings, folder, progress=quiet, data=data, workers=1)
     return folder
+
+
+def found(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a search by gates, which tests only read."""
+    return kept(factory, "found", lambda folder: searched(folder, NAMES))
 
 
 def estimated(folder: Path) -> Path:

@@ -91,7 +91,7 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
     ]
     charts = drawn(browser)
     assert min(charts.values()) > 0.002, charts
-    varied = sum(len(decision.options) > 1 for decision in toy.SPACE.decisions)
+    varied = sum(len(decision.options) > 1 for decision in toy.SMALL.decisions)
     ahead = json.loads((runs / "found" / "metrics.json").read_text())["search"]
     lead, chance = (ahead[key] for key in ("ahead_of_best_other_origin", "ahead_half_width"))
     (said,) = (each for each in texts(browser, "#candidates p") if "the best of other" in each)

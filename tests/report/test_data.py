@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,13 @@ from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from tests import toy
 from tests.pages import data_of
-from tests.report.runs import NASTY, by_hand, estimated, listening, searched
-
-NAMES = (NASTY, "rows", "co<l>umns", "checks & balances")
+from tests.report import runs
+from tests.report.runs import NAMES, by_hand, estimated, listening
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return searched(tmp_path_factory.mktemp("runs") / "found", NAMES)
+    return runs.found(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,9 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shown(*runs: Path) -> dict[str, Any]:
     """The data inside the written page, which is the data that was returned."""
-    path, data = write_report(list(runs), runs[0].parent / "page.html")
-    embedded: dict[str, Any] = data_of(path.read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        path, data = write_report(list(runs), Path(folder) / "page.html")
+        embedded: dict[str, Any] = data_of(path.read_bytes())
     assert embedded == json.loads(json.dumps(data))
     return embedded
 
@@ -71,14 +72,14 @@ def test_rounds_and_gates_stand_side_by_side(found: Path) -> None:
     rounds = search["gates"]["rounds"]
     assert len(rounds) == len(search["loss"]) == len(metrics["search"]["history"]) >= 4
     assert [each["name"] for each in search["gates"]["decisions"]] == [
-        each.name for each in toy.SPACE.decisions
+        each.name for each in toy.SMALL.decisions
     ]
     for row in rounds:
-        for probabilities, decision in zip(row, toy.SPACE.decisions, strict=True):
+        for probabilities, decision in zip(row, toy.SMALL.decisions, strict=True):
             assert len(probabilities) == len(decision.options)
             assert sum(probabilities) == pytest.approx(1, abs=1e-3)
     # before gates move, every option is as likely as any other
-    assert rounds[0][0] == [0.25] * 4
+    assert rounds[0][0] == [0.3333] * 3
     assert rounds[-1] != rounds[0]
     record = metrics["search"]["history"][-1]
     for name, limit in metrics["budget"].items():
@@ -283,7 +284,7 @@ def test_a_run_from_before_networks_were_written_down_is_drawn_from_its_file(
     now = shown(found)["network"]["blocks"]
     old = shutil.copytree(found, tmp_path / "old")
     history = json.loads((old / "history.json").read_text())
-    names = [each.name for each in toy.SPACE.decisions]
+    names = [each.name for each in toy.SMALL.decisions]
     assert list(history.pop("choice")) == names
     assert len(history.pop("network")) == len(now)
     (old / "history.json").write_text(json.dumps(history))

@@ -8,12 +8,13 @@ from PIL import Image
 from micronas.errors import DataError
 from micronas.report.figures import write_figures
 from micronas.report.write import write_report
-from tests.report.runs import by_hand, searched
+from tests.report.runs import by_hand, found
 
 
-def test_one_run_has_its_trials_and_training(tmp_path: Path) -> None:
-    searched(tmp_path / "run")
-    _, data = write_report([tmp_path / "run"])
+def test_one_run_has_its_trials_and_training(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    _, data = write_report([found(tmp_path_factory)], tmp_path / "page.html")
     written = write_figures(data, tmp_path / "figures")
     assert [path.name for path in written] == [
         f"{name}.{ending}"
@@ -33,18 +34,15 @@ def test_one_run_has_its_trials_and_training(tmp_path: Path) -> None:
             assert f">{decision['name']} {option}<" in gates
     with Image.open(written[1]) as picture:
         assert picture.size == (1200, 800)
-    again = write_figures(data, tmp_path / "again")
-    assert [path.read_bytes() for path in again[::2]] == [
-        path.read_bytes() for path in written[::2]
-    ]
 
 
 def test_several_runs_have_a_front_for_each_cost(tmp_path: Path) -> None:
     by_hand(tmp_path / "runs/one")
     by_hand(tmp_path / "runs/two", int8_accuracy=0.9, latency_ms=50.0)
     _, data = write_report([tmp_path / "runs"])
-    names = [path.stem for path in write_figures(data, tmp_path / "figures")[::2]]
-    assert names == ["front_latency", "front_sram", "front_flash"]
+    written, again = (write_figures(data, tmp_path / name)[::2] for name in ("figures", "again"))
+    assert [path.stem for path in written] == ["front_latency", "front_sram", "front_flash"]
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
     assert "flash, KB" in (tmp_path / "figures/front_flash.svg").read_text()
 
 

@@ -49,8 +49,8 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
         space,
         [
             *("board=stm32f446re", "data.path=x", "data.task=kws", "budget.latency=20 ms"),
-            *("search.draws=4", "search.trial={epochs: 4, batch_size: 16}"),
-            *("train={epochs: 8, batch_size: 16}", "quantize={epochs: 2, batch_size: 16}"),
+            *("search.draws=4", "search.trial={epochs: 2, batch_size: 16}"),
+            *("train={epochs: 4, batch_size: 16}", "quantize={epochs: 1, batch_size: 16}"),
         ],
     )
     data = toy.few()
@@ -58,7 +58,7 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     assert list(estimate.phases) == ["trials", "training", "quantization", "checks"]
     assert estimate.seconds == sum(estimate.phases.values())
     # each to the end, a drawn and a uniform one once more, 2.5 times as long, training
-    assert estimate.epochs == 8 * 4 + 2 * 10 + 8
+    assert estimate.epochs == 8 * 2 + 2 * 5 + 4
     assert "; 100 epochs of effort take " in str(estimate)
     told: list[str] = []
     seen: dict[str, list[float]] = {}
@@ -85,10 +85,10 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
 @pytest.mark.parametrize("strategy", ["dnas", "ranked"])
 def test_a_supernet_is_timed_too(strategy: str, tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
-    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    space.write_text(yaml.safe_dump(toy.SMALL.model_dump(mode="json")))
     given = ["board=stm32f446re", "data.path=x", "data.task=kws"]
     given.append(f"search.strategy={strategy}")
-    phases = estimate_search(toy.SPACE, toy.data(), load_run(space, given)).phases
+    phases = estimate_search(toy.SMALL, toy.data(), load_run(space, given)).phases
     assert list(phases) == ["search", "trials", "training", "quantization", "checks"]
     assert min(phases.values()) > 0
 

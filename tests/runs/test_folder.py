@@ -16,12 +16,12 @@ from micronas.errors import ConfigError, DataError
 from micronas.report.write import report_line, write_report
 from micronas.runs.folder import Folder, open_run, runs_in
 from micronas.runs.stored import PARTS
-from tests.report.runs import by_hand, searched
+from tests.report.runs import by_hand, found, searched
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return searched(tmp_path_factory.mktemp("runs") / "whole")
+    return shutil.copytree(found(tmp_path_factory), tmp_path_factory.mktemp("runs") / "whole")
 
 
 def sections(path: Path) -> dict[str, Any]:

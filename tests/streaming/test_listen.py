@@ -37,9 +37,9 @@ SPOKEN = ("low", "unknown", "high", "unknown", "low", "high")
 
 
 @pytest.fixture(scope="module")
-def model() -> bytes:
+def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     described = describe(classes=LABELS, meaning=SPEECH)
-    return to_flatbuffer(read(trained()), metadata=described)
+    return to_flatbuffer(read(trained(tmp_path_factory)), metadata=described)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import DnasSettings, RankedSettings, StrategySettings
 from micronas.train.recipe import Recipe
-from tests.toy import SPACE, few
+from tests.toy import SMALL, few
 from tests.training import cached, search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -54,7 +54,7 @@ def run(
 
     board, budget = point
     found = search(
-        SPACE,
+        SMALL,
         few(),
         board=Board.load(board),
         budget=budget,

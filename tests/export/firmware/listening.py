@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from micronas.graph import integer
 from micronas.graph.ir import Graph, Quantization
 from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
+from tests.kept import kept
 
 STUBS = Path(__file__).parent / "stubs"
 LABELS = ("silence", "low", "high", "unknown")
@@ -81,8 +83,12 @@ def spoken(words: list[str], every: float = 2.0, seed: int = 0) -> Array:
     return clip.astype(np.int16)
 
 
-def trained() -> bytes:
+def trained(factory: pytest.TempPathFactory) -> bytes:
     """Return a network of some 1,000 weights that tells the words from each other."""
+    return kept(factory, "tones.tflite", lambda path: path.write_bytes(_trained())).read_bytes()
+
+
+def _trained() -> bytes:
     ends, step = speech(), Quantization(np.array([0.03], np.float32), 0)
     hears, source = OnHost(ends, step), np.random.default_rng(1)
     clips, labels = [], []

@@ -205,7 +205,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True)
 NOISE = st.text(st.characters(codec="utf-8"), max_size=40).filter(
     lambda text: "micronas-timing" not in text
 )
-TIMES = st.lists(st.tuples(NAMES, st.integers(1, 2**32 - 1), st.booleans()), min_size=1)
+TIMES = st.lists(st.tuples(NAMES, st.integers(1, 2**32 - 1), st.booleans()), min_size=1, max_size=6)
 
 
 @settings(max_examples=30)
