@@ -11,9 +11,7 @@ def test_make_fuzz_runs_all() -> None:
     assert TARGETS == ["engine", "http", "modules", "series", "tflite", "yaml"]
 
 
-@pytest.mark.parametrize(
-    "target", ["engine", "modules", "series", "tflite", "yaml"]
-)  # http has a file of its own
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("seconds", [1, pytest.param(120, marks=pytest.mark.slow)])
 def test_a_fuzzer_holds(target: str, seconds: float) -> None:
     # most of the corpora have tests of their own

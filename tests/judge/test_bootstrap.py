@@ -128,7 +128,7 @@ def test_intervals_are_percentiles() -> None:
 
 
 def test_intervals_cover_the_truth_if_prompts_are_drawn() -> None:
-    shares = coverage(1.2, simulations=100, rounds=200)
+    shares = coverage(1.2, simulations=100, rounds=100)
     assert 0.89 <= shares["prompts"][0] <= 0.99
     assert shares["repeated rows"][0] < 0.85
 

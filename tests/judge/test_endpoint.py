@@ -1,29 +1,23 @@
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from micronas.errors import ConfigError, DataError
-from micronas.judge.endpoint import (
-    EndpointSettings,
-    JudgeEndpoint,
-    Lost,
-    Reply,
-)
+from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.run import run
 from micronas.language.endpoints import Price, estimate_tokens
 from tests.judge.judge_server import Judge, serve
 from tests.judge.runs import answers_for, prompts_for
 from tests.judge.test_run import settings_for
+from tests.router.upstreams import after, upstream
 
 MESSAGES = [{"role": "user", "content": "12345678"}]
 GOOD = {"choices": [{"message": {"content": "yes"}}], "usage": None}
@@ -34,31 +28,10 @@ def answering(
     status: int, body: bytes, headers: dict[str, str] | None = None, delay: float = 0.0
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Serve one canned answer; yields the base URL and the bodies received."""
-    received: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            received[-1]["path"] = self.path
-            time.sleep(delay)
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1/", received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with upstream(
+        "judge", after(delay, lambda call: call.send(status, body, **headers or {}))
+    ) as at:
+        yield f"{at.url}/", at.bodies
 
 
 def send(url: str, **changes: Any) -> Reply | Lost:
@@ -95,24 +68,6 @@ def test_tokens_are_estimated_where_the_server_counts_none() -> None:
     assert estimate_tokens("\u65e5\u672c") == 2  # six bytes
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html>",
-        b'{"choices": []}',
-        b'{"choices": [{"message": {"con',
-        b'{"choices": [{"message": {"content": 5}}]}',
-        b"[]",
-    ],
-)
-def test_cut_answers_are_lost_and_perhaps_paid(body: bytes) -> None:
-    with answering(200, body) as (url, _):
-        lost = send(url)
-    assert isinstance(lost, Lost)
-    assert lost.perhaps_paid
-
-
 def test_null_content_is_an_empty_text() -> None:
     with answering(200, b'{"choices": [{"message": {"content": null}}]}') as (url, _):
         reply = send(url)
@@ -134,7 +89,7 @@ def test_retry_after(header: str | timedelta, low: float, high: float) -> None:
     """Seconds, or a date, here by its distance from now."""
     if isinstance(header, timedelta):
         header = format_datetime(datetime.now(timezone.utc) + header)
-    with answering(429, b"", {"Retry-After": header}) as (url, _):
+    with answering(429, b"", {"Retry_After": header}) as (url, _):
         lost = send(url)
     assert isinstance(lost, Lost)
     assert lost.wait is not None
@@ -144,7 +99,7 @@ def test_retry_after(header: str | timedelta, low: float, high: float) -> None:
 
 @pytest.mark.parametrize("header", ["soon", "nan", "-5", ""])
 def test_nonsense_in_retry_after_is_ignored(header: str) -> None:
-    with answering(503, b"", {"Retry-After": header}) as (url, _):
+    with answering(503, b"", {"Retry_After": header}) as (url, _):
         assert send(url) == Lost("HTTP 503", perhaps_paid=False, wait=None)
 
 

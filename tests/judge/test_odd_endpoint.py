@@ -13,12 +13,25 @@ from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.rows import Answer
 from micronas.judge.run import run
 from micronas.judge.store import answers_of, verdicts_of, writing
-from testing.odd_endpoint import LOST, READABLE, Exchange, Form, OddEndpoint, bomb, serving
+from testing.odd_endpoint import (
+    LOST,
+    READABLE,
+    Exchange,
+    Form,
+    OddEndpoint,
+    bomb,
+    refusing,
+    serving,
+)
 from testing.odd_judge import odd_run
 from tests.judge.runs import prompts_for
 from tests.judge.test_run import MOST, settings_for
 
 KEY = "sk-secret/0123456789"
+CUT = {
+    "no_choice": refusing("200 OK", body=b'{"choices": []}'),
+    "half": refusing("200 OK", body=b'{"choices": [{"message": {"con'),
+}
 FLOODS = [*sorted(name for name in LOST if name.startswith("endless")), "drips"]
 
 
@@ -52,9 +65,9 @@ def test_what_was_paid_for_is_kept_and_not_paid_again(form: str, tmp_path: Path)
     assert 0 < first.usd < 0.02
 
 
-@pytest.mark.parametrize("form", sorted({*LOST} - {*FLOODS}))
+@pytest.mark.parametrize("form", sorted({*LOST, *CUT} - {*FLOODS}))
 def test_what_cannot_be_read_is_lost_in_one_line(form: str) -> None:
-    with serving(always(form)) as url:
+    with serving(always(form, **CUT)) as url:
         lost = send(url)
     assert isinstance(lost, Lost)
     assert lost.perhaps_paid != form.startswith("limit")

@@ -1,9 +1,7 @@
 import json
 import math
-import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from micronas.errors import ConfigError, DataError
 from micronas.judge.recipe import Embedding
 from micronas.language.embedders import Cached, cosines, hashed, tfidf
+from tests.router.upstreams import Call, upstream
 
 
 def test_tfidf_by_hand() -> None:
@@ -106,50 +105,30 @@ def test_a_damaged_cache_is_one_error(tmp_path: Path) -> None:
         Cached(lengths([]), "lengths", path)(["a"])
 
 
-class _Answers(BaseHTTPRequestHandler):
-    requests: list[tuple[str, str, Any]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append((self.path, self.headers["Authorization"], body))
-        items = [
-            {"index": index, "embedding": [3 * len(text), 4 * len(text)]}
-            for index, text in enumerate(body["input"])
-        ]
-        # an endpoint may answer in any order
-        data = json.dumps({"data": items[::-1]}).encode()
-        if "bad" in body["input"]:
-            data = b'{"data": []}'
-        self.send_response(500 if "ill" in body["input"] else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+def embeds(call: Call) -> None:
+    """Answer in another order than asked, as an endpoint may."""
+    texts = call.body["input"]
+    items = [
+        {"index": index, "embedding": [3 * len(text), 4 * len(text)]}
+        for index, text in enumerate(texts)
+    ]
+    data = {"data": [] if "bad" in texts else items[::-1]}
+    call.send(500 if "ill" in texts else 200, json.dumps(data).encode())
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    _Answers.requests = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_endpoint(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Embedding(kind="endpoint", url=url, model="m", key_variable="A_KEY", batch=2)
-    with pytest.raises(ConfigError, match="A_KEY"):
-        settings.embedder(tmp_path / "cache")
-    monkeypatch.setenv("A_KEY", "secret")
-    embedder = settings.embedder(tmp_path / "cache")
-    assert embedder(["a", "bb", "ccc"]) == pytest.approx(np.array([[0.6, 0.8]] * 3))
-    assert [body["input"] for _, _, body in _Answers.requests] == [["a", "bb"], ["ccc"]]
-    assert _Answers.requests[0][:2] == ("/v1/embeddings", "Bearer secret")
-    for text in ("bad", "ill"):
-        with pytest.raises(DataError, match="/v1/embeddings must answer"):
-            embedder([text])
+def test_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with upstream("embeddings", embeds) as server:
+        settings = Embedding(
+            kind="endpoint", url=server.url, model="m", key_variable="A_KEY", batch=2
+        )
+        with pytest.raises(ConfigError, match="A_KEY"):
+            settings.embedder(tmp_path / "cache")
+        monkeypatch.setenv("A_KEY", "secret")
+        embedder = settings.embedder(tmp_path / "cache")
+        assert embedder(["a", "bb", "ccc"]) == pytest.approx(np.array([[0.6, 0.8]] * 3))
+        assert [body["input"] for body in server.bodies] == [["a", "bb"], ["ccc"]]
+        assert {body["path"] for body in server.bodies} == {"/v1/embeddings"}
+        assert server.authorizations == {"Bearer secret"}
+        for text in ("bad", "ill"):
+            with pytest.raises(DataError, match="/v1/embeddings must answer"):
+                embedder([text])

@@ -77,24 +77,6 @@ def test_operators_that_differ_in_channels_have_weights_of_their_own() -> None:
     assert both == own + sum(p.numel() for p in SharedNetwork(headed).parameters())
 
 
-def test_the_winner_is_handed_what_the_pool_learnt() -> None:
-    seen = data()
-    recipe = Recipe(epochs=2, batch_size=40, learning_rate=1e-2)
-    settings = SingleStageSettings(epochs=30, draws=8, trial=recipe)
-    result = search(OPEN, seen, board=BOARD, budget=BUDGET, settings=settings, seed=1)
-    winner = result.winner
-    assert result.begin is not None
-    network = winner.architecture.build()
-    network.load_state_dict(result.begin)
-    validation = seen.seen_as(winner.space.input_shape).validation
-    x = validation.batch(torch.arange(len(validation.labels)), None)
-    with torch.no_grad():
-        right = network.eval()(x).argmax(1) == validation.labels
-    assert right.double().mean() > 0.9
-    assert winner.trial_score is not None
-    assert winner.trial_score > 0.9
-
-
 @pytest.mark.parametrize("epochs", [7, 20])
 def test_all_steps_of_the_effort_are_taken(epochs: int) -> None:
     seen = few()

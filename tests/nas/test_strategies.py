@@ -32,8 +32,8 @@ from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.brief import brief
-from tests.toy import SPACE, data, split
-from tests.training import cached, search
+from tests.toy import SMALL, SPACE, data, split
+from tests.training import search
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -60,9 +60,15 @@ def context(problem: Problem, chosen: StrategySettings, **more: Any) -> Context:
     return Context(problem, data(), chosen, **more)
 
 
-def run(strategy: str, *, update: dict[str, object] | None = None, **keywords: Any) -> SearchResult:
+def run(
+    strategy: str,
+    *,
+    space: Space = SPACE,
+    update: dict[str, object] | None = None,
+    **keywords: Any,
+) -> SearchResult:
     result: SearchResult = search(
-        SPACE,
+        space,
         data(),
         board=BOARD,
         budget=BUDGET,
@@ -71,37 +77,6 @@ def run(strategy: str, *, update: dict[str, object] | None = None, **keywords: A
         **keywords,
     )
     return result
-
-
-SHORT: dict[str, object] = {
-    "trial": Recipe(epochs=4, batch_size=10, learning_rate=1e-2),
-    "draws": 2,
-    "finalists": 2,
-    "champions": 1,
-}
-"""Trials without rungs, which wait for 150 steps (test_search.py), and without champions, which are
-in test_open_problem.py, as is a search by halving."""
-
-
-SHARED = Checkpoint()
-"""What these searches leave to others."""
-
-
-@cached
-def result(strategy: str) -> SearchResult:
-    return run(strategy, update=SHORT, shared=SHARED)
-
-
-@pytest.mark.parametrize("strategy", ["random", "ranked"])
-def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
-    found = result(strategy)
-    assert found.strategy == strategy
-    assert found.reason == "as search.strategy says"
-    assert all(MEMBER.limits.fits(each.costs) for each in found.candidates)
-    assert {each.origin for each in found.candidates} == {"search", "uniform"}
-    assert (found.winner.trial_score or 0) > 0.8
-    assert found.gates == []
-    assert found.most_likely is None
 
 
 def test_gates_that_are_not_finite_are_an_error_that_says_what_was_not() -> None:
@@ -148,10 +123,6 @@ def test_generations_descend_from_what_real_trainings_prefer() -> None:
 def _tried(training: Training) -> Candidate:
     loss = 1 / training.candidate.costs.macs
     return replace(training.candidate, trial_loss=loss, trial_epochs=training.epochs)
-
-
-def test_random_trains_each_to_the_end() -> None:
-    assert [each.trial_epochs for each in result("random").candidates] == [4] * 5
 
 
 @pytest.mark.parametrize(("epochs", "longest"), [(200, 10), (100, 10), (30, 2)])
@@ -225,16 +196,15 @@ def test_halving_waits_for_150_steps(
     assert rung_epochs(count, epochs, steps) == expected
 
 
-def test_who_does_not_warm_up_leaves_no_warm_up_to_others() -> None:
-    assert result("ranked").history
-    assert SHARED.load("search") is None
-
-
 def test_trials_begin_with_shared_weights() -> None:
     """At a rate of nearly zero they know what the supernet does; without, they begin anew."""
     trial = Recipe(epochs=2, batch_size=8, learning_rate=1e-6)
-    found = run("ranked", update=SHORT | {"trial": trial, "inherited": 0.5}).candidates
-    assert fmean(each.trial_score or 0.0 for each in found) > 0.7
+    shared = Checkpoint()
+    few = {"trial": trial, "finalists": 2, "champions": 1, "inherited": 0.5}
+    found = run("ranked", space=SMALL, update=few, shared=shared)
+    assert fmean(each.trial_score or 0.0 for each in found.candidates) > 0.7
+    assert found.history
+    assert shared.load("search") is None  # who does not warm up leaves no warm-up to others
     alone = Ranked(context(PROBLEM, settings("ranked", inherited=0)))
     assert not alone.begins(alone.uniform)
     assert alone.recipe.epochs == 10
@@ -312,7 +282,7 @@ def test_draws_of_any_size_are_even_in_the_logarithm_of_their_width() -> None:
     assert max(widest) == widths[-1]
 
 
-SMALL = Space.model_validate(
+TINY = Space.model_validate(
     {
         "name": "one",
         "input": [12, 12, 1],
@@ -324,7 +294,7 @@ SMALL = Space.model_validate(
 
 
 def test_a_space_with_few_networks_gives_what_it_has() -> None:
-    drawn = draw(Member(SMALL, BOARD, BUDGET), count=9, source=random.Random(0))
+    drawn = draw(Member(TINY, BOARD, BUDGET), count=9, source=random.Random(0))
     assert 1 <= len(drawn) <= 2
 
 
@@ -369,7 +339,7 @@ def test_draws_that_do_not_fit_end_nothing_early() -> None:
 
 def test_a_space_of_two_networks_is_not_asked_for_a_thousand() -> None:
     source = Counted(0)
-    drawn = draw(Member(SMALL, BOARD, BUDGET), count=1000, source=source)
+    drawn = draw(Member(TINY, BOARD, BUDGET), count=1000, source=source)
     assert len(drawn) == 2
     assert source.draws < 1000
 

@@ -1,5 +1,3 @@
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -7,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError
-from micronas.language.endpoints import Price, required_key, retry_after
+from micronas.language.endpoints import Price, required_key
 from micronas.router.experts import Expert, parse_parameters, read_experts
 
 GOOD = """\
@@ -95,21 +93,6 @@ def test_parameters_equal_number_times_unit(thousandths: int, unit: tuple[str, f
 
 def test_an_expert_made_in_python_hosts_what_is_active() -> None:
     assert Expert(name="a", active=7e9).total == 7e9
-
-
-def test_a_wait_is_seconds_or_a_date() -> None:
-    assert retry_after("1.5", longest=60) == 1.5
-    assert retry_after(" 900 ", longest=60) == 60
-    soon = datetime.now(timezone.utc) + timedelta(seconds=30)
-    assert retry_after(format_datetime(soon, usegmt=True), longest=60) == pytest.approx(30, abs=2)
-    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT", longest=60) == 0
-    assert retry_after("", longest=60) is None
-
-
-@given(st.text(max_size=40))
-def test_any_wait_is_none_or_within_bounds(value: str) -> None:
-    wait = retry_after(value, longest=60)
-    assert wait is None or 0 <= wait <= 60
 
 
 def test_a_key_of_two_lines_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

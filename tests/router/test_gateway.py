@@ -308,14 +308,6 @@ def test_each_key_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         says(second, "x")
 
 
-def test_tokens_are_limited_too() -> None:
-    limits = {"tokens_per_minute": 10}
-    with upstream("a", answers) as server, gateway(experts=[server.expert()], limits=limits) as one:
-        says(one, "a text of more than ten tokens, as one counts four letters to a token")
-        with pytest.raises(openai.RateLimitError, match="10 tokens a minute"):
-            says(one, "x")
-
-
 def test_a_broken_expert_is_not_asked_twice_in_a_row_and_dear_ones_come_last(
     router: Router,
 ) -> None:

@@ -2,14 +2,13 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from micronas.arrays import Floats
-from micronas.errors import BudgetError, ConfigError, DataError
+from micronas.errors import ConfigError, DataError
 from micronas.language.embedders import hashed
 from micronas.router.decision import GENERAL, Routing
 from micronas.router.embedding import Embedding
@@ -161,23 +160,6 @@ def test_a_router_of_a_function_wants_it_back(tmp_path: Path) -> None:
         Router.load(tmp_path)
     text = table(3, seed=9).prompts
     assert Router.load(tmp_path, embedder=embed).route(text) == router.route(text)
-
-
-def test_an_impossible_budget_is_one_error(router: Router) -> None:
-    with pytest.raises(BudgetError, match="active budget that can be met is 1B"):
-        router.map(ParameterBudget(active=0.5e9))
-
-
-def test_larger_budgets_score_no_less_on_the_fitting_prompts(router: Router) -> None:
-    plans = [router.map(ParameterBudget(active=each)).plan for each in np.linspace(1e9, 31e9, 25)]
-    assert all(second.score >= first.score - 1e-9 for first, second in pairwise(plans))
-    for plan in plans:
-        assert plan.used.active is not None
-        assert plan.budget.active is not None
-        assert plan.used.active <= plan.budget.active * (1 + 1e-9)
-    both = router.map(ParameterBudget(active=30e9, total=6e9)).plan
-    assert both.used.total == 6e9
-    assert {EXPERTS[each].name for each in both.experts} == {"small", "reckoner"}
 
 
 @pytest.mark.parametrize("dominant", ["small", "large"])

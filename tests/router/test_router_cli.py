@@ -103,15 +103,6 @@ def test_wrong_settings_name_the_key(folder: Path) -> None:
         run("fit", folder / "router.yaml", "scores=none.csv", "--out", folder / "other")
 
 
-def test_import_of_the_commands_loads_no_library() -> None:
-    code = (
-        "import micronas.cli.router, sys; "
-        "print([name for name in ('torch', 'scipy', 'numpy') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.slow
 def test_the_example_runs() -> None:
     done = subprocess.run(

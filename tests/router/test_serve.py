@@ -19,6 +19,7 @@ from tests.router.upstreams import (
     hangs,
     in_turn,
     limited,
+    slowly,
     upstream,
     upstreams,
     whole,
@@ -67,15 +68,6 @@ def test_a_prompt_goes_where_the_router_says() -> None:
 
 
 def test_a_stream_is_passed_on_piece_by_piece() -> None:
-    def slowly(call: Call) -> bool:
-        call.start_stream()
-        for word in ("one ", "two ", "three"):
-            call.piece(word)
-            time.sleep(0.2)
-        call.piece(None, "stop")
-        call.write(b"data: [DONE]\n\n")
-        return True
-
     body = {"model": "a", "messages": [{"role": "user", "content": "x"}], "stream": True}
     with upstream("a", slowly) as a, serving(experts=[a.expert()]) as client:
         times = []

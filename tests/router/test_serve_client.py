@@ -4,7 +4,6 @@ import asyncio
 import re
 import signal
 import socket
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from tests.router.upstreams import (
     cuts,
     hangs,
     limited,
+    slowly,
     upstream,
     upstreams,
 )
@@ -221,15 +221,6 @@ def interrupted(server: Running, body: dict[str, Any]) -> tuple[str, int]:
 
 
 def test_ctrl_c_lets_requests_end_and_leaves_no_traceback(tmp_path: Path) -> None:
-    def slowly(call: Call) -> bool:
-        call.start_stream()
-        for word in ("so ", "it ", "goes "):
-            call.piece(word)
-            time.sleep(0.2)
-        call.piece(None, "stop")
-        call.write(b"data: [DONE]\n\n")
-        return True
-
     body = {"model": "slow", "messages": [{"role": "user", "content": "x"}], "stream": True}
     with upstream("slow", slowly) as slow, running(tmp_path, experts=[slow.expert()]) as server:
         text, code = interrupted(server, body)

@@ -16,6 +16,7 @@ import pytest
 from micronas.router.serve.protocol import ApiError, parse_ask
 from tests.router.serving import chat, said, serving, streamed, until
 from tests.router.upstreams import (
+    Behaviour,
     Call,
     after,
     answers,
@@ -30,20 +31,20 @@ from tests.router.upstreams import (
 KEYS = "CLIENT_KEYS"
 
 
-def words(count: int, *, pause: float = 0.0, usage: bool = False) -> Any:
-    """An upstream that says so many words of four letters, a token each."""
+def words(count: int, *, pause: float = 0.0, usage: int | None = None) -> Behaviour:
+    """An upstream that says so many words of four letters, a token each, and reports `usage`."""
+    told = {} if usage is None else {"prompt_tokens": 7, "completion_tokens": usage}
 
     def behaviour(call: Call) -> bool:
-        told = {"prompt_tokens": 7, "completion_tokens": count}
         if not call.stream:
-            call.send(200, whole("abc " * count, **({"usage": told} if usage else {})))
+            call.send(200, whole("abc " * count, **({"usage": told} if told else {})))
             return True
         call.start_stream()
         for _ in range(count):
             call.piece("abc ")
             time.sleep(pause)
         call.piece(None, "stop")
-        if usage:
+        if told:
             call.write(event({"id": "c", "choices": [], "usage": told}))
         call.write(b"data: [DONE]\n\n")
         return True
@@ -127,22 +128,8 @@ def test_cut_upstreams_and_abandoned_answers_are_counted() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_as_many_tokens_count_as_the_upstream_says_unless_it_says_too_few(stream: bool) -> None:
-    def tells(count: int) -> Any:
-        def behaviour(call: Call) -> bool:
-            usage = {"prompt_tokens": 7, "completion_tokens": count}
-            if not call.stream:
-                call.send(200, whole("abc " * 400, usage=usage))
-                return True
-            call.start_stream()
-            call.piece("abc " * 400, "stop")
-            call.write(event({"id": "c", "choices": [], "usage": usage}))
-            call.write(b"data: [DONE]\n\n")
-            return True
-
-        return behaviour
-
     with (
-        upstreams(a=tells(5000), b=tells(20)) as (a, b),
+        upstreams(a=words(400, usage=5000), b=words(400, usage=20)) as (a, b),
         serving(experts=[a.expert(), b.expert()], fixed="a") as client,
     ):
         for name in "ab":
@@ -157,19 +144,11 @@ def test_as_many_tokens_count_as_the_upstream_says_unless_it_says_too_few(stream
 
 
 def test_estimates_learn_from_what_an_upstream_reports() -> None:
-    def told(call: Call) -> bool:
-        # three tokens a word, where four letters are taken for one
-        usage = {"prompt_tokens": 7, "completion_tokens": 300}
-        call.start_stream()
-        for _ in range(100):
-            call.piece("abc ")
-            time.sleep(0.002)
-        call.piece(None, "stop")
-        call.write(event({"id": "c", "choices": [], "usage": usage}))
-        call.write(b"data: [DONE]\n\n")
-        return True
-
-    with upstream("a", told) as a, serving(experts=[a.expert()]) as client:
+    # three tokens a word, where four letters are taken for one
+    with (
+        upstream("a", words(100, pause=0.002, usage=300)) as a,
+        serving(experts=[a.expert()]) as client,
+    ):
         streamed(chat(client, "x", stream=True))
         until(lambda: completion_tokens(client) == 300)
         leave_after(client, 50)
@@ -210,7 +189,7 @@ def test_a_stream_ends_where_it_takes_more_than_it_reserved_and_nothing_is_left(
 def test_dollars_of_a_day_and_of_a_request_are_kept() -> None:
     price = {"prompt": 0.0, "completion": 1e4}  # a cent a token
     with (
-        upstreams(dear=words(20, usage=True), free=words(20)) as (dear, free),
+        upstreams(dear=words(20, usage=20), free=words(20)) as (dear, free),
         serving(
             experts=[dear.expert(price=price), free.expert()],
             fixed="dear",
@@ -233,7 +212,7 @@ def test_dollars_of_a_day_and_of_a_request_are_kept() -> None:
 def test_dollars_are_reserved_before_a_request_starts() -> None:
     price = {"completion": 1e4}
     with (
-        upstream("a", after(0.3, words(20, usage=True))) as a,
+        upstream("a", after(0.3, words(20, usage=20))) as a,
         serving(experts=[a.expert(price=price)], limits={"usd_per_day": 0.5}) as client,
     ):
         found = at_once(client, 40, max_tokens=20)

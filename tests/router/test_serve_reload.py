@@ -18,6 +18,7 @@ from micronas.router.control import Controller
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
+from micronas.router.policy import Router
 from tests.router.serving import chat, running, said, serving, until
 from tests.router.upstreams import after, answers, upstreams
 from tests.router.world import EXPERTS, prompt, table
@@ -33,6 +34,12 @@ CLIENTS = [
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
+    return fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
 
 
 def client_of(url: str, key: str) -> httpx.Client:
@@ -82,9 +89,7 @@ def test_a_reload_under_load_loses_no_request_and_takes_effect(tmp_path: Path) -
         assert {row["key"] for row in user.get("/v1/usage").json()["data"]} == {"team"}
 
 
-def test_what_was_spent_and_the_budget_outlive_a_restart(tmp_path: Path) -> None:
-    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
-    router = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
+def test_what_was_spent_and_the_budget_outlive_a_restart(router: Router, tmp_path: Path) -> None:
     sizes = {each.name: each.active for each in EXPERTS}
     kept = tmp_path / "state.json"
     price = {"completion": 1e4}
@@ -116,9 +121,7 @@ def test_what_was_spent_and_the_budget_outlive_a_restart(tmp_path: Path) -> None
         pass
 
 
-def test_a_client_that_may_names_a_budget() -> None:
-    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
-    router = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
+def test_a_client_that_may_names_a_budget(router: Router) -> None:
     sizes = {each.name: each.active for each in EXPERTS}
     messages = [{"role": "user", "content": prompt("code", random.Random(1))}]
     body = {"model": "micronas-router", "messages": messages}

@@ -1,9 +1,10 @@
-"""A short turn of `benchmarks/router_soak.py`, whose figures of time need a longer one."""
+"""Small turns of `benchmarks/router_soak.py` and `router_crowd.py`; times need longer ones."""
 
 from pathlib import Path
 
 import pytest
 
+from testing.crowd import FEW_TOKENS, FEW_USD, crowd
 from testing.soak import KEY, soak
 
 
@@ -19,3 +20,15 @@ def test_nothing_is_lost_or_doubled_among_hostile_requests(count: int, tmp_path:
     assert "Traceback" not in found.log
     assert KEY not in found.log
     assert max(found.memory) < 2 * found.memory[0]
+
+
+def test_streams_that_fail_or_are_left_are_whole_and_paid_within_limits(tmp_path: Path) -> None:
+    found = crowd(tmp_path, 30, 3.0, limit=300.0)
+    assert found.wrong == []
+    assert found.ended["left"] > 5
+    assert found.ended["limited"] > 0
+    # what an upstream sends before it sees that nobody reads is paid for by nobody
+    assert abs(found.error) < 0.1
+    assert max(found.excess.values()) <= 1
+    assert found.booked[FEW_TOKENS] > 0
+    assert found.booked[FEW_USD] > 0

@@ -88,6 +88,17 @@ def answers(call: Call) -> bool:
     return True
 
 
+def slowly(call: Call) -> bool:
+    """A stream of three words, one in a fifth of a second."""
+    call.start_stream()
+    for word in ("one ", "two ", "three"):
+        call.piece(word)
+        time.sleep(0.2)
+    call.piece(None, "stop")
+    call.write(b"data: [DONE]\n\n")
+    return True
+
+
 def limited(call: Call) -> None:
     call.send(429, b"slow down", Retry_After="0.01")
 

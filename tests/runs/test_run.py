@@ -24,8 +24,8 @@ from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
 from micronas.tasks.keywords.load import load
-from micronas.tasks.keywords.synth import synthesise
 from tests.command import command, complaints, start
+from tests.kept import five_words
 from tests.toy import data as toy_data
 
 SHORT = (
@@ -46,10 +46,7 @@ BUDGET = ("budget.sram=22 KB", "budget.flash=96 KB", "budget.latency=41 ms")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five spoken words by a few synthetic voices, in a folder of their own."""
-    folder = tmp_path_factory.mktemp("speech") / "corpus"
-    spoken = ("yes", "no", "stop", "tree", "wow")
-    return synthesise(folder, words=spoken, voices=(6, 2, 2), clips_per_voice=1)
+    return five_words(tmp_path_factory)
 
 
 def words(corpus: Path, out: Path, *overrides: str) -> list[str]:
@@ -243,14 +240,15 @@ def test_the_found_network_is_trained_again_from_its_file(
     assert metrics["tflm_mismatches"] == 0
 
 
-def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None:
-    """Random budgets between the smallest and the largest network: each result fits."""
+@pytest.mark.slow
+def test_twenty_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
+    """Between the smallest and the largest network; one is kept in the runs above."""
     space, board = Space.load("kws_small"), Board.load("stm32f446re")
     problem = Member(space, board, Budget())
     low, high = (problem.costs(choice) for choice in (space.smallest(), space.largest()))
-    source, data = random.Random(seed), None
+    source, data = random.Random(1), None
     once = ["train={epochs: 1, batch_size: 16}", "quantize={epochs: 1, batch_size: 16}"]
-    for number in range(budgets):
+    for number in range(20):
         budget = Budget(
             sram=low.host_arena_bytes + source.random() * (high.arena_bytes - low.arena_bytes),
             flash=low.flash_bytes + source.random() * (high.flash_bytes - low.flash_bytes),
@@ -273,15 +271,6 @@ def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None
         assert len(trained.model) <= (budget.flash or 0)
         assert trained.metrics["latency_ms"] <= (budget.latency or 0)
         assert trained.metrics["fits"] is True
-
-
-def test_a_random_budget_is_kept(corpus: Path, tmp_path: Path) -> None:
-    check_budgets(corpus, tmp_path, 1, seed=0)
-
-
-@pytest.mark.slow
-def test_twenty_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
-    check_budgets(corpus, tmp_path, 20, seed=1)
 
 
 def test_data_of_another_shape_is_refused_before_training(tmp_path: Path) -> None:

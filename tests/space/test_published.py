@@ -41,21 +41,6 @@ def test_the_census_is_of_27_networks_that_took_two_to_seven_instructions_a_mac(
     assert max(ratios) == pytest.approx(7.04, abs=0.005)  # ds_16x2
 
 
-@pytest.mark.parametrize(
-    ("name", "mmacs", "arena"),
-    [
-        ("MicroNet-KWS-L", 65.71, 205_920),
-        ("MicroNet-KWS-S", 8.33, 64_496),
-        ("MicroNet-AD-M", 62.35, None),
-        ("MicroNet-AD-S", 18.74, None),
-    ],
-)
-def test_other_networks_of_known_files(name: str, mmacs: float, arena: int | None) -> None:
-    graph = NETWORKS[name].graph
-    assert count(graph).macs / 1e6 == pytest.approx(mmacs, abs=0.005)
-    assert arena in (None, plan(graph, HOST).total)
-
-
 @pytest.mark.parametrize("name", sorted(MOPS.keys() & NETWORKS.keys() - {"MicroNet-VWW-2"}))
 def test_operations_are_the_papers(name: str) -> None:
     """Table 4 counts 49 x 10 / 4 positions of a keyword network's blocks where there are 25 x 5.

@@ -1,11 +1,6 @@
 import hashlib
 import math
-import os
 import random
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +19,6 @@ from tests.training import fit
 pytestmark = pytest.mark.usefixtures("device")
 
 QUICK = Recipe(epochs=4, batch_size=16, learning_rate=1e-2)
-LONG = Recipe(epochs=12, batch_size=8, learning_rate=1e-2)
-"""Longer than the time it takes to be killed."""
 
 
 def bright_corner(count: int = 200, seed: int = 0) -> TensorSplit:
@@ -141,46 +134,6 @@ class TestFit:
         fit(small_network(), split, QUICK, seed=3, checkpoint=checkpoint)
         assert all(torch.equal(kept.load("train")["module"][name], saved[name]) for name in saved)
         assert torch.equal(kept.load("train")["optimizer"]["state"][0]["exp_avg"], moments)
-
-    def test_killed_run_ends_in_the_same_weights(self, tmp_path: Path) -> None:
-        path = tmp_path / "checkpoint.pt"
-        code = (
-            "import os, signal, sys, threading, time, torch\n"
-            "from pathlib import Path\n"
-            "torch.set_num_threads(1)\n"
-            "from micronas.checkpoint import Checkpoint\n"
-            "from micronas.train.recipe import Recipe\n"
-            "from tests.train.test_loop import LONG, bright_corner, fit, small_network\n"
-            "def kill():\n"
-            "    os.kill(os.getpid(), signal.SIGKILL)\n"
-            "def soon(epoch):\n"
-            "    if epoch.number < 3:\n"
-            "        time.sleep(0.6)\n"  # the second epoch is not written, the third is
-            "    if epoch.number == 3:\n"
-            "        threading.Timer(0.01, kill).start()\n"
-            "fit(small_network(), bright_corner(), LONG, seed=5,\n"
-            "    checkpoint=Checkpoint(Path(sys.argv[1])), progress=soon)\n"
-        )
-        root = str(Path(__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": root}
-        # somewhere in an epoch, or while the file is written
-        command = [sys.executable, "-c", code, str(path)]
-        killed = subprocess.run(command, cwd=root, env=environment, check=False)
-        assert killed.returncode == -signal.SIGKILL
-        done = Checkpoint(path).load("train")["epoch"]
-        assert 3 <= done < LONG.epochs
-        rest: list[int] = []
-        resumed = fit(
-            small_network(seed=9),
-            bright_corner(),
-            LONG,
-            seed=5,
-            checkpoint=Checkpoint(path),
-            progress=lambda epoch: rest.append(epoch.number),
-        )
-        alone = fit(small_network(), bright_corner(), LONG, seed=5)
-        assert rest == list(range(done + 1, LONG.epochs + 1))
-        assert same_weights(resumed, alone)
 
     @pytest.mark.parametrize(
         ("change", "message"),

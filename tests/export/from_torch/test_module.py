@@ -1,8 +1,6 @@
 """Networks as people write them in torch, exported without edits and run on TFLM."""
 
 import inspect
-import subprocess
-import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -378,13 +376,6 @@ def test_training_mode_is_refused_by_name() -> None:
     module[2].train()
     with pytest.raises(ExportError, match="2 is in training mode"):
         to_tflite(module, torch.randn(1, 3, 6, 6))
-
-
-def test_importing_the_package_imports_no_torch() -> None:
-    code = "import micronas, micronas.export, sys; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert found.stdout.strip() == "False"
-    assert micronas.to_tflite is to_tflite
 
 
 def test_labels_and_the_meaning_of_the_input_travel_in_the_file() -> None:

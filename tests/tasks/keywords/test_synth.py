@@ -104,28 +104,6 @@ def test_words_can_be_told_apart_across_voices(corpus: Path) -> None:
     assert (inputs @ weights).argmax(1).eq(labels).float().mean().item() > 0.75
 
 
-def test_a_finished_corpus_is_reused_and_another_is_not_overwritten(tmp_path: Path) -> None:
-    plan = {"words": ("go",), "voices": (1, 1, 1), "clips_per_voice": 1}
-    folder = synthesise(tmp_path / "corpus", **plan)
-    marked = folder / "go" / "mark.txt"
-    marked.write_text("kept")
-    assert synthesise(folder, **plan) == folder
-    assert marked.read_text() == "kept"
-    with pytest.raises(DataError, match="holds a corpus of other settings"):
-        synthesise(folder, seed=1, **plan)
-    with pytest.raises(DataError, match="holds something else"):
-        synthesise(tmp_path, **plan)
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
-
-
-def test_an_empty_folder_is_used_and_leftovers_vanish(tmp_path: Path) -> None:
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    synthesise(folder, words=("go",), voices=(1, 1, 1), clips_per_voice=1)
-    assert len(open_folder(folder).clips) == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
-
-
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
