@@ -5,20 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
 from micronas.export.from_torch.functional import make_functional
+from tests.export.from_torch.cases import Case
 
 Function = Callable[[Tensor], Tensor]
-
-
-class Case(nn.Module):
-    def __init__(self, function: Function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def _residual(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Recurrent layers as TFLM's LSTM or step by step: equal in float, exact on TFLM."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.inputs import by_input
 from micronas.train.quantize import QuantizedNetwork, float_outputs
+from tests.export.from_torch.cases import Cases
 
 
 class Case(nn.Module):
@@ -48,65 +49,43 @@ def lstm(**settings: Any) -> nn.Module:
     return nn.LSTM(6, 5, batch_first=True, **settings)
 
 
-STEPS = (4, 6)
-CASES: dict[
-    str, tuple[Callable[[], nn.Module], Callable[..., Any], tuple[tuple[int, ...], ...]]
-] = {
-    "gru": (gru, lambda m, x: m(x)[0], (STEPS,)),
-    "last state": (gru, lambda m, x: m(x)[1][-1], (STEPS,)),
-    "states of a gru": (gru, lambda m, x: m(x)[1].squeeze(0), (STEPS,)),
-    "without biases": (lambda: gru(bias=False), lambda m, x: m(x)[0][:, -1], (STEPS,)),
-    "two layers both ways": (
-        lambda: gru(num_layers=2, bidirectional=True),
-        lambda m, x: m(x)[0],
-        (STEPS,),
-    ),
+STEPS = (3, 6)
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Any]]] = {
+    "gru": (gru, lambda m, x: m(x)[0]),
+    "last state": (gru, lambda m, x: m(x)[1][-1]),
+    "states of a gru": (gru, lambda m, x: m(x)[1].squeeze(0)),
+    "without biases": (lambda: gru(bias=False), lambda m, x: m(x)[0][:, -1]),
+    "two layers both ways": (lambda: gru(num_layers=2, bidirectional=True), lambda m, x: m(x)[0]),
     "states of both ways": (
         lambda: gru(bidirectional=True),
         lambda m, x: m(x)[1].permute(1, 0, 2).reshape(len(x), -1),
-        (STEPS,),
     ),
-    "time first": (
-        lambda: nn.GRU(6, 5),
-        lambda m, x: m(x.transpose(0, 1))[0].transpose(0, 1),
-        (STEPS,),
-    ),
-    "plain": (lambda: nn.RNN(6, 5, 2, batch_first=True), lambda m, x: m(x)[0], (STEPS,)),
+    "time first": (lambda: nn.GRU(6, 5), lambda m, x: m(x.transpose(0, 1))[0].transpose(0, 1)),
+    "plain": (lambda: nn.RNN(6, 5, 2, batch_first=True), lambda m, x: m(x)[0]),
     "plain with relu": (
         lambda: nn.RNN(6, 5, nonlinearity="relu", batch_first=True),
         lambda m, x: m(x)[1][0],
-        (STEPS,),
     ),
-    "lstm both ways": (lambda: lstm(bidirectional=True), lambda m, x: m(x)[0], (STEPS,)),
-    "ends of two layers": (lambda: lstm(num_layers=2, bidirectional=True), both_ends, (STEPS,)),
-    "last layer's state": (lambda: lstm(num_layers=2), lambda m, x: m(x)[1][0][-1], (STEPS,)),
-    "cells": (lstm, lambda m, x: m(x)[1][1][-1], (STEPS,)),
-    "projected": (lambda: lstm(proj_size=3), lambda m, x: m(x)[0], (STEPS,)),
-    "states in and out": (lstm, streamed, (STEPS, (1, 5), (1, 5))),
+    "lstm both ways": (lambda: lstm(bidirectional=True), lambda m, x: m(x)[0]),
+    "ends of two layers": (lambda: lstm(num_layers=2, bidirectional=True), both_ends),
+    "last layer's state": (lambda: lstm(num_layers=2), lambda m, x: m(x)[1][0][-1]),
+    "cells": (lstm, lambda m, x: m(x)[1][1][-1]),
+    "projected": (lambda: lstm(proj_size=3), lambda m, x: m(x)[0]),
+    "states in and out": (lstm, streamed),
 }
 
 
-class Cases(nn.Module):
-    """Several cases side by side: torch traces them at once."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
-        self.cases = nn.ModuleList(Case(CASES[name][0](), CASES[name][1]) for name in names)
-
-    def forward(self, *inputs: Tensor) -> Any:
-        answers = [case(*inputs) for case in self.cases]
-        return tuple(y for each in answers for y in (each if isinstance(each, tuple) else (each,)))
-
-
-NAMES = [name for name, (_, _, shapes) in CASES.items() if shapes == (STEPS,)]
-GROUPS = [*(NAMES[place : place + 5] for place in range(0, len(NAMES), 5)), ["states in and out"]]
+STATES = "states in and out"
+NAMES = [name for name in CASES if name != STATES]
+GROUPS = [*(NAMES[place : place + 5] for place in range(0, len(NAMES), 5)), [STATES]]
 
 
 @pytest.mark.parametrize("names", GROUPS, ids=" | ".join)
 def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     torch.manual_seed(0)
-    module = Cases(names).eval()
-    inputs = tuple(torch.randn(16, *shape) for shape in CASES[names[0]][2])
+    module = Cases([Case(CASES[name][0](), CASES[name][1]) for name in names]).eval()
+    shapes = (STEPS, (1, 5), (1, 5)) if names == [STATES] else (STEPS,)
+    inputs = tuple(torch.randn(16, *shape) for shape in shapes)
     given = inputs if len(inputs) > 1 else inputs[0]
     one = tuple(part[:1] for part in inputs)
     with torch.no_grad():
@@ -128,9 +107,9 @@ def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
 
 def test_steps_read_their_weights_from_one_place() -> None:
     sizes = []
-    for steps in (4, 12):
+    for steps in (2, 6):
         x = torch.randn(8, steps, 6)
         module = Case(nn.GRU(6, 64, batch_first=True), lambda m, x: m(x)[1][-1]).eval()
         sizes.append(len(to_tflite(module, x[:1], calibration=x)))
     kept = 3 * 64 * 64
-    assert sizes[1] - sizes[0] < 8 * kept / 2  # biases and operators, but no weights
+    assert sizes[1] - sizes[0] < 4 * kept / 2  # biases and operators, but no weights
