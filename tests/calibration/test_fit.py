@@ -200,7 +200,7 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
 
     Unseen ones too, in test_host.py.
     """
-    planned = micronas("calibrate", "plan", "--plan", 12, cwd=tmp_path)
+    planned = micronas("calibrate", "plan", "--plan", 12, "--spaces", "kws_small", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert len(read_plan(tmp_path / "plan")) == 12
     limits = ("--sram", "64MB", "--flash", "64MB", "--clock", "2GHz", "--kernels", "LiteRT")

@@ -306,13 +306,13 @@ def test_concatenation_along_an_axis(axis: int, expected: list[int]) -> None:
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_operator_equals_tflm(kind: Kind) -> None:
     codes = 0
-    for seed in range(80):
+    for seed in range(30):
         graph = random_op_graph(kind, seed)
         inputs = random_inputs(graph, 6, seed)
         theirs = tflm_run(to_flatbuffer(graph), inputs)
         np.testing.assert_array_equal(integer.run(graph, inputs), theirs, err_msg=f"seed {seed}")
         codes += len(np.unique(theirs))
-    assert codes > 80 * 5  # outputs vary, or equality would say little
+    assert codes > 30 * 5  # outputs vary, or equality would say little
 
 
 def check_layers(family: str, seed: int) -> None:

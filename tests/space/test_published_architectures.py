@@ -56,6 +56,7 @@ MEASURED = {
 }
 SHARED_TABLES = {"vww_2": 48, "vww_3": 16, "vww_4": 96}
 PAPER = table()
+SLOW = pytest.mark.slow
 NAMES = sorted(PAPER)
 
 
@@ -130,7 +131,13 @@ def test_arenas_are_the_papers_sram(name: str) -> None:
     assert low < ratio < high
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("ad_s", "ds_cnn_s", "kws_s", "vww_2") else pytest.param(name, marks=SLOW)
+        for name in NAMES
+    ],
+)
 def test_it_builds_trains_exports_and_runs_on_tflm(name: str) -> None:
     architecture = load(name)
     generator = torch.Generator().manual_seed(0)
