@@ -82,8 +82,8 @@ def test_tensors_that_share_scales_take_memory_by_the_size_of_the_file() -> None
 def test_a_network_of_4000_operators_is_profiled_in_linear_time() -> None:
     """By CPU time, in what 500 operators take: a scan of all for each would take 64 times.
 
-    And in about what the schema's generated code takes to unpack the file, of 2,000: it was 2.4
-    times that, is 0.6, and varies with what else the machine does.
+    And in about what the schema's generated code takes to unpack the file: it was 2.4 times that,
+    is 0.6, and varies with what else the machine does.
     """
     board = Board.load("stm32f446re")
 
@@ -98,9 +98,9 @@ def test_a_network_of_4000_operators_is_profiled_in_linear_time() -> None:
         gc.enable()
         return middle - start, end - middle
 
-    small, large = (min(seconds(count)[0] for _ in range(3)) for count in (500, 4000))
-    assert large < 20 * small
-    ours, unpacked = map(min, zip(*(seconds(2000) for _ in range(3)), strict=True))
+    small, large = ([seconds(count) for _ in range(2)] for count in (500, 4000))
+    ours, unpacked = map(min, zip(*large, strict=True))
+    assert ours < 20 * min(small)[0]
     assert ours < 1.5 * unpacked
 
 

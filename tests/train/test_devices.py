@@ -129,7 +129,7 @@ def test_a_training_reads_its_losses_once_an_epoch(elsewhere: OneDevice) -> None
     network, few = SPACE.architecture(SPACE.smallest()).build(generator_for(0, "w")), data().train
     steps = []
     network.register_forward_hook(lambda module, given, out: steps.append(out.device))
-    recipe = Recipe(epochs=2, batch_size=8)
+    recipe = Recipe(epochs=2, batch_size=40)
     fit(network.to(META), few, recipe, seed=0)
     assert steps == [META] * 2 * recipe.steps(len(few.labels))
     assert elsewhere.returned == 2
