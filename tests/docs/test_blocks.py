@@ -42,6 +42,8 @@ SHORT = [
 ]
 OPEN = ["search.draws=2", *_ONCE]
 """Of a space of several families, which has no gates."""
+_UNTIMED = ["--quiet"]
+"""Searches which do not say how long they will take, as that of one's own strategy does."""
 _COMMAND = re.compile(r"(?:PYTHONPATH=(?P<path>\S+) )?micronas ")
 
 
@@ -133,7 +135,12 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rea
     def make(*, short: bool = True, **added: list[str]) -> Reader:
         corpus = {"data check kws": ["data.keywords=[yes, no]"]}
         trained = (
-            {"search kws_open ": OPEN, "search ": SHORT, "sweep words.yaml --over": SHORT, **corpus}
+            {
+                "search kws_open ": [*OPEN, *_UNTIMED],
+                "search ": [*SHORT, *_UNTIMED],
+                "sweep words.yaml --over": SHORT,
+                **corpus,
+            }
             if short
             else {}
         )
@@ -212,7 +219,8 @@ def test_networks_that_stream(
     few_words: Path, tmp_path: Path, reader: Callable[..., Reader]
 ) -> None:
     (tmp_path / "speech").symlink_to(few_words)
-    printed = reader(**{"search ": OPEN}).read(ROOT / "docs" / "howto" / "streaming.md")
+    made = reader(**{"search ": [*OPEN, *_UNTIMED]})
+    printed = made.read(ROOT / "docs" / "howto" / "streaming.md")
     metrics = json.loads((tmp_path / "runs" / "ears" / "metrics.json").read_text())
     heard = metrics["listening"]
     assert metrics["used"]["load"] <= 1
@@ -294,7 +302,7 @@ def test_any_network(tmp_path: Path, reader: Callable[..., Reader]) -> None:
 def test_gates_beside_draws(few_words: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
     (tmp_path / "speech").symlink_to(few_words)
     draws = {"search kws_small search.strategy=random": ["search.draws=2", *_ONCE]}
-    page = reader(short=False, **draws, **{"search ": SHORT})
+    page = reader(short=False, **draws, **{"search ": [*SHORT, *_UNTIMED]})
     page.read(ROOT / "docs" / "howto" / "dnas.md")
     for name, strategy in {"dnas": "dnas", "draws": "random"}.items():
         check_run(tmp_path / "runs" / name)
