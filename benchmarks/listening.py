@@ -64,7 +64,10 @@ _TRAINING = (
     *("board=stm32f446re", "train.batch_size=64"),
     *("quantize.epochs=3", "quantize.learning_rate=0.0005"),
 )
-LISTENING = ("data.unknown_fraction=1", "data.phrases=0.5")
+LISTENING = (
+    *("data.unknown_fraction=1", "data.phrases=0.5"),
+    *("data.time_mask=10", "data.frequency_mask=2", "data.versions=16"),
+)
 """Settings of training for listening, docs/howto/listen.md."""
 _SPEED = 0.2
 """Of a synthetic corpus."""
@@ -340,8 +343,8 @@ Curves = dict[str, dict[float | None, dict[str, Any]]]
 def together(sides: dict[str, Curves]) -> list[tuple[str, ...]]:
     """Return a row of each training of several seeds, for each number of misses.
 
-    False alarms an hour are the sums over seeds, the fewest with at most so many misses. Where the
-    rule before misses more at least, both count with at most as many as these.
+    False alarms an hour are the sums over seeds, the fewest with at most so many misses. Where a
+    rule misses more at least, both count with at most as many as these.
     """
     seeds: dict[str, list[Curves]] = {}
     for corpus, by_rule in sides.items():
@@ -352,14 +355,12 @@ def together(sides: dict[str, Curves]) -> list[tuple[str, ...]]:
         for wanted in (0.05, 0.1, 0.2) if len(group) > 1 else ():
             alarms = np.zeros(2)
             for by_rule in group:
-                before = by_rule["margin"].get(wanted) or by_rule["margin"][None]
-                most = max(wanted, before["missed"])
-                ours = [
-                    row["false_alarms_per_hour"]
-                    for row in by_rule["detector"].values()
-                    if row["missed"] <= most
+                pair = by_rule["detector"], by_rule["margin"]
+                most = max(wanted, *(rows[None]["missed"] for rows in pair))
+                alarms += [
+                    min(r["false_alarms_per_hour"] for r in rows.values() if r["missed"] <= most)
+                    for rows in pair
                 ]
-                alarms += min(ours), before["false_alarms_per_hour"]
             figures = (*(f"{each:.0f}" for each in alarms), f"{alarms[0] / alarms[1]:.2f}")
             found.append((name, percent(wanted), *figures))
     return found
