@@ -2,7 +2,7 @@
 
     python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal] [--seed 1]
         [--trained] [--speed 0.2] [--alone | --curves] [--folder FOLDER]
-    python -m benchmarks.listening --corpus english|arabic --clips CLIPS ...
+    python -m benchmarks.listening --corpus english|arabic|exchanged --clips CLIPS ...
     python -m benchmarks.listening --table
 
 One network of each corpus is trained, and both rules hear its outputs: TC-ResNet8 as published, or
@@ -18,41 +18,30 @@ validation chose it ("margin"), as the other half chose it for the wanted misses
 or as suits the judged half itself at the detector's misses there ("margin, at best"; "at fewest
 misses" where no margin misses as little). Curves are of detectors of each half for the other, and
 of margins: the fewest false alarms with at most so many misses of both halves. Lines of
-results/listening.jsonl are kept.
-
-synthetic  the synthesiser's voices, with made-up words; the others have none
-recorded   the part of the Arabic corpus in `MICRONAS_DATA`, three validation speakers a half
-arabic     all clips of these speakers, thirty other words among them; CLIPS is the folder
-           `dataset` of abdulkaderghandoura/arabic-speech-commands-dataset
-english    the part of Speech Commands' test set that `benchmarks.people` reads; validation and test
-           speakers are the halves, and CLIPS is as in `benchmarks.english`
+results/listening.jsonl are kept; "no masks" are in the results only, from before `LISTENING` hid
+anything. Corpora are those of `benchmarks.listening_corpora`.
 """
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import people
+from benchmarks.listening_corpora import ARABIC, CORPORA
 from micronas.errors import DataError
 from micronas.runs.ear import Ear
 from micronas.runs.marks import assigned, read_marks
 from micronas.space.space import Space
 from micronas.streaming.events import Detector
 from micronas.streaming.thresholds import SHAPES, Heard, Outcome, choose, judge, priced
-from micronas.tasks.keywords.folder import NOISE_FOLDER, STANDARD_KEYWORDS
-from micronas.tasks.keywords.streams import MARKS, Spoken, synthesise_streams, write_streams
-from micronas.tasks.keywords.synth import synthesise
-from micronas.tasks.waveform import read_samples
+from micronas.tasks.keywords.streams import MARKS
 from micronas.text import percent, table
 
 RESULTS = Path(__file__).with_name("results") / "listening.jsonl"
@@ -71,9 +60,6 @@ LISTENING = (
 """Settings of training for listening, docs/howto/listen.md."""
 _SPEED = 0.2
 """Of a synthetic corpus."""
-_FEW = 5
-"""Clips of other words of a speaker."""
-_ARABIC = ("close", "down", "left", "no", "open", "right", "start", "stop", "up", "yes")
 _MADE_UP = 60
 
 
@@ -81,104 +67,6 @@ def margin_rule(margin: int, ignored: Detector) -> Detector:
     """Return the rule before: a mean of three scores and one margin."""
     limits = tuple(None if each is None else margin for each in ignored.thresholds)
     return Detector(limits, smoothing=3, hop=10)
-
-
-def recorded(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
-    """Return the Arabic corpus of `MICRONAS_DATA`, and streams of its validation speakers."""
-    corpus = unpacked(given.folder)
-    return corpus, _halves(given, listed(corpus, "validation"), _ARABIC)
-
-
-def arabic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
-    """Lay out all clips of the speakers of `recorded`, keywords and noise being the same."""
-    part = unpacked(given.folder)
-    corpus: Path = given.folder / "arabic"
-    if not corpus.exists():
-        corpus.mkdir()
-        for word in given.clips.iterdir():
-            (corpus / word.name).symlink_to(word.resolve())
-        (corpus / NOISE_FOLDER).symlink_to((part / NOISE_FOLDER).resolve())
-        for kind in ("training", "validation"):
-            speakers = {_speaker(clip) for clip in listed(part, kind)}
-            clips = [clip for clip in given.clips.glob("*/*.wav") if _speaker(clip) in speakers]
-            names = sorted(f"{clip.parent.name}/{clip.name}" for clip in clips)
-            (corpus / f"{kind}_list.txt").write_text("\n".join(names))
-    return corpus, _halves(given, listed(corpus, "validation"), _ARABIC)
-
-
-def english(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
-    """Lay out the clips as `benchmarks.people` does; validation and test speakers are judged."""
-    corpus: Path = given.folder / "english"
-    if not corpus.exists():
-        people.words(argparse.Namespace(words=given.clips), corpus)
-    clips = [*listed(corpus, "validation"), *listed(corpus, "testing")]
-    return corpus, _halves(given, clips, STANDARD_KEYWORDS)
-
-
-def unpacked(folder: Path) -> Path:
-    corpus = folder / "speech_commands_ar"
-    if not corpus.exists():
-        with tarfile.open(Path(os.environ["MICRONAS_DATA"]) / "tinyml/kws_ar.tar.gz") as archive:
-            archive.extractall(folder, filter="data")
-    return corpus
-
-
-def listed(corpus: Path, part: str) -> list[Path]:
-    return [corpus / name for name in (corpus / f"{part}_list.txt").read_text().split("\n") if name]
-
-
-def _speaker(clip: Path) -> str:
-    return clip.stem.split("_")[0]
-
-
-def _halves(
-    given: argparse.Namespace, clips: Sequence[Path], keywords: Sequence[str]
-) -> list[Path]:
-    """Write the streams of every second speaker, and of the others."""
-    speakers = sorted({_speaker(clip) for clip in clips})
-    halves = []
-    for number, own in enumerate((speakers[::2], speakers[1::2])):
-        place = 2 * given.seed + number
-        half: Path = given.folder / f"{given.corpus}_{given.minutes:g}_{place}"
-        if not half.exists():
-            generator = np.random.default_rng(place)
-            mine = [clip for clip in clips if _speaker(clip) in own]
-            write_streams(half, _said(mine, keywords, generator), given.minutes, generator)
-        halves.append(half)
-    return halves
-
-
-def _said(
-    clips: Sequence[Path], keywords: Sequence[str], generator: np.random.Generator
-) -> Iterator[Spoken]:
-    """Yield keywords by themselves and phrases of other words, as often, each of one speaker.
-
-    Where speakers have said few words, a phrase is of any of them.
-    """
-    kinds = [
-        [c for c in clips if (c.parent.name in keywords) == is_one] for is_one in (True, False)
-    ]
-    is_poor = len(kinds[1]) < _FEW * len({_speaker(clip) for clip in kinds[1]})
-    while True:
-        kind = kinds[int(generator.random() < 0.5)]
-        first = kind[generator.integers(len(kind))]
-        is_one = kind is kinds[0]
-        own = [c for c in kind if (is_poor and not is_one) or _speaker(c) == _speaker(first)]
-        count = 1 if is_one else int(generator.integers(3, 13))
-        for place in range(count):
-            clip = own[generator.integers(len(own))]
-            yield Spoken(clip.parent.name, read_samples(clip) / 32768.0, place == count - 1)
-
-
-def synthetic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
-    """Return the corpus with so many made-up words of each voice, and streams of the same seed."""
-    folder, minutes, seed = given.folder, given.minutes, given.seed
-    streams = synthesise_streams(folder / f"streams_{minutes:g}_{seed}", minutes=minutes, seed=seed)
-    corpus = synthesise(folder / f"speech_{seed}_{made_up}", made_up=made_up, seed=seed)
-    return corpus, [streams / part for part in ("validation", "testing")]
-
-
-CORPORA = {each.__name__: each for each in (synthetic, recorded, arabic, english)}
 
 
 def heard(run: Path, streams: Path, hop: int) -> tuple[list[Heard], Detector]:
@@ -212,8 +100,12 @@ def compare(
     yield {"rule": "margin", **_row([judge(own, half) for half in usual])}
     rules = [margin_rule(each, rule) for each in _MARGINS]
     swept: list[Swept] = [[(each, judge(each, half)) for each in rules] for half in usual]
-    yield from alone(by_hop[5])
-    yield from curve("margin", ([one[1], other[1]] for one, other in zip(*swept, strict=True)))
+    yield from curves_of(
+        {
+            "detector": [_row(pair) for pair in transferred(by_hop[5])],
+            "margin": [_row([one[1], other[1]]) for one, other in zip(*swept, strict=True)],
+        }
+    )
     for wanted in () if curves else _WANTED:
         chosen = [fewest(half, wanted) for half in swept]
         if None not in chosen:
@@ -235,17 +127,22 @@ def compare(
             yield {"rule": f"margin, {how}", "wanted": wanted, "beside": name, **row}
 
 
-def curve(name: str, pairs: Iterable[list[Outcome]]) -> Iterator[dict[str, Any]]:
-    """Yield a rule's outcome of fewest misses, then its fewest false alarms by misses."""
-    rows = [_row(pair) for pair in pairs]
-    for wanted in (min(row["missed"] for row in rows), *_WANTED):
-        if enough := [row for row in rows if row["missed"] <= wanted]:
-            least = min(enough, key=lambda row: float(row["false_alarms"]))
-            yield {"rule": f"{name}, curve", "wanted": wanted, **least}
+def curves_of(rules: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield each rule's outcome of fewest misses, then its fewest false alarms by misses, among
+    them the fewest misses of each other rule."""
+    least = {name: min(row["missed"] for row in rows) for name, rows in rules.items()}
+    for name, rows in rules.items():
+        others = (each for other, each in least.items() if other != name)
+        for wanted in (least[name], *_WANTED, *others):
+            if enough := [row for row in rows if row["missed"] <= wanted]:
+                best = min(enough, key=lambda row: float(row["false_alarms"]))
+                yield {"rule": f"{name}, curve", "wanted": wanted, **best}
 
 
-def transferred(sides: Sequence[list[Heard]], detector: Detector) -> Iterator[list[Outcome]]:
+def transferred(halves: "Sides") -> Iterator[list[Outcome]]:
     """Yield the outcome of each half by thresholds of the other, for each shape and price."""
+    sides = [recordings for recordings, _ in halves]
+    detector = halves[0][1]
     shaped = [replace(detector, smoothing=each[0], confirm=each[1], gate=0) for each in SHAPES]
     chosen = [[point.detector for each in shaped for point in priced(half, each)] for half in sides]
     for pair in dict.fromkeys(zip(*chosen[::-1], strict=True)):
@@ -266,12 +163,6 @@ def detected(by_hop: dict[int, Sides], wanted: float) -> Iterator[tuple[str, lis
             continue
         outcomes = [judge(made[0], sides[1]), judge(made[1], sides[0])]
         yield f"detector, every {20 * hop} ms", outcomes
-
-
-def alone(halves: Sides) -> Iterator[dict[str, Any]]:
-    """Yield the curve of the detector every 100 ms."""
-    sides = [recordings for recordings, _ in halves]
-    yield from curve("detector", transferred(sides, halves[0][1]))
 
 
 def _row(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -300,8 +191,8 @@ def printed() -> str:
     for row in rows:
         rule, *kind = row["rule"].split(", ")
         if kind == ["curve"]:
-            wanted = row["wanted"] if row["wanted"] in _WANTED else None
-            sides.setdefault(row["corpus"], {}).setdefault(rule, {})[wanted] = row
+            points = sides.setdefault(row["corpus"], {}).setdefault(rule, {})
+            points[row["wanted"] if points else None] = row  # the first has the fewest misses
     curves = []
     for corpus, by_rule in sides.items():
         for wanted in (None, *_WANTED) if "margin" in by_rule else ():
@@ -390,7 +281,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpus", choices=CORPORA, default="synthetic")
-    parser.add_argument("--clips", type=Path, help="of arabic and english")
+    parser.add_argument("--clips", type=Path, help="of arabic, exchanged and english")
     parser.add_argument("--folder", type=Path, default=Path("runs/listening"))
     parser.add_argument("--network", default="tc_resnet8")
     parser.add_argument("--seed", type=int, default=0)
@@ -410,8 +301,8 @@ def main() -> None:
         runs, epochs = [], f"train.epochs={given.epochs}"
         for is_new in (True, False) if given.trained and not given.alone else (given.trained,):
             made_up, settings, kind = 0, [epochs], ""
-            if given.corpus == "arabic":
-                settings.append(f"data.keywords=[{', '.join(_ARABIC)}]")
+            if given.corpus in ("arabic", "exchanged"):
+                settings.append(f"data.keywords=[{', '.join(ARABIC)}]")
             if is_new:
                 made_up, speed = _MADE_UP, given.speed
                 kind = ", for listening" + (f", speed {speed:g}" if speed is not None else "")
@@ -427,7 +318,8 @@ def main() -> None:
         kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
         kept = [line for line in kept if json.loads(line)["corpus"] != told]
         if given.alone:
-            rows = alone([heard(run, half, 5) for half in halves])
+            pairs = transferred([heard(run, half, 5) for half in halves])
+            rows = curves_of({"detector": [_row(pair) for pair in pairs]})
         else:
             rows = compare(run, before, halves, curves=given.curves)
         known = {"corpus": told, "minutes": given.minutes, "int8": int8}
