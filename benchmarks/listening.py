@@ -139,7 +139,10 @@ def curves_of(rules: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, A
                 yield {"rule": f"{name}, curve", "wanted": wanted, **best}
 
 
-def transferred(halves: "Sides") -> Iterator[list[Outcome]]:
+Sides = list[tuple[list[Heard], Detector]]
+
+
+def transferred(halves: Sides) -> Iterator[list[Outcome]]:
     """Yield the outcome of each half by thresholds of the other, for each shape and price."""
     sides = [recordings for recordings, _ in halves]
     detector = halves[0][1]
@@ -147,9 +150,6 @@ def transferred(halves: "Sides") -> Iterator[list[Outcome]]:
     chosen = [[point.detector for each in shaped for point in priced(half, each)] for half in sides]
     for pair in dict.fromkeys(zip(*chosen[::-1], strict=True)):
         yield [judge(rule, half) for rule, half in zip(pair, sides, strict=True)]
-
-
-Sides = list[tuple[list[Heard], Detector]]
 
 
 def detected(by_hop: dict[int, Sides], wanted: float) -> Iterator[tuple[str, list[Outcome]]]:

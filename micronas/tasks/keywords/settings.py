@@ -125,12 +125,12 @@ class KeywordSettings(TaskSettings):
     time_mask: int = Field(0, ge=0, le=48)
     """Most of 49 frames of an example that final training hides (SpecAugment). 10, with
     `frequency_mask` 2, leaves a network that listens to few speakers' words fewer false alarms; for
-    words by themselves it gains nothing beyond noise in trainings of 30 epochs."""
+    words by themselves it gains nothing beyond noise in trainings of 30 and 60 epochs."""
     frequency_mask: int = Field(0, ge=0, le=9)
     """Most of 10 coefficients of an example that final training hides."""
     versions: int = Field(0, ge=0, le=1000)
     """Augmented versions of each training example, made once and cached; every epoch draws among
-    them. Making new ones, as 0 does, takes more than half of a small network's training."""
+    them. Making new ones, as 0 does, takes a quarter of a textbook network's training."""
     cache: Literal["auto", "off"] | Path = "auto"
     """Folder of decoded clips and features, memory-mapped. ``auto``: ``.micronas`` in the folder of
     the words, or none where that cannot be written; ``off``: read every clip into memory each
