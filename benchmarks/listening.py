@@ -1,7 +1,7 @@
 """False alarms an hour of the detector and of the rule before it, on streams that chose neither.
 
     python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal] [--seed 1]
-        [--trained] [--speed 0.2] [--alone | --curves] [--folder FOLDER]
+        [--trained [--same]] [--speed 0.2] [--alone | --curves] [--folder FOLDER]
     python -m benchmarks.listening --corpus english|arabic|exchanged --clips CLIPS ...
     python -m benchmarks.listening --table
 
@@ -9,9 +9,9 @@ One network of each corpus is trained, and both rules hear its outputs: TC-ResNe
 one of `benchmarks.streaming`, in calls where it streams. Training is the default's but for epochs.
 ``--trained`` trains the detector's network for listening, as docs/howto/listen.md does, and the
 rule before hears the same network of the default training, as many epochs long: what there was
-beside what there is. Streams are keywords by themselves between phrases of other words, of held-out
-voices or speakers in two halves: each half is judged by what the other half chose, and the two are
-added.
+beside what there is; with ``--same`` it hears the detector's network ("both"). Streams are keywords
+by themselves between phrases of other words, of held-out voices or speakers in two halves: each
+half is judged by what the other half chose, and the two are added.
 
 The rule before averaged three scores every 200 ms and asked for one margin of all labels: as
 validation chose it ("margin"), as the other half chose it for the wanted misses ("margin, chosen"),
@@ -288,6 +288,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--trained", action="store_true", help="trained for listening")
     parser.add_argument("--speed", type=float, help="of a training for listening")
+    parser.add_argument("--same", action="store_true", help="both rules hear that training")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--alone", action="store_true", help="the detector's curve alone")
     parser.add_argument("--curves", action="store_true", help="both curves alone")
@@ -299,7 +300,8 @@ def main() -> None:
         network = architecture(given.network)
         name = f"{given.corpus}, {given.network}, seed {given.seed}"
         runs, epochs = [], f"train.epochs={given.epochs}"
-        for is_new in (True, False) if given.trained and not given.alone else (given.trained,):
+        both = given.trained and not (given.alone or given.same)
+        for is_new in (True, False) if both else (given.trained,):
             made_up, settings, kind = 0, [epochs], ""
             if given.corpus in ("arabic", "exchanged"):
                 settings.append(f"data.keywords=[{', '.join(ARABIC)}]")
@@ -315,6 +317,7 @@ def main() -> None:
             metrics = trained(network, corpus, run, settings, given.seed)
             runs.append((run, told, metrics["int8_accuracy"]))
         (run, told, int8), (before, *_) = runs[0], runs[-1]
+        told += ", both" if given.same else ""
         kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
         kept = [line for line in kept if json.loads(line)["corpus"] != told]
         if given.alone:
