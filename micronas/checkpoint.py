@@ -150,17 +150,13 @@ def _read_if_there(path: Path) -> dict[str, State]:
 def _read(path: Path) -> dict[str, State]:
     try:
         content, seal, digest = regular(path).read_bytes().rpartition(_SEAL)
-        if not seal:  # a file of the first edition, or not ours
-            content = digest
-        elif digest.decode() != hashlib.sha256(content).hexdigest():
+        if not seal or digest.decode() != hashlib.sha256(content).hexdigest():
             raise ValueError("its checksum is another")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about untrusted files
-            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        if not isinstance(found, dict) or not all(
-            isinstance(each, dict) for each in found.values()
-        ):
-            raise TypeError("it holds something else")
+            found: dict[str, State] = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
     except FileNotFoundError:
         raise
     except Exception as error:

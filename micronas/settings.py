@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
@@ -418,17 +418,11 @@ def _fields(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
             nested
             for outer in models
             for field_name, field in outer.model_fields.items()
-            if part in _spellings(field_name, field)
+            if part == field_name
             for nested in settings_below(field)
         }
         models = below or models
     return {name for each in models for name in each.model_fields}
-
-
-def _spellings(name: str, field: FieldInfo) -> list[Any]:
-    """Return the keys of a field in a file: its name, and older names."""
-    alias = field.validation_alias
-    return [name, *alias.choices] if isinstance(alias, AliasChoices) else [name]
 
 
 def _nested(annotation: Any) -> set[type[BaseModel]]:

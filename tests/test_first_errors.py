@@ -26,7 +26,7 @@ SPACE = {
     "input": [32, 32, 1],
     "classes": 2,
     "stem": {"width": 8, "kernel": 3, "stride": 2},
-    "stages": [{"type": "separable", "width": 16}],
+    "blocks": [{"type": "separable", "width": 16}],
 }
 SHORT = ["train={epochs: 1, batch_size: 16}", "quantize={epochs: 1, batch_size: 16}"]
 

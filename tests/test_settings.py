@@ -64,13 +64,6 @@ def test_a_mistake_is_named_with_line_key_and_way_out(
     assert "\n" not in str(caught.value)
 
 
-def test_the_first_editions_name_for_blocks_is_read_and_explained_as_well(tmp_path: Path) -> None:
-    text = SPACE.replace("blocks:", "stages:")
-    assert load(tmp_path, text) == load(tmp_path, SPACE)
-    with pytest.raises(ConfigError, match=r"line 7: unknown key 'stages\.0\.widht'.*'width'"):
-        load(tmp_path, text.replace("    width: {min", "    widht: {min"))
-
-
 def test_bottlenecks_without_residual_are_kept_from_the_first_on(tmp_path: Path) -> None:
     text = SPACE.replace("type: separable", "type: bottleneck\n    expansion: 32\n    skip: true")
     for residual, kept in (

@@ -14,7 +14,7 @@ SPACE = Space.model_validate(
         "input": [12, 12, 1],
         "classes": len(CLASSES),
         "stem": {"width": {"min": 4, "max": 16, "step": 4}, "kernel": [3, 3], "stride": [2, 2]},
-        "stages": [
+        "blocks": [
             {
                 "type": "separable",
                 "width": {"min": 4, "max": 24, "step": 4},

@@ -390,9 +390,7 @@ def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -
                 f"{path} must hold a judge run as micronas lays it out, but its {kind} {name!r} "
                 "is another; restore it or start anew"
             )
-    # older stores have no table `dropped`
-    needed = [name for name in wanted if "dropped" not in name]
-    missing = [] if fresh else [name for name in needed if name not in found]
+    missing = [] if fresh else [name for name in wanted if name not in found]
     if missing:
         raise DataError(
             f"{path} must be a readable store of a judge run: no such table: {missing[0]}; restore "

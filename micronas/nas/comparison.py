@@ -16,11 +16,10 @@ class Comparison(NamedTuple):
     epochs: int
     score: float
     """More is better."""
-    values: tuple[str | list[float], ...] = ()
+    values: tuple[str | list[float], ...]
     """Terms of the score's mean for each fold, one for each example that ranked: characters ``1``
-    where the network was right, else ``0``; or numbers. Empty in searches that began before these
-    were kept."""
-    groups: tuple[tuple[int, ...], ...] = ()
+    where the network was right, else ``0``; or numbers."""
+    groups: tuple[tuple[int, ...], ...]
     """Group of each of these examples for each fold, as in `Split.groups`."""
 
 
@@ -63,8 +62,6 @@ def _half_width(one: Comparison, other: Comparison) -> float | None:
     (MacKinnon and White 1985, HC2). Degrees of freedom are those of the effective number of groups
     of equal size (Kish 1965).
     """
-    if not one.values or not other.values:
-        return None
     pairs = 2 if all(isinstance(each, str) for each in (*one.values, *other.values)) else 0
     folds = [
         [(a - b, group) for a, b, group in zip(*map(_numbers, (mine, theirs)), groups, strict=True)]

@@ -139,13 +139,12 @@ class Trials:
 
     def _with_results(self, training: Training) -> Candidate:
         folds, epochs = self._context.folds, training.epochs
-        # scores in old checkpoints lack `Trial.values`
         found = [self._scores[_key(each, epochs)] for each in self._sections(training)]
-        losses, scores, *rest = zip(*found, strict=False)
+        losses, scores, values = zip(*found, strict=True)
         loss, score = (math.fsum(each) / len(found) for each in (losses, scores))
         groups = tuple(self._groups[id(each)] for each in folds)
         gain = score if self._context.data.objective.shown.larger else -score
-        comparison = Comparison(epochs, gain, rest[0] if rest else (), groups)
+        comparison = Comparison(epochs, gain, values, groups)
         return replace(
             training.candidate,
             trial_loss=loss,

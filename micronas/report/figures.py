@@ -62,8 +62,8 @@ def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
                 figure.savefig(found[-1], **more)
     if not found:
         raise DataError(
-            "figures need trials or epochs that were written down, but there are none; "
-            "the run is older than they are"
+            "figures need trials or epochs that were written down, but there are none; run the "
+            "same command again, which writes them"
         )
     return found
 

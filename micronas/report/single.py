@@ -169,7 +169,7 @@ def _budget(run: RunFolder) -> Data:
         "load": "Share of the processor's time while it listens.",
         "energy": "Energy of an hour of listening while the processor computes.",
     }
-    if metrics.device is not None and any(metrics.device.get("beside", {}).values()):
+    if any(metrics.device["beside"].values()):
         front = metrics.device["front_end"]
         notes["flash"] += f" Runtime code takes {metrics.device['code_bytes']:,} B more"
         if front is not None:
@@ -309,7 +309,7 @@ def _candidates(run: RunFolder) -> Data:
 def _training(run: RunFolder) -> Data:
     phases = {name: epochs for name, epochs in _part(run, "training").items() if epochs}
     if not phases:
-        raise _AbsentError("no epoch was written down: the training is older than the history")
+        raise _AbsentError("no epoch was written down")
     return {
         "measure": _watched(run.metrics),
         "phases": [

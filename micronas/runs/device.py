@@ -27,7 +27,7 @@ from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 
 _IGNORED = ("silence", "unknown")
-"""Labels that are no keywords, by default for model files and runs of earlier versions."""
+"""Labels that are no keywords, where a model file is outside a run."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def _decision(
     hop = heard.get("hop_frames", 0)
     if heard.get("computes") == "windows" and hop == heard.get("stride_frames"):
         hop = 0  # a window for each score would cost far more than at the usual hop
-    # a label leads (by the margin of an old run without thresholds), or is likelier than not
-    least = max(1, int(stored.get("margin", 1))) if exclusive else _zero(target) + 1
+    least = 1 if exclusive else _zero(target) + 1  # a label leads, or is likelier than not
     thresholds = stored.get("thresholds") or [least] * target.elements
     ignored = stored.get("ignored", _IGNORED) if exclusive else ()
     if len(labels) == len(thresholds):
@@ -123,7 +122,7 @@ def _zero(target: Tensor) -> int:
 
 
 def _stored(path: Path, key: str) -> object:
-    """Return a part of a run's file, or None where an earlier version wrote none."""
+    """Return a part of a run's file, or None without one."""
     try:
         return json.loads(path.read_text(encoding="utf-8")).get(key)
     except (OSError, ValueError, AttributeError):

@@ -2,8 +2,7 @@
 
 This is the only home of file names in a run folder. Imports no torch.
 
-Metrics are required. Any other part that is missing or damaged is left out, with the reason, so
-that old runs still have a report.
+Metrics are required. Any other part that is missing or damaged is left out, with the reason.
 """
 
 import hashlib
@@ -390,11 +389,7 @@ def _parts(path: Path, absent: dict[str, str]) -> dict[str, Any]:
     try:
         values = _json(path)
     except DataError as error:
-        if path.exists():
-            reason = _line(error)
-        else:
-            reason = f"the run has no {HISTORY}: it is from before there was one"
-        absent.update(dict.fromkeys(PARTS, reason))
+        absent.update(dict.fromkeys(PARTS, _line(error)))
         return {}
     found: dict[str, Any] = {}
     for key, kind in PARTS.items():

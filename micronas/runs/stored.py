@@ -5,10 +5,9 @@ Other keys are allowed.
 
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from micronas.hardware.board import Board
-from micronas.hardware.targets import TFLM
 from micronas.space.space import Space
 
 
@@ -28,8 +27,7 @@ class _Candidate(_Stored):
     origin: str
     network: str
     macs: int
-    latency_ms: float | None = None
-    """Missing in files of earlier versions."""
+    latency_ms: float | None
     trial_epochs: int
     trial_loss: float | None
     trial_score: float | None = None
@@ -37,10 +35,10 @@ class _Candidate(_Stored):
 
 
 class _Measure(_Stored):
-    key: str = "accuracy"
-    name: str = "accuracy"
-    unit: str = "share"
-    larger: bool = True
+    key: str
+    name: str
+    unit: str
+    larger: bool
 
 
 class Score(_Stored):
@@ -48,7 +46,7 @@ class Score(_Stored):
 
     name: str
     unit: str
-    larger: bool = True
+    larger: bool
     real: float | None = Field(alias="float")
     """Value of the float network."""
     int8: float
@@ -57,16 +55,14 @@ class Score(_Stored):
 
 
 class Search(_Stored):
-    strategy: str = "dnas"
-    """Missing in files from before there was a choice."""
+    strategy: str
     winner: str
     ahead_of_best_other_origin: float | None
     """None where no network of another origin had a trial."""
-    ahead_half_width: float | None = None
-    """Missing in runs of earlier versions."""
-    ahead_after_epochs: int | None = None
-    """Epochs of both; missing in runs of earlier versions, which compared unequal ones."""
-    measure: _Measure = _Measure()
+    ahead_half_width: float | None
+    ahead_after_epochs: int | None
+    """Epochs of both."""
+    measure: _Measure
     candidates: tuple[_Candidate, ...]
     history: tuple[dict[str, float], ...]
     """One record per round."""
@@ -76,8 +72,7 @@ class Search(_Stored):
     def _scores_of_trials(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        measure = values.get("measure") or {}
-        key = f"trial_{measure.get('key', 'accuracy')}"
+        key = f"trial_{(values.get('measure') or {}).get('key')}"
         rows = values.get("candidates", ())
         return {**values, "candidates": [{**row, "trial_score": row.get(key)} for row in rows]}
 
@@ -108,20 +103,18 @@ class Metrics(_Stored):
     """`metrics.json`."""
 
     board: str
-    engine: str = TFLM
-    """Missing in files of earlier versions."""
+    engine: str
     network: str
     macs: int
     flash_bytes: int
     arena_bytes: int
-    arena_is_upper_bound: bool = False
-    """Missing in files of the first edition, like the next key."""
-    arena_assumes: str | None = None
+    arena_is_upper_bound: bool
+    arena_assumes: str | None
     host_arena_bytes: int
     latency_ms: float
     latency_form: str
     energy_mj: float | None
-    objective: str = "classes"
+    objective: str
     judged_on: str
     scores: tuple[Score, ...] = Field(min_length=1)
     """Measures, the main one first."""
@@ -130,17 +123,16 @@ class Metrics(_Stored):
     budget: dict[str, float]
     used: dict[str, float]
     fits: bool
-    fits_estimates: tuple[str, ...] = ()
-    """Limits that rest on estimates and not on measurements of the board; missing in files of
-    earlier versions."""
-    device: dict[str, Any] | None = None
-    """Total needs on the device; missing in files of earlier versions, like the next key."""
-    listening: dict[str, Any] | None = None
+    fits_estimates: tuple[str, ...]
+    """Limits that rest on estimates and not on measurements of the board."""
+    device: dict[str, Any]
+    """Total needs on the device."""
+    listening: dict[str, Any] | None
     """Costs of a call where the network listens."""
     decision: dict[str, Any] | None = None
     per_machine: dict[str, Machine] | None = None
     plain: Plain | None = None
-    """Linear rival for series and pictures; missing in files of earlier versions."""
+    """Linear rival for series and pictures."""
     forest: Plain | None = None
     """Rival of trees; missing without scikit-learn."""
     search: Search | None = None
@@ -148,22 +140,13 @@ class Metrics(_Stored):
     def left(self, name: str) -> float | None:
         """Return the part of a limit that is left to the network; None without a limit."""
         limit = self.budget.get(name)
-        beside = (self.device or {}).get("beside", {})
-        return None if limit is None else limit - beside.get(name, 0)
+        return None if limit is None else limit - self.device["beside"].get(name, 0)
 
     @model_validator(mode="after")
     def _every_limit_is_used(self) -> "Metrics":
         if self.budget.keys() != self.used.keys():
             raise ValueError("budget and used must have the same keys")
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _older(cls, values: Any) -> Any:
-        """Make `scores` from the keys of files of earlier versions."""
-        if not isinstance(values, dict) or "scores" in values:
-            return values
-        return {**values, "scores": _scores(values)}
 
     @property
     def score(self) -> Score:
@@ -174,26 +157,6 @@ class Metrics(_Stored):
     def gain(self) -> float:
         """Score as a number of which more is better."""
         return self.score.int8 if self.score.larger else -self.score.int8
-
-
-def _scores(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the measures of a file of an earlier version."""
-    part = values.get("judged_on")
-    on = f"{values['judged_examples']:,} of {part}" if "judged_examples" in values else f"{part}"
-    rows = [("accuracy", values.get("accuracy_name", "accuracy"), "share", on)]
-    if values.get("auc") is not None:
-        rows.insert(0, ("auc", "AUC", "", f"clips of {part}"))
-    return [
-        {
-            "name": name,
-            "unit": unit,
-            "float": values.get(f"float_{key}"),
-            "int8": values.get(f"int8_{key}", values.get(key)),
-            "interval": values.get(f"int8_{key}_interval", values.get(f"{key}_interval")),
-            "on": on,
-        }
-        for key, name, unit, on in rows
-    ]
 
 
 class _Made(_Stored):
@@ -217,16 +180,13 @@ class _Epoch(_Stored):
     number: int
     loss: float
     validation_loss: float | None = None
-    validation_score: float | None = Field(
-        None, validation_alias=AliasChoices("validation_score", "validation_accuracy")
-    )
-    """Measure of the objective; accuracy in files of earlier versions."""
+    validation_score: float | None = None
+    """Measure of the objective."""
 
 
 class _Decision(_Stored):
     name: str
-    options: tuple[str | int, ...]
-    """Options as text; numbers in files of the first edition."""
+    options: tuple[str, ...]
 
 
 class Gates(_Stored):

@@ -69,10 +69,8 @@ def _rival(metrics: Mapping[str, Any], key: str) -> str:
     )
 
 
-def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
-    """Return the needs of the device beside the network; [] for earlier versions."""
-    if device is None:
-        return []
+def _device_notes(device: Mapping[str, Any]) -> list[str]:
+    """Return the needs of the device beside the network."""
     front = device["front_end"]
     assumed = device.get("code_assumes")
     estimated = f" (estimated: {assumed})" if assumed else ""
@@ -113,8 +111,8 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
         "rounding": _rounding(metrics),
         **{key: _rival(metrics, key) for key in ("plain", "forest")},
         "arena": "; ".join(_arena_notes(metrics)),
-        "beside": "; ".join(_device_notes(metrics.get("device"))),
-        "listening": listening_text(heard) if (heard := metrics.get("listening")) else "",
+        "beside": "; ".join(_device_notes(metrics["device"])),
+        "listening": listening_text(heard) if (heard := metrics["listening"]) else "",
     }
     facts = {
         "network": metrics["network"],
@@ -124,7 +122,7 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
     }
     checks = (
         f"tflm_mismatches {metrics['tflm_mismatches']}\n"
-        f"fits {verdict(metrics['fits'], metrics.get('fits_estimates', ()))}"
+        f"fits {verdict(metrics['fits'], metrics['fits_estimates'])}"
     )
     header = ["budget", "used", "limit", "share"]
     return f"{pairs(facts, width=width)}\n\n{table(header, rows)}\n\n{checks}"
@@ -135,7 +133,7 @@ def _margin(search: Mapping[str, Any]) -> str:
     ahead = search["ahead_of_best_other_origin"]
     if ahead is None:
         return "no network of another origin had a trial"
-    half_width, measure = search.get("ahead_half_width"), search["measure"]
+    half_width, measure = search["ahead_half_width"], search["measure"]
     size, what = 1.0, f"{measure['unit']} of {measure['name']}".strip()
     if measure["unit"] == "share":
         size, what = 100.0, f"points of {measure['name']}"

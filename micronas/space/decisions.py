@@ -127,7 +127,7 @@ def _depthwise(value: Any) -> Any:
     if any(side % 2 == 0 for option in options for side in option):
         raise ValueError("depthwise kernels must be odd, such as 3 or [3x3, 5x5]")
     height, width = options[0]
-    # older files meant a choice by it, though never one of 1x1
+    # nobody chooses a kernel of 1x1
     if isinstance(value, list | tuple) and tuple(value) == options[0] and 1 < height != width > 1:
         raise ValueError(
             f"two numbers must not leave open what they are, but [{height}, {width}] can be one "

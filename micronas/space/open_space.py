@@ -258,9 +258,8 @@ def _with_bits(family: Mapping[str, Any], bits: Sequence[int]) -> dict[str, Any]
         return {"bits": list(bits), **each}
 
     described, head = dict(family), family.get("head")
-    for name in ("blocks", "stages"):  # `stages`: the older name
-        if isinstance(family.get(name), list):
-            described[name] = list(map(part, family[name]))
+    if isinstance(family.get("blocks"), list):
+        described["blocks"] = list(map(part, family["blocks"]))
     if isinstance(head, Mapping) and head.get("width") is not None:
         described["head"] = part(head)
     return described

@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
-from pydantic import (
-    AliasChoices,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from micronas import resources
 from micronas.errors import ConfigError
@@ -95,7 +89,7 @@ class Space(Described, Searchable, Architecture):
     """Compute networks frame by frame: without padding over the input's height, which is time, so
     that rows of a map equal those of a whole recording."""
     stem: Stem
-    blocks: tuple[Block, ...] = Field(validation_alias=AliasChoices("blocks", "stages"))
+    blocks: tuple[Block, ...]
     head: Head = Head()
 
     @model_validator(mode="after")

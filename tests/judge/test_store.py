@@ -69,13 +69,6 @@ def test_dropped_verdicts_stay_out_until_they_are_taken_back(path: Path) -> None
     assert [row.model for row, _ in dropped_of(path)] == ["null:first"]
 
 
-def test_stores_without_dropped_verdicts_can_be_read(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as sql:
-        sql.execute("DROP TABLE dropped")
-    assert len(verdicts_of(path)) == len(ROWS)
-    assert prompts_of(path)
-
-
 def test_battles_are_the_valid_verdicts(path: Path) -> None:
     battles = battles_of(path, judge="j")
     assert battles.models == ("base", "m")

@@ -73,7 +73,7 @@ def test_a_layer_has_a_decision_only_where_bits_are_spoken_of() -> None:
 def test_eight_bits_alone_leave_a_space_as_it_was() -> None:
     """Same decisions, hence the same random numbers and the same searches."""
     values = yaml.safe_load(Path("search_spaces/kws_small.yaml").read_text())
-    for part in (values["stem"], *values.get("blocks", values.get("stages"))):
+    for part in (values["stem"], *values["blocks"]):
         part["bits"] = 8
     spoken, silent = Space.model_validate(values), Space.load("kws_small")
     assert spoken.decisions == silent.decisions

@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     searched(folder / "found", NAMES)
     listening(folder / "heard")
     by_hand(folder / "old")
-    by_hand(folder / "over", int8_accuracy=0.9, fits=False)
+    by_hand(folder / "over", int8=0.9, fits=False)
     return folder
 
 

@@ -193,12 +193,12 @@ def test_a_front_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> 
 
 def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None:
     runs = [
-        by_hand(tmp_path / "good", int8_accuracy=0.8, latency_ms=30.0),
-        by_hand(tmp_path / "better", int8_accuracy=0.99, latency_ms=10.0, fits=False),
-        by_hand(tmp_path / "slow", int8_accuracy=0.7, latency_ms=35.0),
-        by_hand(tmp_path / "elsewhere", int8_accuracy=0.6, board="stm32f767zi"),
-        by_hand(tmp_path / "large", int8_accuracy=0.9, board="stm32h7", fits=False),
-        by_hand(tmp_path / "sounds", auc=0.9, float_auc=0.95),
+        by_hand(tmp_path / "good", int8=0.8, latency_ms=30.0),
+        by_hand(tmp_path / "better", int8=0.99, latency_ms=10.0, fits=False),
+        by_hand(tmp_path / "slow", int8=0.7, latency_ms=35.0),
+        by_hand(tmp_path / "elsewhere", int8=0.6, board="stm32f767zi"),
+        by_hand(tmp_path / "large", int8=0.9, board="stm32h7", fits=False),
+        by_hand(tmp_path / "sounds", score="AUC", int8=0.9),
     ]
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metrics.json").write_text("{")

@@ -38,7 +38,7 @@ def test_one_run_has_its_trials_and_training(
 
 def test_several_runs_have_a_front_for_each_cost(tmp_path: Path) -> None:
     by_hand(tmp_path / "runs/one")
-    by_hand(tmp_path / "runs/two", int8_accuracy=0.9, latency_ms=50.0)
+    by_hand(tmp_path / "runs/two", int8=0.9, latency_ms=50.0)
     _, data = write_report([tmp_path / "runs"])
     written, again = (write_figures(data, tmp_path / name)[::2] for name in ("figures", "again"))
     assert [path.stem for path in written] == ["front_latency", "front_sram", "front_flash"]

@@ -65,7 +65,7 @@ def test_metrics_alone_are_a_report(tmp_path: Path) -> None:
         "outcome",
         "quantization",
     }
-    assert "no history.json" in absent["training"]
+    assert "needs history.json" in absent["training"]
     assert "model.tflite" in absent["arena"]
     assert "not searched for" in absent["search"]
     used = {row["name"]: (row["used"], row["limit"]) for row in data["budget"]["rows"]}

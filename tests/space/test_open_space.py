@@ -73,8 +73,6 @@ def test_bits_of_a_space_are_those_of_all_parts_that_say_nothing() -> None:
     by_hand["head"]["any"][1]["bits"] = [4, 8]
     mixed = toy(families=families, bits=[4, 8])
     assert list(mixed.members()) == list(toy(families={"flat": by_hand}).members())
-    older = {("stages" if key == "blocks" else key): part for key, part in families["flat"].items()}
-    assert list(toy(families={"flat": older}, bits=[4, 8]).members()) == list(mixed.members())
     names = [[each.name for each in m.decisions if each.kind == "bits"] for m in mixed.members()]
     assert names[0] == names[2] == ["block3a.bits", "block3b.bits"]
     assert names[1] == ["block3a.bits", "block3b.bits", "head.bits"]

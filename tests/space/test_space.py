@@ -1,7 +1,6 @@
 """Search spaces: what the shipped ones hold, and what a choice means."""
 
 import random
-from pathlib import Path
 
 import pytest
 
@@ -75,14 +74,6 @@ def test_a_network_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyp
         network = space.architecture(space.random(source))
         network.save(str(tmp_path / "network.yaml"))
         assert Space.load(tmp_path / "network.yaml") == network
-
-
-def test_a_file_of_the_first_edition_calls_its_blocks_stages(tmp_path: Path) -> None:
-    space = Space.load("kws_strides")
-    old = tmp_path / "old.yaml"
-    old.write_text(space.text().replace("blocks:", "stages:"))
-    assert "stages:" in old.read_text()
-    assert Space.load(old) == space
 
 
 def test_micronet_kws_m_has_the_published_cost() -> None:

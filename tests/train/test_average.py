@@ -37,8 +37,7 @@ def test_the_mean_survives_a_stop_and_leaves_the_training_alone() -> None:
 
 
 def test_a_training_can_be_averaged_from_any_epoch_on() -> None:
-    """Checkpoints of trainings without a mean, such as those of earlier versions, go on with one
-    that begins there."""
+    """Checkpoints of trainings without a mean go on with one that begins there."""
     split, checkpoint, network = bright_corner(), Checkpoint(), small_network()
     fit(network, split, QUICK, seed=3, checkpoint=checkpoint, until=2)
     average = averaged(network)

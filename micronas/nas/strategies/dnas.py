@@ -106,7 +106,7 @@ class Dnas(SharedStrategy):
         self.gate_optimizer.load_state_dict(copy.deepcopy(state["gate_optimizer"]))
         self.steering.restore(state["penalty"])
         self.history = list(state["history"])
-        self.gate_history = list(state.get("gate_history", []))  # younger than checkpoints
+        self.gate_history = list(state["gate_history"])
 
     def move_gates(self, split: Split, index: Tensor, generator: torch.Generator) -> Tensor:
         """Take one step of the gates, on the loss of held-out examples and the penalties."""

@@ -20,8 +20,7 @@ class Weighted(Settings):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out fields that are seldom set, so that files stay short, and equal to older
-        ones."""
+        """Leave out fields that are seldom set, so that files stay short."""
         values: dict[str, Any] = dump(self)
         for field in _SELDOM & values.keys():
             if getattr(self, field) == type(self).model_fields[field].default:

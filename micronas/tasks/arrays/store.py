@@ -102,8 +102,7 @@ def load(settings: ArraySettings) -> DataSet:
             tuple(said["input"]),
             said["meaning"],
             said["summary"],
-            # older files, without an objective, have classes
-            objective=from_plain(said.get("objective", {"name": "classes"})),
+            objective=from_plain(said["objective"]),
         )
     except (LookupError, ValueError, TypeError) as error:
         raise _foreign(settings.path, error) from error
