@@ -1,6 +1,7 @@
 """Operators of one or two operands that compute value by value."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from micronas.graph.operators.row import Field, Operator, Structures
@@ -26,25 +27,28 @@ ElementKind = Literal[
     "POSITIONS",
     "TABLE",
 ]
+_of_one = partial(Operator, by_channel=True, version=2)
+_of_two = partial(Operator, inputs=(2, 2), operands=2, spreads=True, version=2)
+_chosen = partial(
+    _of_two,
+    wide=True,
+    scale="identical",
+    on_grid=True,
+    sign="kept",
+    options="MaximumMinimumOptions",
+)
 ROWS: Mapping[str, Operator] = {
-    "ADD": Operator(
-        inputs=(2, 2),
-        operands=2,
-        spreads=True,
+    "ADD": _of_two(
         wide=True,
         scale="own",
         sign="kept",
         options="AddOptions",
         stored=("activation",),
-        version=2,
         counted=True,
         structures=Structures(8, data=60),
         cortex_m=Structures(2, 1, data=60),
     ),
-    "MUL": Operator(
-        inputs=(2, 2),
-        operands=2,
-        spreads=True,
+    "MUL": _of_two(
         wide=True,
         scale="own",
         finest=1,
@@ -52,57 +56,28 @@ ROWS: Mapping[str, Operator] = {
         sign="kept",
         options="MulOptions",
         stored=("activation",),
-        version=2,
         structures=Structures(4, data=36),
         cortex_m=Structures(1, 1, data=36),
     ),
-    "SUB": Operator(
-        inputs=(2, 2),
-        operands=2,
-        spreads=True,
+    "SUB": _of_two(
         wide=True,
         scale="own",
         sign="any",
         options="SubOptions",
         stored=("activation",),
-        version=2,
         structures=Structures(8, data=52),
         cortex_m=Structures(2, 1, data=52),
     ),
-    "SQUARED_DIFFERENCE": Operator(
-        inputs=(2, 2),
-        operands=2,
-        spreads=True,
+    "SQUARED_DIFFERENCE": _of_two(
         scale="own",
         finest=16,
         measure="square",
         sign="nonnegative",
         options="SquaredDifferenceOptions",
-        version=2,
         structures=Structures(data=112),
     ),
-    "MAXIMUM": Operator(
-        inputs=(2, 2),
-        operands=2,
-        spreads=True,
-        wide=True,
-        scale="identical",
-        on_grid=True,
-        sign="kept",
-        options="MaximumMinimumOptions",
-        version=2,
-    ),
-    "MINIMUM": Operator(
-        inputs=(2, 2),
-        operands=2,
-        spreads=True,
-        wide=True,
-        scale="identical",
-        on_grid=True,
-        sign="kept",
-        options="MaximumMinimumOptions",
-        version=2,
-    ),
+    "MAXIMUM": _chosen(),
+    "MINIMUM": _chosen(),
     "PRELU": Operator(
         inputs=(2, 2),
         operands=2,
@@ -113,13 +88,11 @@ ROWS: Mapping[str, Operator] = {
         version=1,
         structures=Structures(data=28),
     ),
-    "LOGISTIC": Operator(
+    "LOGISTIC": _of_one(
         wide=True,
         scale="fixed",
         fixed=(1 / 256, -128),
         sign="nonnegative",
-        by_channel=True,
-        version=2,
         structures=Structures(data=16),
     ),
     "HARD_SWISH": Operator(
@@ -131,21 +104,17 @@ ROWS: Mapping[str, Operator] = {
         version=1,
         structures=Structures(data=20),
     ),
-    "RELU": Operator(
+    "RELU": _of_one(
         wide=True,
         scale="own",
         sign="nonnegative",
-        by_channel=True,
-        version=2,
         proportional=True,
         structures=Structures(data=28),
     ),
-    "RELU6": Operator(
+    "RELU6": _of_one(
         wide=True,
         scale="shared",
         sign="nonnegative",
-        by_channel=True,
-        version=2,
         structures=Structures(data=2),
     ),
     "LEAKY_RELU": Operator(
@@ -165,42 +134,34 @@ ROWS: Mapping[str, Operator] = {
         version=1,
         structures=Structures(data=256),
     ),
-    "TANH": Operator(
+    "TANH": _of_one(
         wide=True,
         scale="fixed",
         fixed=(1 / 128, 0),
         sign="any",
-        by_channel=True,
-        version=2,
         structures=Structures(data=16),
     ),
-    "ABS": Operator(
+    "ABS": _of_one(
         wide=True,
         scale="own",
         sign="nonnegative",
-        by_channel=True,
         options="AbsOptions",
-        version=2,
         structures=Structures(data=28),
         cortex_m=Structures(data=20),
     ),
-    "RSQRT": Operator(
+    "RSQRT": _of_one(
         scale="own",
         finest=2**16,  # 1 / sqrt of the smallest step is far above values that occur
         measure="inverse_root",
         sign="nonnegative",
-        by_channel=True,
-        version=2,
         structures=Structures(data=28),
         cortex_m=Structures(data=20),
     ),
-    "QUANTIZE": Operator(
+    "QUANTIZE": _of_one(
         wide=True,
         scale="own",
         sign="kept",
-        by_channel=True,
         options="QuantizeOptions",
-        version=2,
         structures=Structures(data=32),
     ),
     "POSITIONS": Operator(

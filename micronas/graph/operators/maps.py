@@ -1,6 +1,7 @@
 """Operators on maps: pooling, reductions, resizing."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from micronas.graph.operators.row import Field, Operator, Structures
@@ -14,97 +15,50 @@ MapKind = Literal[
     "RESIZE_NEAREST_NEIGHBOR",
     "RESIZE_BILINEAR",
 ]
+_on_channels = partial(Operator, sign="kept", by_channel=True, proportional=True)
+_pool = partial(
+    _on_channels,
+    windowed=True,
+    wide=True,
+    scale="shared",
+    compares=True,
+    options="Pool2DOptions",
+    stored=("sweep", "window", "activation"),
+    version=2,
+    structures=Structures(40, data=32),
+    cortex_m=Structures(40, data=36),
+)
+_reduction = partial(
+    _on_channels,
+    inputs=(2, 2),
+    options="ReducerOptions",
+    stored=("keep_dims",),
+    version=2,
+    structures=Structures(1, 1, data=44),
+)
+_resize = partial(
+    _on_channels,
+    inputs=(2, 2),
+    scale="shared",
+    stored=(Field("AlignCorners", "align_corners"), Field("HalfPixelCenters", "half_pixel")),
+    version=3,
+    structures=Structures(2, 1),
+)
 ROWS: Mapping[str, Operator] = {
-    "AVERAGE_POOL_2D": Operator(
-        windowed=True,
-        wide=True,
-        scale="shared",
-        compares=True,
-        sign="kept",
-        by_channel=True,
-        options="Pool2DOptions",
-        stored=("sweep", "window", "activation"),
-        version=2,
-        counted=True,
-        proportional=True,
-        structures=Structures(40, data=32),
-        cortex_m=Structures(40, data=36),
-    ),
-    "MAX_POOL_2D": Operator(
-        windowed=True,
-        wide=True,
-        scale="shared",
-        compares=True,
-        sign="kept",
-        by_channel=True,
-        options="Pool2DOptions",
-        stored=("sweep", "window", "activation"),
-        version=2,
-        proportional=True,
-        structures=Structures(40, data=32),
-        cortex_m=Structures(40, data=36),
-    ),
-    "MEAN": Operator(
-        inputs=(2, 2),
-        wide=True,
-        scale="own",
-        sign="kept",
-        by_channel=True,
-        options="ReducerOptions",
-        stored=("keep_dims",),
-        version=2,
-        proportional=True,
-        structures=Structures(1, 1, data=44),
-    ),
-    "SUM": Operator(
-        inputs=(2, 2),
+    "AVERAGE_POOL_2D": _pool(counted=True),
+    "MAX_POOL_2D": _pool(),
+    "MEAN": _reduction(wide=True, scale="own"),
+    "SUM": _reduction(
         wide=True,
         scale="own",
         finest=1,  # sums are whole steps
-        sign="kept",
-        by_channel=True,
-        options="ReducerOptions",
-        stored=("keep_dims",),
-        version=2,
-        proportional=True,
-        structures=Structures(1, 1, data=44),
     ),
-    "REDUCE_MAX": Operator(
-        inputs=(2, 2),
-        scale="identical",
-        compares=True,
-        on_grid=True,
-        sign="kept",
-        by_channel=True,
-        options="ReducerOptions",
-        stored=("keep_dims",),
-        version=2,
-        proportional=True,
-        structures=Structures(1, 1, data=44),
-    ),
-    "RESIZE_NEAREST_NEIGHBOR": Operator(
-        inputs=(2, 2),
+    "REDUCE_MAX": _reduction(scale="identical", compares=True, on_grid=True),
+    "RESIZE_NEAREST_NEIGHBOR": _resize(
         wide=True,
-        scale="shared",
         on_grid=True,
-        sign="kept",
-        by_channel=True,
         options="ResizeNearestNeighborOptions",
-        stored=(Field("AlignCorners", "align_corners"), Field("HalfPixelCenters", "half_pixel")),
-        version=3,
-        proportional=True,
         moves=True,
-        structures=Structures(2, 1),
     ),
-    "RESIZE_BILINEAR": Operator(
-        inputs=(2, 2),
-        scale="shared",
-        sign="kept",
-        by_channel=True,
-        options="ResizeBilinearOptions",
-        stored=(Field("AlignCorners", "align_corners"), Field("HalfPixelCenters", "half_pixel")),
-        version=3,
-        proportional=True,
-        structures=Structures(2, 1),
-    ),
+    "RESIZE_BILINEAR": _resize(options="ResizeBilinearOptions"),
 }

@@ -20,7 +20,7 @@ MovementKind = Literal[
     "GATHER",
     "BROADCAST_TO",
 ]
-_moving = partial(Operator, scale="shared", on_grid=True, moves=True)
+_moving = partial(Operator, scale="shared", on_grid=True, sign="kept", version=2, moves=True)
 ROWS: Mapping[str, Operator] = {
     "PAD": Operator(
         inputs=(2, 2),
@@ -51,24 +51,19 @@ ROWS: Mapping[str, Operator] = {
     ),
     "MIRROR_PAD": _moving(
         inputs=(2, 2),
-        sign="kept",
         by_channel=True,
         options="MirrorPadOptions",
         stored=(Field("Mode", "symmetric"),),
-        version=2,
         structures=Structures(4, data=20),
         proportional=True,
     ),
     "SPACE_TO_DEPTH": _moving(
-        sign="kept",
         options="SpaceToDepthOptions",
         stored=(Field("BlockSize", "block"),),
-        version=2,
         structures=Structures(4),
         keeps_sizes=True,
     ),
     "DEPTH_TO_SPACE": _moving(
-        sign="kept",
         options="DepthToSpaceOptions",
         stored=(Field("BlockSize", "block"),),
         version=1,
@@ -78,7 +73,6 @@ ROWS: Mapping[str, Operator] = {
     "RESHAPE": _moving(
         inputs=(1, 2),
         wide=True,
-        sign="kept",
         options="ReshapeOptions",
         stored=("new_shape",),
         version=1,
@@ -103,42 +97,32 @@ ROWS: Mapping[str, Operator] = {
     "TRANSPOSE": _moving(
         inputs=(2, 2),
         wide=True,
-        sign="kept",
         options="TransposeOptions",
-        version=2,
     ),
     "SLICE": _moving(
         inputs=(3, 3),
         wide=True,
-        sign="kept",
         by_channel=True,
         options="SliceOptions",
-        version=2,
     ),
     "STRIDED_SLICE": _moving(
         inputs=(4, 4),
         wide=True,
-        sign="kept",
         options="StridedSliceOptions",
         stored=("masks",),
-        version=2,
         structures=Structures(24, data=84),
     ),
     "GATHER": _moving(
         inputs=(2, 2),
-        sign="kept",
         options="GatherOptions",
         stored=("axis", "plain_gather"),
-        version=2,
         structures=Structures(8),
         keeps_sizes=True,
     ),
     "BROADCAST_TO": _moving(
         inputs=(2, 2),
         wide=True,
-        sign="kept",
         by_channel=True,
         options="BroadcastToOptions",
-        version=2,
     ),
 }
