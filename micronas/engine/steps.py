@@ -109,10 +109,7 @@ Maker = Callable[[Graph, Step], list[Call]]
 
 def folded(graph: Graph) -> list[Step]:
     """Return the operators as steps; zeros around a map become bounds of windows over it."""
-    readers: dict[str, list[Op]] = {}
-    for op in graph.ops:
-        for name in op.operands:
-            readers.setdefault(name, []).append(op)
+    readers = graph.readers()
     gone: dict[str, tuple[str, tuple[int, int]]] = {}
     steps = []
     for op in graph.ops:

@@ -18,10 +18,7 @@ def with_dropped_axes(graph: Graph) -> Graph:
 
     Functions of one value may lie between a reduction and the removed RESHAPE.
     """
-    readers: dict[str, list[Op]] = {}
-    for op in graph.ops:
-        for name in op.inputs:
-            readers.setdefault(name, []).append(op)
+    readers = graph.readers()
     tensors, made, gone = dict(graph.tensors), dict[str, Op](), set[str]()
     for op in graph.ops:
         *functions, reshape = _to_reshape(graph, readers, op) or [op]

@@ -193,6 +193,14 @@ class Graph:
         """Return an operator's weights (position 1), bias (position 2) or another input."""
         return self.tensors[op.inputs[position]]
 
+    def readers(self) -> dict[str, list[Op]]:
+        """Return the operators that read each tensor, those that read it twice two times."""
+        found: dict[str, list[Op]] = {}
+        for op in self.ops:
+            for name in op.inputs:
+                found.setdefault(name, []).append(op)
+        return found
+
     def groups_of(self, op: Op) -> int:
         """Return the groups of a CONV_2D, each of which reads as many channels as its filters."""
         return self.input_of(op).shape[3] // self.constant_of(op).shape[3]

@@ -35,10 +35,7 @@ def computed_apart(graph: Graph) -> Graph:
     An operator is replaced by one per slice, with its name and a number, where that takes no more
     operators and fewer of them move elements.
     """
-    readers: dict[str, list[Op]] = {}
-    for op in graph.ops:
-        for name in op.inputs:
-            readers.setdefault(name, []).append(op)
+    readers = graph.readers()
     tensors = dict(graph.tensors)
     made: dict[str, list[Op]] = {}
     for op in graph.ops:

@@ -47,10 +47,7 @@ def turned_whole(graph: Graph) -> Graph:
 
     Fewer operators then move the same elements, such as queries, keys and values of attention.
     """
-    readers: dict[str, list[Op]] = {}
-    for op in graph.ops:
-        for name in op.inputs:
-            readers.setdefault(name, []).append(op)
+    readers = graph.readers()
     tensors = dict(graph.tensors)
     made: dict[str, tuple[Op, ...]] = {}
     gone: set[str] = set()
@@ -71,9 +68,7 @@ def turned_whole(graph: Graph) -> Graph:
             gone.add(turn.name)
         made[cuts[0].name] = (first, *made[cuts[0].name])
     ops = [new for op in graph.ops if op.name not in gone for new in made.get(op.name, (op,))]
-    used = {name for op in ops for name in (*op.inputs, *op.outputs)} | {*graph.inputs}
-    kept = {name: tensor for name, tensor in tensors.items() if name in used}
-    return replace(graph, tensors=kept, ops=tuple(ops))
+    return without_unread(replace(graph, tensors=tensors, ops=tuple(ops)))
 
 
 def _common_turn(graph: Graph, readers: _Readers, cuts: Sequence[Op]) -> list[Op]:

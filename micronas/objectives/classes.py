@@ -16,6 +16,7 @@ from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective, Scores
 from micronas.objectives.decision import decision
 from micronas.objectives.intervals import wilson
+from micronas.objectives.labels import f1_of, macro_f1
 from micronas.objectives.mistakes import mistakes, thresholds
 
 Balance = Literal["none", "weights", "sampling"]
@@ -137,7 +138,7 @@ class Classes(Objective):
             "accuracy_name": self.accuracy_name,
             "int8_accuracy_interval": interval,
             "int8_accuracy_per_class": _by_name(judged, _recall(outputs, labels)),
-            "int8_f1_per_class": _by_name(judged, _f1(outputs, labels)[0].tolist()),
+            "int8_f1_per_class": _by_name(judged, f1_of(*_each(outputs, labels))[0].tolist()),
         }
         if judged.sliding is not None:
             within = right[judged.sliding.within.numpy()]
@@ -268,25 +269,15 @@ def _balanced(logits: Tensor, labels: Tensor) -> Tensor:
     return mean + len(labels) * (right - recall[labels]) / counts[labels] / present
 
 
-def _f1(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return F1 of each class, and its numerator's and denominator's terms [N, classes].
-
-    The numerator is twice the true positives; the denominator adds all wrong answers to it.
-    """
-    given = F.one_hot(logits.argmax(1), logits.shape[1]).double()
-    true = F.one_hot(labels, logits.shape[1]).double()
-    hits, all_ = 2 * given * true, given + true
-    total = all_.sum(0)
-    return torch.where(total > 0, hits.sum(0) / total.clamp(min=1), 0.0), hits, all_
+def _each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return answers and labels as those of several labels of which one holds [N, classes]."""
+    count = logits.shape[1]
+    return F.one_hot(logits.argmax(1), count), F.one_hot(labels, count)
 
 
 def _macro_f1(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the influences of the mean F1 over the classes that have an example or an answer."""
-    f1, hits, all_ = _f1(logits, labels)
-    total = all_.sum(0)
-    some = total > 0
-    off = (hits - f1 * all_)[:, some] / total[some]
-    return f1[some].mean() + len(labels) * off.mean(1)
+    return macro_f1(*_each(logits, labels))
 
 
 def _by_name(judged: Judged, values: Sequence[float]) -> dict[str, float]:

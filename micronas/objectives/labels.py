@@ -110,7 +110,9 @@ class Labels(Objective):
             "int8_macro_f1": f1["int8"],
             "int8_macro_f1_interval": f1["interval"],
             "int8_average_precision_per_label": per_label,
-            "int8_f1_per_label": dict(zip(names, _f1(accepted, targets)[0].tolist(), strict=True)),
+            "int8_f1_per_label": dict(
+                zip(names, f1_of(accepted, targets)[0].tolist(), strict=True)
+            ),
             "scores": [found["scores"][0], f1],
         }
 
@@ -176,11 +178,11 @@ def average_precision(scores: Tensor, targets: Tensor) -> tuple[float, Tensor]:
 
 def macro_f1(accepted: Tensor, targets: Tensor) -> Tensor:
     """Return the influences [N] of the mean F1 over the labels that hold or are accepted once."""
-    f1, hits, all_ = _f1(accepted, targets)
+    scores, hits, all_ = f1_of(accepted, targets)
     total = all_.sum(0)
     some = total > 0
-    off = (hits - f1 * all_)[:, some] / total[some]
-    return f1[some].mean() + len(targets) * off.mean(1)
+    off = (hits - scores * all_)[:, some] / total[some]
+    return scores[some].mean() + len(targets) * off.mean(1)
 
 
 def _likely_f1(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -188,7 +190,7 @@ def _likely_f1(outputs: Tensor, targets: Tensor) -> Tensor:
     return macro_f1(outputs > 0, targets)
 
 
-def _f1(accepted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def f1_of(accepted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return F1 of each label, and its numerator's and denominator's terms [N, labels].
 
     The numerator is twice the right answers; the denominator counts labels held and accepted.

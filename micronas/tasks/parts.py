@@ -5,6 +5,12 @@ from typing import Literal
 
 Part = Literal["training", "validation", "testing"]
 PARTS: tuple[Part, ...] = ("training", "validation", "testing")
+PARTS_BY_NAME: dict[str, Part] = {
+    **dict.fromkeys(("train", "training"), "training"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "testing"),
+}
+"""Parts by the names of folders, in small letters."""
 
 
 def wavs(folder: Path) -> list[Path]:

@@ -72,8 +72,8 @@ def add(graph: Graph, step: Step) -> list[Call]:
     output = graph.output_of(op)
     order = (0, 1) if scale(tensors[0]) >= scale(tensors[1]) else (1, 0)
     coarse, fine = (tensors[place] for place in order)
-    multiplier, shift = _factor(scale(fine) / (2 * scale(coarse)))
-    out_multiplier, out_shift = _factor(2 * scale(coarse) / (2**_BITS * scale(output)))
+    multiplier, shift = factor_of(scale(fine) / (2 * scale(coarse)))
+    out_multiplier, out_shift = factor_of(2 * scale(coarse) / (2**_BITS * scale(output)))
     if scale(fine) == scale(coarse):  # a half, which no shift to the right of 1 makes exactly
         multiplier, shift = 2**31 - 1, -1
     usual = -shift in _SHIFTS
@@ -138,24 +138,13 @@ def _spread(graph: Graph, step: Step, name: str) -> list[Call]:
 def factors(kind: str, scales: list[float], output: float) -> Fields:
     """Return the factors by which codes of two operands, and of the result, are rescaled."""
     left, right = scales
-    none = (0, 0)
-    if kind == "MUL":
-        return {
-            "bits": 0,
-            "first_factor": none,
-            "second_factor": none,
-            "factor": _factor(left * right / output),
-        }
-    if kind == "PRELU":
-        product = _factor(left * right / output)
-        return {
-            "bits": 0,
-            "first_factor": _factor(left / output),
-            "second_factor": none,
-            "factor": product,
-        }
+    names = ("first_factor", "second_factor", "factor")
+    none: Fields = {"bits": 0, **dict.fromkeys(names, (0, 0))}
     if kind in ("MAXIMUM", "MINIMUM"):
-        return {"bits": 0, "first_factor": none, "second_factor": none, "factor": none}
+        return none
+    if kind in ("MUL", "PRELU"):
+        above = {"first_factor": factor_of(left / output)} if kind == "PRELU" else {}
+        return {**none, **above, "factor": factor_of(left * right / output)}
     common = 2 * max(scales)
     bits = _SQUARE_BITS if kind == "SQUARED_DIFFERENCE" else _BITS
     step = (
@@ -165,13 +154,14 @@ def factors(kind: str, scales: list[float], output: float) -> Fields:
     )
     return {
         "bits": bits,
-        "first_factor": _factor(left / common),
-        "second_factor": _factor(right / common),
-        "factor": _factor(step),
+        "first_factor": factor_of(left / common),
+        "second_factor": factor_of(right / common),
+        "factor": factor_of(step),
     }
 
 
-def _factor(real: float) -> tuple[int, int]:
+def factor_of(real: float) -> tuple[int, int]:
+    """Return a factor as its multiplier and shift."""
     multiplier, shift = fixed_point.quantize_multiplier(real)
     return int(multiplier), int(shift)
 

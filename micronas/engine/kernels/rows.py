@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from micronas.engine.kernels.elements import factor_of
 from micronas.engine.steps import Call, Constant, Overlap, Step
-from micronas.graph import fixed_point, recurrent
+from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Tensor
 from micronas.graph.kernels.codes import data, scale, zero_point
 from micronas.graph.products import depth as depth_of
@@ -25,7 +26,7 @@ def softmax(graph: Graph, step: Step) -> list[Call]:
 def log_softmax(graph: Graph, step: Step) -> list[Call]:
     fields = softmax_fields(graph, step)
     multiplier, shift = fields["factor"]
-    back = _factor(2.0 ** (31 - shift) / multiplier)
+    back = factor_of(2.0 ** (31 - shift) / multiplier)
     fields = {"softmax": fields, "back": back}
     return [Call("log_softmax", ("log_softmax",), fields, "LogSoftmax", overlaps=_IN_PLACE)]
 
@@ -33,7 +34,7 @@ def log_softmax(graph: Graph, step: Step) -> list[Call]:
 def softmax_fields(graph: Graph, step: Step) -> dict[str, Any]:
     """Return rows and their length, and the factor and radius of differences."""
     source = graph.tensors[step.source]
-    factor = _factor(min(float(scale(source)) * 2**26, 2**31 - 1.0))
+    factor = factor_of(min(float(scale(source)) * 2**26, 2**31 - 1.0))
     radius = min(int(31 * 2.0**26 / 2.0 ** factor[1]), 255)
     return {**_rows(source), "factor": factor, "radius": radius}
 
@@ -50,11 +51,6 @@ def _rows(tensor: Tensor) -> dict[str, Any]:
 
 def _constant(tensor: Tensor, dtype: type[np.generic]) -> Constant:
     return Constant((tensor.elements,), dtype, lambda: data(tensor).ravel())
-
-
-def _factor(real: float) -> tuple[int, int]:
-    multiplier, shift = fixed_point.quantize_multiplier(real)
-    return int(multiplier), int(shift)
 
 
 def batch_matmul(graph: Graph, step: Step) -> list[Call]:
@@ -78,7 +74,7 @@ def batch_matmul(graph: Graph, step: Step) -> list[Call]:
         "left_zero": zero_point(tensors[0]),
         "right_zero": zero_point(tensors[1]),
         "zero": zero_point(output),
-        "factor": _factor(float(scale(tensors[0]) * scale(tensors[1]) / scale(output))),
+        "factor": factor_of(float(scale(tensors[0]) * scale(tensors[1]) / scale(output))),
     }
     return [Call("matrices", ("matrices",), fields, "Matrices", (0, 1), is_reference=True)]
 
@@ -93,8 +89,8 @@ def lstm(graph: Graph, step: Step) -> list[Call]:
             "weights": _constant(weights, np.int8),
             "before": _constant(before, np.int8),
             "bias": _constant(bias, np.int32),
-            "read": _factor(float(scale(source) * scale(weights) / 2.0**-12)),
-            "kept": _factor(float(scale(output) * scale(before) / 2.0**-12)),
+            "read": factor_of(float(scale(source) * scale(weights) / 2.0**-12)),
+            "kept": factor_of(float(scale(output) * scale(before) / 2.0**-12)),
         }
         for weights, before, bias in recurrent.gates(graph, op)
     ]
@@ -106,9 +102,9 @@ def lstm(graph: Graph, step: Step) -> list[Call]:
         "units": output.shape[2],
         "zero": zero_point(source),
         "hidden_zero": zero_point(output),
-        "kept": _factor(2.0**-15),
-        "added": _factor(2.0**-30 / step_of_cell),
-        "written": _factor(2.0**-30 / float(scale(output))),
+        "kept": factor_of(2.0**-15),
+        "added": factor_of(2.0**-30 / step_of_cell),
+        "written": factor_of(2.0**-30 / float(scale(output))),
         "limit": limit if op.clip > 0 else -1,
         "power": recurrent.power_of(step_of_cell),
     }

@@ -6,16 +6,7 @@ from pathlib import Path
 
 from micronas.errors import DataError
 from micronas.tasks.images.files import SUFFIXES, Box
-from micronas.tasks.parts import Part
-
-PART_FOLDERS: dict[str, Part] = {
-    "train": "training",
-    "training": "training",
-    "val": "validation",
-    "validation": "validation",
-    "test": "testing",
-    "testing": "testing",
-}
+from micronas.tasks.parts import PARTS_BY_NAME, Part
 
 _LONGEST_NAME = 200
 
@@ -73,9 +64,9 @@ def open_image_folder(path: Path) -> ImageListing:
         )
     root = _find_root(path)
     given: list[tuple[Path, Part | None]] = [
-        (folder, PART_FOLDERS[folder.name.lower()])
+        (folder, PARTS_BY_NAME[folder.name.lower()])
         for folder in _folders(root)
-        if folder.name.lower() in PART_FOLDERS and _folders(folder)
+        if folder.name.lower() in PARTS_BY_NAME and _folders(folder)
     ]
     images, others, classes = [], 0, set()
     for folder, part in given or [(root, None)]:
@@ -154,7 +145,7 @@ def hashed_part(digest: str, cut: tuple[Part, ...], validation: float, test: flo
 
 def _find_root(path: Path) -> Path:
     inside = _folders(path)
-    if len(inside) == 1 and inside[0].name.lower() not in PART_FOLDERS and _folders(inside[0]):
+    if len(inside) == 1 and inside[0].name.lower() not in PARTS_BY_NAME and _folders(inside[0]):
         return inside[0]
     return path
 

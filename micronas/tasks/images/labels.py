@@ -5,7 +5,8 @@ from pathlib import Path
 
 from micronas.errors import DataError
 from micronas.files import regular
-from micronas.tasks.images.folder import PART_FOLDERS, ImageListing, LabelledImage, divided
+from micronas.tasks.images.folder import ImageListing, LabelledImage, divided
+from micronas.tasks.parts import PARTS_BY_NAME
 
 _FILES = ("file", "filename", "image", "path")
 _LABELS = ("label", "class", "category")
@@ -51,12 +52,12 @@ def open_labels(path: Path) -> ImageListing:
         if not name or not label:
             unlabelled += 1
             continue
-        if said and said not in PART_FOLDERS:
+        if said and said not in PARTS_BY_NAME:
             raise DataError(
                 f"a part must be train, validation or test, but {path} line {number} has {said!r}; "
                 "correct it"
             )
-        part = PART_FOLDERS[said] if said else None
+        part = PARTS_BY_NAME[said] if said else None
         images.append(LabelledImage(path.parent / name, name, label, part))
     classes = tuple(sorted({image.label for image in images}))
     if len(classes) < 2:

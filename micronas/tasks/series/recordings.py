@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from micronas.errors import DataError
 from micronas.npz import Array, read_arrays, read_shapes
-from micronas.tasks.parts import Part
+from micronas.tasks.parts import PARTS_BY_NAME, Part
 from micronas.tasks.series.csv_table import (
     LONGEST_TEXT,
     Header,
@@ -30,11 +30,6 @@ from micronas.text import listed
 
 _LABELS = ("label", "class", "activity", "target")
 _GROUPS = ("group", "subject", "user", "device", "session")
-_PARTS: dict[str, Part] = {
-    **dict.fromkeys(("train", "training"), "training"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "testing"),
-}
 _MOST_CHANNELS = 65_535
 
 
@@ -139,7 +134,7 @@ def _is_csv(root: Path, file: Path) -> bool:
 def _source(root: Path, file: Path) -> _Source:
     """Read label and part from the folders above a file."""
     above = list(file.relative_to(root).parts[:-1])
-    part = _PARTS.get(above[0].lower()) if above else None
+    part = PARTS_BY_NAME.get(above[0].lower()) if above else None
     below = above[1:] if part else above
     return _Source(file, below[0] if below else None, part)
 
@@ -403,7 +398,7 @@ def _windows(arrays: Mapping[str, Array], settings: SeriesSettings) -> Iterator[
         )
     rows = zip(values, labels, groups, parts, strict=True)
     for place, (window, label, group, part) in enumerate(rows):
-        known = _PARTS.get(str(part).lower())
+        known = PARTS_BY_NAME.get(str(part).lower())
         yield Recording(f"x[{place}]", str(label), str(group), window, known)
 
 
