@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from tests.upstreams import Call, broken, cuts, limited, upstream, whole
 
 _PART = re.compile(r"<<([0-9a-f]{16}) (PROMPT|ANSWER A|ANSWER B)>>\n(.*?)\n<</\1 \2>>", re.DOTALL)
 _QUALITY = re.compile(r"quality (\d+\.\d+)")
@@ -69,83 +69,52 @@ class Judge:
         quotes = f"A wrote: {parts['ANSWER A']}\nB wrote: {parts['ANSWER B']}"
         return f"{quotes}\n{verdict}\n" + (f"For the record.\n{quotes}" if self.tagged else "")
 
+    def responds(self, call: Call) -> bool:
+        """Answer a request, or fail in one of four ways."""
+        key = hashlib.sha256(json.dumps(call.body).encode()).hexdigest()
+        with self.lock:
+            self.requests += 1
+            self.flying += 1
+            self.most_flying = max(self.most_flying, self.flying)
+            failure = self.seen[key] == 0 and chance("fails", key) < self.failing
+            self.seen[key] += 1
+        time.sleep(self.delay)
+        try:
+            if failure:
+                _fail(call, chance("how", key))
+            else:
+                self._answer(call, key)
+        finally:
+            with self.lock:
+                self.flying -= 1
+        return not failure
+
+    def _answer(self, call: Call, key: str) -> None:
+        messages = call.body["messages"]
+        prompt_tokens = sum(len(each["content"]) for each in messages) // 4
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": COMPLETION_TOKENS}
+        usd = (PROMPT_PRICE * prompt_tokens + COMPLETION_PRICE * COMPLETION_TOKENS) / 1e6
+        with self.lock:
+            self.answered[key] += 1
+            self.replies += 1
+            self.usd += usd
+        call.send(200, whole(self.text(messages), usage=usage))
+
+
+def _fail(call: Call, how: float) -> None:
+    if how < 0.4:
+        limited(call)
+    elif how < 0.7:
+        broken(call)
+    elif how < 0.85:
+        call.send(200, b'{"choices": [{"message": {"con')
+    else:
+        cuts(call)
+
 
 @contextmanager
 def serve(judge: Judge) -> Iterator[str]:
     """Serve a judge; yields the base URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            key = hashlib.sha256(body).hexdigest()
-            with judge.lock:
-                judge.requests += 1
-                judge.flying += 1
-                judge.most_flying = max(judge.most_flying, judge.flying)
-                judge.authorizations.add(self.headers.get("Authorization"))
-                failure = judge.seen[key] == 0 and chance("fails", key) < judge.failing
-                judge.seen[key] += 1
-            time.sleep(judge.delay)
-            if failure:
-                self.fail(chance("how", key))
-            else:
-                self.answer(key, json.loads(body)["messages"])
-            with judge.lock:
-                judge.flying -= 1
-
-        def fail(self, how: float) -> None:
-            if how < 0.4:
-                self.reply(429, b"slow down", {"Retry-After": "0.01"})
-            elif how < 0.7:
-                self.reply(500, b"<html>oops</html>", {})
-            elif how < 0.85:
-                self.reply(200, b'{"choices": [{"message": {"con', {})
-            else:
-                self.send_response(200)
-                self.send_header("Content-Length", "1000")
-                self.end_headers()
-                self.wfile.write(b'{"choices": [')
-                self.close_connection = True
-
-        def answer(self, key: str, messages: list[dict[str, str]]) -> None:
-            prompt_tokens = sum(len(each["content"]) for each in messages) // 4
-            reply: dict[str, Any] = {
-                "choices": [{"message": {"role": "assistant", "content": judge.text(messages)}}],
-                "usage": {
-                    "prompt_tokens": prompt_tokens,
-                    "completion_tokens": COMPLETION_TOKENS,
-                },
-            }
-            usd = (PROMPT_PRICE * prompt_tokens + COMPLETION_PRICE * COMPLETION_TOKENS) / 1e6
-            with judge.lock:
-                judge.answered[key] += 1
-                judge.replies += 1
-                judge.usd += usd
-            self.reply(200, json.dumps(reply).encode(), {"Content-Type": "application/json"})
-
-        def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            try:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:
-                self.close_connection = True  # the client was killed
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with upstream("judge", judge.responds) as server:
+        yield server.url
+        judge.authorizations |= server.authorizations

@@ -17,7 +17,7 @@ from micronas.language.endpoints import Price, estimate_tokens
 from tests.judge.judge_server import Judge, serve
 from tests.judge.runs import answers_for, prompts_for
 from tests.judge.test_run import settings_for
-from tests.router.upstreams import after, upstream
+from tests.upstreams import after, upstream
 
 MESSAGES = [{"role": "user", "content": "12345678"}]
 GOOD = {"choices": [{"message": {"content": "yes"}}], "usage": None}

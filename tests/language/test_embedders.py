@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from micronas.errors import ConfigError, DataError
 from micronas.judge.recipe import Embedding
 from micronas.language.embedders import Cached, cosines, hashed, tfidf
-from tests.router.upstreams import Call, upstream
+from tests.upstreams import Call, upstream
 
 
 def test_tfidf_by_hand() -> None:

@@ -7,17 +7,9 @@ import numpy as np
 import pytest
 
 from micronas.router.control import Controller
-from micronas.router.embedding import Embedding
-from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
 from micronas.router.policy import Router
-from tests.router.world import EXPERTS, SKILLS, prompt, table
-
-
-@pytest.fixture(scope="module")
-def router() -> Router:
-    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
-    return fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
+from tests.router.world import SKILLS, prompt
 
 
 def test_levels_are_mappings_of_rising_budgets(router: Router) -> None:

@@ -17,11 +17,11 @@ import pytest
 from micronas.router.decision import GENERAL, RoutingDecision
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
-from micronas.router.mapping import ParameterBudget
 from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
 from tests.router.serving import running, serving
-from tests.router.upstreams import (
+from tests.router.world import EXPERTS, prompt, table
+from tests.upstreams import (
     Call,
     answers,
     broken,
@@ -30,7 +30,6 @@ from tests.router.upstreams import (
     upstream,
     upstreams,
 )
-from tests.router.world import EXPERTS, prompt, table
 
 JSON = {"id": "x", "object": "list", "model": "m"}
 
@@ -73,12 +72,6 @@ def complains(code: int, text: str) -> Any:
         call.send(code, f'{{"error": {{"message": "{text}"}}}}'.encode())
 
     return behaviour
-
-
-@pytest.fixture(scope="module")
-def router() -> Router:
-    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
-    return fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
 
 
 def test_a_prompt_goes_to_the_expert_of_its_category_and_the_unfamiliar_to_general(

@@ -9,7 +9,7 @@ import pytest
 
 from micronas.router.decision import GENERAL, RoutingDecision
 from tests.router.serving import chat, said, serving, streamed, until
-from tests.router.upstreams import (
+from tests.upstreams import (
     Behaviour,
     Call,
     answers,

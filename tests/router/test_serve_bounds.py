@@ -14,7 +14,7 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import listen
 from micronas.router.serve.settings import ServeSettings
 from tests.router.serving import chat, closed, said, serving, streamed, until
-from tests.router.upstreams import (
+from tests.upstreams import (
     Behaviour,
     Call,
     answers,

@@ -24,7 +24,8 @@ from micronas.router.serve.protocol import ascii_text
 from micronas.router.serve.settings import ServeSettings
 from tests.command import command
 from tests.router.serving import Running, chat, closed, running, until
-from tests.router.upstreams import (
+from tests.router.world import EXPERTS, table
+from tests.upstreams import (
     Call,
     Server,
     answers,
@@ -36,7 +37,6 @@ from tests.router.upstreams import (
     upstream,
     upstreams,
 )
-from tests.router.world import EXPERTS, table
 
 KINDS = {"limits": limited, "breaks": broken, "hangs": hangs, "cuts": cuts, "answers": answers}
 

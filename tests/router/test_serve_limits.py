@@ -15,7 +15,7 @@ import pytest
 
 from micronas.router.serve.protocol import ApiError, parse_ask
 from tests.router.serving import chat, said, serving, streamed, until
-from tests.router.upstreams import (
+from tests.upstreams import (
     Behaviour,
     Call,
     after,

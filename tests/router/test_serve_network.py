@@ -11,7 +11,7 @@ from micronas.language.endpoints import proxy_for
 from micronas.router.serve import wire as wire_module
 from micronas.router.serve.wire import Gathering
 from tests.router.serving import chat, said, serving
-from tests.router.upstreams import Call, answers, upstream
+from tests.upstreams import Call, answers, upstream
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

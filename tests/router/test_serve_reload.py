@@ -15,13 +15,11 @@ import pytest
 import yaml
 
 from micronas.router.control import Controller
-from micronas.router.embedding import Embedding
-from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
 from micronas.router.policy import Router
 from tests.router.serving import chat, running, said, serving, until
-from tests.router.upstreams import after, answers, upstreams
-from tests.router.world import EXPERTS, prompt, table
+from tests.router.world import EXPERTS, prompt
+from tests.upstreams import after, answers, upstreams
 
 KEYS = {"ADMIN_KEY": "admin-secret", "USER_KEY": "user-secret"}
 CLIENTS = [
@@ -34,12 +32,6 @@ CLIENTS = [
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.fixture(scope="module")
-def router() -> Router:
-    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
-    return fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
 
 
 def client_of(url: str, key: str) -> httpx.Client:

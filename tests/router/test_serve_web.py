@@ -11,7 +11,7 @@ import yaml
 from micronas.errors import ConfigError
 from micronas.router.serve.settings import ServeSettings, read_settings
 from tests.router.serving import closed, raw, running, said, serving
-from tests.router.upstreams import answers, upstream
+from tests.upstreams import answers, upstream
 
 EXPERTS = [closed("a")]
 

@@ -15,7 +15,7 @@ from micronas.router.serve.server import configured
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
 from tests.router.serving import chat, closed, raw, said, serving, until
-from tests.router.upstreams import Call, answers, upstream
+from tests.upstreams import Call, answers, upstream
 
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.router.serving import chat, running, said, serving, until
-from tests.router.upstreams import answers, broken, upstream
+from tests.upstreams import answers, broken, upstream
 
 pytestmark = pytest.mark.spans
 
