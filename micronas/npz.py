@@ -19,7 +19,7 @@ from micronas.files import largest_unpacked, regular
 Array = npt.NDArray[Any]
 
 # The header of an array is Python text, and a damaged one fails in every way that Python text
-# # can; an archive may be encrypted (RuntimeError) or packed by an unknown method.
+# can; an archive may be encrypted (RuntimeError) or packed by an unknown method.
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError),
     *(MemoryError, RecursionError, RuntimeError, LookupError),

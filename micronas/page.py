@@ -13,7 +13,7 @@ _SHARED = Path(__file__).parent / "page"
 _MARK = re.compile("@([A-Z_]+)@")
 
 # JSON in ASCII has no line separators or lone surrogates, which break some parsers; without
-# # `<`, `>` and `&` it cannot end its element, begin a comment or be taken for markup.
+# `<`, `>` and `&` it cannot end its element, begin a comment or be taken for markup.
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -48,7 +48,7 @@ def page_of(
     }
     template = _text(_SHARED / "shared.html").replace("@BODY@", _text(parts / "page.html"))
     # one pass over the template: a mark in foreign text stays text; characters that cannot be
-    # # encoded, such as stray bytes of a file's name in a title, become question marks
+    # encoded, such as stray bytes of a file's name in a title, become question marks
     return _MARK.sub(lambda mark: filled[mark[1]], template).encode("utf-8", "replace")
 
 

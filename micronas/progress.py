@@ -104,7 +104,7 @@ class Bars:
                 file=sys.stderr if self._drawn else io.StringIO(),
                 disable=self._quiet,
                 # the bar of a single step is removed at its end; a notebook has one bar, of the
-                # # current phase
+                # current phase
                 leave=total > 1 and not self._in_notebook,
                 bar_format=_FORMAT,
                 delay=_DELAY if phase == READING else 0,

@@ -183,8 +183,7 @@ def _compare_front_end(
 def _verify_layers(
     model: Path, graph: "Graph", examples: "dict[str, Values]", as_json: bool, *, width: int | None
 ) -> None:
-    from micronas.evaluation.layers import compare, culprit, dequantized
-    from micronas.evaluation.table import layers_table
+    from micronas.evaluation.layers import compare, culprit, dequantized, layers_table
     from micronas.runs.trained import trained
 
     network = trained(model) if model.is_dir() else None

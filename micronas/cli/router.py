@@ -1,11 +1,11 @@
 """Commands on compositions of experts: fit, map, evaluate, serve and others."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from micronas.cli.router_serve import serve
 from micronas.cli.shared import Json, Overrides, Quiet, show
 
 if TYPE_CHECKING:
@@ -113,7 +113,19 @@ def explain(
     show(decision, as_json, lambda: pairs(decision))
 
 
-router_app.command()(serve)
+@router_app.command()
+def serve(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file of a serve configuration.")
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Serve the experts behind one OpenAI-compatible address; Ctrl-C ends it, SIGHUP reloads."""
+    from micronas.router.serve.server import serve as run
+    from micronas.router.serve.settings import read_settings
+
+    read = partial(read_settings, config, overrides or [])
+    run(read(), read=read)
 
 
 def _show(router: "Router", as_json: bool) -> None:

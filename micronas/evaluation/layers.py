@@ -17,6 +17,7 @@ from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
 from micronas.graph.requantize import requantized
+from micronas.text import percent, table
 from micronas.train.network import (
     from_tflite,
     interpret_outputs,
@@ -262,3 +263,33 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {name: plain(value) for name, value in values.items()}
+
+
+def layers_table(
+    errors: Sequence[LayerError], culprit: LayerError | None, *, width: int | None = None
+) -> str:
+    """Return the table of each layer's signal-to-noise ratios, with a mark at `culprit`.
+
+    `width` is the most columns of text that it may take.
+    """
+    rows = [
+        [
+            error.name,
+            error.kind,
+            _as_text(error.cumulative.sqnr_db),
+            _as_text(error.local.sqnr_db),
+            _as_text(error.local.median_channel_db),
+            _as_text(error.local.worst_channel_db),
+            "-" if error.local.worst_channel is None else str(error.local.worst_channel),
+            percent(error.saturated),
+            "<-" if error is culprit else "",
+        ]
+        for error in errors
+    ]
+    header = ["layer", "op", "so far", "here", "median channel", "worst", "channel", "saturated"]
+    drop = ("channel", "worst", "median channel", "op")
+    return table([*header, ""], rows, width=width, drop=drop)
+
+
+def _as_text(ratio: float) -> str:
+    return f"{ratio:.1f} dB" if math.isfinite(ratio) else "exact" if ratio > 0 else "lost"

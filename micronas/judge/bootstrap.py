@@ -15,7 +15,7 @@ from micronas.judge.battles import Battles, Indices
 from micronas.judge.rating import Likelihood, Pairs, at_zero
 
 # a table of points by pair and prompt with at most this many cells per battle is kept dense: such
-# # tables come from designs with a baseline, and sorting their battles would be the longest step
+# tables come from designs with a baseline, and sorting their battles would be the longest step
 _DENSE = 2
 
 

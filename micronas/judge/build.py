@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from micronas.judge.pools import Pools, earlier_outcomes
 from micronas.judge.recipe import RecipeFile
 from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sources import Record, read_source
-from micronas.judge.steps import Say, StepResult, count, drop
 from micronas.language.clusters import clusters
 from micronas.language.embedders import Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote
@@ -40,6 +40,20 @@ _DROPPED = "dropped.jsonl"
 _STEPS = 5
 """Number of steps: clean, language, duplicates, label, sample."""
 _CROSS_VALIDATED = {"neighbours", "precision", "threshold", "folds"}
+_Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _StepResult:
+    """Result of a step."""
+
+    kept: list[Record]
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    """Id, source, line and reason of each dropped prompt."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Entries of the manifest on the step."""
+    review: list[dict[str, Any]] = field(default_factory=list)
+    """Rows for review by hand."""
 
 
 class Build:
@@ -63,7 +77,7 @@ class Build:
         recipe: RecipeFile,
         out: Path,
         *,
-        say: Say = lambda _: None,
+        say: _Say = lambda _: None,
         progress: Progress = nobody,
     ) -> None:
         self._recipe, self._folder, self._out = recipe.recipe, recipe.folder, out
@@ -115,7 +129,7 @@ class Build:
         write_review(self._out / REVIEW, rows)
         return len(rows)
 
-    def _unique(self) -> StepResult:
+    def _unique(self) -> _StepResult:
         recipe, out = self._recipe, self._out
         merge_review(out / REVIEW, out / LABELS, recipe.categories)
         labels = [self._folder / path for path in recipe.labelling.labels]
@@ -124,8 +138,8 @@ class Build:
         identified = self._noted("language", self._language(cleaned.kept))
         return self._noted("duplicates", self._duplicates(identified.kept))
 
-    def _noted(self, name: str, outcome: StepResult) -> StepResult:
-        dropped = count(each["reason"] for each in outcome.dropped)
+    def _noted(self, name: str, outcome: _StepResult) -> _StepResult:
+        dropped = _count(each["reason"] for each in outcome.dropped)
         self._counts[name] = {"kept": len(outcome.kept), "dropped": dropped, **outcome.facts}
         self._dropped += [{**each, "step": name} for each in outcome.dropped]
         reasons = ", ".join(f"{number} {reason}" for reason, number in dropped.items())
@@ -133,7 +147,7 @@ class Build:
         self._progress("build", len(self._counts), _STEPS, {})
         return outcome
 
-    def _clean(self, labels: list[Path]) -> StepResult:
+    def _clean(self, labels: list[Path]) -> _StepResult:
         if not self._recipe.sources:
             raise DataError("a recipe must name at least one file under sources, but names none")
         read = [
@@ -156,15 +170,15 @@ class Build:
         for record in read:
             cleaned, reason = clean(record, self._recipe.cleaning)
             if cleaned is None:
-                dropped.append(drop(record, reason))
+                dropped.append(_drop(record, reason))
                 continue
             origin = "hand" if record.id in by_hand else "seed" if record.category else ""
             category = by_hand.get(record.id, record.category)
             kept.append(replace(cleaned, category=category, origin=origin))
         read_of = Counter(record.source for record in read)
-        return StepResult(kept, dropped, {"read": dict(sorted(read_of.items()))})
+        return _StepResult(kept, dropped, {"read": dict(sorted(read_of.items()))})
 
-    def _language(self, records: list[Record]) -> StepResult:
+    def _language(self, records: list[Record]) -> _StepResult:
         unknown = [index for index, record in enumerate(records) if not record.language]
         expected = [*self._recipe.languages.expected, *sorted(self._recipe.language_categories)]
         codes = identify([records[i].text for i in unknown], expected, self._recipe.languages)
@@ -172,9 +186,9 @@ class Build:
         for index, code in zip(unknown, codes, strict=True):
             kept[index] = replace(records[index], language=code)
         languages = Counter(record.language for record in kept)
-        return StepResult(kept, [], {"languages": dict(sorted(languages.items()))})
+        return _StepResult(kept, [], {"languages": dict(sorted(languages.items()))})
 
-    def _duplicates(self, records: list[Record]) -> StepResult:
+    def _duplicates(self, records: list[Record]) -> _StepResult:
         # of two duplicates a labelled prompt is kept
         order = sorted(range(len(records)), key=lambda index: not records[index].origin)
         texts = [records[index].text for index in order]
@@ -184,10 +198,10 @@ class Build:
         for index, each in sorted(gone.items()):
             reason = "duplicate" if each.similarity == 1 else "near-duplicate"
             more = {"of": records[order[each.of]].id, "similarity": round(each.similarity, 4)}
-            dropped.append(drop(records[index], reason) | more)
-        return StepResult(kept, dropped)
+            dropped.append(_drop(records[index], reason) | more)
+        return _StepResult(kept, dropped)
 
-    def _label(self, records: list[Record]) -> StepResult:
+    def _label(self, records: list[Record]) -> _StepResult:
         recipe = self._recipe
         languages = recipe.language_categories
         kept = [
@@ -207,7 +221,7 @@ class Build:
         )
         facts: dict[str, Any] = {"seeds": len(seeds), "unlabelled": len(rest)}
         if not len(rest):
-            return StepResult(kept, [], facts)
+            return _StepResult(kept, [], facts)
         if not len(seeds):
             raise DataError(
                 f"{len(rest)} prompts need a category, but no prompt has one to learn from; "
@@ -235,7 +249,7 @@ class Build:
             if recipe.labelling.uncertain == "general":
                 kept[i] = replace(kept[i], category=recipe.labelling.general, origin="general")
             else:
-                dropped.append(drop(kept[i], "awaits review"))
+                dropped.append(_drop(kept[i], "awaits review"))
         facts |= {
             "neighbours": found.neighbours,
             "accuracy": found.accuracy,
@@ -247,11 +261,11 @@ class Build:
             "prior": dict(zip(names, votes.prior.tolist(), strict=True)),
             "confusion": dict(zip(names, found.confusion.tolist(), strict=True)),
         }
-        return StepResult([record for record in kept if record.category], dropped, facts, review)
+        return _StepResult([record for record in kept if record.category], dropped, facts, review)
 
     def _sample(
         self, records: list[Record], embedded: list[Record], earlier: Outcomes | None
-    ) -> StepResult:
+    ) -> _StepResult:
         place = {record.id: index for index, record in enumerate(embedded)}
 
         def vectors(pool: list[Record]) -> Vectors:
@@ -267,14 +281,14 @@ class Build:
             drawn, judged = pools.discriminating(earlier)
             facts |= {"judged": judged, "models": list(earlier.models)}
         dropped = [
-            drop(record, "not drawn" if record.id in pools.good else "low quality")
+            _drop(record, "not drawn" if record.id in pools.good else "low quality")
             for record in records
             if record.id not in drawn
         ]
         kept = [record for record in records if record.id in drawn]
-        return StepResult(kept, dropped, facts)
+        return _StepResult(kept, dropped, facts)
 
-    def _write(self, drawn: StepResult) -> dict[str, Any]:
+    def _write(self, drawn: _StepResult) -> dict[str, Any]:
         recipe = self._recipe
         prompts = [
             Prompt(
@@ -294,8 +308,8 @@ class Build:
                 "quota": category.quota,
                 "drawn": sum(record.category == name for record in drawn.kept),
                 "available": drawn.facts["available"][name],
-                "languages": count(r.language for r in drawn.kept if r.category == name),
-                "origins": count(r.origin for r in drawn.kept if r.category == name),
+                "languages": _count(r.language for r in drawn.kept if r.category == name),
+                "origins": _count(r.origin for r in drawn.kept if r.category == name),
             }
             for name, category in recipe.categories.items()
         }
@@ -320,7 +334,7 @@ class Build:
             },
             "steps": self._counts,
             "categories": strata,
-            "licences": count(prompt.licence for prompt in prompts),
+            "licences": _count(prompt.licence for prompt in prompts),
             "prompts": len(prompts),
             "sha256": write_prompts(self._out / PROMPTS, prompts),
         }
@@ -333,6 +347,15 @@ class Build:
             embed = self._recipe.embedding.embedder(cache)
             self._vectors = embed([record.text for record in records])
         return self._vectors
+
+
+def _drop(record: Record, reason: str) -> dict[str, Any]:
+    return {"id": record.id, "source": record.source, "line": record.line, "reason": reason}
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    """Return the count of each name, in alphabetical order."""
+    return dict(sorted(Counter(names).items()))
 
 
 def _check_ids(records: list[Record]) -> None:

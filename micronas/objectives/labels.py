@@ -31,7 +31,8 @@ class Labels(Objective):
     def measures(self) -> Mapping[str, Measure]:
         return {
             "map": Measure("mean average precision", _mean_average_precision),
-            "macro_f1": Measure("macro F1", _likely_f1),
+            # labels are accepted above a probability of 0.5
+            "macro_f1": Measure("macro F1", lambda outputs, held: macro_f1(outputs > 0, held)),
         }
 
     def check(self, targets: Tensor, outputs: int | None = None) -> Tensor:
@@ -183,11 +184,6 @@ def macro_f1(accepted: Tensor, targets: Tensor) -> Tensor:
     some = total > 0
     off = (hits - scores * all_)[:, some] / total[some]
     return scores[some].mean() + len(targets) * off.mean(1)
-
-
-def _likely_f1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the influences of macro F1 with labels accepted above a probability of 0.5."""
-    return macro_f1(outputs > 0, targets)
 
 
 def f1_of(accepted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,18 +1,29 @@
 """Data for the page of one run. Imports no torch."""
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import yaml
+
+from micronas._version import VERSION
 from micronas.errors import MicronasError
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import DEFAULT, TFLM
-from micronas.report.again import reproduction
 from micronas.report.network import blocks_of, outputs_of
-from micronas.runs.folder import ARCHITECTURE, MODEL, RunFolder, listening, model_file
+from micronas.runs.folder import (
+    ARCHITECTURE,
+    CONFIG,
+    MODEL,
+    RunFolder,
+    listening,
+    model_file,
+    own_module,
+)
 from micronas.runs.stored import Metrics, Score
 from micronas.space.load import model_bytes
 from micronas.text import span
@@ -35,7 +46,7 @@ def page_data(run: RunFolder) -> Data:
         "outcome": _section(lambda: _outcome(run)),
         "listening": _section(lambda: _listening(run)),
         "quantization": _section(lambda: _quantization(run)),
-        "reproduce": reproduction(run),
+        "reproduce": _reproduction(run),
     }
     page = {"kind": "run", "name": run.name, "summary": _summary(run), "tiles": _tiles(run)}
     return finite({**page, **sections})
@@ -361,3 +372,43 @@ def _listening(run: RunFolder) -> Data:
 def _quantization(run: RunFolder) -> Data:
     shown: Data = _part(run, "layers").model_dump(mode="json")
     return shown
+
+
+def _reproduction(run: RunFolder) -> Data:
+    """Return how to make a run again: facts, as names and values, and the texts of files."""
+    config = run.path / CONFIG
+    shape = run.path / ARCHITECTURE
+    again = (
+        ["micronas", "search", config]
+        if "space" in run.settings
+        else ["micronas", "train", shape, "--config", config]
+    )
+    module = own_module(run.path)
+    facts = [
+        [
+            "Again",
+            f"the same call of micronas.run, with the module {module} in Python"
+            if module
+            else shlex.join(map(str, [*again, "--out", "NEW_FOLDER"])),
+        ],
+        ["Seed", str(run.settings.get("seed", "not known"))],
+    ]
+    made = run.parts.get("made")
+    if made:
+        facts += [
+            ["Was started as", made.command],
+            ["Versions", f"micronas {made.micronas}, Python {made.python}, torch {made.torch}, "
+             f"NumPy {made.numpy}"],
+            ["Machine", made.machine],
+        ]  # fmt: skip
+    data = run.parts.get("data")
+    if data:
+        parts = ", ".join(f"{count:,} {name}" for name, count in data.examples.items())
+        facts += [["Examples", parts], ["Data", data.summary]]
+    facts += [[f"SHA-256 of {name}", digest] for name, digest in run.hashes().items()]
+    facts.append(["Report by", f"micronas {VERSION}"])
+    files = dict(run.texts())
+    if run.board:
+        values = run.board.model_dump(mode="json", exclude_none=True)
+        files[f"{run.board.name}.yaml (board)"] = yaml.safe_dump(values, sort_keys=False)
+    return {"facts": facts, "files": [{"name": n, "text": t} for n, t in files.items()]}

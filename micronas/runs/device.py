@@ -185,11 +185,6 @@ def compare_front_end(
 
 def recordings_of(run: Path) -> Path | None:
     """Return the folder of a run's data, if its config gives one that exists."""
-    data = _setting(run, "data")
+    data = read_mapping(run / CONFIG)[0].get("data") if (run / CONFIG).is_file() else None
     folder = Path(str(data.get("path"))) if isinstance(data, dict) else None
     return folder if folder is not None and folder.exists() else None
-
-
-def _setting(run: Path, key: str) -> object:
-    """Return a setting of a run, or None without one."""
-    return read_mapping(run / CONFIG)[0].get(key) if (run / CONFIG).is_file() else None

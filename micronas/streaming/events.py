@@ -5,7 +5,7 @@ finds the same events.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,10 +122,6 @@ class Detector:
     def plain(self) -> dict[str, Any]:
         """Return the detector as JSON values."""
         return {**asdict(self), "thresholds": list(self.thresholds)}
-
-    def with_thresholds(self, thresholds: tuple[int | None, ...]) -> "Detector":
-        """Return the same detector with other thresholds."""
-        return replace(self, thresholds=thresholds)
 
     def is_open(self, levels: Integers) -> npt.NDArray[np.bool_]:
         """Return whether the gate is open at each hop, bool [hops].

@@ -11,7 +11,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.candidate import Candidate
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SingleStageSettings
-from micronas.nas.supernet.family import Family
+from micronas.nas.strategies.family_training import Family
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe

@@ -1,5 +1,7 @@
 """Outcomes counted by hand, and thresholds where they have to lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,7 @@ def test_outcomes_by_hand() -> None:
     )
     # right are a at 3 and b at 15; a at 9 is of a word that was told already
     assert judge(BOTH, [recording]) == Outcome(1.0, 3, 1, 3)
-    higher = BOTH.with_thresholds((11, 26, None))
+    higher = replace(BOTH, thresholds=(11, 26, None))
     found = judge(higher, [recording, recording])
     assert found == Outcome(2.0, 6, 4, 4)
     assert (found.missed, found.per_hour) == (pytest.approx(4 / 6), 2.0)

@@ -113,7 +113,8 @@ def resolver(graphs: Collection[Graph]) -> dict[str, str]:
     for graph in graphs:
         for op in graph.ops:
             if op.kind != "UNKNOWN":
-                kinds[op.kind] = kinds.get(op.kind, False) or _has_int4(graph, op)
+                int4 = any(graph.tensors[name].dtype == "int4" for name in op.inputs if name)
+                kinds[op.kind] = kinds.get(op.kind, False) or int4
     registers: dict[str, str] = {}  # once each
     for kind in sorted(kinds):
         is_alone = kind in INT8_ALONE and not kinds[kind]

@@ -129,12 +129,9 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
             "its input; add a layer"
         )
     graph = Graph(tracer.finished(copy), tuple(tracer.ops.values()), tuple(inputs), outputs)
-    return _with_names(_tidied(graph), _names_of_outputs(program))
-
-
-def _tidied(graph: Graph) -> Graph:
-    """Return an equivalent graph with fewer operators that move elements."""
-    return with_dropped_axes(turned_whole(without_reshapes(without_detours(graph))))
+    # fewer operators that move elements
+    graph = with_dropped_axes(turned_whole(without_reshapes(without_detours(graph))))
+    return _with_names(graph, _names_of_outputs(program))
 
 
 def _names_of_outputs(program: ExportedProgram) -> list[str | None]:
@@ -241,17 +238,15 @@ def _lower(tracer: Tracer) -> None:
 def _pretend(tracer: Tracer) -> None:
     """Add placeholder results of a refused operation, so that one message can name all."""
     result = tracer.node.meta["val"]
-    values = [
-        Value(tracer.stored(tracer.name(), led(nhwc(tuple(part.shape)))).tensor, _whole(part.shape))
+    shapes = [
+        nhwc(tuple(part.shape))
         for part in (result if isinstance(result, list | tuple) else [result])
+    ]
+    values = [
+        Value(tracer.stored(tracer.name(), led(shape)).tensor, canonical(shape)) for shape in shapes
     ]
     tracer.values[tracer.node] = values[0]
     tracer.parts[tracer.node] = values
-
-
-def _whole(shape: Sequence[int]) -> Tensor:
-    stored = nhwc(tuple(shape))
-    return canonical(stored)
 
 
 def _all_of(refusals: Sequence[ExportError]) -> ExportError:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +14,8 @@ from micronas.errors import MicronasError
 from micronas.nas.candidate import Candidate
 from micronas.nas.distributed import ranks
 from micronas.nas.strategies.weights import ROUND, batches
-from micronas.nas.supernet.family import Family
+from micronas.nas.supernet.supernet import SharedNetwork, fresh_units
+from micronas.space.decisions import Choice
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
 from micronas.train.average import averaged, recalibrated
@@ -25,6 +26,43 @@ from micronas.train.recipe import Recipe
 
 _RANKED_BY = 2048
 """Most examples that rank a network and give batch norm its statistics."""
+
+
+class Family(nn.Module):
+    """The networks of several spaces with one set of weights.
+
+    A filter does not depend on the size of its map. Members of a family differ in strides, in the
+    size of the input, in kernels that are fixed before weights are shared, and in some of their
+    operators; operators with the same name and channels share weights.
+
+    Parameters
+    ----------
+    spaces
+        Members by key. A user's network, which has its own weights, must be the only one.
+    """
+
+    def __init__(self, spaces: Mapping[Picks, Searchable]) -> None:
+        super().__init__()
+        first, *others = spaces.values()
+        self._members: dict[Picks, SharedNetwork]
+        if not others:
+            self.shared: nn.Module = SharedNetwork(first)
+            self._members = {key: self.shared for key in spaces}
+            return
+        units = fresh_units([each.choices.largest for each in spaces.values()])
+        self.shared = nn.ModuleList(dict.fromkeys(unit for own in units for unit in own.values()))
+        self._members = {
+            key: SharedNetwork(each, units=own)
+            for (key, each), own in zip(spaces.items(), units, strict=True)
+        }
+
+    def sliced(self, x: Tensor, key: Picks, choice: Choice) -> Tensor:
+        """Return the logits of a network of a member."""
+        return self._members[key].sliced(x, choice)
+
+    def hand_down(self, network: Network, key: Picks, choice: Choice) -> None:
+        """Copy these weights to a separate network; see `SharedNetwork.hand_down`."""
+        self._members[key].hand_down(network, choice)
 
 
 class FamilyTraining:

@@ -55,7 +55,7 @@ class SharedNetwork(nn.Module):
         take the statistics of the batch, see `units.SharedUnit`.
     units
         Units of another member of the family, by operator name, to share; their kernels may be
-        larger. See `micronas.nas.supernet.family`.
+        larger. See `micronas.nas.strategies.family_training`.
     """
 
     def __init__(

@@ -1,9 +1,12 @@
 """Choose the experts for a request, with a reason."""
 
 import asyncio
+import hashlib
 import logging
 import math
 import os
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +17,6 @@ from micronas.router.control import Controller
 from micronas.router.decision import GENERAL, Routing, RoutingDecision
 from micronas.router.experts import Expert
 from micronas.router.policy import Router
-from micronas.router.serve.conversations import Conversations
 from micronas.router.serve.protocol import ApiError, Ask, ascii_text
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
@@ -24,7 +26,40 @@ _DIRECT = "direct"
 """Category of requests that name their expert."""
 _ORDERS, _BUDGETS = 1024, 64
 """Sizes of caches: orders by category and expert, and mappings for budgets of requests."""
+_CONVERSATIONS = 100_000
+"""Most conversations that are kept."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))
+
+
+class _Conversations:
+    """Decisions of conversations, each kept for some seconds after its last request."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kept: OrderedDict[str, tuple[float, RoutingDecision]] = OrderedDict()
+
+    def name(self, ask: Ask) -> str:
+        """Return the name of a conversation, a hash of its beginning; empty if none are kept."""
+        if not self._seconds:
+            return ""
+        beginning = f"{ask.key}\n{ask.beginning}".encode("utf-8", "replace")
+        return hashlib.sha256(beginning).hexdigest()
+
+    def decision(self, name: str) -> RoutingDecision | None:
+        """Return the decision of a conversation, or None if it is not kept or too old."""
+        until, found = self._kept.get(name, (0.0, None))
+        return found if time.monotonic() < until else None
+
+    def keep(self, name: str, decision: RoutingDecision) -> None:
+        """Keep the decision of a conversation."""
+        self._kept[name] = (time.monotonic() + self._seconds, decision)
+        self._kept.move_to_end(name)
+        if len(self._kept) > _CONVERSATIONS:
+            self._kept.popitem(last=False)
+
+    def take(self, former: "_Conversations") -> None:
+        """Take over the conversations of the former configuration."""
+        self._kept.update(former._kept)
 
 
 @dataclass(frozen=True)
@@ -63,7 +98,7 @@ class Planner:
         self._ranking: Callable[[str], Sequence[str]] | None = getattr(routing, "ranking", None)
         self._experts = {each.name: each for each in settings.experts}
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="routing")
-        self._conversations = Conversations(settings.sticky)
+        self._conversations = _Conversations(settings.sticky)
         self._order = lru_cache(_ORDERS)(self._ordered)
         held = settings.control and isinstance(routing, Router) and routing.plan.budget.active
         self.controller = Controller(routing) if held and isinstance(routing, Router) else None

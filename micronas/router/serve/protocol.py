@@ -311,7 +311,8 @@ def dump(value: Json) -> bytes:
 
 def event(value: Json) -> bytes:
     """Return one server-sent event, with a name for the Responses API."""
-    name = f"event: {ascii_text(str(value['type']))}\n".encode("ascii") if _is_event(value) else b""
+    is_named = "choices" not in value and "type" in value
+    name = f"event: {ascii_text(str(value['type']))}\n".encode("ascii") if is_named else b""
     return name + b"data: " + dump(value) + b"\n\n"
 
 
@@ -389,10 +390,6 @@ def ascii_text(text: str) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text[:_LONGEST_TEXT].strip()  # nothing to escape, as nearly always
     return text[:_LONGEST_TEXT].encode("unicode_escape").decode("ascii").strip()[:_LONGEST_TEXT]
-
-
-def _is_event(value: Json) -> bool:
-    return "choices" not in value and "type" in value
 
 
 def usage_of(value: Json) -> Any:
