@@ -6,42 +6,17 @@ import numpy as np
 import pytest
 
 from micronas.errors import ModelError
-from micronas.export.verify import tflm_run
-from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
-from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
+from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.kernels.elements import same_in_all_versions
 from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
+from tests.graph.made import both, constant, one, tensor
 
 Codes = list[int]
-
-
-def tensor(name: str, shape: tuple[int, ...], scale: float, zero_point: int = 0) -> Tensor:
-    quantization = Quantization(np.array([scale], np.float32), zero_point)
-    return Tensor(name, shape, "int8", quantization=quantization)
-
-
-def constant(tensor: Tensor, codes: Codes) -> Tensor:
-    return replace(tensor, constant=True, data=np.array(codes, np.int8).reshape(tensor.shape))
-
-
-def one(kind: Kind, *tensors: Tensor, **options: object) -> Graph:
-    """An operator on all tensors but the last, which it writes; the first one is the input."""
-    op = Op(kind, "y", tuple(each.name for each in tensors[:-1]), (tensors[-1].name,), **options)  # type: ignore[arg-type]
-    named = {each.name: each for each in tensors}
-    return Graph(named, (op,), (tensors[0].name,), (tensors[-1].name,))
-
-
-def both(graph: Graph, codes: Codes) -> Codes:
-    """Run a graph in integers; TFLM must agree."""
-    inputs = np.array(codes, np.int8).reshape(1, *graph.tensors[graph.inputs[0]].shape[1:])
-    ours = integer.run(graph, inputs)
-    np.testing.assert_array_equal(ours, tflm_run(to_flatbuffer(graph), inputs))
-    return [int(code) for code in ours.ravel()]
 
 
 def of_every_code(
@@ -123,10 +98,13 @@ def test_operands_are_spread_as_in_numpy(left: tuple[int, ...], right: tuple[int
 
 
 @pytest.mark.parametrize("scale", [0.004, 0.05, 0.3, 7.0])
-def test_tanh_within_a_step(scale: float) -> None:
+def test_curves_within_a_step(scale: float) -> None:
     x, y = of_every_code("TANH", (scale, -3), (1 / 128, 0))
     np.testing.assert_allclose(y, np.clip(np.tanh(x), -1, 127 / 128), atol=1 / 128)
     assert y[-3 + 128] == 0
+    x, y = of_every_code("LOGISTIC", (scale, -3), (1 / 256, -128))
+    np.testing.assert_allclose(y, np.minimum((1 + np.tanh(x / 2)) / 2, 255 / 256), atol=1 / 256)
+    assert y[-3 + 128] == 0.5
 
 
 @pytest.mark.parametrize(("scale", "zero"), [(0.01, 0), (0.05, 20), (0.1, -40)])
@@ -137,6 +115,12 @@ def test_functions_within_a_step_rounded_twice(scale: float, zero: int) -> None:
         assert close.all(), (kind, exact[~close], y[~close])
 
     step = 1.1 * scale
+    x, y = of_every_code("HARD_SWISH", (scale, zero), (step, -100))
+    check("HARD_SWISH", x * np.clip(x + 3, 0, 6) / 6, y, step)
+    x, y = of_every_code("RELU", (scale, zero), (step, -100))
+    check("RELU", np.maximum(x, 0), y, step)
+    x, y = of_every_code("RELU6", (scale, zero), (scale, zero))
+    np.testing.assert_allclose(y, np.clip(x, 0, 6), atol=0.51 * scale)
     x, y = of_every_code("ELU", (scale, zero), (step, -100))
     check("ELU", np.where(x < 0, np.expm1(x), x), y, step)
     x, y = of_every_code("ABS", (scale, zero), (step, -100))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from micronas.errors import ModelError
-from micronas.export.verify import tflm_arena, tflm_run
-from micronas.graph import integer
+from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
@@ -16,11 +15,8 @@ from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
-
-
-def activation(name: str, shape: tuple[int, ...], scale: float = 1.0, zero: int = 0) -> Tensor:
-    quantization = Quantization(np.array([scale], np.float32), zero)
-    return Tensor(name, shape, "int8", quantization=quantization)
+from tests.graph import made
+from tests.graph.made import tensor
 
 
 def weights(values: np.ndarray, bias: list[int]) -> list[Tensor]:
@@ -37,13 +33,12 @@ def graph_of(op: Op, *tensors: Tensor) -> Graph:
 
 
 def both(graph: Graph, inputs: np.ndarray) -> list[int]:
-    """Run a graph in integers; TFLM must agree, and a file must keep it and its arena."""
-    ours, model = integer.run(graph, inputs), to_flatbuffer(graph)
-    np.testing.assert_array_equal(ours, tflm_run(model, inputs))
+    """Run a graph as `made.both`; a file must keep its options, and have the planned arena."""
+    model = to_flatbuffer(graph)
     assert read(model).ops == graph.ops
     predicted, measured = plan(graph, HOST), tflm_arena(model)
     assert (predicted.head, predicted.tail) == (measured.head, measured.tail)
-    return [int(code) for code in ours.ravel()]
+    return made.both(graph, inputs)
 
 
 def scratch(graph: Graph) -> list[int]:
@@ -56,9 +51,7 @@ def scratch(graph: Graph) -> list[int]:
 def test_a_dilated_convolution_pads_for_its_reach() -> None:
     op = Op("CONV_2D", "y", ("x", "w", "b"), ("y",), dilation=(1, 2))
     row = np.array([1, 10, 100]).reshape(1, 1, 3, 1)
-    graph = graph_of(
-        op, activation("x", (1, 1, 5, 1)), *weights(row, [0]), activation("y", (1, 1, 5, 1))
-    )
+    graph = graph_of(op, tensor("x", (1, 1, 5, 1)), *weights(row, [0]), tensor("y", (1, 1, 5, 1)))
     inputs = np.array([1, 0, 0, 0, 1], np.int8).reshape(1, 1, 5, 1)
     # taps two apart see the first pixel at 0 (tap 1) and 2 (tap 0), the last at 2 and 4
     assert both(graph, inputs) == [10, 0, 101, 0, 10]
@@ -69,9 +62,9 @@ def test_groups_read_their_own_channels() -> None:
     filters = np.array([[1, 2], [3, 4], [5, 6], [7, 8]]).reshape(4, 1, 1, 2)
     graph = graph_of(
         op,
-        activation("x", (1, 1, 1, 4)),
+        tensor("x", (1, 1, 1, 4)),
         *weights(filters, [0, 0, 0, 1]),
-        activation("y", (1, 1, 1, 4)),
+        tensor("y", (1, 1, 1, 4)),
     )
     inputs = np.array([1, 2, 3, 4], np.int8).reshape(1, 1, 1, 4)
     assert both(graph, inputs) == [1 + 4, 3 + 8, 15 + 24, 21 + 32 + 1]
@@ -95,7 +88,7 @@ def test_scratch_of_dilated_and_grouped_convolutions() -> None:
 
 
 def shaped(op: Op, x: tuple[int, ...], y: tuple[int, ...], *more: Tensor) -> Graph:
-    return graph_of(op, activation("x", x), *more, activation("y", y))
+    return graph_of(op, tensor("x", x), *more, tensor("y", y))
 
 
 def table(name: str, values: list[int]) -> Tensor:
@@ -128,8 +121,8 @@ def test_a_transposed_convolution_adds_filters(
     )
     filters = np.array([1, 10, 100]).reshape(1, 1, 3, 1)
     shape = (1, 1, 2 + reach, 1)
-    tensors = [activation("x", (1, 1, 2, 1), zero=1), *weights(filters, [5])]
-    output = activation("y", shape)
+    tensors = [tensor("x", (1, 1, 2, 1), zero_point=1), *weights(filters, [5])]
+    output = tensor("y", shape)
     graph = graph_of(op, *tensors, table("shape", list(shape)), output)
     inputs = np.array([2, 3], np.int8).reshape(1, 1, 2, 1)
     assert both(graph, inputs) == expected
@@ -231,7 +224,7 @@ def test_pixels_beyond_the_map_are_refused() -> None:
 )
 def test_reductions_of_channels(kind: Kind, scale: float, expected: list[int]) -> None:
     op = Op(kind, "y", ("x", "axes"), ("y",))
-    tensors = activation("x", (1, 1, 2, 3)), table("axes", [-1]), activation("y", (1, 1, 2), scale)
+    tensors = tensor("x", (1, 1, 2, 3)), table("axes", [-1]), tensor("y", (1, 1, 2), scale)
     inputs = np.arange(1, 7, dtype=np.int8).reshape(1, 1, 2, 3)
     assert both(graph_of(op, *tensors), inputs) == expected
 
@@ -244,7 +237,7 @@ def test_everything_becomes_one_number() -> None:
 
 def test_sums_that_tflm_would_shift_out_are_refused() -> None:
     op = Op("SUM", "y", ("x", "axes"), ("y",))
-    tensors = activation("x", (1, 1, 2, 3)), table("axes", [3]), activation("y", (1, 1, 2), 1e-3)
+    tensors = tensor("x", (1, 1, 2, 3)), table("axes", [3]), tensor("y", (1, 1, 2), 1e-3)
     with pytest.raises(ModelError, match=r"SUM must write a scale above 2\*\*-7 of that it reads"):
         check_int8(graph_of(op, *tensors))
 
