@@ -127,7 +127,12 @@ def tflm_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
     -------
     int8 [N, ...]: outputs, N in place of their leading 1.
     """
-    return _only(tflm_outputs(model, inputs))
+    outputs = tflm_outputs(model, inputs)
+    if len(outputs) != 1:
+        raise ModelError(
+            f"one output is wanted here, but the model has {len(outputs)}; ask for all of them"
+        )
+    return outputs[0]
 
 
 def tflm_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
@@ -171,18 +176,8 @@ class Tflm:
         return _run_each(inputs, details, invoke)
 
 
-def litert_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
-    """Run a model of one output on LiteRT's reference kernels, never on XNNPACK.
-
-    Returns
-    -------
-    int8 [N, ...]: outputs, N in place of their leading 1.
-    """
-    return _only(litert_outputs(model, inputs))
-
-
 def litert_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
-    """Run a model on LiteRT's reference kernels, and return its outputs in order."""
+    """Run a model on LiteRT's reference kernels, never on XNNPACK; return its outputs in order."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     def load() -> Any:
@@ -238,14 +233,6 @@ def _run_each(
     ]
     stacked = (np.stack(each) for each in zip(*runs, strict=True))
     return tuple(each[:, 0] if each.ndim > 2 and each.shape[1] == 1 else each for each in stacked)
-
-
-def _only(outputs: tuple[Values, ...]) -> Values:
-    if len(outputs) != 1:
-        raise ModelError(
-            f"one output is wanted here, but the model has {len(outputs)}; ask for all of them"
-        )
-    return outputs[0]
 
 
 def tflm_interpreter(model: bytes) -> Any:

@@ -174,11 +174,6 @@ class Space(Described, Searchable, Architecture):
         """The one `input`, like `OpenSpace.inputs`."""
         return (self.input,)
 
-    @property
-    def is_network(self) -> bool:
-        """Return whether nothing is left to choose."""
-        return not self.decisions
-
     def architecture(self, choice: Choice) -> "Space":
         """Return the network of a choice, in which every block keeps its name."""
         options, blocks = self.values(choice), list[Any]()

@@ -225,7 +225,7 @@ def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> N
     assert max(each.trial_score or 0 for each in alone.candidates) > 0.5
     for each in alone.candidates:
         assert isinstance(each.architecture, Space)
-        assert each.architecture.is_network
+        assert not each.architecture.decisions
         assert each.space.resolve(each.choice) == each.architecture.graph()
 
 

@@ -164,7 +164,7 @@ def test_a_network_is_its_space_with_the_choices_filled_in(kind: str) -> None:
     for _ in range(12):
         choice = found.random(source)
         network = found.architecture(choice)
-        assert network.is_network
+        assert not network.decisions
         assert network.graph() == found.resolve(choice)
         assert Space.model_validate(network.model_dump(mode="json")) == network
         assert found.resolve(found.canonical(choice)) == found.resolve(choice)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from micronas.errors import ExportError
 from micronas.export.runtimes import compare_runtimes
-from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
+from micronas.export.verify import litert_outputs, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.hardware.targets import HOST, plan
@@ -182,7 +182,7 @@ def test_shape_tables_that_repeat_are_stored_once() -> None:
 def test_litert_wants_to_be_told_more_of_an_lstm_than_tflm() -> None:
     model = to_flatbuffer(random_op_graph("UNIDIRECTIONAL_SEQUENCE_LSTM", 0))
     with pytest.raises(ExportError, match="num_intermediate_tensors == 5 was not true"):
-        litert_run(model, np.zeros((1, 1, 1), np.int8))
+        litert_outputs(model, np.zeros((1, 1, 1), np.int8))
     graph = read(model)
     found = compare_runtimes(model, random_inputs(graph, 3))
     assert (found["tflm_mismatches"], found["litert_mismatches"]) == (0, None)
@@ -199,7 +199,7 @@ def test_litert_takes_every_operator(kind: Kind) -> None:
         graph = random_op_graph(kind, seed, plain=True)
         inputs = random_inputs(graph, 3, seed)
         model = to_flatbuffer(graph)
-        theirs = litert_run(model, inputs).astype(int)
+        theirs = litert_outputs(model, inputs)[0].astype(int)
         if kind == "SUM":  # LiteRT's reference kernel writes -1 where scales differ
             continue
         assert np.abs(theirs - tflm_run(model, inputs)).max() <= (kind == "FULLY_CONNECTED")
@@ -215,7 +215,7 @@ def test_per_channel_fully_connected_runs() -> None:
         object.__setattr__(tensor, "quantization", type(source)(scale, 0, 0))
     model, inputs = to_flatbuffer(graph), random_inputs(graph, 10)
     assert verify(model, inputs).mismatches == 0
-    difference = litert_run(model, inputs).astype(int) - tflm_run(model, inputs)
+    difference = litert_outputs(model, inputs)[0].astype(int) - tflm_run(model, inputs)
     assert np.abs(difference).max() <= 1
 
 

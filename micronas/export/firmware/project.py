@@ -80,27 +80,15 @@ def write_project(
     application = application and application.on(engine, read(model))
     models = {"model": model}
     runs = runtime(engine, models, kind, "the network", arena=arena, application=application)
-    write_folder(_files(model, golden_input, kind, folder.name, application, board, runs), folder)
-
-
-def _files(
-    model: bytes,
-    golden_input: Given[_Values],
-    kind: ProjectKind,
-    name: str,
-    application: Application | None,
-    board: Emulated,
-    runs: Runtime,
-) -> dict[str, str]:
     values = {"VERSION": VERSION, **runs.values()}
-    values |= sources_of(application, name, runs.sources)
+    values |= sources_of(application, folder.name, runs.sources)
     files = {
         **common_files(model, golden_input, kind, application, runs),
         **program_files(kind, values, CHECK, application),
     }
     if kind == "cmake":
         files |= board_files(values, board) | runs.board_files()
-    return files
+    write_folder(files, folder)
 
 
 def common_files(

@@ -7,7 +7,7 @@ from micronas.errors import ExportError
 from micronas.export.firmware.c_source import constant_name, to_c_header
 from micronas.export.firmware.runtime import Runtime
 from micronas.export.firmware.shared import ProjectKind, arena_bytes, filled
-from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.ir import Graph, Kind
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST
 from micronas.tflite.reader import read
@@ -122,10 +122,6 @@ def resolver(graphs: Collection[Graph]) -> dict[str, str]:
         registers.setdefault(OPERATORS[kind].register, given)
     calls = [f"resolver.{name}({given}) == kTfLiteOk" for name, given in registers.items()]
     return {"COUNT": str(len(calls)), "RESOLVE": " &&\n         ".join(calls)}
-
-
-def _has_int4(graph: Graph, op: Op) -> bool:
-    return any(name in graph.tensors and graph.tensors[name].dtype == "int4" for name in op.inputs)
 
 
 def arena(graphs: Collection[Graph], what: str) -> dict[str, str]:
