@@ -24,7 +24,8 @@ def printed(found: dict[str, Any]) -> str:
             **costs,
             **dict.fromkeys(("network", "board"), "x"),
             **{"budget": {}, "used": {}, "arena_is_upper_bound": False, "arena_assumes": None},
-            **{"tflm_mismatches": 0, "fits": True},
+            **{"tflm_mismatches": 0, "fits": True, "fits_estimates": []},
+            **{"device": {"front_end": None, "code_bytes": 1}, "listening": None},
         }
     )
 
