@@ -303,7 +303,7 @@ def main() -> None:
         both = given.trained and not (given.alone or given.same)
         for is_new in (True, False) if both else (given.trained,):
             made_up, settings, kind = 0, [epochs], ""
-            if given.corpus in ("arabic", "exchanged"):
+            if given.corpus in ("arabic", "exchanged", "few"):
                 settings.append(f"data.keywords=[{', '.join(ARABIC)}]")
             if is_new:
                 made_up, speed = _MADE_UP, given.speed

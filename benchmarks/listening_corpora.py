@@ -6,6 +6,7 @@ recorded   the part of the Arabic corpus in `MICRONAS_DATA`, three validation sp
 arabic     all clips of these speakers, thirty other words among them; CLIPS is the folder
            `dataset` of abdulkaderghandoura/arabic-speech-commands-dataset
 exchanged  the same, judged on six training speakers, who chose no setting; the six others train
+few        the clips of `recorded`, divided as `exchanged`
 english    the part of Speech Commands' test set that `benchmarks.people` reads; validation and test
            speakers are the halves, and CLIPS is as in `benchmarks.english`
 """
@@ -38,30 +39,39 @@ def recorded(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]
 def arabic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
     """Lay out all clips of the speakers of `recorded`, keywords and noise being the same."""
     part = unpacked(given.folder)
-    return _every_word(given, *(_speakers(part, kind) for kind in ("training", "validation")))
+    speakers = (_speakers(part, kind) for kind in ("training", "validation"))
+    return _laid_out(given, given.clips, *speakers)
 
 
 def exchanged(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
     """Lay out the clips of `arabic`, of which every third training speaker is judged now."""
+    return _exchanged(given, given.clips)
+
+
+def few(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]]:
+    """Lay out the clips of `recorded`, of which every third training speaker is judged."""
+    return _exchanged(given, unpacked(given.folder))
+
+
+def _exchanged(given: argparse.Namespace, clips: Path) -> tuple[Path, list[Path]]:
     part = unpacked(given.folder)
     known, former = (_speakers(part, kind) for kind in ("training", "validation"))
     judged = known[::3]
-    return _every_word(given, [each for each in known + former if each not in judged], judged)
+    return _laid_out(given, clips, [each for each in known + former if each not in judged], judged)
 
 
-def _every_word(
-    given: argparse.Namespace, training: Sequence[str], validation: Sequence[str]
+def _laid_out(
+    given: argparse.Namespace, clips: Path, training: Sequence[str], validation: Sequence[str]
 ) -> tuple[Path, list[Path]]:
-    part = unpacked(given.folder)
     corpus: Path = given.folder / given.corpus
     if not corpus.exists():
         corpus.mkdir()
-        for word in given.clips.iterdir():
-            (corpus / word.name).symlink_to(word.resolve())
-        (corpus / NOISE_FOLDER).symlink_to((part / NOISE_FOLDER).resolve())
+        noise = unpacked(given.folder) / NOISE_FOLDER
+        for folder in [noise, *(each for each in clips.glob("[!_]*") if each.is_dir())]:
+            (corpus / folder.name).symlink_to(folder.resolve())
         for kind, speakers in (("training", training), ("validation", validation)):
-            clips = [clip for clip in given.clips.glob("*/*.wav") if _speaker(clip) in speakers]
-            names = sorted(f"{clip.parent.name}/{clip.name}" for clip in clips)
+            said = [clip for clip in clips.glob("[!_]*/*.wav") if _speaker(clip) in speakers]
+            names = sorted(f"{clip.parent.name}/{clip.name}" for clip in said)
             (corpus / f"{kind}_list.txt").write_text("\n".join(names))
     return corpus, _halves(given, listed(corpus, "validation"), ARABIC)
 
@@ -142,4 +152,4 @@ def synthetic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]
     return corpus, [streams / part for part in ("validation", "testing")]
 
 
-CORPORA = {each.__name__: each for each in (synthetic, recorded, arabic, exchanged, english)}
+CORPORA = {each.__name__: each for each in (synthetic, recorded, arabic, exchanged, few, english)}

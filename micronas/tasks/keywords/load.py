@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import math
 import os
 from collections import Counter
@@ -49,7 +50,7 @@ def load(settings: KeywordSettings) -> DataSet:
     the latter two have `silence_fraction` and `unknown_fraction` times as many examples as all
     keywords together; with 0.1 and ten keywords that is as many as a keyword has. The choice of
     other words for evaluation depends on their names only; training draws from up to five times as
-    many clips as it has examples.
+    many clips as it has examples, and repeats clips where there are fewer.
 
     Clips should be 16 kHz mono; others are converted (`read_recording`) and counted. Short clips
     are padded with zeros at the end; long ones are cut to the middle second. Files that cannot be
@@ -171,8 +172,8 @@ class _Plan:
     spoken: list[Clip]
     others: list[Clip]
     """Clips of other words, sorted by speaker, so that training can redraw among a speaker's."""
-    unknown: frozenset[str]
-    """Names of the others that are examples."""
+    unknown: Counter[str]
+    """How often each of the others is an example, by name."""
     silences: int
 
     @property
@@ -194,7 +195,8 @@ def _plan(
             os.fsencode(f"{seed}/{clip.name}"), usedforsecurity=False
         ).digest(),
     )[: unknowns * (_UNKNOWN_POOL if training else 1)]
-    chosen = frozenset(clip.name for clip in others[:unknowns])
+    names = [clip.name for clip in others[:unknowns]]
+    chosen = Counter(itertools.islice(itertools.cycle(names), unknowns) if training else names)
     others.sort(key=lambda clip: (clip.speaker, clip.name))
     silences = math.ceil(settings.silence_fraction * len(spoken))
     return _Plan(part, spoken, others, chosen, silences)
@@ -241,7 +243,8 @@ def _lay_out(
             examples.append((row, row, 1, label[clip.word], speaker[clip.speaker]))
         elif clip.name in plan.unknown:
             redraw = pool[clip.speaker] if training else [row]
-            examples.append((row, redraw[0], len(redraw), label[UNKNOWN], speaker[clip.speaker]))
+            example = row, redraw[0], len(redraw), label[UNKNOWN], speaker[clip.speaker]
+            examples.extend([example] * plan.unknown[clip.name])
     for i in range(plan.silences):
         examples.append((i, 0, 0, label[_SILENCE], len(speaker) + i))
 

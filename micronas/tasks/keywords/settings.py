@@ -108,7 +108,8 @@ class KeywordSettings(TaskSettings):
     silence_fraction: float = Field(0.1, ge=0, le=1)
     """Silence examples as a fraction of all keyword examples; 0 drops the class."""
     unknown_fraction: float = Field(0.1, ge=0, le=1)
-    """Examples of all other words as a fraction of all keyword examples; 0 drops the class."""
+    """Examples of all other words as a fraction of all keyword examples, for which training repeats
+    clips where there are too few; 0 drops the class."""
     phrases: float = Field(0, ge=0, le=1)
     """Share of training's examples of other words that are cut from two successive words of one
     speaker, as a network that listens hears them between keywords."""

@@ -139,6 +139,16 @@ def test_unknown_is_redrawn_among_the_same_speakers_clips(corpus: Path) -> None:
     assert len(heard) == 3 * len(chosen)
 
 
+def test_training_repeats_other_words_where_there_are_few(corpus: Path) -> None:
+    data = load(settings(corpus, keywords=["a", "b", "x", "y"], unknown_fraction=0.8))
+    assert data.classes[-1] == "unknown"
+    # 32 clips of keywords ask for 26 others of training's 8, 16 for 13 of validation's 4.
+    assert torch.bincount(data.train.labels)[-1] == 26
+    by_speaker = torch.bincount(data.train.groups[data.train.labels == 5])
+    assert sorted(by_speaker.tolist()) == [3] * 6 + [4] * 2
+    assert torch.bincount(data.validation.labels)[-1] == 4
+
+
 def test_phrases_are_two_words_of_one_speaker_cut_anywhere(corpus: Path) -> None:
     """Constants tell which clip a sample is of: one, both where they overlap, then the other."""
     told = {"unknown_fraction": 0.5, "noise_probability": 0, "shift_ms": 0}
