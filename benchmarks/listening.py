@@ -18,8 +18,9 @@ validation chose it ("margin"), as the other half chose it for the wanted misses
 or as suits the judged half itself at the detector's misses there ("margin, at best"; "at fewest
 misses" where no margin misses as little). Curves are of detectors of each half for the other, and
 of margins: the fewest false alarms with at most so many misses of both halves. Lines of
-results/listening.jsonl are kept; "no masks" are in the results only, from before `LISTENING` hid
-anything. Corpora are those of `benchmarks.listening_corpora`.
+results/listening.jsonl are kept; "no masks" and "not repeated" are in the results only, from before
+`LISTENING` hid anything and training repeated clips of other words. Corpora are those of
+`benchmarks.listening_corpora`.
 """
 
 import argparse
