@@ -30,7 +30,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
 from tests import toy
-from tests.report.runs import SHORT, quiet
+from tests.report.runs import SHORT
 from tests.router.world import EXPERTS, table
 
 TEXT = (".yaml", ".json", ".jsonl", ".csv", ".txt")
@@ -284,9 +284,7 @@ def _finished_run() -> None:
     parts = [toy.split(48, seed) for seed in range(3)]
     data = DataSet(*parts, toy.CLASSES, (12, 12, 1))
     short = ("train={epochs: 1, batch_size: 16}", "quantize={epochs: 1, batch_size: 16}")
-    run_training(
-        network, load_training(None, [*SHORT, *short]), Path("run"), progress=quiet, data=data
-    )
+    run_training(network, load_training(None, [*SHORT, *short]), Path("run"), data=data)
     with leading(Path("sweep"), plan("space.yaml", {"seed": [0, 1]}, _SEARCH.split())):
         pass
 

@@ -89,7 +89,7 @@ def search(
     workers: int | None = None,
     ray: str | None = None,
     device: Device = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = nobody,
 ) -> SearchResult:
     """Find the most accurate network of a space that fits a budget on a board.
 
@@ -151,7 +151,7 @@ def search(
         checkpoint=checkpoint or Checkpoint(),
         shared=shared,
         device=where,
-        progress=progress or nobody,
+        progress=progress,
     )
     chosen = strategy(context)
     left: float = math.inf if settings.epochs is None else settings.epochs

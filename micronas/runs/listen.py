@@ -10,7 +10,7 @@ import numpy as np
 
 from micronas.errors import ConfigError, DataError
 from micronas.files import write_atomically
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.runs.ear import Ear
 from micronas.runs.folder import DETECTOR, METRICS
 from micronas.runs.marks import Marked, assigned
@@ -125,7 +125,7 @@ def listen(
     gate_db: float | None = None,
     rate_hz: float | None = None,
     engine: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = nobody,
 ) -> Listened:
     """Replay recordings through a run's front end and int8 network, and return its events.
 
@@ -181,13 +181,11 @@ def listen(
     others = sorted({each.label for each in marked or ()} - {*ear.labels})
     heard, ends = [], []
     for number, path in enumerate(paths):
-        if progress is not None:
-            progress("listening", number, len(paths), {})
+        progress("listening", number, len(paths), {})
         made, places = ear.hear(path, occurring.get(path, ()))
         heard.append(made)
         ends.append(places)
-    if progress is not None:
-        progress("listening", len(paths), len(paths), {})
+    progress("listening", len(paths), len(paths), {})
     detector, choice, outcome = ear.detector, None, None
     if gate_db is not None:
         detector = _gated(detector, heard, gate_db, ear.stays)

@@ -16,7 +16,7 @@ from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.objectives.base import Objective
-from micronas.progress import READING, Progress
+from micronas.progress import READING, Progress, nobody
 from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import search_history
@@ -37,7 +37,7 @@ def run_search(
     settings: RunSettings,
     folder: Path,
     *,
-    progress: Progress,
+    progress: Progress = nobody,
     data: DataSet | None = None,
     space: Searchable | OpenSpace | None = None,
     shared: Path | None = None,
@@ -195,7 +195,7 @@ def run_training(
     settings: TrainSettings,
     folder: Path,
     *,
-    progress: Progress,
+    progress: Progress = nobody,
     data: DataSet | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Trained:

@@ -54,7 +54,7 @@ def sweep(
     space: Callable[[], "Searchable"] | None = None,
     data: Callable[[], "DataSet"] | None = None,
     tell: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = nobody,
 ) -> list[SweepPoint]:
     """Search at every combination of budgets, boards, seeds or any other settings.
 
@@ -131,7 +131,7 @@ def sweep(
             pool: _Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
             with closing(pool):
                 _Leader(folder.resolve(), store, pool, planned, cpus, retries, track).run(
-                    count, tell or (lambda line: None), progress or nobody
+                    count, tell or (lambda line: None), progress
                 )
         return points_of(folder)
 

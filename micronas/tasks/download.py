@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from micronas.errors import DataError
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.quantities import format_bytes
 
 _PIECE = 1 << 20
@@ -58,7 +58,7 @@ def fetch(
     archive: Archive,
     folder: Path,
     *,
-    progress: Progress | None = None,
+    progress: Progress = nobody,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Fetch one archive and unpack it, unless its folder exists already.
@@ -122,7 +122,7 @@ class _RefusedError(Exception):
 
 
 def _receive(
-    archive: Archive, file: Path, progress: Progress | None, sleep: Callable[[float], None]
+    archive: Archive, file: Path, progress: Progress, sleep: Callable[[float], None]
 ) -> None:
     """Fill `file` up to the archive's size."""
     failures = 0
@@ -154,7 +154,7 @@ def _receive(
         sleep(min(2.0 ** max(failures - 1, 0), _LONGEST_PAUSE_S))
 
 
-def _transfer(archive: Archive, file: Path, progress: Progress | None) -> None:
+def _transfer(archive: Archive, file: Path, progress: Progress) -> None:
     """Make one request and append the answer to the file."""
     start = file.stat().st_size if file.exists() else 0
     headers = {"User-Agent": "micronas", "Accept-Encoding": "identity"}
@@ -183,8 +183,7 @@ def _transfer(archive: Archive, file: Path, progress: Progress | None) -> None:
                 if start > archive.size:
                     raise _RefusedError(f"sends more than {archive.size} bytes")
                 output.write(piece)
-                if progress is not None:
-                    progress(archive.name, start, archive.size, {})
+                progress(archive.name, start, archive.size, {})
 
 
 def _start_of(answer: http.client.HTTPResponse, asked: int) -> int:

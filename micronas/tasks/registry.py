@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from micronas.errors import ConfigError, DataError
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.settings import OneOf, nearest, validate_settings, with_overrides
 from micronas.tasks.checked import Checked
 from micronas.tasks.download import fetch
@@ -178,7 +178,7 @@ def sample(
     return made
 
 
-def download(task: str, folder: Path, *, progress: Progress | None = None) -> None:
+def download(task: str, folder: Path, *, progress: Progress = nobody) -> None:
     """Fetch and unpack the public data set of a task.
 
     Every archive becomes one folder in `folder`; existing ones are kept, so that the same call

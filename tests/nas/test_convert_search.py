@@ -54,7 +54,7 @@ def run(module: nn.Module, data: DataSet, chosen: RunSettings, folder: Path) -> 
     """The whole way; what is checked holds for every module and strategy."""
     height, width, channels = data.input
     space = convert(module, torch.randn(1, channels, height, width))
-    result, trained = run_search(chosen, folder, progress=lambda *_: None, data=data, space=space)
+    result, trained = run_search(chosen, folder, data=data, space=space)
     assert trained.metrics["search"]["strategy"] in (chosen.search.strategy, "halving", "ranked")
     assert trained.metrics["tflm_mismatches"] == 0
     assert trained.metrics["fits"]

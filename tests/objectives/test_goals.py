@@ -232,7 +232,7 @@ def test_an_objective_of_ones_own_is_a_class_and_a_line_in_the_registry(
     space = toy.SPACE.model_copy(update={"classes": 1})
     settings = load_training(None, ["board=stm32f446re", "data.task=arrays", *BRIEF[-2:]])
     network = space.architecture(space.uniform(0.5))
-    trained = run_training(network, settings, tmp_path / "run", progress=quiet, data=data)  # type: ignore[arg-type]
+    trained = run_training(network, settings, tmp_path / "run", data=data)  # type: ignore[arg-type]
     metrics = trained.metrics
     assert metrics["tflm_mismatches"] == 0
     assert metrics["objective"] == "counts"
@@ -243,7 +243,3 @@ def test_an_objective_of_ones_own_is_a_class_and_a_line_in_the_registry(
     again = registry.load(settings.data.model_copy(update={"path": tmp_path / "run/data.npz"}))
     assert again.objective == Counts()
     assert evaluate(trained.model, again).deviance == pytest.approx(metrics["int8_deviance"])
-
-
-def quiet(*_: object) -> None:
-    """Progress that nobody watches."""

@@ -27,10 +27,6 @@ NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1"
 NAMES = (NASTY, "rows", "co<l>umns", "checks & balances")
 
 
-def quiet(*_: object) -> None:
-    """Progress that nobody watches."""
-
-
 def searched(
     folder: Path, classes: tuple[str, ...] = toy.CLASSES, *, strategy: str = "dnas"
 ) -> Path:
@@ -42,7 +38,7 @@ def searched(
     settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
     search = brief(strategy, **_BRIEF, champions=2, trial=Recipe(epochs=1, batch_size=16))
     settings = settings.model_copy(update={"search": search})
-    run_search(settings, folder, progress=quiet, data=data, workers=1)
+    run_search(settings, folder, data=data, workers=1)
     return folder
 
 
@@ -55,7 +51,7 @@ def estimated(folder: Path) -> Path:
     """A network that was given, for a board on which nobody measured arena, code or time."""
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
     settings = load_training(None, [*SHORT, *TRAINING, "board=esp32s3"])
-    run_training(network, settings, folder, progress=quiet, data=toy.data())
+    run_training(network, settings, folder, data=toy.data())
     return folder
 
 
@@ -79,7 +75,7 @@ def listening(folder: Path) -> Path:
     )
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.5))
     settings = load_training(None, [*SHORT, *TRAINING, "data.task=ad"])
-    run_training(network, settings, folder, progress=quiet, data=data)
+    run_training(network, settings, folder, data=data)
     return folder
 
 

@@ -15,10 +15,6 @@ from tests import toy
 ARCHITECTURE = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
 
 
-def quiet(*_: object) -> None:
-    """Progress that nobody watches."""
-
-
 @pytest.mark.parametrize(("rate", "kept"), [(1.0, "rounding"), (1e-4, "training")])
 def test_a_rate_that_is_too_high_costs_nothing(tmp_path: Path, rate: float, kept: str) -> None:
     settings = load_training(
@@ -30,7 +26,7 @@ def test_a_rate_that_is_too_high_costs_nothing(tmp_path: Path, rate: float, kept
             f"quantize={{epochs: 2, batch_size: 16, learning_rate: {rate}}}",
         ],
     )
-    run_training(ARCHITECTURE, settings, tmp_path / "run", progress=quiet, data=toy.data())
+    run_training(ARCHITECTURE, settings, tmp_path / "run", data=toy.data())
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     found = metrics["rounding"]
     other = "training" if kept == "rounding" else "rounding"

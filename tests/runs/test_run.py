@@ -202,7 +202,7 @@ def test_a_folder_of_another_run_is_refused(
     (tmp_path / "mine.txt").write_text("kept")
     settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
     with pytest.raises(ConfigError, match="holds other files"):
-        run_search(settings, tmp_path, progress=lambda *_: None)
+        run_search(settings, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -232,7 +232,7 @@ def test_the_found_network_is_trained_again_from_its_file(
 ) -> None:
     network = Space.load(finished[0] / "architecture.yaml")
     settings = load_training(finished[0] / "config.yaml")
-    metrics = run_training(network, settings, tmp_path / "again", progress=lambda *_: None).metrics
+    metrics = run_training(network, settings, tmp_path / "again").metrics
     assert load_training(tmp_path / "again" / "config.yaml").board == "stm32f446re"
     first = json.loads((finished[0] / "metrics.json").read_text())
     assert metrics["macs"] == first["macs"]
@@ -265,7 +265,6 @@ def test_twenty_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
             tmp_path / str(number),
             data=data,
             workers=1,
-            progress=lambda *_: None,
         )
         assert tflm_arena(trained.model).total <= (budget.sram or 0)
         assert len(trained.model) <= (budget.flash or 0)
@@ -276,7 +275,7 @@ def test_twenty_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
 def test_data_of_another_shape_is_refused_before_training(tmp_path: Path) -> None:
     settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
     with pytest.raises(ConfigError, match=r"must agree on the number of classes|an input must"):
-        run_search(settings, tmp_path / "run", data=toy_data(), progress=lambda *_: None)
+        run_search(settings, tmp_path / "run", data=toy_data())
 
 
 def test_a_supernet_is_kept_and_loaded(

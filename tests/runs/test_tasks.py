@@ -46,10 +46,6 @@ SHORT = (
 )
 
 
-def quiet(*_: object) -> None:
-    """Progress that nobody watches."""
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sample_images(tmp_path_factory.mktemp("images") / "faces")
@@ -157,7 +153,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
     settings = load_run("vww_small", overrides)
     data = registry.load(settings.data)
     assert files[0].name in data.summary
-    _, trained = run_search(settings, tmp_path / "run", progress=quiet, data=data)
+    _, trained = run_search(settings, tmp_path / "run", data=data)
     assert trained.metrics["tflm_mismatches"] == 0
     assert trained.metrics["fits"] is True
     assert "auc" not in trained.metrics
@@ -168,7 +164,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
 def test_machines_are_judged_by_auc(tmp_path: Path) -> None:
     synthesise(tmp_path / "sounds", training=4, test=2, seconds=3.0)
     settings = load_run("ad_small", [*SHORT, f"data.path={tmp_path / 'sounds'}"])
-    _, trained = run_search(settings, tmp_path / "run", progress=quiet)
+    _, trained = run_search(settings, tmp_path / "run")
     for name in ("auc", "pauc", "int8_auc", "float_auc", "float_pauc"):
         assert 0 <= trained.metrics[name] <= 1
     assert trained.metrics["auc"] == trained.metrics["int8_auc"]
@@ -217,14 +213,14 @@ def test_a_teacher_takes_part_in_the_final_training(tmp_path: Path) -> None:
     large, small = (toy.SPACE.architecture(toy.SPACE.uniform(width)) for width in (1.0, 0.3))
     base = ["board=stm32f446re", "data.path=x", *SHORT[-2:]]
     teacher, plain = tmp_path / "teacher", tmp_path / "plain"
-    run_training(large, load_training(None, base), teacher, progress=quiet, data=data)
-    run_training(small, load_training(None, base), plain, progress=quiet, data=data)
+    run_training(large, load_training(None, base), teacher, data=data)
+    run_training(small, load_training(None, base), plain, data=data)
     settings = load_training(None, [*base, f"distill.teacher={teacher}"])
-    taught = run_training(small, settings, tmp_path / "taught", progress=quiet, data=data)
+    taught = run_training(small, settings, tmp_path / "taught", data=data)
     assert taught.model != (plain / "model.tflite").read_bytes()
     nobody = load_training(None, [*base, f"distill.teacher={tmp_path / 'nobody'}"])
     with pytest.raises(ConfigError, match="teacher must be a run folder"):
-        run_training(small, nobody, tmp_path / "other", progress=quiet, data=data)
+        run_training(small, nobody, tmp_path / "other", data=data)
 
 
 def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
@@ -233,8 +229,8 @@ def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
     final = DataSet(data.train, data.validation, data.test, data.classes, data.input, final=doubled)
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
     settings = load_training(None, ["board=stm32f446re", "data.path=x", *SHORT[-2:]])
-    first = run_training(network, settings, tmp_path / "a", progress=quiet, data=data)
-    second = run_training(network, settings, tmp_path / "b", progress=quiet, data=final)
+    first = run_training(network, settings, tmp_path / "a", data=data)
+    second = run_training(network, settings, tmp_path / "b", data=final)
     assert first.model != second.model
 
 

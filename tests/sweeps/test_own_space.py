@@ -47,7 +47,6 @@ def test_a_point_is_the_bytes_of_a_run_alone(config: Path, tmp_path: Path) -> No
     run_search(
         settings,
         alone,
-        progress=lambda *_: None,
         data=own_space.data(),
         space=searched,
         workers=1,

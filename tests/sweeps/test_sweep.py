@@ -64,7 +64,7 @@ def test_two_boards_with_one_worker_killed_and_the_bytes_of_runs_alone(
     varied = [f"{key}={value}" for key, value in killed.over.items()]
     settings = load_run("kws_small", [*SHORT, f"data.path={corpus}", *varied])
     alone = tmp_path / "alone"
-    run_search(settings, alone, progress=lambda *_: None, workers=1)
+    run_search(settings, alone, workers=1)
     for name in ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json"):
         assert (alone / name).read_bytes() == (killed.folder / name).read_bytes(), name
 

@@ -72,7 +72,7 @@ def test_a_run_reads_its_settings_and_trains_on_it(tmp_path: Path) -> None:
     assert isinstance(settings.data, ToySettings)
     assert len(registry.load(settings.data).train.labels) == 64
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
-    trained = run_training(network, settings, tmp_path / "run", progress=lambda *_: None)
+    trained = run_training(network, settings, tmp_path / "run")
     assert trained.metrics["tflm_mismatches"] == 0
     assert (
         "  task: toy\n  path: x\n  balance: none\n  examples: 64\n"

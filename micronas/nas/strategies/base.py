@@ -20,7 +20,7 @@ from micronas.nas.distributed import Ranks
 from micronas.nas.folds import folds_of
 from micronas.nas.problem import Problem
 from micronas.nas.settings import StrategySettings
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.train.recipe import Recipe
 
 
@@ -39,7 +39,7 @@ class Context:
     shared: Checkpoint | None = None
     """Checkpoint shared with searches for other boards and budgets."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    progress: Progress = lambda phase, done, total, numbers: None
+    progress: Progress = nobody
 
     @cached_property
     def folds(self) -> list[DataSet]:

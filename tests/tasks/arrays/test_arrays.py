@@ -22,15 +22,11 @@ GIVEN = (
 )
 
 
-def quiet(*_: object) -> None:
-    """Progress that nobody watches."""
-
-
 def test_a_run_on_arrays_is_repeated_by_its_folder(tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
     first, second = tmp_path / "first", tmp_path / "second"
-    _, found = run_search(load_run(space, GIVEN), first, progress=quiet, data=toy.data(), workers=1)
+    _, found = run_search(load_run(space, GIVEN), first, data=toy.data(), workers=1)
     config = yaml.safe_load((first / "config.yaml").read_text())
     assert config["data"] == {
         "task": "arrays",
@@ -38,12 +34,10 @@ def test_a_run_on_arrays_is_repeated_by_its_folder(tmp_path: Path) -> None:
         "path": str(first / "data.npz"),
         "sha256": digest(toy.data()),
     }
-    _, again = run_search(load_run(first / "config.yaml"), second, progress=quiet, workers=1)
+    _, again = run_search(load_run(first / "config.yaml"), second, workers=1)
     assert again.model == found.model
     # and the same folder goes on, whoever gives the arrays
-    _, resumed = run_search(
-        load_run(space, GIVEN), first, progress=quiet, data=toy.data(), workers=1
-    )
+    _, resumed = run_search(load_run(space, GIVEN), first, data=toy.data(), workers=1)
     assert resumed.model == found.model
 
 
