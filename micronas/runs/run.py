@@ -7,13 +7,13 @@ bytes. `micronas.runs.folder` describes the files.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
-from micronas.nas.distributed import Ranks, joined
+from micronas.nas.distributed import joined
 from micronas.nas.search import SearchResult, search
 from micronas.objectives.base import Objective
 from micronas.progress import READING, Progress, nobody
@@ -83,87 +83,60 @@ def run_search(
     find_device(settings.device)
     settings.check_feasible(space, known=None if data is None else data.meaning)
     with joined() as everyone:
-        return _run_search(
-            settings,
-            folder,
-            everyone,
-            progress,
-            data,
-            space,
-            _Trainings(shared, workers, ray),
-            tell if everyone.first else None,
-        )
-
-
-class _Trainings(NamedTuple):
-    """Arguments of `run_search` on shared supernets and trial trainings."""
-
-    shared: Path | None
-    workers: int | None
-    ray: str | None
-
-
-def _run_search(
-    settings: RunSettings,
-    folder: Path,
-    everyone: Ranks,
-    progress: Progress,
-    data: DataSet | None,
-    given: Searchable | OpenSpace | None,
-    trainings: _Trainings,
-    tell: Callable[[str], None] | None,
-) -> tuple[SearchResult, Trained]:
-    settings = everyone.once(lambda: _with_arrays(settings, folder, data))
-    run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
-    if tell is not None and data is None:
-        progress(READING, 0, 1, {})
-    loaded = data or load_data(settings.data)
-    loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
-    checkpoint = everyone.once(run.claim)
-    everyone.once(lambda: _keep_arrays(settings, loaded))
-    update = {"classes": len(loaded.classes)}
-    space = given or settings.load_space().model_copy(update=update)
-    if tell is not None:
-        _tell_of(settings, loaded, tell)
-        # the speed of other machines is unknown
-        begins = checkpoint.load("search") is None and checkpoint.load("trials") is None
-        if trainings.ray is None and begins:
-            progress("estimate", 0, 1, {})
-            tell(str(estimate_search(space, loaded, settings, workers=trainings.workers)))
-    shared = trainings.shared
-    result = search(
-        space,
-        loaded,
-        board=settings.load_board(),
-        budget=settings.budget,
-        settings=settings.search,
-        seed=settings.seed,
-        checkpoint=checkpoint,
-        shared=None if shared is None else Checkpoint(shared, yields=True),
-        workers=trainings.workers,
-        ray=trainings.ray,
-        device=settings.device,
-        progress=progress,
-    )
-
-    def finish() -> Trained:
-        trained = train_and_check(
-            result.winner.architecture,
+        tell = tell if everyone.first else None
+        settings = everyone.once(lambda: _with_arrays(settings, folder, data))
+        run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
+        if tell is not None and data is None:
+            progress(READING, 0, 1, {})
+        loaded = data or load_data(settings.data)
+        loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
+        checkpoint = everyone.once(run.claim)
+        everyone.once(lambda: _keep_arrays(settings, loaded))
+        update = {"classes": len(loaded.classes)}
+        searched = space or settings.load_space().model_copy(update=update)
+        if tell is not None:
+            _tell_of(settings, loaded, tell)
+            # the speed of other machines is unknown
+            begins = checkpoint.load("search") is None and checkpoint.load("trials") is None
+            if ray is None and begins:
+                progress("estimate", 0, 1, {})
+                tell(str(estimate_search(searched, loaded, settings, workers=workers)))
+        result = search(
+            searched,
             loaded,
-            settings,
-            kind=space.kind,
+            board=settings.load_board(),
+            budget=settings.budget,
+            settings=settings.search,
+            seed=settings.seed,
             checkpoint=checkpoint,
+            shared=None if shared is None else Checkpoint(shared, yields=True),
+            workers=workers,
+            ray=ray,
+            device=settings.device,
             progress=progress,
-            begin=result.begin,
         )
-        trained.metrics["search"] = _search_metrics(result, loaded.objective)
-        trained.history.update(search_history(result))
-        run.write(
-            trained.architecture, trained.model, history=trained.history, metrics=trained.metrics
-        )
-        return trained
 
-    return result, everyone.once(finish)
+        def finish() -> Trained:
+            trained = train_and_check(
+                result.winner.architecture,
+                loaded,
+                settings,
+                kind=searched.kind,
+                checkpoint=checkpoint,
+                progress=progress,
+                begin=result.begin,
+            )
+            trained.metrics["search"] = _search_metrics(result, loaded.objective)
+            trained.history.update(search_history(result))
+            run.write(
+                trained.architecture,
+                trained.model,
+                history=trained.history,
+                metrics=trained.metrics,
+            )
+            return trained
+
+        return result, everyone.once(finish)
 
 
 def _with_arrays(settings: Kind, folder: Path, data: DataSet | None) -> Kind:
