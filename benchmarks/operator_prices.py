@@ -25,16 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from micronas._version import VERSION
 from micronas.export.firmware.application import sources_of
 from micronas.export.firmware.board import board_files
-from micronas.export.firmware.shared import filled
 from micronas.export.firmware.tflm import build_values
 from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.ir import Array, Graph
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import CMSIS_NN, plan
+from micronas.resources import filled
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
 from testing.emulator import emulate
@@ -92,7 +91,6 @@ def _built(folder: Path) -> Path:
     registers = dict.fromkeys(row.register for row in OPERATORS.values())
     calls = [f"resolver.{name}() == kTfLiteOk" for name in registers]
     values = {
-        "VERSION": VERSION,
         **build_values(),
         "COUNT": str(len(calls)),
         "RESOLVE": " && ".join(calls),

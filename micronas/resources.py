@@ -1,8 +1,12 @@
 """Find the YAML files and templates that ship with micronas."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
+from micronas._version import VERSION
 from micronas.errors import ConfigError
 from micronas.settings import nearest
 
@@ -47,6 +51,13 @@ def folder(name: _Folder) -> Path:
         f"an installation of micronas must hold the folder {name!r}, but neither {package} nor "
         "its parent does; reinstall micronas"
     )
+
+
+def filled(template: str, values: Mapping[str, object] = MappingProxyType({})) -> str:
+    """Return a shipped template with its ``@NAMES@`` replaced; ``@VERSION@`` is micronas'."""
+    values = {"VERSION": VERSION, **values}
+    text = (folder("export") / template).read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z][A-Z0-9_]*)@", lambda match: str(values[match[1]]), text)
 
 
 def names(name: _Folder) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from micronas._version import VERSION
 from micronas.engine import c_text
 from micronas.engine.hops import Hops
 from micronas.engine.kernels import Makers, maker_of
@@ -15,8 +14,8 @@ from micronas.engine.steps import Call, Step
 from micronas.engine.tables import Tables, constant_name
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
-from micronas.graph.kernels.codes import zero_point
-from micronas.resources import folder
+from micronas.graph.kernels.codes import scale, zero_point
+from micronas.resources import filled
 
 
 @dataclass(frozen=True)
@@ -95,59 +94,37 @@ class _Writer:
 
     def _header(self, states: list[tuple[str, str, int]]) -> str:
         upper, graph, placed = self._name.upper(), self._graph, self._layout.plan
-        lines = [
-            f"/* Written by micronas {VERSION}: a network in C99, for any core.",
-            " *",
-            f" * The arena is aligned to 4, and {placed.size - placed.bound} bytes above the"
-            f" {placed.bound} that any placement takes.",
-            " * Inputs and outputs lie outside of it, or in it at their offsets, where the network",
-            " * overwrites its inputs. */",
-            f"#ifndef MICRONAS_{upper}_H",
-            f"#define MICRONAS_{upper}_H",
-            "#include <stdint.h>",
-            "",
-            f"#define {upper}_ARENA_BYTES {self._layout.plan.size}",
-        ]
+        tensors, state = "", ""
         for role, names in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
             for name in names:
-                tensor = graph.tensors[name]
-                assert tensor.quantization is not None
-                begin = f"#define {upper}_{self._constant(role, name)}"
-                lines += [
-                    "",
-                    f"/* {c_text.comment(name)}, int8 {list(tensor.shape)}:",
-                    " * value = scale * (code - zero point) */",
-                    f"{begin}_BYTES {tensor.elements}",
-                    f"{begin}_SCALE {float(tensor.quantization.scale[0])!r}f",
-                    f"{begin}_ZERO_POINT ({tensor.quantization.zero_point})",
-                    f"{begin}_OFFSET {self._layout.place_of(name)}",
-                ]
-        lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif"]
+                tensor, begin = graph.tensors[name], f"#define {upper}_{self._constant(role, name)}"
+                tensors += (
+                    f"\n/* {c_text.comment(name)}, int8 {list(tensor.shape)}:\n"
+                    " * value = scale * (code - zero point) */\n"
+                    f"{begin}_BYTES {tensor.elements}\n"
+                    f"{begin}_SCALE {float(scale(tensor))!r}f\n"
+                    f"{begin}_ZERO_POINT ({zero_point(tensor)})\n"
+                    f"{begin}_OFFSET {self._layout.place_of(name)}\n"
+                )
         if states:
-            lines += [
-                "/* Kept from run to run: to be reset before the first. */",
-                "typedef struct {",
-                *(
-                    f"  int16_t cell_{number}[{units}];"
-                    for number, (_, _, units) in enumerate(states)
-                ),
-                *(
-                    f"  int8_t hidden_{number}[{units}];"
-                    for number, (_, _, units) in enumerate(states)
-                ),
-                f"}} {self._name}_state;",
-                f"void {self._name}_reset({self._name}_state* state);",
-            ]
-        lines += [
-            "/* Returns 0, or 1 if a pointer is null or the arena is not aligned. */",
-            f"{self._signature(bool(states))};",
-            "#ifdef __cplusplus",
-            "}",
-            "#endif",
-            "#endif",
-            "",
-        ]
-        return "\n".join(lines)
+            units = [units for _, _, units in states]
+            members = [f"int16_t cell_{number}[{each}]" for number, each in enumerate(units)]
+            members += [f"int8_t hidden_{number}[{each}]" for number, each in enumerate(units)]
+            state = (
+                "/* Kept from run to run: to be reset before the first. */\ntypedef struct {\n"
+                + "".join(f"  {member};\n" for member in members)
+                + f"}} {self._name}_state;\nvoid {self._name}_reset({self._name}_state* state);\n"
+            )
+        values = {
+            "UPPER": upper,
+            "ABOVE": placed.size - placed.bound,
+            "BOUND": placed.bound,
+            "ARENA": placed.size,
+            "TENSORS": tensors,
+            "STATE": state,
+            "SIGNATURE": self._signature(bool(states)),
+        }
+        return filled("engine/network.h.in", values)
 
     def _constant(self, role: str, name: str) -> str:
         return role + self._names[name].upper().removeprefix(role[: -len("PUT")])
@@ -168,7 +145,7 @@ class _Writer:
             tables.text,
         ]
         if self._layout.stream:
-            parts += [self._op(self._layout.stream), template("stream.c")]
+            parts += [self._op(self._layout.stream), filled("engine/stream.c")]
         if states:
             resets = [
                 line
@@ -237,18 +214,15 @@ def preamble(
         Bytes of a place in the tables, and the number of places outside of the arena.
     """
     used = {each for call in calls for each in call.uses}
-    head = template("preamble.c.in")
-    for key, value in {
-        "VERSION": VERSION,
+    values = {
         "NAME": name,
         "REFERENCES": "".join(f"\n *   {each}" for each in references) or " none",
         "PLACE": f"uint{8 * place_bytes}_t",
-        "OUTSIDE": str(outside),
-        "PLAIN4": str(int("tile_plain4" in used)),
-        "PLAIN": str(int("tile_plain" in used)),
-    }.items():
-        head = head.replace(f"@{key}@", value)
-    return head
+        "OUTSIDE": outside,
+        "PLAIN4": int("tile_plain4" in used),
+        "PLAIN": int("tile_plain" in used),
+    }
+    return filled("engine/preamble.c.in", values)
 
 
 def constants(
@@ -310,7 +284,7 @@ def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator
         if name in seen:
             return
         seen.add(name)
-        text = generated.get(name) or template(f"{name}.c")
+        text = generated.get(name) or filled(f"engine/{name}.c")
         needs = re.match(r"/\* needs ([\w ]+) \*/\n", text)
         for each in needs[1].split() if needs else ():
             yield from visit(each)
@@ -318,7 +292,3 @@ def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator
 
     for name in wanted:
         yield from visit(name)
-
-
-def template(name: str) -> str:
-    return (folder("export") / "engine" / name).read_text(encoding="utf-8")

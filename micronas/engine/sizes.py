@@ -10,7 +10,7 @@ import numpy as np
 from micronas.engine.hops import Hops
 from micronas.engine.layout import Layout
 from micronas.engine.steps import Call, Constant
-from micronas.resources import folder
+from micronas.resources import filled
 
 _DEFINED = re.compile(
     r"^(?:SHARED|INLINE|static)\b[^;={]*?(\w+)\(|^(?:THREE|ONE|KERNEL)\((\w+)"
@@ -62,16 +62,12 @@ def functions_of(calls: Iterator[Call] | list[Call]) -> set[str]:
 
 @lru_cache
 def _defined(name: str) -> frozenset[str]:
-    return frozenset(_in(_text(name)))
+    return frozenset(_in(filled(f"engine/{name}.c")))
 
 
 @lru_cache
 def _own(name: str) -> frozenset[str]:
-    return frozenset(_names(_text(name)))
-
-
-def _text(name: str) -> str:
-    return (folder("export") / "engine" / f"{name}.c").read_text(encoding="utf-8")
+    return frozenset(_names(filled(f"engine/{name}.c")))
 
 
 def _in(text: str) -> set[str]:

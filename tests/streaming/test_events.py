@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from micronas.errors import ConfigError
-from micronas.export.firmware.shared import filled
+from micronas.resources import filled
 from micronas.streaming.events import Detector, Event
 
 _SEQUENCES = 1_000
@@ -53,7 +53,7 @@ int main() {
 
 def compiled(folder: Path, source: str, *flags: str) -> Path:
     for name in ("detector.h", "ring.h"):
-        (folder / name).write_text(filled(f"{name}.in", {"VERSION": "test"}))
+        (folder / name).write_text(filled(f"{name}.in"))
     (folder / "program.cc").write_text(source)
     command = ["g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *flags]
     sanitized = ["-fsanitize=undefined,address", "-fno-sanitize-recover"]

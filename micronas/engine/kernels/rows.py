@@ -12,7 +12,7 @@ from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Tensor
 from micronas.graph.kernels.codes import data, scale, zero_point
 from micronas.graph.products import depth as depth_of
-from micronas.resources import folder
+from micronas.resources import filled
 
 _IN_PLACE = {0: Overlap(0)}
 
@@ -108,7 +108,6 @@ def lstm(graph: Graph, step: Step) -> list[Call]:
         "limit": limit if op.clip > 0 else -1,
         "power": recurrent.power_of(step_of_cell),
     }
-    text = (folder("export") / "engine" / "lstm.c.in").read_text(encoding="utf-8")
     numbers = textwrap.fill(", ".join(map(str, recurrent.SIGMOID)), 96)
     return [
         Call(
@@ -118,6 +117,6 @@ def lstm(graph: Graph, step: Step) -> list[Call]:
             "Lstm",
             is_reference=True,
             state=True,
-            generated={"lstm": text.replace("$sigmoid", numbers)},
+            generated={"lstm": filled("engine/lstm.c.in", {"SIGMOID": numbers})},
         )
     ]

@@ -1,10 +1,9 @@
 """Depthwise kernels of one window each, with the taps written out."""
 
 from collections.abc import Iterator
-from string import Template
 
 from micronas.engine.kernels.window import Window
-from micronas.resources import folder
+from micronas.resources import filled
 
 MOST_PAIRS = 1000
 """Most pairs of taps whose places on the stack an instruction can name."""
@@ -61,18 +60,18 @@ class Taps:
 
     @property
     def text(self) -> str:
-        template = (folder("export") / "engine" / "depthwise_taps.c.in").read_text(encoding="utf-8")
         apart = f", {self._apart} apart" if self._apart > 1 else ""
         taps = f"{self._height} x {self._width} taps{apart}"
         together = 2 if self._step == 1 else 1
-        return Template(template).substitute(
-            comment=f"{taps}, steps of {self._step} along rows.",
-            name=self.name,
-            assembly="\n".join(f'      "{line}\\n"' for line in self._assembly()),
-            together=together,
-            step=self._step * together,
-            sums="\n".join(f"      {line}" for line in self._plain()),
-        )
+        values = {
+            "COMMENT": f"{taps}, steps of {self._step} along rows.",
+            "NAME": self.name,
+            "ASSEMBLY": "\n".join(f'      "{line}\\n"' for line in self._assembly()),
+            "TOGETHER": together,
+            "STEP": self._step * together,
+            "SUMS": "\n".join(f"      {line}" for line in self._plain()),
+        }
+        return filled("engine/depthwise_taps.c.in", values)
 
     def _uses(self, row: int, place: int) -> Iterator[tuple[str, str, Pair]]:
         """Yield what a word from a place on adds: register of the sum, instruction and pair."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from micronas.errors import ConfigError, ExportError
 from micronas.export.firmware.front_ends.front_end import FrontEnd, literal
-from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled, quoted, texts
+from micronas.export.firmware.shared import SKETCHES, ProjectKind, quoted, texts
 from micronas.graph.ir import Graph, Quantization, Tensor
 from micronas.graph.streaming import streams
+from micronas.resources import filled
 from micronas.streaming.events import Detector
 
 _SOURCES: Mapping[ProjectKind, str] = {

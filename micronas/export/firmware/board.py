@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from micronas._version import VERSION
-from micronas.export.firmware.shared import filled
 from micronas.hardware.board import Board
+from micronas.resources import filled
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ def _filled(
     templates: Mapping[str, str], values: Mapping[str, str], board: Emulated
 ) -> dict[str, str]:
     values = {
-        "VERSION": VERSION,
         **values,
         "CORE": board.core,
         "FLAGS": board.flags,

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from micronas._version import VERSION
 from micronas.export.firmware.shared import arena_bytes
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN, HELIUM
-from micronas.resources import folder
+from micronas.resources import filled
 from micronas.tflite.reader import read
 
 _BYTES_PER_LINE = 16
@@ -35,7 +34,6 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     starts = range(0, len(model), _BYTES_PER_LINE)
     rows = [model[start : start + _BYTES_PER_LINE] for start in starts]
     values = {
-        "VERSION": VERSION,
         "OPERATORS": " ".join(sorted({op.kind for op in graph.ops})),
         "ARENA": str(arena_bytes(graph, CMSIS_NN)),
         "HELIUM": str(arena_bytes(graph, HELIUM)),
@@ -46,8 +44,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
         "SIZE": str(len(model)),
         "DATA": "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows),
     }
-    template = (folder("export") / "model.h.in").read_text(encoding="utf-8")
-    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], template)
+    return filled("model.h.in", values)
 
 
 def constant_name(name: str) -> str:

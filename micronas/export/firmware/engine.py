@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from micronas._version import VERSION
 from micronas.engine.generate import Files, generate
 from micronas.engine.hop_writer import generate_hops
 from micronas.export.firmware.runtime import Runtime, Tensors
-from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled
+from micronas.export.firmware.shared import SKETCHES, ProjectKind
 from micronas.graph.frames import FrameByFrame
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
+from micronas.resources import filled
 from micronas.tflite.reader import read
 
 _CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
@@ -55,7 +55,6 @@ class OnEngine(Runtime):
     def files(self, *, works: bool) -> dict[str, str]:
         generated = self._generated.values()
         values = {
-            "VERSION": VERSION,
             "WHAT": self.what,
             "INCLUDES": "\n".join(
                 f'#include "{name}.h"'
@@ -101,7 +100,6 @@ class OnHops(Runtime):
     def files(self, *, works: bool) -> dict[str, str]:
         name = self._files.name
         values = {
-            "VERSION": VERSION,
             "WHAT": self.what,
             "NAME": name,
             "UPPER": name.upper(),

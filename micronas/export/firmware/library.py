@@ -13,11 +13,11 @@ from micronas.export.firmware.shared import (
     check_kind,
     check_name,
     check_new,
-    filled,
     write_folder,
 )
 from micronas.graph.interface import Given
 from micronas.graph.kernels.codes import Values
+from micronas.resources import filled
 from micronas.tflite.reader import read
 
 _METADATA: dict[ProjectKind, dict[str, str]] = {
@@ -89,7 +89,6 @@ def write_library(
     up = "../" if kind == "zephyr" else ""
     values = {
         **runs.values(),
-        "VERSION": VERSION,
         "NAME": name,
         "SYMBOL": f"MICRONAS_{identifier(name).upper()}",
         "DESCRIPTION": "An int8 network in C99, and a program around it",

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.export.firmware.application import CHECK, Application, program_files, sources_of
 from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
@@ -18,11 +17,11 @@ from micronas.export.firmware.shared import (
     check_kind,
     check_name,
     check_new,
-    filled,
     numbers,
     write_folder,
 )
 from micronas.graph.interface import Given, by_name
+from micronas.resources import filled
 from micronas.tflite.reader import read
 
 _Values = npt.NDArray[np.int8]
@@ -80,8 +79,7 @@ def write_project(
     application = application and application.on(engine, read(model))
     models = {"model": model}
     runs = runtime(engine, models, kind, "the network", arena=arena, application=application)
-    values = {"VERSION": VERSION, **runs.values()}
-    values |= sources_of(application, folder.name, runs.sources)
+    values = {**runs.values(), **sources_of(application, folder.name, runs.sources)}
     files = {
         **common_files(model, golden_input, kind, application, runs),
         **program_files(kind, values, CHECK, application),
@@ -108,7 +106,7 @@ def common_files(
     count = len(next(iter(inputs.values())))
     if count != 1:
         raise ExportError(f"a project holds one golden input, but got {count}; choose one of them")
-    values = {"VERSION": VERSION, **runs.values(), **_golden(*runs.golden(graph, inputs))}
+    values = {**runs.values(), **_golden(*runs.golden(graph, inputs))}
     files = runs.files(works=application is not None and application.front_end.work_bytes > 0)
     names = ("check.h", "golden.h", "clock.h", "console.h")
     files |= {each: filled(f"{each}.in", values) for each in names}

@@ -10,7 +10,6 @@ from micronas.errors import ExportError
 from micronas.files import aside
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import Target
-from micronas.resources import folder as shipped_folder
 
 ProjectKind = Literal["cmake", "arduino", "platformio", "esp-idf", "zephyr"]
 PROGRAMS: tuple[ProjectKind, ...] = ("cmake", "arduino")
@@ -52,12 +51,6 @@ def check_kind(kind: str, kinds: Collection[str] = PROGRAMS) -> None:
 def arena_bytes(graph: Graph, target: Target) -> int:
     """Return the arena's size in bytes, a multiple of 16: TFLM aligns its end downwards."""
     return -(-target.plan(graph).required // _ALIGNMENT) * _ALIGNMENT
-
-
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """Return a shipped template with its ``@NAMES@`` replaced."""
-    text = (shipped_folder("export") / template).read_text(encoding="utf-8")
-    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
 
 
 def texts(values: Iterable[str]) -> str:

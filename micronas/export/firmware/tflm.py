@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.export.firmware.c_source import constant_name, to_c_header
 from micronas.export.firmware.runtime import Runtime
-from micronas.export.firmware.shared import ProjectKind, arena_bytes, filled
+from micronas.export.firmware.shared import ProjectKind, arena_bytes
 from micronas.graph.ir import Graph, Kind
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST
+from micronas.resources import filled
 from micronas.tflite.reader import read
 
 TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
@@ -43,7 +43,6 @@ class OnTflm(Runtime):
 
     def files(self, *, works: bool) -> dict[str, str]:
         values = {
-            "VERSION": VERSION,
             "COMMIT": TFLM_COMMIT,
             "INCLUDES": "\n".join(f'#include "{name}.h"' for name in self.models),
             "MODELS": "\n".join(f"    {{{constant_name(name)}}}," for name in self.models),
@@ -60,7 +59,7 @@ class OnTflm(Runtime):
         return headers | {name: filled(each, values) for name, each in templates.items()}
 
     def board_files(self) -> dict[str, str]:
-        return {"qemu/tflm.mk": filled("tflm.mk.in", {"VERSION": VERSION, "COMMIT": TFLM_COMMIT})}
+        return {"qemu/tflm.mk": filled("tflm.mk.in", {"COMMIT": TFLM_COMMIT})}
 
     def values(self) -> dict[str, str]:
         return build_values(arena(self._graphs, self.what)["MARGIN"])

@@ -4,12 +4,12 @@ import math
 import re
 from collections.abc import Mapping
 
-from micronas._version import VERSION
 from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.application import Program, program_files, sources_of
 from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.runtime import EngineName
-from micronas.export.firmware.shared import ProjectKind, check_kind, filled
+from micronas.export.firmware.shared import ProjectKind, check_kind
+from micronas.resources import filled
 
 _MARK = "micronas-timing"
 """Text in every line with a time, which a logger may prefix."""
@@ -54,7 +54,6 @@ def timing_project(
     symbols = {f"network{number}": model for number, model in enumerate(models.values(), 1)}
     runs = runtime(engine, symbols, kind, "the largest network")
     values = {
-        "VERSION": VERSION,
         "MARK": _MARK,
         "NAMES": "\n".join(f'    "{network}",' for network in models),
         **runs.values(),

@@ -14,9 +14,9 @@ from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, startup_files
 from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
-from micronas.export.firmware.shared import filled
 from micronas.graph.ir import Quantization
 from micronas.hardware.front_ends import front_end_costs
+from micronas.resources import filled
 from micronas.tasks.device import front_end
 from testing.emulator import INSTRUCTIONS_PER_TICK, OnEmulator
 
@@ -122,7 +122,7 @@ int main() {
 
 @pytest.mark.firmware
 def test_a_cortex_m0_has_a_clock_that_goes_on_when_its_24_bits_end(tmp_path: Path) -> None:
-    values = {"VERSION": "", "CLOCK": "<ctime>", "TICKS": "0", "RATE": "0"}
+    values = {"CLOCK": "<ctime>", "TICKS": "0", "RATE": "0"}
     files = {"clock.h": filled("clock.h.in", values), "clock.cc": _CLOCK}
     for name, text in {**files, **startup_files(CORTEX_M0)}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

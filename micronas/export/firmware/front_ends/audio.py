@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, Pace, literal, written
-from micronas.export.firmware.shared import filled
 from micronas.graph.ir import Quantization
+from micronas.resources import filled
 
 _LOG_BITS = 25
 """Fractional bits of logarithms."""

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from micronas._version import VERSION
 from micronas.errors import ModelError
-from micronas.export.firmware.shared import filled, lines
+from micronas.export.firmware.shared import lines
 from micronas.graph.ir import Quantization
+from micronas.resources import filled
 
 Array = npt.NDArray[Any]
 
@@ -115,7 +115,6 @@ class FrontEnd(ABC):
 
     def _files(self, quantization: Quantization) -> dict[str, str]:
         values = {
-            "VERSION": VERSION,
             "SCALE": literal(np.float32(quantization.scale[0])),
             "ZERO": str(int(quantization.zero_point)),
             **self.values(quantization),
