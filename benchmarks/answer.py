@@ -22,10 +22,12 @@ third          a third of the epochs, half of it for halving, whose trials are a
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow
+four           the same with weights of 4 bits in its blocks, and so wider where flash binds
 """
 
 import math
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
@@ -33,7 +35,7 @@ import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append
-from benchmarks.open_spaces import BUDGETS, Bench, Record
+from benchmarks.open_spaces import BUDGETS, Bench, Record, of_four_bits
 from benchmarks.quality import DRAWS, QUANTIZE, RECIPE, TRIAL, command
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
@@ -60,7 +62,7 @@ EFFORT = {"kws": 200, "cifar": 165}
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
-METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook")
+METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook", "four")
 _FORMER = ("shorter", "alike", "race 0.2", "race 0.35")
 _DRAWN = 12
 """Networks whose steps are timed."""
@@ -132,7 +134,13 @@ class Answer(Bench):
         return self._trained(found.winner, network, recipe, seed)
 
     def _textbook(self, seed: int) -> Record:
-        (rival,) = self._widest(shipped([self.rival]))
+        return self._as_long(shipped([self.rival]), seed)
+
+    def _four(self, seed: int) -> Record:
+        return self._as_long(map(of_four_bits, shipped([self.rival])), seed)
+
+    def _as_long(self, networks: Iterable[Space], seed: int) -> Record:
+        (rival,) = self._widest(networks)
         problem = Problem(self.space, self.board, self.budget)
         drawn = problem.draw(_DRAWN, random.Random(f"{seed} timed"))
         epochs = self.effort * fmean(map(self._step, drawn)) / self._step(rival)
