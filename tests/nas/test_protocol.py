@@ -17,7 +17,7 @@ from micronas.nas.convert import convert
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SHIPPED, StrategySettings
 from micronas.nas.strategies.base import Context, Plan, Strategy, Training
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.train.recipe import Recipe
 from tests.nas.brief import brief
 from tests.nas.own_networks import DSCNN
@@ -94,7 +94,7 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(
 ) -> None:
     space, budget = spaces[kind]
 
-    def run(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
+    def run(checkpoint: Checkpoint, progress: Progress = nobody) -> SearchResult:
         result: SearchResult = search(
             space,
             few(),

@@ -8,31 +8,20 @@ from hypothesis import strategies as st
 
 from micronas.sweeps.store import SweepPoint
 from micronas.sweeps.table import best_that_fit, fronts, sweep_table, view
+from tests.report.runs import measured
 
 
 def point(
     name: str, board: str, score: float, latency: float, sram: float, fits: bool
 ) -> SweepPoint:
-    metrics: dict[str, Any] = {
-        "board": board,
-        "network": "8 16",
-        "macs": 1000,
-        "flash_bytes": 2048,
-        "arena_bytes": 1,
-        "host_arena_bytes": 1,
-        "latency_ms": latency,
-        "latency_form": "ops",
-        "energy_mj": None,
-        "judged_on": "test",
-        "float_accuracy": score,
-        "int8_accuracy": score,
-        "int8_accuracy_per_class": {},
-        "tflm_mismatches": 0,
-        "tflm_bytes_compared": 1,
-        "budget": {"sram": 1024.0},
-        "used": {"sram": sram / 1024},
-        "fits": fits,
-    }
+    metrics = measured(
+        int8=score,
+        board=board,
+        latency_ms=latency,
+        budget={"sram": 1024.0},
+        used={"sram": sram / 1024},
+        fits=fits,
+    )
     return SweepPoint(name, {"seed": name}, "done", "", 1, metrics, Path("points") / name, 65.0)
 
 
@@ -135,13 +124,9 @@ def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
     ]
     for each, limit in zip(points, (60.0, 80.0), strict=True):
         assert each.metrics is not None
-        each.metrics.update(
-            {
-                "budget": {"sram": 1024.0, "latency": limit},
-                "used": {"sram": 0.5, "latency": each.metrics["latency_ms"] / limit},
-                "int8_accuracy_interval": [0.88, 0.92],
-            }
-        )
+        each.metrics["budget"] = {"sram": 1024.0, "latency": limit}
+        each.metrics["used"] = {"sram": 0.5, "latency": each.metrics["latency_ms"] / limit}
+        each.metrics["scores"][0]["interval"] = [0.88, 0.92]
     lines = sweep_table(points).splitlines()
     assert "60ms" in lines[3].split()
     assert view(points)["best"] == {"60ms": "60ms", "80ms": "60ms"}
