@@ -14,13 +14,12 @@ by themselves between phrases of other words, of held-out voices or speakers in 
 half is judged by what the other half chose, and the two are added.
 
 The rule before averaged three scores every 200 ms and asked for one margin of all labels: as
-validation chose it ("margin"), as the other half chose it for the wanted misses ("margin, chosen"),
-or as suits the judged half itself at the detector's misses there ("margin, at best"; "at fewest
-misses" where no margin misses as little). Curves are of detectors of each half for the other, and
-of margins: the fewest false alarms with at most so many misses of both halves. Lines of
-results/listening.jsonl are kept; "no masks" and "not repeated" are in the results only, from before
-`LISTENING` hid anything and training repeated clips of other words. Corpora are those of
-`benchmarks.listening_corpora`.
+validation chose it ("margin"), or as suits the judged half itself at the detector's misses there
+("margin, at best"; "at fewest misses" where no margin misses as little). Curves are of detectors of
+each half for the other, and of margins: the fewest false alarms with at most so many misses of both
+halves. Lines of results/listening.jsonl are kept; "no masks" and "not repeated" are in the results
+only, from before `LISTENING` hid anything and training repeated clips of other words. Corpora are
+those of `benchmarks.listening_corpora`.
 """
 
 import argparse
@@ -108,11 +107,6 @@ def compare(
         }
     )
     for wanted in () if curves else _WANTED:
-        chosen = [fewest(half, wanted) for half in swept]
-        if None not in chosen:
-            one, other = (each[0] for each in chosen if each is not None)
-            outcomes = [judge(one, usual[1]), judge(other, usual[0])]
-            yield {"rule": "margin, chosen", "wanted": wanted, **_row(outcomes)}
         for name, outcomes in detected(by_hop, wanted):
             yield {"rule": name, "wanted": wanted, **_row(outcomes)}
             best = [

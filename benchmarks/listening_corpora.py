@@ -67,7 +67,7 @@ def _laid_out(
     if not corpus.exists():
         corpus.mkdir()
         noise = unpacked(given.folder) / NOISE_FOLDER
-        for folder in [noise, *(each for each in clips.glob("[!_]*") if each.is_dir())]:
+        for folder in (noise, *filter(Path.is_dir, clips.glob("[!_]*"))):
             (corpus / folder.name).symlink_to(folder.resolve())
         for kind, speakers in (("training", training), ("validation", validation)):
             said = [clip for clip in clips.glob("[!_]*/*.wav") if _speaker(clip) in speakers]
