@@ -1,5 +1,6 @@
 # make demo   set up a virtual environment and run the main job, offline
-# make test   set up a virtual environment and run every check
+# make test   set up a virtual environment, run the linters and every test but whole jobs
+# make long   the tests that are whole jobs, seconds of CPU each
 # make package build sdist and wheel, install the wheel into an empty environment, run the demo
 # make versions  the syntax, and the tests without torch, on every Python 3.10 to 3.13 that is here
 # make ray    the tests of sweeps on Ray
@@ -21,13 +22,16 @@ SECONDS ?= 600
 VERSIONS ?= tested
 CONSTRAINTS := $(if $(filter-out newest,$(VERSIONS)),--constraint .ci/$(VERSIONS).txt)
 
-.PHONY: demo test versions lint slow browser firmware tflm package ray docs fuzz audit sbom clean
+.PHONY: demo test long versions lint slow browser firmware tflm package ray docs fuzz audit sbom clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/kws.py
 
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+
+long: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long --durations=10
 
 versions:
 	.ci/versions

@@ -195,6 +195,7 @@ def test_times_are_added_to_those_of_an_earlier_firmware(plan: Path) -> None:
         add_times(plan, {"vww_99": 1.0})
 
 
+@pytest.mark.long
 def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: Path) -> None:
     """The loop of a board on the desk; each network is predicted within 15 % from the others.
 

@@ -200,6 +200,7 @@ def test_several_threads_are_timed_by_the_stopwatch() -> None:
     assert timing.median_ms == timing.wall_ms
 
 
+@pytest.mark.long
 def test_twelve_networks_predict_unseen_ones() -> None:
     graphs = draw(12 + UNSEEN, seed=0)
     models = {name: to_flatbuffer(graph) for name, graph in graphs.items()}

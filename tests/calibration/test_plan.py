@@ -80,6 +80,7 @@ def factor(counts: list[Counts], of: str) -> float:
     return max(values) / min(values)
 
 
+@pytest.mark.long
 def test_a_plan_is_spread_over_sizes_shapes_and_spaces(graphs: dict[str, Graph]) -> None:
     assert [name for name in graphs if name.endswith("_01")] == ["ad_01", "kws_01", "vww_01"]
     assert sorted(name[-2:] for name in graphs) == sorted(["01", "02", "03", "04"] * 3)
@@ -97,6 +98,7 @@ def test_a_plan_is_spread_over_sizes_shapes_and_spaces(graphs: dict[str, Graph])
     assert factor(everything, "conv_outputs") > 5
 
 
+@pytest.mark.long
 def test_three_terms_fitted_to_a_plan_predict_other_networks(graphs: dict[str, Graph]) -> None:
     """Instructions stand for the board; each measurement is off by 5 %, as a coarse clock is."""
     terms = ("conv_macs", "depthwise_macs", "conv_outputs")
@@ -123,6 +125,7 @@ def test_three_terms_fitted_to_a_plan_predict_other_networks(graphs: dict[str, G
     assert np.mean(errors) < 0.045
 
 
+@pytest.mark.long
 def test_a_plan_keeps_the_boards_limits(folder: Path, graphs: dict[str, Graph]) -> None:
     projects = sorted(folder.glob("firmware*"))
     assert [project.name for project in projects] == ["firmware_1", "firmware_2", "firmware_3"]
@@ -137,6 +140,7 @@ def test_a_plan_keeps_the_boards_limits(folder: Path, graphs: dict[str, Graph]) 
         assert arena_plan(graph).required + 8_000 <= SRAM
 
 
+@pytest.mark.long
 def test_the_table_awaits_one_time_a_network(folder: Path, graphs: dict[str, Graph]) -> None:
     with (folder / "measurements.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -149,6 +153,7 @@ def test_the_table_awaits_one_time_a_network(folder: Path, graphs: dict[str, Gra
     }
 
 
+@pytest.mark.long
 def test_every_network_runs_on_tflm(folder: Path, graphs: dict[str, Graph]) -> None:
     for name, path in read_plan(folder).items():
         output = tflm_run(path.read_bytes(), random_inputs(graphs[name], 1))

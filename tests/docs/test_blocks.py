@@ -170,6 +170,7 @@ def check_run(folder: Path) -> None:
     assert metrics["tflm_mismatches"] == 0
 
 
+@pytest.mark.long
 def test_a_strategy_of_ones_own(
     few_words: Path, tmp_path: Path, reader: Callable[..., Reader]
 ) -> None:
@@ -215,6 +216,7 @@ def test_the_tutorials_firmware(
     assert heard == [str(tmp_path / clip) for clip in sorted(tmp_path.glob("speech/yes/*.wav"))]
 
 
+@pytest.mark.long
 def test_networks_that_stream(
     few_words: Path, tmp_path: Path, reader: Callable[..., Reader]
 ) -> None:
@@ -247,6 +249,7 @@ def test_the_tutorial_as_it_is_printed(tmp_path: Path, reader: Callable[..., Rea
     assert metrics["int8_accuracy"] > 0.85
 
 
+@pytest.mark.long
 def test_long_recordings(tmp_path: Path, reader: Callable[..., Reader]) -> None:
     """From words to firmware, on few words and a network that has learnt little."""
     synthesise(
@@ -362,6 +365,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
+@pytest.mark.long
 def test_the_router(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -> None:
     import router_world
 

@@ -138,6 +138,7 @@ def both(folder: Path) -> "list[dict[str, Any]]":
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.long
 def test_two_processes_share_a_batch(folder: Path) -> None:
     first, second = both(folder)
     assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
@@ -156,6 +157,7 @@ def test_two_processes_share_a_batch(folder: Path) -> None:
     assert first["once"] == second["once"] == "only the first knows why"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", sorted(SEARCHES))
 def test_two_processes_are_one_search(strategy: str, folder: Path) -> None:
     first, second = (each["searches"][strategy] for each in both(folder))

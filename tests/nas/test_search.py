@@ -85,6 +85,7 @@ def result() -> SearchResult:
     return run(1)
 
 
+@pytest.mark.long
 def test_the_winner_fits_and_has_learnt() -> None:
     found = result()
     for candidate in found.candidates:
@@ -96,6 +97,7 @@ def test_the_winner_fits_and_has_learnt() -> None:
     assert found.winner.trial_epochs == SETTINGS.trial.epochs
 
 
+@pytest.mark.long
 def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
     epochs = [candidate.trial_epochs for candidate in result().candidates]
     assert epochs == sorted(epochs, reverse=True)
@@ -104,6 +106,7 @@ def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
     assert finals == sorted(finals)
 
 
+@pytest.mark.long
 def test_gates_wait_until_weights_have_learnt_something() -> None:
     history = result().history
     warm = [record for record in history if record["step"] == 0]
@@ -116,6 +119,7 @@ def test_gates_wait_until_weights_have_learnt_something() -> None:
     )  # ln 4: the last warm round ends below it
 
 
+@pytest.mark.long
 def test_the_expected_cost_ends_near_the_budget() -> None:
     """Not far below (a collapsed search) and not far above (an argmax that does not fit)."""
     last, used = result().history[-1], BUDGET.on(BOARD).given()
@@ -123,6 +127,7 @@ def test_the_expected_cost_ends_near_the_budget() -> None:
     assert 0.75 < max(shares) < 1.15
 
 
+@pytest.mark.long
 def test_another_seed_is_another_search() -> None:
     """From its first round, after which it is stopped."""
     first: list[dict[str, float]] = []

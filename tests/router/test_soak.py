@@ -8,7 +8,10 @@ from testing.crowd import FEW_TOKENS, FEW_USD, crowd
 from testing.soak import KEY, soak
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(100, marks=pytest.mark.long), pytest.param(2000, marks=pytest.mark.slow)],
+)
 def test_nothing_is_lost_or_doubled_among_hostile_requests(count: int, tmp_path: Path) -> None:
     found = soak(tmp_path, count, at_once=32)
     assert found.wrong == []
@@ -22,6 +25,7 @@ def test_nothing_is_lost_or_doubled_among_hostile_requests(count: int, tmp_path:
     assert max(found.memory) < 2 * found.memory[0]
 
 
+@pytest.mark.long
 def test_streams_that_fail_or_are_left_are_whole_and_paid_within_limits(tmp_path: Path) -> None:
     found = crowd(tmp_path, 30, 3.0, limit=300.0)
     assert found.wrong == []

@@ -40,6 +40,7 @@ def test_durations_are_written_for_a_person() -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> None:
     """In CPU time of one thread, which others on the machine do not disturb much."""
     torch.set_num_threads(1)

@@ -38,6 +38,7 @@ def finish(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
     return done
 
 
+@pytest.mark.long
 def test_two_boards_with_one_worker_killed_and_the_bytes_of_runs_alone(
     corpus: Path, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_two_boards_with_one_worker_killed_and_the_bytes_of_runs_alone(
         assert (alone / name).read_bytes() == (killed.folder / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_a_leader_that_is_killed_takes_its_workers_along_and_the_same_command_goes_on(
     corpus: Path, tmp_path: Path
 ) -> None:
