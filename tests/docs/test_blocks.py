@@ -294,6 +294,7 @@ def test_a_block_that_fails_is_found(tmp_path: Path, reader: Callable[..., Reade
         assert reader().read(page) == {}
 
 
+@pytest.mark.long
 def test_any_network(tmp_path: Path, reader: Callable[..., Reader]) -> None:
     printed = "".join(reader().read(ROOT / "docs" / "howto" / "export.md").values())
     assert "CONV_2D" in printed
@@ -387,6 +388,7 @@ def test_the_router(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -
     assert json.loads((tmp_path / "rows.json").read_text())
 
 
+@pytest.mark.long
 def test_the_judge(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -> None:
     questions = world.questions(400, seed=0)
     lines(tmp_path / "questions.jsonl", questions)

@@ -81,7 +81,10 @@ def run(module: nn.Module, data: DataSet, chosen: RunSettings, folder: Path) -> 
     assert right == pytest.approx(trained.metrics["float_accuracy"], abs=0.02)
 
 
-@pytest.mark.parametrize("strategy", ["auto", "dnas", "single_stage"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["auto", *(pytest.param(each, marks=pytest.mark.long) for each in ("dnas", "single_stage"))],
+)
 def test_a_users_ds_cnn_is_searched(strategy: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     chosen = settings(strategy, latency="1.8 ms")

@@ -64,6 +64,7 @@ def test_three_lines_find_a_network_that_fits() -> None:
     assert architecture.build()(torch.randn(2, 1, 12, 12)).shape == (2, SPACE.classes)
 
 
+@pytest.mark.long
 def test_the_search_lowers_the_expected_cost_to_the_budget() -> None:
     """From far above it: the gates move, and not only the choice at the end."""
     supernet, budget = new(120, micronas.Budget(macs="8 kMACs"))

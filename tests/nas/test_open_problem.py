@@ -164,6 +164,7 @@ def test_scores_are_means_over_folds() -> None:
     assert both.trial_score == pytest.approx((two[0][1] + two[1][1]) / 2)
 
 
+@pytest.mark.long
 def test_the_best_of_two_families_train_anew_and_longer() -> None:
     """Of six networks of two families: one of each, from its first epoch, and the best of all."""
     settings = SETTINGS.model_copy(update={"draws": 6, "generations": 0, "champions": 2})

@@ -112,6 +112,7 @@ def test_a_value_from_csv_to_firmware(wear: Path, tmp_path: Path) -> None:
     assert len(page["outcome"]["values"]["true"]) == len(data.test.labels)
 
 
+@pytest.mark.long
 def test_several_labels_at_once_from_csv_to_firmware(wear: Path, tmp_path: Path) -> None:
     goal = ("data.goal=labels", "data.target=[worn, leaking]")
     found = searched(tmp_path, f"data.path={wear}", *goal)

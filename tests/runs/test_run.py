@@ -171,6 +171,7 @@ def test_memory_that_ends_is_one_line_and_nothing_is_lost(
         assert (out / name).read_bytes() == (finished[0] / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_with_its_newest_files_cut_short_it_ends_in_the_same_bytes(
     corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
 ) -> None:
@@ -278,6 +279,7 @@ def test_data_of_another_shape_is_refused_before_training(tmp_path: Path) -> Non
         run_search(settings, tmp_path / "run", data=toy_data())
 
 
+@pytest.mark.long
 def test_a_supernet_is_kept_and_loaded(
     corpus: Path, supernets: Path, finished: tuple[Path, float, str], tmp_path: Path
 ) -> None:
