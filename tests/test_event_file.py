@@ -46,6 +46,7 @@ def test_tensorboard_reads_what_was_written(
     assert found == steps
 
 
+@pytest.mark.long
 def test_a_log_imports_neither_tensorboard_nor_tensorflow(tmp_path: Path) -> None:
     program = f"""
 import json, sys

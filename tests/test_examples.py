@@ -50,6 +50,7 @@ def test_a_run_folder_of_other_settings_is_kept(folder: Path) -> None:
     assert [path.name for path in taken.iterdir()] == ["config.yaml"]
 
 
+@pytest.mark.long
 def test_the_notebook_runs_and_every_object_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its cells in order, as a kernel would run them."""
     monkeypatch.setenv("MPLBACKEND", "Agg")

@@ -12,7 +12,13 @@ def check(name: str, networks: int, seed: int) -> None:
     assert found.worst_total <= 32
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(each, marks=[pytest.mark.long] * (each in ("kws_open", "images_open")))
+        for each in SPACES
+    ],
+)
 def test_two_networks_of_each_space(name: str) -> None:
     check(name, 2, seed=0)
 

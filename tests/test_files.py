@@ -61,6 +61,7 @@ def test_pipes_devices_and_sockets_are_neither_read_nor_replaced(tmp_path: Path)
     assert not (tmp_path / "pipe").is_file()
 
 
+@pytest.mark.long
 def test_a_packed_source_may_not_fill_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n" * (2**28 + 1), 1))

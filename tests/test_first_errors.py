@@ -119,6 +119,7 @@ def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:
         refused(start(shlex.split(command), folder, environment=environment), message)
 
 
+@pytest.mark.long
 def test_a_full_disk_and_a_folder_in_use(folder: Path) -> None:
     """A limit on the size of files stands in for the disk: it needs no rights."""
     ((command, message),) = documented()["The disk is full"]

@@ -91,11 +91,13 @@ def test_the_whole_file_is_read(case: Case, folder: Path, port: int) -> None:
         assert ended.out, ended
 
 
+@pytest.mark.long
 def test_damaged_files_end_in_a_result_or_one_line(folder: Path, port: int) -> None:
     ends = check(folder, port, range(len(CASES)))
     assert ends["2"] > len(CASES) / 2
 
 
+@pytest.mark.long
 def test_a_named_pipe_in_place_of_any_file_ends_in_a_result_or_one_line(
     folder: Path, port: int
 ) -> None:

@@ -119,6 +119,7 @@ def test_tables_fit_80_columns_and_have_all_with_wide(words: tuple[str, ...]) ->
     assert len(wide) >= len(narrow)
 
 
+@pytest.mark.long
 def test_csv_holds_what_json_holds() -> None:
     boards = command("boards", "--csv").stdout
     read = list(csv.DictReader(io.StringIO(boards)))

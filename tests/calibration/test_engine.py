@@ -18,7 +18,8 @@ MS = 3e-6
 """Of an instruction of the engine, on the board that is made up."""
 
 
-@pytest.mark.parametrize("core", ["Cortex-M4", pytest.param("Cortex-M7", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("core", ["Cortex-M4", "Cortex-M7"])
 def test_times_of_the_engine_are_predicted_as_they_were_measured(core: str, tmp_path: Path) -> None:
     target = choose("micronas", core).target
     plan = tmp_path / "plan"

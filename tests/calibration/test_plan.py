@@ -160,12 +160,14 @@ def test_every_network_runs_on_tflm(folder: Path, graphs: dict[str, Graph]) -> N
         assert output.shape == (1, {"kws": 12, "ad": 4, "vww": 2}[name[:-3]])
 
 
+@pytest.mark.long
 def test_small_networks_compute_what_integer_execution_does(small: Path) -> None:
     for path in read_plan(small).values():
         model = path.read_bytes()
         assert verify(model, random_inputs(read(model), 2)).mismatches == 0
 
 
+@pytest.mark.long
 def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path) -> None:
     arena = max(tflm_arena(path.read_bytes()).total for path in read_plan(small).values())
     (tmp_path / "answer.cc").write_text(
@@ -195,6 +197,7 @@ def test_a_plan_for_the_engine_times_the_engine(tmp_path: Path) -> None:
     assert "tflite" not in network
 
 
+@pytest.mark.long
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         torch.manual_seed(ord(name))  # what ran before must not matter

@@ -110,6 +110,7 @@ def test_export_keeps_labels_and_profile_shows_them(tmp_path: Path) -> None:
     assert "yes, no" in run("profile", "copy.tflite", cwd=tmp_path).stdout
 
 
+@pytest.mark.long
 def test_profile_of_several_boards_has_a_row_each(model: Path) -> None:
     described = json.loads(run("profile", model, "--board", "all", "--json").stdout)
     listed = json.loads(run("boards", model, "--json").stdout)

@@ -134,6 +134,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
     return written.decode()
 
 
+@pytest.mark.long
 def test_colours_are_for_terminals() -> None:
     bold_or_coloured = "\x1b["
     coloured = on_a_terminal("--help")

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
 
 
+@pytest.mark.long
 def test_folders_and_files_of_any_name_in_the_locale_c(tmp_path: Path) -> None:
     folder = tmp_path / "größe é 模型"
     folder.mkdir()

@@ -185,6 +185,7 @@ def test_a_strategy_of_ones_own(
     assert metrics["tflm_mismatches"] == 0
 
 
+@pytest.mark.long
 def test_the_tutorial(few_words: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
     """On a small corpus, in place of the one it makes."""
     (tmp_path / "speech").symlink_to(few_words)

@@ -115,7 +115,13 @@ def test_names_are_those_of_c() -> None:
     assert "int n_1_kws_n_me_invoke(const int8_t* in, int8_t* out, void* arena)" in files.header
 
 
-@pytest.mark.parametrize(("family", "seed"), [("ds_cnn", 1), ("mobilenet", 3), ("mobilenet", 6)])
+@pytest.mark.parametrize(
+    ("family", "seed"),
+    [
+        ("ds_cnn", 1),
+        *(pytest.param("mobilenet", seed, marks=pytest.mark.long) for seed in (3, 6)),
+    ],
+)
 def test_first_operators_row_by_row(family: str, seed: int, tmp_path: Path) -> None:
     graph = random_int8_graph(seed, family=family)
     whole, by_rows = generate(graph), generate(graph, most=0)

@@ -18,6 +18,7 @@ def check(folder: Path, every: int) -> None:
     print(f"{sum(each.calls for each in found)} calls, {sum(each.cases for each in found)} cases")
 
 
+@pytest.mark.long
 def test_some_faults_leave_the_state_before_or_after(tmp_path: Path) -> None:
     check(tmp_path, every=61)
 

@@ -271,6 +271,7 @@ def test_shipped_kernels_are_what_the_census_gives() -> None:
     assert kernel_fits.fit_kernels(census.operators()) == LIBRARY.kernels
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("space", ["kws", "ad", "vww"])
 def test_forms_carry_over_to_a_space_they_have_not_seen(space: str) -> None:
     known = [n for n in latency_forms.networks() if not n.name.startswith("odd")]

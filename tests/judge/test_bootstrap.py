@@ -127,6 +127,7 @@ def test_intervals_are_percentiles() -> None:
     assert upper.ravel().tolist() == pytest.approx([0, -5, 95, 0])
 
 
+@pytest.mark.long
 def test_intervals_cover_the_truth_if_prompts_are_drawn() -> None:
     shares = coverage(1.2, simulations=100, rounds=100)
     assert 0.89 <= shares["prompts"][0] <= 0.99

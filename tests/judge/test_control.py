@@ -161,6 +161,7 @@ def test_a_table_rates_each_category_on_its_own() -> None:
     assert (value[:, :2] < upper[:, :2]).all()
 
 
+@pytest.mark.long
 def test_six_intervals_hold_together() -> None:
     # independent cells: the width is near the normal quantile of 0.95 ** (1 / 6)
     battles = in_categories(600, 1)

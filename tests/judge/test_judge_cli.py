@@ -184,6 +184,7 @@ def test_what_is_missing_is_said_in_one_line(folder: Path) -> None:
         run("build", folder / "recipe.yaml", "categories.sums.quota=many", "--out", folder / "set")
 
 
+@pytest.mark.long
 def test_the_example_runs_offline_and_writes_its_report(tmp_path: Path) -> None:
     (tmp_path / "examples").mkdir()
     for path in EXAMPLES.glob("judge*"):

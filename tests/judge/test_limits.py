@@ -126,6 +126,7 @@ def test_an_error_keeps_what_is_in_flight(tmp_path: Path) -> None:
     assert set(endpoint.answered.values()) == {1}
 
 
+@pytest.mark.long
 def test_a_limit_holds_and_nothing_is_paid_twice_on_a_disk_that_fails(tmp_path: Path) -> None:
     """A small turn of `benchmarks/judge_limits.py`."""
     found = failing_run(tmp_path, 20, limit=5 * USD + 1, every=20)

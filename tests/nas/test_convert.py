@@ -329,6 +329,7 @@ def check_on_tflm(model: bytes, inputs: Tensor) -> None:
     assert checked.bytes_compared == 2 * len(inputs)
 
 
+@pytest.mark.long
 def test_ds_cnn_searched_trained_quantised_and_exported() -> None:
     """The whole way; the trained network is right on most of what it has not seen."""
     torch.manual_seed(7)

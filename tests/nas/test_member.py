@@ -118,6 +118,7 @@ def test_a_budget_below_the_smallest_network_names_it(name: str) -> None:
     Member(SMALL, board, Budget()).check_feasible()
 
 
+@pytest.mark.long
 def test_an_impossible_budget_is_refused_without_torch_and_before_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """The folder of data does not exist: the budget must be what is complained about."""
     command = [

@@ -134,6 +134,7 @@ def by_groups(count: int) -> TensorSplit:
     return TensorSplit(train.batch(everything, None), train.labels, groups=everything % count)
 
 
+@pytest.mark.long
 def test_scores_are_means_over_folds() -> None:
     """Of what the checkpoint holds for each training; the first is as without other folds."""
     few = replace(data(), train=by_groups(7))
@@ -219,6 +220,7 @@ def alone(device: str) -> SearchResult:
     return run(workers=1)
 
 
+@pytest.mark.long
 def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> None:
     assert problem_fits(alone.winner.costs)
     assert alone.strategy == "halving"
@@ -230,6 +232,7 @@ def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> N
         assert each.space.resolve(each.choice) == each.architecture.graph()
 
 
+@pytest.mark.long
 def test_nothing_depends_on_processes_nor_on_one_that_is_killed(alone: SearchResult) -> None:
     killed = threading.Event()
 

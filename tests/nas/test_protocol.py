@@ -83,7 +83,7 @@ ALIKE = {"evolution", "random", PLUGIN}
 @pytest.mark.parametrize(
     ("kind", "strategy"),
     [
-        pytest.param(kind, strategy, marks=[pytest.mark.long] * (kind == "a module"))
+        pytest.param(kind, strategy, marks=[pytest.mark.long] * (kind != "several families"))
         for kind in ("several families", "one family", "a module")
         for strategy in (*sorted(SHIPPED.keys() - {"auto"}), PLUGIN)
         if kind == "several families" or strategy not in ALIKE

@@ -160,6 +160,7 @@ def test_proposals_reach_the_budget_from_gates_that_collapsed() -> None:
     assert len(draws(MEMBER, gates, 10, torch.Generator().manual_seed(0))) == 10
 
 
+@pytest.mark.long
 def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None:
     """No finalist from the supernet: the trivial networks are what is left, never nothing."""
     found = search(

@@ -77,7 +77,7 @@ def test_operators_that_differ_in_channels_have_weights_of_their_own() -> None:
     assert both == own + sum(p.numel() for p in SharedNetwork(headed).parameters())
 
 
-@pytest.mark.parametrize("epochs", [7, 20])
+@pytest.mark.parametrize("epochs", [7, pytest.param(20, marks=pytest.mark.long)])
 def test_all_steps_of_the_effort_are_taken(epochs: int) -> None:
     seen = few()
     settings = SingleStageSettings(epochs=epochs, draws=4, trial=Recipe(epochs=1, batch_size=16))

@@ -168,6 +168,7 @@ def test_trials_are_shorter_where_epochs_are_few() -> None:
         Halving(context(PROBLEM, settings("halving", draws=None, epochs=1)))
 
 
+@pytest.mark.long
 def test_no_more_is_asked_once_the_epochs_are_spent() -> None:
     """Entrants take 5 * 2 epochs, and no descendant comes after them."""
     trial = Recipe(epochs=2, batch_size=40)
@@ -196,6 +197,7 @@ def test_halving_waits_for_150_steps(
     assert rung_epochs(count, epochs, steps) == expected
 
 
+@pytest.mark.long
 def test_trials_begin_with_shared_weights() -> None:
     """At a rate of nearly zero they know what the supernet does; without, they begin anew."""
     trial = Recipe(epochs=2, batch_size=8, learning_rate=1e-6)
@@ -361,6 +363,7 @@ def test_finalists_have_small_and_large_kernels_in_turn() -> None:
     assert [*ranked.best(few, 4)] == [large[0], *small[:3]]
 
 
+@pytest.mark.long
 def test_finalists_are_the_best_by_more_examples_of_the_best_by_few() -> None:
     """All networks are asked about 256 pictures, 24 of them about 1,024; here of one kernel."""
     flat = SPACE.model_copy(

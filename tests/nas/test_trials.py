@@ -107,6 +107,7 @@ def test_the_interval_of_a_lead_agrees_with_the_bootstrap() -> None:
     assert half_width(groups, *folds) == pytest.approx(1.96 * np.hypot(*errors) / 2, rel=0.06)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sizes", "shares"),
     [

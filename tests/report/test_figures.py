@@ -11,6 +11,7 @@ from micronas.report.write import write_report
 from tests.report.runs import by_hand, found
 
 
+@pytest.mark.long
 def test_one_run_has_its_trials_and_training(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -36,6 +37,7 @@ def test_one_run_has_its_trials_and_training(
         assert picture.size == (1200, 800)
 
 
+@pytest.mark.long
 def test_several_runs_have_a_front_for_each_cost(tmp_path: Path) -> None:
     by_hand(tmp_path / "runs/one")
     by_hand(tmp_path / "runs/two", int8=0.9, latency_ms=50.0)

@@ -62,6 +62,7 @@ def test_half_a_character_is_no_crash() -> None:
     assert embed(["a \ud800 b"]) == pytest.approx(embed(["a ? b"]))
 
 
+@pytest.mark.long
 def test_a_sentence_is_near_its_translation(tmp_path: Path) -> None:
     embed = embedder_of(Embedding(kind="multilingual", layout=False), tmp_path / "vectors.sqlite")
     english, spanish, german, other = embed(

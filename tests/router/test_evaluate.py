@@ -116,6 +116,7 @@ def test_random_parts() -> None:
         random_parts(1, 1)
 
 
+@pytest.mark.long
 def test_intervals_cover_the_truth() -> None:
     rng = np.random.default_rng(0)
     hits = 0

@@ -352,6 +352,7 @@ def contention() -> float:
     return (time.perf_counter() - clock) / 0.05
 
 
+@pytest.mark.long
 def test_three_huge_prompts_do_not_keep_a_short_one_waiting(tmp_path: Path) -> None:
     router = fit(table(240), EXPERTS, settings=FitSettings(embedding=Embedding(kind="auto")))
     router.save(tmp_path / "fitted")

@@ -178,6 +178,7 @@ def test_a_dominant_expert_gets_everything(dominant: str) -> None:
     assert ("for all categories" in said) == (dominant == "small")
 
 
+@pytest.mark.long
 def test_choice_of_categories_never_loses_to_one_of_them() -> None:
     for seed in range(2):
         rng = np.random.default_rng(seed)

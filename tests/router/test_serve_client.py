@@ -110,7 +110,11 @@ def check(outcomes: list[Outcome], servers: list[Server], count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "at_once"), [(100, 32), pytest.param(1000, 64, marks=pytest.mark.slow)]
+    ("count", "at_once"),
+    [
+        pytest.param(100, 32, marks=pytest.mark.long),
+        pytest.param(1000, 64, marks=pytest.mark.slow),
+    ],
 )
 def test_every_request_ends_in_one_answer_or_one_error(
     tmp_path: Path, count: int, at_once: int
@@ -229,6 +233,7 @@ def test_ctrl_c_lets_requests_end_and_leaves_no_traceback(tmp_path: Path) -> Non
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.long
 def test_ctrl_c_does_not_wait_for_an_expert_for_ever(tmp_path: Path) -> None:
     body = {"model": "sleeper", "messages": [{"role": "user", "content": "x"}]}
     with (

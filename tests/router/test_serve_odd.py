@@ -119,6 +119,7 @@ def test_a_stream_that_says_nothing_takes_no_memory(form: str) -> None:
     assert peak < 2**24
 
 
+@pytest.mark.long
 def test_an_endless_answer_is_not_kept() -> None:
     """The client has each piece; what was said is only measured."""
 

@@ -132,6 +132,7 @@ def test_addresses_are_hosts_of_an_open_server() -> None:
         assert (guard._objection(scope) is None) == served
 
 
+@pytest.mark.long
 def test_code_beside_the_configuration_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "prometheus_client.py").write_text("raise SystemExit('ran')\n")
     with upstream("a", answers) as a, running(tmp_path, experts=[a.expert()]) as server:

@@ -49,6 +49,7 @@ def test_effort_and_epochs_that_disagree_are_refused() -> None:
         settings(effort=1)
 
 
+@pytest.mark.long
 def test_the_shipped_network_goes_on_from_what_the_search_learnt(tmp_path: Path) -> None:
     """One epoch at a rate of almost nothing: what it is worth is what pool or trials learnt."""
 

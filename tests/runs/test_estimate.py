@@ -83,6 +83,7 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     assert again == told[:-1]  # a run that goes on has less to do
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["dnas", "ranked"])
 def test_a_supernet_is_timed_too(strategy: str, tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"

@@ -15,6 +15,7 @@ from tests import toy
 ARCHITECTURE = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rate", "kept"), [(1.0, "rounding"), (1e-4, "training")])
 def test_a_rate_that_is_too_high_costs_nothing(tmp_path: Path, rate: float, kept: str) -> None:
     settings = load_training(

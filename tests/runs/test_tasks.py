@@ -142,6 +142,7 @@ def test_a_wrong_task_or_setting_names_the_nearest() -> None:
         registry.find("speech")
 
 
+@pytest.mark.long
 def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path) -> None:
     """Five in a hundred files are damaged; the run ends and says which it left out."""
     folder = tmp_path / "damaged"
@@ -161,6 +162,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
     assert metrics == trained.metrics
 
 
+@pytest.mark.long
 def test_machines_are_judged_by_auc(tmp_path: Path) -> None:
     synthesise(tmp_path / "sounds", training=4, test=2, seconds=3.0)
     settings = load_run("ad_small", [*SHORT, f"data.path={tmp_path / 'sounds'}"])
@@ -208,6 +210,7 @@ def test_scores_of_anomalies_are_those_of_the_outputs_softmax() -> None:
     assert found["judged_on"] == "validation"
 
 
+@pytest.mark.long
 def test_a_teacher_takes_part_in_the_final_training(tmp_path: Path) -> None:
     data = toy.data()
     large, small = (toy.SPACE.architecture(toy.SPACE.uniform(width)) for width in (1.0, 0.3))

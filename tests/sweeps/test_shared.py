@@ -72,6 +72,7 @@ def alone(number: int) -> tuple[SearchResult, set[str]]:
     return run("dnas", POINTS[number])
 
 
+@pytest.mark.long
 def test_other_boards_and_budgets_go_on_from_a_warm_up_to_the_same_result() -> None:
     shared = Checkpoint()
     for number, point in enumerate(POINTS):
@@ -82,6 +83,7 @@ def test_other_boards_and_budgets_go_on_from_a_warm_up_to_the_same_result() -> N
         assert ("warm-up" in phases) == (number == 0)
 
 
+@pytest.mark.long
 def test_weights_trained_on_the_space_serve_every_board_and_budget() -> None:
     shared = Checkpoint()
     first, second = POINTS

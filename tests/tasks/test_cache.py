@@ -94,6 +94,7 @@ def test_any_damage_is_noticed(whole: Path, data: st.DataObject) -> None:
     assert path.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.long
 def test_any_flipped_bit_is_noticed(whole: Path) -> None:
     """Also in a digit of an escaped character, which JSON reads in capitals as well.
 

@@ -33,6 +33,7 @@ def mapped_mb(path: Path) -> float:
     )
 
 
+@pytest.mark.long
 def test_rows_are_those_of_the_array_and_pages_are_given_back(path: Path) -> None:
     array = np.memmap(path, np.uint8, mode="c", shape=(COUNT, WIDTH))
     rows, most = Rows(array), 0.0

@@ -79,6 +79,7 @@ def test_tensors_that_share_scales_take_memory_by_the_size_of_the_file() -> None
     assert len(read(few, unknown="keep").tensors) == 11
 
 
+@pytest.mark.long
 def test_a_network_of_4000_operators_is_profiled_in_linear_time() -> None:
     """By CPU time, in what 500 operators take: a scan of all for each would take 64 times.
 

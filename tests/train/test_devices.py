@@ -98,7 +98,15 @@ def test_mixed_devices_and_values_read_back_are_refused() -> None:
         there.sum().item()
 
 
-@pytest.mark.parametrize("name", ["matchboxnet", "resnet8", "mobilenet_v2", "convolutions"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "matchboxnet",
+        "resnet8",
+        pytest.param("mobilenet_v2", marks=pytest.mark.long),
+        "convolutions",
+    ],
+)
 def test_a_float_and_a_quantised_step(name: str) -> None:
     space = Space.load(f"textbook/{name}")
     network = space.build(generator_for(0, "weights"))

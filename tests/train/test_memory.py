@@ -25,6 +25,7 @@ print(faults())
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
 def test_a_block_that_was_freed_is_had_again_without_a_page_fault() -> None:
     """64 MiB over and over: the kernel hands out all pages each time, or none."""

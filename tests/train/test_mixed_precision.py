@@ -93,6 +93,7 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
     torch.testing.assert_close(sliced.float(), net.sliced(x, choice), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.long
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     settings = DnasSettings(
         steps=20,

@@ -397,6 +397,7 @@ class TestElements:
         assert x.grad.tolist() == [[0.0, -1 / 16]]
 
 
+@pytest.mark.long
 def test_strided_1x1_convolutions_of_few_channels_survive_their_backward_pass() -> None:
     """In a process of its own: torch's own writes beyond its buffers, and ends it."""
     code = """

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from micronas.export.from_torch.module import to_tflite
@@ -76,6 +77,7 @@ class Attention(torch.nn.Module):
         return y
 
 
+@pytest.mark.long
 def test_products_of_activations_have_such_scales() -> None:
     found = 0
     for seed in range(4):

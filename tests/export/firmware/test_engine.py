@@ -204,7 +204,10 @@ def streaming_run(graph: Graph, hop: int, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("stride", "hop"), [(4, 10), (2, 4), (4, 3)])
+@pytest.mark.parametrize(
+    ("stride", "hop"),
+    [(4, 10), *(pytest.param(*each, marks=pytest.mark.long) for each in ((2, 4), (4, 3)))],
+)
 def test_a_network_that_streams_hears_each_frame_once(
     stride: int, hop: int, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ FOREIGN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.long
 def test_a_network_whose_activations_have_vanished_still_loads_on_tflm() -> None:
     """Without training, MobileNetV2's deep activations are so small that 6 is beyond int32."""
     torch.manual_seed(0)
@@ -115,7 +116,9 @@ def test_a_branch_of_zeros_is_added_to_others() -> None:
     assert verify(model, quantize_inputs(read(model), x[:2])).mismatches == 0
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize(
+    "name", [pytest.param("mobilenet_v2", marks=pytest.mark.long), "resnet8", "autoencoder"]
+)
 def test_foreign_networks_export_without_edits(name: str) -> None:
     make, shape = FOREIGN[name]
     module = prepared(make, shape)

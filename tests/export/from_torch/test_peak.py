@@ -54,18 +54,20 @@ def said() -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_normed", [False, True])
 def test_weights_in_float32_are_not_copied(is_normed: bool, said: list[str]) -> None:
     """Beside 72 MiB of them stand codes, the file, and what one layer is rounded in."""
     assert int(said[1 + is_normed]) < 0.9 * 8 * 4 * WIDTH**2
 
 
+@pytest.mark.long
 def test_export_starts_without_settings_and_schema(said: list[str]) -> None:
     """They take time and 24 MB of a process that exports."""
     assert said[0] == "set()"
 
 
-@pytest.mark.parametrize("width", [4, 4200])
+@pytest.mark.parametrize("width", [4, pytest.param(4200, marks=pytest.mark.long)])
 def test_without_a_copy_large_folded_weights_follow_the_module(width: int) -> None:
     norm = nn.BatchNorm2d(width)
     nn.init.uniform_(norm.weight, 0.5, 2)

@@ -22,6 +22,7 @@ GIVEN = (
 )
 
 
+@pytest.mark.long
 def test_a_run_on_arrays_is_repeated_by_its_folder(tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))

@@ -300,6 +300,7 @@ def test_sample_images(tmp_path: Path) -> None:
     assert names["0"] != names["1"]
 
 
+@pytest.mark.long
 def test_grounds_share_no_pixel_between_parts(tmp_path: Path) -> None:
     folder = sample_grounds(tmp_path / "grounds")
     data = load(ImageSettings(path=folder, size=64))

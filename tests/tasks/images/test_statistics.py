@@ -25,6 +25,7 @@ def test_a_slope_goes_in_one_direction(slope: tuple[int, int], bins: set[int]) -
     assert directions.square().sum().item() == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_pictures_have_a_plain_rival(tmp_path: Path) -> None:
     data = load(ImageSettings(path=sample_grounds(tmp_path / "grounds"), cache="off"))
     split = data.test

@@ -93,6 +93,7 @@ def damage(path: Path, kind: int, random: np.random.Generator) -> None:
         path.symlink_to("nowhere.wav")
 
 
+@pytest.mark.long
 def test_500_damaged_files_are_all_named_and_stop_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     damaged = set()

@@ -20,6 +20,7 @@ def said(folder: Path) -> list[dict[str, str]]:
         return [*csv.DictReader(file)]
 
 
+@pytest.mark.long
 def test_keywords_stand_by_themselves_between_other_words(tmp_path: Path) -> None:
     folder = synthesise_streams(tmp_path / "streams", minutes=2)
     words = {part: said(folder / part) for part in ("validation", "testing")}

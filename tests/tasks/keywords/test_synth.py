@@ -60,6 +60,7 @@ def test_the_corpus_passes_its_own_check(corpus: Path) -> None:
     assert check(corpus) == []
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     # All voices: the breathy ones are what a clock-seeded engine would change.
     plan = {"words": ("go",), "voices": (102, 1, 1), "clips_per_voice": 1}
