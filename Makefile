@@ -1,6 +1,6 @@
 # make demo   set up a virtual environment and run the main job, offline
 # make test   set up a virtual environment, run the linters and every test but whole jobs
-# make long   the tests that are whole jobs, seconds of CPU each
+# make long   the tests that are whole jobs, a second of CPU or more each
 # make package build sdist and wheel, install the wheel into an empty environment, run the demo
 # make versions  the syntax, and the tests without torch, on every Python 3.10 to 3.13 that is here
 # make ray    the tests of sweeps on Ray
