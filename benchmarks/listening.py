@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.listening_corpora import ARABIC, CORPORA
+from benchmarks.listening_corpora import CORPORA
 from micronas.errors import DataError
 from micronas.runs.ear import Ear
 from micronas.runs.marks import assigned, read_marks
@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if not given.table:
-        make = CORPORA[given.corpus]
+        make, keywords = CORPORA[given.corpus]
         given.folder.mkdir(parents=True, exist_ok=True)
         network = architecture(given.network)
         name = f"{given.corpus}, {given.network}, seed {given.seed}"
@@ -298,8 +298,8 @@ def main() -> None:
         both = given.trained and not (given.alone or given.same)
         for is_new in (True, False) if both else (given.trained,):
             made_up, settings, kind = 0, [epochs], ""
-            if given.corpus in ("arabic", "exchanged", "few"):
-                settings.append(f"data.keywords=[{', '.join(ARABIC)}]")
+            if keywords:
+                settings.append(f"data.keywords=[{', '.join(keywords)}]")
             if is_new:
                 made_up, speed = _MADE_UP, given.speed
                 kind = ", for listening" + (f", speed {speed:g}" if speed is not None else "")

@@ -14,8 +14,9 @@ english    the part of Speech Commands' test set that `benchmarks.people` reads;
 import argparse
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -152,4 +153,18 @@ def synthetic(given: argparse.Namespace, made_up: int) -> tuple[Path, list[Path]
     return corpus, [streams / part for part in ("validation", "testing")]
 
 
-CORPORA = {each.__name__: each for each in (synthetic, recorded, arabic, exchanged, few, english)}
+class Corpus(NamedTuple):
+    """How a corpus is made, and its keywords; None for those of the default."""
+
+    make: Callable[[argparse.Namespace, int], tuple[Path, list[Path]]]
+    keywords: tuple[str, ...] | None = None
+
+
+CORPORA = {
+    "synthetic": Corpus(synthetic),
+    "recorded": Corpus(recorded),
+    "arabic": Corpus(arabic, ARABIC),
+    "exchanged": Corpus(exchanged, ARABIC),
+    "few": Corpus(few, ARABIC),
+    "english": Corpus(english),
+}

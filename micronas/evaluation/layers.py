@@ -276,10 +276,10 @@ def layers_table(
         [
             error.name,
             error.kind,
-            _as_text(error.cumulative.sqnr_db),
-            _as_text(error.local.sqnr_db),
-            _as_text(error.local.median_channel_db),
-            _as_text(error.local.worst_channel_db),
+            _cell(error.cumulative.sqnr_db),
+            _cell(error.local.sqnr_db),
+            _cell(error.local.median_channel_db),
+            _cell(error.local.worst_channel_db),
             "-" if error.local.worst_channel is None else str(error.local.worst_channel),
             percent(error.saturated),
             "<-" if error is culprit else "",
@@ -291,5 +291,5 @@ def layers_table(
     return table([*header, ""], rows, width=width, drop=drop)
 
 
-def _as_text(ratio: float) -> str:
+def _cell(ratio: float) -> str:
     return f"{ratio:.1f} dB" if math.isfinite(ratio) else "exact" if ratio > 0 else "lost"

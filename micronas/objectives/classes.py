@@ -15,8 +15,8 @@ from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective, Scores
 from micronas.objectives.decision import decision
+from micronas.objectives.f1 import f1_of, macro_f1
 from micronas.objectives.intervals import wilson
-from micronas.objectives.labels import f1_of, macro_f1
 from micronas.objectives.mistakes import mistakes, thresholds
 
 Balance = Literal["none", "weights", "sampling"]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective, Score
+from micronas.objectives.f1 import f1_of, macro_f1
 from micronas.objectives.intervals import mean_interval
 
 
@@ -175,26 +176,6 @@ def average_precision(scores: Tensor, targets: Tensor) -> tuple[float, Tensor]:
     lost = (right_at * precision / accepted).cumsum(0)
     own = held * (precision[place] - average)
     return float(average), len(scores) * (own + held * gained[place] - lost[place]) / total
-
-
-def macro_f1(accepted: Tensor, targets: Tensor) -> Tensor:
-    """Return the influences [N] of the mean F1 over the labels that hold or are accepted once."""
-    scores, hits, all_ = f1_of(accepted, targets)
-    total = all_.sum(0)
-    some = total > 0
-    off = (hits - scores * all_)[:, some] / total[some]
-    return scores[some].mean() + len(targets) * off.mean(1)
-
-
-def f1_of(accepted: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return F1 of each label, and its numerator's and denominator's terms [N, labels].
-
-    The numerator is twice the right answers; the denominator counts labels held and accepted.
-    """
-    given, held = accepted.double(), targets.double()
-    hits, all_ = 2 * given * held, given + held
-    total = all_.sum(0)
-    return torch.where(total > 0, hits.sum(0) / total.clamp(min=1), 0.0), hits, all_
 
 
 def _mean_average_precision(outputs: Tensor, targets: Tensor) -> Tensor:
