@@ -63,6 +63,7 @@ ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
 METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook", "four")
+_KINDS = ("int8", "float")
 _FORMER = ("shorter", "alike", "race 0.2", "race 0.35")
 _DRAWN = 12
 """Networks whose steps are timed."""
@@ -176,7 +177,7 @@ class Answer(Bench):
 
 
 def summary(records: list[Record]) -> str:
-    """A row for each setting and method: accuracy by seed, and seconds of CPU in all."""
+    """A row for each setting and method: accuracy by seed, its means, and seconds of CPU in all."""
     rows = []
     for setting in BUDGETS:
         for method in (*METHODS, *_FORMER):
@@ -195,11 +196,11 @@ def summary(records: list[Record]) -> str:
                         method,
                         found[0]["network"],
                         " ".join(f"{100 * each['int8']:.1f}" for each in found),
-                        f"{100 * fmean(each['int8'] for each in found):.1f}",
+                        *(f"{100 * fmean(each[kind] for each in found):.1f}" for kind in _KINDS),
                         f"{fmean(each['cpu'] for each in found):.0f}",
                     ]
                 )
-    header = ["setting", "method", "network of the first seed", "int8 % by seed", "mean", "CPU s"]
+    header = ["setting", "method", "network of the first seed", "int8 % by seed", *_KINDS, "CPU s"]
     return table(header, rows)
 
 
