@@ -85,7 +85,7 @@ def _told(epochs: int, rate: float) -> str:
 
 
 def summary(records: list[Record]) -> str:
-    """A row for each network and length of its float training: means over seeds, and over all."""
+    """A row for each network and number of float epochs: means over seeds, and over all."""
     ways = ("float", "alone", *(_told(*way) for way in WAYS))
     by_network = defaultdict(list)
     for each in records:
