@@ -383,6 +383,7 @@ def found() -> SearchResult:
     return search(TOY, data(), board=BOARD, budget=BUDGET, settings=settings, seed=0)
 
 
+@pytest.mark.long
 def test_a_search_short_of_flash_picks_layers_of_four_bits() -> None:
     searched = [each.architecture for each in found().candidates if each.origin == "search"]
     assert searched

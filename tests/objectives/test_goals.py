@@ -64,6 +64,7 @@ def searched(folder: Path, *settings: str) -> dict[str, Any]:
     return {**metrics, "printed": done.stdout}
 
 
+@pytest.mark.long
 def test_a_value_from_csv_to_firmware(wear: Path, tmp_path: Path) -> None:
     goal = ("data.goal=regression", "data.target=rul", "data.unit=cycles")
     found = searched(tmp_path, f"data.path={wear}", *goal)

@@ -126,6 +126,7 @@ def go_back() -> None:
     time.time = lambda: begin - 3600.0 * next(hours)
 
 
+@pytest.mark.long
 def test_killed_twice_and_by_a_clock_that_goes_back_it_ends_in_the_same_bytes(
     corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
 ) -> None:

@@ -32,6 +32,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_point_is_the_bytes_of_a_run_alone(config: Path, tmp_path: Path) -> None:
     out, over = tmp_path / "sweep", {"budget.latency": ["0.01 ms", "1.8 ms"]}
     _, point = sweep(config, over, out=out, workers=1, **OWN)

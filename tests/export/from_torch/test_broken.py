@@ -173,6 +173,7 @@ def test_there_are_a_hundred_broken_modules() -> None:
     assert len(BROKEN) >= 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in RARER else name for name in BROKEN],

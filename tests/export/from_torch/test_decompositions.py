@@ -219,6 +219,7 @@ def groups() -> Iterator[list[str]]:
         yield from (names[place : place + 8] for place in range(0, len(names), 8))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [*groups()], ids=" | ".join)
 def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     torch.manual_seed(0)

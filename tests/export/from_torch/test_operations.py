@@ -305,6 +305,7 @@ def groups() -> Iterator[list[str]]:
         yield from (names[place : place + 8] for place in range(0, len(names), 8))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [*groups()], ids=" | ".join)
 def test_computes_what_torch_does(names: list[str]) -> None:
     torch.manual_seed(0)

@@ -80,6 +80,7 @@ NAMES = [name for name in CASES if name != STATES]
 GROUPS = [*(NAMES[place : place + 5] for place in range(0, len(NAMES), 5)), [STATES]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", GROUPS, ids=" | ".join)
 def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     torch.manual_seed(0)

@@ -51,6 +51,7 @@ CASES: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_equal_in_float_and_exact_on_tflm(name: str) -> None:
     torch.manual_seed(0)
