@@ -31,7 +31,7 @@ test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 long: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m long --durations=10
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "long and not slow" --durations=10
 
 versions:
 	.ci/versions

@@ -78,10 +78,13 @@ def _least(tracer: Tracer, amounts: list[int], fill: float) -> float:
 
     This requires that only these read the result, and that no window lies in the padding.
     """
-    pools = {reader.target for reader in tracer.node.users} <= _MAXIMA
-    swept = [reader.args[1] for reader in tracer.node.users]
+    readers = tracer.node.users
+    pools = [reader for reader in readers if reader.target in _MAXIMA]
+    swept = [pool.args[1] for pool in pools]
     smallest = min((min(window) for window in swept if isinstance(window, list)), default=0)
-    if not (fill < 0 and pools and max(amounts) < smallest and min(amounts) >= 0):
+    if not (
+        fill < 0 and len(pools) == len(readers) and max(amounts) < smallest and min(amounts) >= 0
+    ):
         raise tracer.refusal(
             f"padding must be finite unless maximum pools alone read it, but is {fill}",
             "pad with a number",
