@@ -21,26 +21,19 @@ from benchmarks.open_spaces import BUDGETS, Record, of_four_bits
 from benchmarks.quality import RECIPE, command
 from micronas.data import DataSet
 from micronas.evaluation.scores import accuracy
-from micronas.graph.interface import by_name
 from micronas.nas.textbook import shipped
-from micronas.splits import evenly
+from micronas.runs.rounding import rounded_alone
 from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit
 from micronas.train.network import Network
-from micronas.train.post_training import calibrated
-from micronas.train.recipe import Recipe
+from micronas.train.recipe import FINETUNE
 
 EPOCHS = (15, 60)
 WAYS = ((4, 1e-3), (2, 1e-3), (4, 5e-4), (4, 1e-4), (2, 1e-4), (1, 1e-4))
 """Epochs and highest learning rate."""
 _FOUR = ", 4 bits"
-METHODS = (
-    *("tc_resnet8", "matchboxnet", f"tc_resnet8{_FOUR}"),
-    *("convolutions", "resnet8_stem2"),
-)
-_CALIBRATION = 512
-"""Training examples that set ranges."""
+METHODS = ("tc_resnet8", "matchboxnet", f"tc_resnet8{_FOUR}", "convolutions", "resnet8_stem2")
 
 
 class Rounding(Answer):
@@ -69,24 +62,23 @@ class Rounding(Answer):
 def _rounded(network: Network, data: DataSet, seed: int) -> Record:
     """Return the accuracy of the float network, and of each way of rounding it."""
     graph = network.eval().graph()
-    examples = by_name(graph, data.train.batch(evenly(data.train, _CALIBRATION), None))
-    alone = calibrated(graph, [examples], method="mse")
+    alone = rounded_alone(graph, data.train)
     found = {"float": evaluate(network, data.validation).accuracy}
-    found["alone"] = accuracy(alone.eval().graph(), data.validation)[0]
+    found["alone"] = accuracy(alone.graph(), data.validation)[0]
     for epochs, rate in WAYS:
-        recipe = Recipe(epochs=epochs, learning_rate=rate, warmup=0.1)
+        recipe = FINETUNE.model_copy(update={"epochs": epochs, "learning_rate": rate})
         quantized = finetune(graph, data.train, recipe, seed=seed)
-        found[_told(epochs, rate)] = accuracy(quantized.graph(), data.validation)[0]
+        found[_way(epochs, rate)] = accuracy(quantized.graph(), data.validation)[0]
     return found
 
 
-def _told(epochs: int, rate: float) -> str:
+def _way(epochs: int, rate: float) -> str:
     return f"{epochs} x {rate:g}"
 
 
 def summary(records: list[Record]) -> str:
     """A row for each network and number of float epochs: means over seeds, and over all."""
-    ways = ("float", "alone", *(_told(*way) for way in WAYS))
+    ways = ("float", "alone", *(_way(*way) for way in WAYS))
     by_network = defaultdict(list)
     for each in records:
         row = each["setting"], each["network"], each["epochs"]

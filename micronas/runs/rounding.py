@@ -10,7 +10,7 @@ from micronas.graph.interface import by_name
 from micronas.graph.ir import Graph
 from micronas.objectives.intervals import mean_interval
 from micronas.runs.history import watched
-from micronas.splits import evenly
+from micronas.splits import Split, evenly
 from micronas.train.loop import predict
 from micronas.train.post_training import calibrated
 from micronas.train.quantize import QuantizedNetwork
@@ -39,9 +39,7 @@ def better_rounding(
     -------
     The network, and the entry ``rounding`` of metrics.json.
     """
-    split = data.final or data.train
-    examples = by_name(graph, split.batch(evenly(split, _CALIBRATION), None))
-    rounded = calibrated(graph, [examples], method="mse").eval()
+    rounded = rounded_alone(graph, data.final or data.train)
     shown, measure = watched(data), data.objective.shown
     with_training, alone = (
         measure.values(predict(network, shown), shown.labels) for network in (trained, rounded)
@@ -56,6 +54,12 @@ def better_rounding(
         "rounding": alone.mean().item(),
         "examples": len(shown.labels),
     }
+
+
+def rounded_alone(graph: Graph, split: Split) -> QuantizedNetwork:
+    """Return a float32 graph as an int8 network in eval mode, with ranges from clean examples."""
+    examples = by_name(graph, split.batch(evenly(split, _CALIBRATION), None))
+    return calibrated(graph, [examples], method="mse").eval()
 
 
 def leads(ahead: Tensor, groups: Tensor, *, beyond_noise: bool) -> bool:

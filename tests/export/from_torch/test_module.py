@@ -117,7 +117,7 @@ def test_a_branch_of_zeros_is_added_to_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("mobilenet_v2", marks=pytest.mark.long), "resnet8", "autoencoder"]
+    "name", [pytest.param(each, marks=[pytest.mark.long] * ("mobile" in each)) for each in FOREIGN]
 )
 def test_foreign_networks_export_without_edits(name: str) -> None:
     make, shape = FOREIGN[name]
