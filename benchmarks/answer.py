@@ -36,7 +36,7 @@ import torch
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append
 from benchmarks.open_spaces import BUDGETS, Bench, Record, of_four_bits
-from benchmarks.quality import DRAWS, QUANTIZE, RECIPE, TRIAL, command
+from benchmarks.quality import DRAWS, RECIPE, TRIAL, command
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.evaluation.scores import scores
@@ -54,7 +54,7 @@ from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
-from micronas.train.recipe import Recipe, going_on
+from micronas.train.recipe import FINETUNE, Recipe, going_on
 from micronas.train.timing import seconds_of
 
 EFFORT = {"kws": 200, "cifar": 165}
@@ -163,7 +163,7 @@ class Answer(Bench):
     def _trained(self, found: Candidate, network: Network, recipe: Recipe, seed: int) -> Record:
         data = self.data.seen_as(found.architecture.input_shape)
         fit(network, data.train, recipe, seed=seed)
-        quantized = finetune(network, data.train, QUANTIZE, seed=seed)
+        quantized = finetune(network, data.train, FINETUNE, seed=seed)
         judged = scores(network, quantized.graph(), data)
         return {
             "setting": self.setting,
@@ -173,6 +173,7 @@ class Answer(Bench):
             "epochs": recipe.epochs,
             "float": judged["float_accuracy"],
             "int8": judged["int8_accuracy"],
+            "rounding": [FINETUNE.epochs, FINETUNE.learning_rate],
         }
 
 
