@@ -42,7 +42,10 @@ class AdamW(_Eager, torch.optim.AdamW):
     """`torch.optim.AdamW`."""
 
     def __init__(self, params: Any, lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(params, lr, weight_decay=weight_decay, fused=True)
+        super().__init__(params, lr, weight_decay=weight_decay)
+        for group in self.param_groups:
+            # torch has no fused steps for tensors without values
+            group["fused"] = not any(each.is_meta for each in group["params"])
 
 
 def _behind(method: Any) -> Any:
