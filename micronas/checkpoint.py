@@ -89,10 +89,15 @@ class Checkpoint:
         It is for steps of a training that ends with `save`: writing a file of many sections after
         every step would take longer than the steps.
         """
-        if time.monotonic() < self._next:
-            self.note(section, state)
-        else:
+        if self.due:
             self.save(section, state)
+        else:
+            self.note(section, state)
+
+    @property
+    def due(self) -> bool:
+        """Return whether `save_soon` would write; if not, a large state need not be copied."""
+        return time.monotonic() >= self._next
 
     def save(self, section: str, state: State) -> None:
         """Replace a section and write the file."""

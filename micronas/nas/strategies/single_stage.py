@@ -83,6 +83,7 @@ class SingleStage(Strategy):
         for family in families:
             if family is not self._winning:
                 self._dropped += family.candidates
+                self._states.pop(family.name, None)
         self._top_up()
         self._narrow(share, left)
 
@@ -140,12 +141,13 @@ class SingleStage(Strategy):
                 family.round(self._fold, last)
                 taken = self.history[-1]["step"] if self.history else 0.0
                 self.history.append({"step": taken + family.step - before, "loss": family.loss})
-                self._keep(family, soon=True)
+                if self.context.checkpoint.due:
+                    self._keep(family)
                 if self.context.everyone.first:
                     done = round(self.history[-1]["step"])
                     self.context.progress("search", done, self._steps, self.history[-1])
             self._results[key] = self.context.everyone.once(partial(family.scores, self._fold))
-            self._keep(family, soon=False)
+            self._keep(family)
         family.candidates = ranked(
             replace(
                 each,
@@ -166,12 +168,11 @@ class SingleStage(Strategy):
         rise: float = min((step + ROUND) / (self.recipe.warmup * self._whole + ROUND), 1.0)
         return rise * (0.6 + 0.4 * math.cos(math.pi * step / self._whole))
 
-    def _keep(self, family: FamilyTraining, *, soon: bool) -> None:
-        checkpoint = self.context.checkpoint
-        self._states[family.name] = family.state()
-        state = {"families": self._states, "told": self._results, "history": self.history}
+    def _keep(self, family: FamilyTraining) -> None:
         if self.context.everyone.first:
-            (checkpoint.save_soon if soon else checkpoint.save)(_SECTION, copy.deepcopy(state))
+            self._states[family.name] = family.state()
+            state = {"families": self._states, "told": self._results, "history": self.history}
+            self.context.checkpoint.save(_SECTION, {name: copy.copy(state[name]) for name in state})
 
 
 def _best(family: FamilyTraining) -> float:
