@@ -160,7 +160,7 @@ def training_step(
 ) -> Step:
     """What `fit` does for a batch."""
     net = net.train().to(memory_format=layout)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=1e-3, fused=True)
     data = split(space)
     inputs = data.inputs.contiguous(memory_format=layout)
 
