@@ -153,8 +153,9 @@ class SharedNetwork(nn.Module):
             kernel = self._kernels[op.name]
             if decision is not None:
                 kernel = choices.decisions[decision].options[choice[decision]]
-            # oneDNN takes strided filters by slow ways: half of the time of a depthwise network
-            weight = cut_kernel(weight, kernel).contiguous(memory_format=torch.channels_last)
+            # oneDNN takes strided filters by slow ways: half of the time of a depthwise network.
+            # `contiguous` would leave one with a single input channel in the other layout.
+            weight = cut_kernel(weight, kernel).clone(memory_format=torch.channels_last)
         return weight, out
 
 
