@@ -52,6 +52,29 @@ def test_networks_of_all_members_are_those_they_hand_down() -> None:
                 )
 
 
+def test_filters_cut_to_the_networks_in_use_compute_and_learn_the_same() -> None:
+    for whole, candidates in families():
+        used = candidates[:2]
+        cut = Family({each.picks: each.space for each in candidates}, used)
+        sizes = [sum(each.numel() for each in family.parameters()) for family in (cut, whole)]
+        assert sizes[0] < sizes[1]
+        with torch.no_grad():
+            for own, full in zip(cut.parameters(), whole.parameters(), strict=True):
+                own.copy_(full[tuple(slice(size) for size in own.shape)])
+        for each in used:
+            split = data().seen_as(each.space.input_shape).train
+            x = split.batch(torch.arange(16), None)
+            for family in (cut, whole):
+                family.zero_grad()
+                family.sliced(x, each.picks, each.choice).square().sum().backward()
+            for own, full in zip(cut.parameters(), whole.parameters(), strict=True):
+                if own.grad is not None and full.grad is not None:
+                    part = tuple(slice(size) for size in own.shape)
+                    assert torch.equal(own.grad, full.grad[part])
+                    full.grad[part] = 0.0
+                    assert not full.grad.any()
+
+
 def test_members_share_filters_and_a_smaller_kernel_is_the_centre_of_a_larger() -> None:
     for family, candidates in families():
         picks = {each.picks for each in candidates}

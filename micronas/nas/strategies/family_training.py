@@ -15,6 +15,7 @@ from micronas.nas.candidate import Candidate
 from micronas.nas.distributed import ranks
 from micronas.nas.strategies.weights import ROUND, batches
 from micronas.nas.supernet.supernet import SharedNetwork, fresh_units
+from micronas.nas.supernet.units import FreshUnit, SharedUnit
 from micronas.space.decisions import Choice
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
@@ -39,10 +40,20 @@ class Family(nn.Module):
     ----------
     spaces
         Members by key. A user's network, which has its own weights, must be the only one.
+    networks
+        Networks that will be used: filters keep the channels of the widest of them, which within a
+        small budget are a tenth. Empty: all.
     """
 
-    def __init__(self, spaces: Mapping[Picks, Searchable]) -> None:
+    def __init__(
+        self, spaces: Mapping[Picks, Searchable], networks: Sequence[Candidate] = ()
+    ) -> None:
         super().__init__()
+        self._share(spaces)
+        if networks:
+            self._cut(networks)
+
+    def _share(self, spaces: Mapping[Picks, Searchable]) -> None:
         first, *others = spaces.values()
         self._members: dict[Picks, SharedNetwork]
         if not others:
@@ -55,6 +66,16 @@ class Family(nn.Module):
             key: SharedNetwork(each, units=own)
             for (key, each), own in zip(spaces.items(), units, strict=True)
         }
+
+    def _cut(self, networks: Sequence[Candidate]) -> None:
+        sizes: dict[SharedUnit, tuple[int, int]] = {}
+        for each in networks:
+            for unit, size in self._members[each.picks].used(each.choice):
+                width, depth = sizes.get(unit, (0, 0))
+                sizes[unit] = max(width, size[0]), max(depth, size[1])
+        for module in self.shared.modules():
+            if isinstance(module, FreshUnit):
+                module.cut(*sizes.get(module, (0, 0)))
 
     def sliced(self, x: Tensor, key: Picks, choice: Choice) -> Tensor:
         """Return the logits of a network of a member."""
@@ -74,6 +95,8 @@ class FamilyTraining:
     ----------
     candidates
         Remaining networks.
+    spare
+        Networks that may become candidates.
     step
         Number of steps taken.
     loss
@@ -87,15 +110,17 @@ class FamilyTraining:
         candidates: Sequence[Candidate],
         recipe: Recipe,
         *,
+        spare: Sequence[Candidate] = (),
         seed: int,
         device: torch.device,
     ) -> None:
-        self.name, self.spaces, self.candidates = name, spaces, list(candidates)
+        self.name, self.spaces = name, spaces
+        self.candidates, self.spare = list(candidates), list(spare)
         self._recipe, self._seed, self._device = recipe, seed, device
         # the only use of torch's global generator: initial weights
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            self._weights = Family(spaces).to(device)
+            self._weights = Family(spaces, [*self.candidates, *self.spare]).to(device)
         self._parameters = nn.ParameterList(self._weights.parameters())
         self._average = averaged(self._parameters)
         self._optimizer = optimizer_of(self._weights, recipe)

@@ -41,7 +41,6 @@ class SingleStage(Strategy):
         self.settings = context.settings
         self.recipe, self.epochs = context.settings.trial, context.settings.epochs
         self._fold = context.folds[0]
-        self._source = source_for(self.seed, "draw")
         self._epoch = self.recipe.steps(len(self._fold.train.labels))
         self._steps = self.settings.epochs * self._epoch
         self._dropped: list[Candidate] = []
@@ -60,18 +59,20 @@ class SingleStage(Strategy):
         """Do nothing: there are no trials."""
 
     def plan(self) -> Plan:
-        drawn = self.problem.draw(self.settings.draws, source_for(self.seed, "draw"))
+        drawn = self._drawn()
         return Plan(drawn, len(drawn), 0, self.settings.epochs)
 
     def begin(self, winner: Candidate) -> State | None:
         return self._winning.hand_down(winner, self._fold)
 
+    def _drawn(self) -> list[Candidate]:
+        return self.problem.draw(self.settings.draws, source_for(self.seed, "draw"))
+
     def _search(self) -> None:
         saved = self.context.everyone.once(lambda: self.context.checkpoint.load(_SECTION)) or {}
         self._states, self._results = saved.get("families", {}), saved.get("told", {})
         self.history = saved.get("history", [])
-        drawn = self.problem.draw(self.settings.draws, self._source)
-        families = self._families(drawn)
+        families = self._families(self._drawn())
         racing = families if len(families) > 1 else []
         share = round(self.settings.race * self._steps / len(families)) if racing else 0
         left = self._steps - share * len(racing)
@@ -84,25 +85,30 @@ class SingleStage(Strategy):
             if family is not self._winning:
                 self._dropped += family.candidates
                 self._states.pop(family.name, None)
-        self._top_up()
+        known = {each.label for each in self._winning.candidates}
+        self._winning.candidates += [e for e in self._winning.spare if e.label not in known]
         self._narrow(share, left)
 
     def _families(self, drawn: Sequence[Candidate]) -> list[FamilyTraining]:
-        """Group draws by their families."""
+        """Group draws by their families, each with spare networks up to `draws`."""
         grouped: dict[str, list[Candidate]] = {}
         for each in drawn:
             grouped.setdefault(each.family, []).append(each)
         found = []
         for name, candidates in grouped.items():
+            spaces = {
+                picks: self.problem.member(name, picks).space
+                for of, picks in self.problem.space.ways()
+                if of == name
+            }
+            missing = self.settings.draws - len(candidates)
+            source = source_for(self.seed, f"draw of {name}")
             family = FamilyTraining(
                 name or self.problem.space.title,
-                {
-                    picks: self.problem.member(name, picks).space
-                    for of, picks in self.problem.space.ways()
-                    if of == name
-                },
+                spaces,
                 candidates,
                 self.recipe,
+                spare=self.problem.draw_of(name, [*spaces], missing, source),
                 seed=self.seed,
                 device=self.context.device,
             )
@@ -110,14 +116,6 @@ class SingleStage(Strategy):
                 family.restore(self._states[family.name])
             found.append(family)
         return found
-
-    def _top_up(self) -> None:
-        """Draw networks of the winning family until it has `draws`."""
-        family, known = self._winning, {each.label for each in self._winning.candidates}
-        missing = self.settings.draws - len(known)
-        name = family.candidates[0].family
-        drawn = self.problem.draw_of(name, [*family.spaces], missing, self._source)
-        family.candidates += [each for each in drawn if each.label not in known]
 
     def _narrow(self, begin: int, steps: int) -> None:
         """Continue training in equal parts; drop the worse half after each but the last."""

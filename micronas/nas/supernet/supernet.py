@@ -1,7 +1,7 @@
 """The supernet: one set of weights, at the largest width and kernel, shared by all networks."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -107,6 +107,18 @@ class SharedNetwork(nn.Module):
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return MaskedPass(self._choices, self.by_name, gates, running=self.running).run(x)
+
+    def used(self, choice: Choice) -> Iterator[tuple[SharedUnit, tuple[int, int]]]:
+        """Yield the unit of each operator of a network, and how many output and input channels it
+        uses at least, from the first one."""
+        for each in weighted_ops(self._resolved(choice)):
+            op = self._ops[each.name]
+            weight, out = self._part(op, choice, torch.device("cpu"))
+            whole = self.by_name[op.name].largest()
+            # positions that are no prefix, or that a flattened map has, may be anywhere
+            in_order = isinstance(out, slice) and op.kind != "FULLY_CONNECTED"
+            width, depth = (weight if in_order else whole).shape[:2]
+            yield self.by_name[op.name], (width, depth)
 
     @torch.no_grad()
     def hand_down(self, network: Network, choice: Choice) -> None:

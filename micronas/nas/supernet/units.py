@@ -79,6 +79,12 @@ class FreshUnit(nn.Module, SharedUnit):
     def largest(self) -> Tensor:
         return self.weight
 
+    def cut(self, width: int, depth: int) -> None:
+        """Keep the filters of the first `width` output channels, for `depth` input channels."""
+        for name, parameter in [*self.named_parameters()]:
+            kept = parameter[:width, :depth] if parameter.ndim > 1 else parameter[:width]
+            setattr(self, name, nn.Parameter(kept.detach().clone()))
+
     def bias_of(self, out: Part) -> Tensor | None:
         return None if self.bias is None else self.bias[out]
 
