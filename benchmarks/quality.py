@@ -76,7 +76,7 @@ from micronas.nas.settings import (
     StrategySettings,
 )
 from micronas.nas.strategies.base import Context, Training
-from micronas.nas.trials import Trials, executor
+from micronas.nas.trials import Trials
 from micronas.space.blocks import Separable
 from micronas.space.space import Space
 from micronas.train.finetune import finetune
@@ -218,13 +218,12 @@ class Bench:
         problem = Problem(self.space, BOARD, self.budget)
         context = Context(problem, self.data, SearchSettings(trial=TRIAL, folds=1), seed)
         drawn = independent(self.member, random.Random(seed), RANDOM)
-        with executor(TRIAL, context.device, workers=1) as run:
-            tried, _ = Trials(context, run, planned=RANDOM)(
-                [
-                    Training(problem.candidate("random", "", (), choice), TRIAL, TRIAL.epochs)
-                    for choice in drawn
-                ]
-            )
+        tried, _ = Trials(context, planned=RANDOM)(
+            [
+                Training(problem.candidate("random", "", (), choice), TRIAL, TRIAL.epochs)
+                for choice in drawn
+            ]
+        )
         best = min(tried, key=lambda each: each.trial_loss or math.inf)
         return self.space.architecture(best.choice)
 

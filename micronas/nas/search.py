@@ -142,24 +142,25 @@ def search(
     problem = Problem(space, board, budget, meaning=data.meaning)
     problem.check_feasible()
     problem.check_data(data)
-    context = Context(
-        problem,
-        data,
-        settings,
-        seed=seed,
-        everyone=everyone,
-        checkpoint=checkpoint or Checkpoint(),
-        shared=shared,
-        device=where,
-        progress=progress,
-    )
-    chosen = strategy(context)
     left: float = math.inf if settings.epochs is None else settings.epochs
     known: dict[str, Candidate] = {}
-    epochs = chosen.epochs
     ray = ray if everyone.first else None
     with executor(settings.trial, where, workers=workers, ray=ray) as run:
-        trials = Trials(context, run, planned=chosen.plan().trainings)
+        context = Context(
+            problem,
+            data,
+            settings,
+            seed=seed,
+            everyone=everyone,
+            checkpoint=checkpoint or Checkpoint(),
+            shared=shared,
+            device=where,
+            progress=progress,
+            run=run,
+        )
+        chosen = strategy(context)
+        epochs = chosen.epochs
+        trials = Trials(context, planned=chosen.plan().trainings)
         while left > 0 and (asked := chosen.ask(left)):
             tried, spent = everyone.once(partial(trials, asked))
             known |= {each.label: each for each in tried}

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Protocol
 
 import torch
 
@@ -15,7 +14,7 @@ from micronas.cluster import connected
 from micronas.data import DataSet
 from micronas.nas.candidate import Candidate
 from micronas.nas.comparison import Comparison
-from micronas.nas.strategies.base import Context, Training
+from micronas.nas.strategies.base import Context, Executor, Training
 from micronas.space.searchable import Architecture
 from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict
@@ -28,14 +27,6 @@ _SECTION = "trials"
 """Section of the checkpoint with the scores of trainings."""
 Score = tuple[float, float, str | list[float]]
 """Result of a training, the fields of `micronas.objectives.base.Trial`."""
-
-
-class _Executor(Protocol):
-    """Runs trainings, in parallel or in turn; see `side_by_side`."""
-
-    def __call__(
-        self, jobs: Mapping[str, Job[Score]], *, checkpoint: Checkpoint
-    ) -> Iterator[tuple[str, Score]]: ...
 
 
 class Trials:
@@ -52,8 +43,8 @@ class Trials:
         Number of trainings that the strategy plans, for progress.
     """
 
-    def __init__(self, context: Context, executor: _Executor, *, planned: int) -> None:
-        self._context, self._executor, self._planned = context, executor, planned
+    def __init__(self, context: Context, *, planned: int) -> None:
+        self._context, self._planned = context, planned
         self._scores: dict[str, Score] = dict(context.checkpoint.load(_SECTION) or {})
         self._groups = {id(each): tuple(each.validation.groups.tolist()) for each in context.folds}
         self._reached: dict[str, int] = {}
@@ -87,7 +78,7 @@ class Trials:
             for section, (each, data) in sections.items()
             if _key(section, each.epochs) not in self._scores
         }
-        for section, score in self._executor(missing, checkpoint=checkpoint):
+        for section, score in self._context.run(missing, checkpoint=checkpoint):
             self._scores[_key(section, sections[section][0].epochs)] = score
             checkpoint.save_soon(_SECTION, dict(sorted(self._scores.items())))
             shown = f"validation_{self._context.data.objective.shown_key}"
@@ -196,7 +187,7 @@ def _key(section: str, epochs: int) -> str:
 @contextmanager
 def executor(
     recipe: Recipe, device: torch.device, *, workers: int | None = None, ray: str | None = None
-) -> Iterator[_Executor]:
+) -> Iterator[Executor]:
     """Yield an executor of trainings: processes of this machine, or tasks of Ray.
 
     Parameters

@@ -24,7 +24,7 @@ from micronas.nas.search import SearchResult
 from micronas.nas.settings import DnasSettings, SearchSettings
 from micronas.nas.strategies.base import Context, Training
 from micronas.nas.textbook import scaled, shipped, textbook_networks
-from micronas.nas.trials import Score, Trials, executor
+from micronas.nas.trials import Score, Trials
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
@@ -146,9 +146,8 @@ def test_scores_are_means_over_folds() -> None:
         checkpoint = Checkpoint()
         context = Context(problem, few, SETTINGS, checkpoint=checkpoint)
         vars(context)["folds"] = folds[:count]
-        with executor(SETTINGS.trial, torch.device("cpu")) as run:
-            trials = Trials(context, run, planned=count)
-            (found,), epochs = trials([Training(candidate, SETTINGS.trial, SETTINGS.trial.epochs)])
+        trials = Trials(context, planned=count)
+        (found,), epochs = trials([Training(candidate, SETTINGS.trial, SETTINGS.trial.epochs)])
         assert epochs == SETTINGS.trial.epochs * count
         return found, list((checkpoint.load("trials") or {}).values())
 

@@ -101,8 +101,15 @@ def test_operators_that_differ_in_channels_have_weights_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("epochs", [7, pytest.param(20, marks=pytest.mark.long)])
-def test_all_steps_of_the_effort_are_taken(epochs: int) -> None:
+def test_all_steps_of_the_effort_are_taken_by_any_number_of_workers(epochs: int) -> None:
     seen = few()
     settings = SingleStageSettings(epochs=epochs, draws=4, trial=Recipe(epochs=1, batch_size=16))
-    result = search(OPEN, seen, board=BOARD, budget=BUDGET, settings=settings, seed=1)
+    result, other = (
+        search(OPEN, seen, board=BOARD, budget=BUDGET, settings=settings, seed=1, workers=workers)
+        for workers in (1, 2)
+    )
     assert result.history[-1]["step"] == epochs * (len(seen.train.labels) * 4 // 5 // 16)
+    assert result == other
+    assert result.begin is not None
+    assert other.begin is not None
+    assert all(torch.equal(value, other.begin[name]) for name, value in result.begin.items())

@@ -5,10 +5,10 @@ again: finished trainings are looked up, until the strategy is where it was.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -22,6 +22,18 @@ from micronas.nas.problem import Problem
 from micronas.nas.settings import StrategySettings
 from micronas.progress import Progress, nobody
 from micronas.train.recipe import Recipe
+from micronas.train.side_by_side import Job, Result, side_by_side
+
+
+class Executor(Protocol):
+    """Runs trainings, in parallel or in turn; see `side_by_side`."""
+
+    def __call__(
+        self, jobs: Mapping[str, Job[Result]], *, checkpoint: Checkpoint
+    ) -> Iterator[tuple[str, Result]]: ...
+
+
+IN_TURN: Executor = partial(side_by_side, workers=1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class Context:
     """Checkpoint shared with searches for other boards and budgets."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Progress = nobody
+    run: Executor = IN_TURN
 
     @cached_property
     def folds(self) -> list[DataSet]:

@@ -99,8 +99,8 @@ class FamilyTraining:
         Networks that may become candidates.
     step
         Number of steps taken.
-    loss
-        Running mean of the loss.
+    rounds
+        Number of steps and mean loss of each round.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class FamilyTraining:
         self._average = averaged(self._parameters)
         self._optimizer = optimizer_of(self._weights, recipe)
         self._ranks = ranks()
-        self.step, self.loss = 0, float("nan")
+        self.step = 0
+        self.rounds: list[tuple[int, float]] = []
 
     def round(self, data: DataSet, last: int) -> None:
         """Take `ROUND` steps, or fewer up to the step `last`; all depends on seed and step.
@@ -143,10 +144,11 @@ class FamilyTraining:
             for index in batches(data.train, size, count, generator, data.objective)
         ]
         self.step += count
-        self.loss = float(torch.stack(losses).mean())
-        if not math.isfinite(self.loss):
+        loss = float(torch.stack(losses).mean())
+        self.rounds.append((count, loss))
+        if not math.isfinite(loss):
             raise MicronasError(
-                f"the loss of shared weights must stay finite: loss={self.loss} before step "
+                f"the loss of shared weights must stay finite: {loss=} before step "
                 f"{self.step} of {self.name}; lower "
                 f"search.trial.learning_rate={self._recipe.learning_rate:g}"
             )
@@ -158,7 +160,11 @@ class FamilyTraining:
 
     def scores(self, data: DataSet) -> list[tuple[float, float]]:
         """Return each candidate's loss and score on validation, as in `Objective.trial`."""
-        return [self._score(each, data.seen_as(each.space.input_shape)) for each in self.candidates]
+        return self._ranks.once(
+            lambda: [
+                self._score(each, data.seen_as(each.space.input_shape)) for each in self.candidates
+            ]
+        )
 
     def hand_down(self, candidate: Candidate, data: DataSet) -> State | None:
         """Return these weights as the initial ones of a network; None for a user's own network."""
@@ -179,14 +185,14 @@ class FamilyTraining:
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "average": copy.deepcopy(self._average.state_dict()),
             "step": self.step,
-            "loss": self.loss,
+            "rounds": list(self.rounds),
         }
 
     def restore(self, state: State) -> None:
         self._weights.load_state_dict(state["weights"])
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._average.load_state_dict(state["average"])
-        self.step, self.loss = state["step"], state["loss"]
+        self.step, self.rounds = state["step"], list(state["rounds"])
 
     def _train(self, data: DataSet, index: Tensor, generator: torch.Generator) -> Tensor:
         which = int(torch.randint(len(self.candidates), (), generator=generator))
