@@ -97,7 +97,8 @@ def estimate_search(
     steps, stretch = _steps(timed, seen, batch=trial.batch_size, workers=at_a_time)
     tried, ranked = (len(each.labels) for each in (folds[0].train, folds[0].validation))
     beside = _beside(timed, seen, ranked=ranked, batch=trial.batch_size, workers=at_a_time)
-    work = plan.epochs * trial.steps(tried) * fmean(steps) + plan.trainings * beside
+    epoch = trial.steps(tried) * fmean(steps)
+    work = (plan.epochs - plan.in_turn) * epoch + plan.trainings * beside
     phases["training"] = (
         _recipe(settings.train, examples)
         * steps[middle]
@@ -107,7 +108,7 @@ def estimate_search(
     judged = len((data.test or data.validation).labels)
     phases["checks"] = example * (judged + _CHECKED)
     phases = {phase: alone * seconds for phase, seconds in phases.items()}
-    phases["trials"] = stretch * work / at_a_time
+    phases["trials"] = stretch * work / at_a_time + alone * plan.in_turn * epoch
     order = [each for each in _PHASES if phases[each]]
     epochs = plan.epochs + settings.train.epochs
     return _Estimate({each: phases[each] for each in order}, plan.count, plan.trainings, epochs)

@@ -11,12 +11,16 @@ from micronas.hardware.costs import Budget
 from micronas.nas.candidate import Candidate
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SingleStageSettings
+from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.family_training import Family
+from micronas.nas.strategies.single_stage import SingleStage
 from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.space.open_space import OpenSpace
+from micronas.space.space import Space
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 from tests.nas.test_open_problem import OPEN
-from tests.toy import data, few
+from tests.toy import SPACE, data, few
 from tests.training import search
 
 BUDGET = Budget(sram="6 KB", macs="60000")
@@ -113,3 +117,12 @@ def test_all_steps_of_the_effort_are_taken_by_any_number_of_workers(epochs: int)
     assert result.begin is not None
     assert other.begin is not None
     assert all(torch.equal(value, other.begin[name]) for name, value in result.begin.items())
+
+
+@pytest.mark.parametrize(("space", "expected"), [(OPEN, (2, 10, 4)), (SPACE, (1, 10, 10))])
+def test_the_plan_says_which_epochs_run_in_turn(
+    space: OpenSpace | Space, expected: tuple[int, int, int]
+) -> None:
+    settings = SingleStageSettings(epochs=10, draws=4, race=0.6)
+    plan = SingleStage(Context(Problem(space, BOARD, BUDGET), data(), settings)).plan()
+    assert (plan.trainings, plan.epochs, plan.in_turn) == expected

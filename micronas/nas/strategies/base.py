@@ -90,6 +90,8 @@ class Plan:
     """Number of trainings; one that continues counts again."""
     epochs: int
     """Epochs of all trainings."""
+    in_turn: int = 0
+    """Epochs of those that cannot run side by side."""
 
 
 class Strategy(ABC):

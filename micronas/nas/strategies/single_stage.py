@@ -62,8 +62,10 @@ class SingleStage(Strategy):
         """Do nothing: there are no trials."""
 
     def plan(self) -> Plan:
-        drawn = self._drawn()
-        return Plan(drawn, len(drawn), 0, self.settings.epochs)
+        drawn, epochs = self._drawn(), self.settings.epochs
+        families = len({each.family for each in drawn})
+        alone = epochs if families == 1 else round((1 - self.settings.race) * epochs)
+        return Plan(drawn, len(drawn), families, epochs, alone)
 
     def begin(self, winner: Candidate) -> State | None:
         return self._winning.hand_down(winner, self._fold)
