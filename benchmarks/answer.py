@@ -37,6 +37,7 @@ from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append
 from benchmarks.open_spaces import BUDGETS, Bench, Record, of_four_bits
 from benchmarks.quality import DRAWS, RECIPE, TRIAL, command
+from benchmarks.quality_tables import against, by_setting
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.evaluation.scores import scores
@@ -63,7 +64,6 @@ ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
 METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook", "four")
-_KINDS = ("int8", "float")
 _FORMER = ("shorter", "alike", "race 0.2", "race 0.35")
 _DRAWN = 12
 """Networks whose steps are timed."""
@@ -178,35 +178,42 @@ class Answer(Bench):
 
 
 def summary(records: list[Record]) -> str:
-    """A row for each setting and method: accuracy by seed, its means, and seconds of CPU in all.
-
-    int8 is of networks rounded as by default today: former rows rounded for two epochs at 1e-3,
-    which cost up to a point.
-    """
+    """A row for each setting and method: float accuracy by seed, its lead over the textbook network
+    of the same seeds, int8 accuracy (see `_rounded`), and seconds of CPU."""
     rows = []
-    for setting in BUDGETS:
-        for method in (*METHODS, *_FORMER):
-            found = sorted(
-                (
-                    each
-                    for each in records
-                    if (each["setting"], each["method"]) == (setting, method)
-                ),
-                key=lambda each: each["seed"],
+    for setting, methods in by_setting(records).items():
+        rival = methods.get("textbook", {})
+        for method in filter(methods.__contains__, (*METHODS, *_FORMER)):
+            found = methods[method]
+            seeds = sorted(found)
+            floats = [100 * found[seed]["float"] for seed in seeds]
+            rows.append(
+                [
+                    setting,
+                    method,
+                    found[seeds[0]]["network"],
+                    " ".join(f"{each:.1f}" for each in floats),
+                    f"{fmean(floats):.1f}",
+                    "" if method == "textbook" else against(found, rival, "float"),
+                    _rounded(found.values()),
+                    f"{fmean(found[seed]['cpu'] for seed in seeds):.0f}",
+                ]
             )
-            if found:
-                rows.append(
-                    [
-                        setting,
-                        method,
-                        found[0]["network"],
-                        " ".join(f"{100 * each['int8']:.1f}" for each in found),
-                        *(f"{100 * fmean(each[kind] for each in found):.1f}" for kind in _KINDS),
-                        f"{fmean(each['cpu'] for each in found):.0f}",
-                    ]
-                )
-    header = ["setting", "method", "network of the first seed", "int8 % by seed", *_KINDS, "CPU s"]
-    return table(header, rows)
+    rows.sort(key=lambda row: [*BUDGETS].index(row[0]))
+    header = ["setting", "method", "network of the first seed", "float % by seed", "mean", "lead"]
+    return table([*header, "int8 (seeds)", "CPU s"], rows)
+
+
+def _rounded(found: Iterable[Record]) -> str:
+    """Return the mean int8 accuracy of the rows that today's recipe rounded; if there are none, of
+    those that the former one did."""
+    kinds: dict[bool, list[float]] = {True: [], False: []}
+    for each in found:
+        kinds["rounding" in each].append(100 * each["int8"])
+    own, former = kinds[True], kinds[False]
+    return (
+        f"{fmean(own):.1f} ({len(own)})" if own else f"{fmean(former):.1f} ({len(former)}, former)"
+    )
 
 
 def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:

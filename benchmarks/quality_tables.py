@@ -130,9 +130,12 @@ def _mean(seeds: dict[int, Record], key: str) -> float:
     return fmean(each[key] for each in seeds.values())
 
 
-def against(seeds: Mapping[Any, Record], others: Mapping[Any, Record]) -> str:
+def against(
+    seeds: Mapping[Any, Record], others: Mapping[Any, Record], measure: str = "int8"
+) -> str:
     """Mean paired difference in points and the half width of its 95 % interval."""
-    pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
+    both = [seed for seed in seeds if seed in others]
+    pairs = [100 * (seeds[seed][measure] - others[seed][measure]) for seed in both]
     if len(pairs) < 2:
         return f"{fmean(pairs):+.1f}" if pairs else ""
     half = student.ppf(0.975, len(pairs) - 1) * stdev(pairs) / math.sqrt(len(pairs))

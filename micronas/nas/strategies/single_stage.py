@@ -75,7 +75,7 @@ class SingleStage(Strategy):
 
     def _search(self) -> None:
         self._told = (self._load(_SECTION) or {}).get("told", {})
-        families = self._families(self._drawn())
+        families = self.families()
         racing = families if len(families) > 1 else []
         share = round(self.settings.race * self._steps / len(families)) if racing else 0
         left = self._steps - share * len(racing)
@@ -98,10 +98,10 @@ class SingleStage(Strategy):
             taken += steps
             self.history.append({"step": float(taken), "loss": loss})
 
-    def _families(self, drawn: Sequence[Candidate]) -> list[FamilyTraining]:
-        """Group draws by their families, each with spare networks up to `draws`."""
+    def families(self) -> list[FamilyTraining]:
+        """Return the families of the networks drawn, each with spare networks up to `draws`."""
         grouped: dict[str, list[Candidate]] = {}
-        for each in drawn:
+        for each in self._drawn():
             grouped.setdefault(each.family, []).append(each)
         found = []
         for name, candidates in grouped.items():
