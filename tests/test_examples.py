@@ -74,9 +74,9 @@ def test_the_notebook_runs_and_every_object_shows_itself(monkeypatch: pytest.Mon
     assert abs(float_accuracy - int8_accuracy) < 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_out_names_the_run_folder_and_holds_all_three(folder: Path) -> None:
-    short = ["search.steps=2", "search.warmup=2", "search.candidates=1", "search.finalists=1"]
+    short = ["search.steps=2", "search.finalists=1"]
     epochs = [f"{name}.epochs=1" for name in ("search.trial", "train", "quantize")]
     done = start(folder, "vww", *short, *epochs, "--out", str(folder / "mine"))
     assert done.returncode == 0, done.stderr
