@@ -1,5 +1,6 @@
 """Shared weights of a family, and the strategy that ships them."""
 
+import pickle
 import random
 from collections import defaultdict
 
@@ -117,6 +118,19 @@ def test_all_steps_of_the_effort_are_taken_by_any_number_of_workers(epochs: int)
     assert result.begin is not None
     assert other.begin is not None
     assert all(torch.equal(value, other.begin[name]) for name, value in result.begin.items())
+
+
+def test_a_family_is_sent_to_another_machine_as_it_is() -> None:
+    settings = SingleStageSettings(epochs=10, draws=4, trial=Recipe(epochs=1, batch_size=16))
+    context = Context(Problem(OPEN, BOARD, BUDGET), few(), settings)
+    for family in SingleStage(context).families():
+        family.set_rate(1e-3)
+        family.round(context.data, 2)
+        sent = pickle.loads(pickle.dumps(family))
+        for each in (family, sent):
+            each.round(context.data, 4)
+        assert sent.rounds == family.rounds
+        assert sent.scores(context.data) == family.scores(context.data)
 
 
 @pytest.mark.parametrize(("space", "expected"), [(OPEN, (2, 10, 4)), (SPACE, (1, 10, 10))])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +90,19 @@ class SharedNetwork(nn.Module):
             # under names that torch allows
             keys = submodule_names(fresh)
             self.units = nn.ModuleDict({keys[name]: unit for name, unit in fresh.items()})
-        self._resolved = lru_cache(maxsize=_REMEMBERED)(space.resolve)
+        self._remember()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes without the cache of graphs, so that Ray can send a network."""
+        return {name: value for name, value in vars(self).items() if name != "_resolved"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._remember()
+
+    def _remember(self) -> None:
+        self._resolved = lru_cache(maxsize=_REMEMBERED)(self.space.resolve)
 
     def sliced(self, x: Tensor, choice: Choice) -> Tensor:
         """Return the logits of the chosen network, computed at its own size."""
