@@ -21,7 +21,7 @@ from micronas.nas.candidate import Candidate
 from micronas.nas.folds import folds_of
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import DnasSettings, SearchSettings
+from micronas.nas.settings import DnasSettings, SearchSettings, StrategySettings
 from micronas.nas.strategies.base import Context, Training
 from micronas.nas.textbook import scaled, shipped, textbook_networks
 from micronas.nas.trials import Score, Trials
@@ -202,13 +202,17 @@ def problem_fits(costs: object) -> bool:
     return BUDGET.on(BOARD).fits(costs)  # type: ignore[arg-type]
 
 
-def run(checkpoint: Checkpoint | None = None, **more: Any) -> SearchResult:
+def run(
+    checkpoint: Checkpoint | None = None,
+    settings: StrategySettings = SETTINGS.model_copy(update={"champions": 1}),  # noqa: B008
+    **more: Any,
+) -> SearchResult:
     return search(
         OPEN,
         data(),
         board=BOARD,
         budget=BUDGET,
-        settings=SETTINGS.model_copy(update={"champions": 1}),
+        settings=settings,
         checkpoint=checkpoint,
         **more,
     )

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from micronas.checkpoint import Checkpoint
 from micronas.cluster import connected
 from micronas.errors import ConfigError, DataError, MicronasError
+from micronas.nas.settings import SingleStageSettings
 from micronas.train.on_ray import on_ray
+from micronas.train.recipe import Recipe
 from tests.nas.test_open_problem import run
 from tests.sweeps.runs import descendants
 from tests.toy import data
@@ -39,6 +42,16 @@ def test_a_search_on_ray_with_a_killed_task_ends_in_the_same_result(tmp_path: Pa
     assert killed.is_set()
     assert found == run(workers=1)
     assert run(Checkpoint(path), workers=1) == found  # what was trained there is looked up
+
+
+def test_families_that_share_weights_race_on_ray() -> None:
+    trial = Recipe(epochs=1, batch_size=16)
+    shared = SingleStageSettings(epochs=8, draws=4, trial=trial)
+    found, alone = run(settings=shared, ray="local", workers=2), run(settings=shared, workers=1)
+    assert found == alone
+    assert found.begin is not None
+    assert alone.begin is not None
+    assert all(torch.equal(value, alone.begin[name]) for name, value in found.begin.items())
 
 
 @pytest.fixture(scope="module")
