@@ -34,6 +34,7 @@ class Executor(Protocol):
 
 
 IN_TURN: Executor = partial(side_by_side, workers=1)
+"""Runs one training after the other, in this process."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Context:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Progress = nobody
     run: Executor = IN_TURN
+    """Runs trials, and families that race."""
 
     @cached_property
     def folds(self) -> list[DataSet]:

@@ -25,7 +25,7 @@ from micronas.train.threads import threads
 _LAST = 4
 """Number of networks that train to the end of the search."""
 _SECTION = "search"
-"""Section of the checkpoint with what is told; each family's training has its own."""
+"""Section of the checkpoint with the results; each family's weights have their own."""
 _Told = tuple[list[tuple[float, float]], list[tuple[int, float]]]
 """Loss and score of each candidate, and the steps and the loss of each of the family's rounds."""
 
