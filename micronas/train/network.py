@@ -71,12 +71,27 @@ def _conv2d(
         # Positions are selected first: torch 2.13's backward pass of a strided 1x1 convolution of
         # fewer than eight channels, stored last, writes beyond its buffers and ends the process.
         x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
-    # In bfloat16 these take 2 to 24 times as long (benchmarks/depthwise_bf16.py); others gain.
+    # In bfloat16 these take 2 to 24 times as long (benchmarks/convolutions.py); others gain.
     is_slow = groups > 1 and (weight.shape[-1] >= 5 or stride != (1, 1))
-    if not (is_slow and torch.is_autocast_enabled("cpu")):
+    if is_slow and torch.is_autocast_enabled("cpu"):
+        with mixed_precision(None):
+            return F.conv2d(x.float(), weight, bias, stride, padding, dilation, groups)
+    is_column = x.shape[3] == weight.shape[3] == groups == 1 < weight.shape[2]
+    if not is_column:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    with mixed_precision(None):
-        return F.conv2d(x.float(), weight, bias, stride, padding, dilation, groups)
+    # oneDNN sweeps along the width: a column takes 1.5 to 3 times as long as a row
+    # (benchmarks/convolutions.py).
+    rows = _turned(x), _turned(weight)
+    return _turned(F.conv2d(*rows, bias, stride[::-1], padding[::-1], dilation[::-1]))
+
+
+def _turned(x: Tensor) -> Tensor:
+    """Transpose maps of one column, or of one row, into views with channels stored last.
+
+    The strides of `Tensor.mT` would make batch norm copy its input.
+    """
+    number, channels, height, width = x.shape
+    return x.permute(0, 2, 3, 1).reshape(number, width, height, channels).permute(0, 3, 1, 2)
 
 
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -96,6 +96,12 @@ class TestSameConv2d:
         ).numpy()
         assert (result == expected).all()
 
+    def test_channels_of_one_column_stay_stored_last(self) -> None:
+        """To the strides of dimensions of one element, by which torch picks its kernels."""
+        last = {"memory_format": torch.channels_last}
+        y = same_conv2d(torch.rand(8, 4, 20, 1).contiguous(**last), torch.rand(6, 4, 9, 1))
+        assert y.stride() == torch.empty(8, 6, 20, 1, **last).stride()
+
 
 class TestInterpret:
     def test_dense_layer_reads_channels_last(self) -> None:
