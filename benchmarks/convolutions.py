@@ -4,13 +4,14 @@
 
 Times forward and both gradients, channels stored last, ROUNDS (7) times each. Prints medians and
 their ratio: depthwise convolutions in bfloat16 against float32, with a 1x1 convolution for
-comparison, batch 64; and convolutions over a map of one column as torch is given it, against those
-over its transpose (`micronas.train.network`), batch 128.
+comparison, batch 64; and convolutions over a map of one column against those over its transpose,
+batch 128.
 """
 
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 
 import torch
@@ -18,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from micronas.text import table
+from micronas.train.convolutions import same_conv2d
 from micronas.train.memory import keep_freed_memory
-from micronas.train.network import same_conv2d
 
 DEPTHWISE = [
     (size, channels, kernel, stride)
@@ -39,67 +40,57 @@ COLUMNS = [
 
 def main(rounds: int = 7) -> None:
     keep_freed_memory()
-    rows = []
+    half, columns = [], []
     for size, channels, kernel, stride in DEPTHWISE:
         groups = 1 if kernel == 1 else channels
         shapes = (64, channels, *size), (channels, channels // groups, kernel, kernel)
-        sweep = stride, kernel // 2, 1, groups
-        times = medians(
-            [
-                (lambda x, weight: F.conv2d(x, weight, None, *sweep), *tensors(*shapes, dtype))
-                for dtype in (torch.float32, torch.bfloat16)
-            ],
-            rounds,
-        )
+        plain = partial(F.conv2d, stride=stride, padding=kernel // 2, groups=groups)
+        made = tensors(*shapes, torch.float32)
         kind = "1x1" if kernel == 1 else f"depthwise {kernel}x{kernel}, stride {stride}"
-        rows.append([kind, f"{size[0]}x{size[1]}x{channels}", *cells(*times)])
-    print(table(["layer", "input", "float32 ms", "bfloat16 ms", "ratio"], rows), end="\n\n")
-    rows = []
+        name = [kind, f"{size[0]}x{size[1]}x{channels}"]
+        narrow = (plain, *tensors(*shapes, torch.bfloat16))
+        half.append([*name, *compared((plain, *made), narrow, rounds)])
     for length, before, after, kernel, stride in COLUMNS:
         made = tensors((128, before, length, 1), (after, before, kernel, 1), torch.float32)
-        sweep = (stride, 1), (kernel // 2, 0)
-        times = medians(
-            [
-                (lambda x, weight: F.conv2d(x, weight, None, *sweep), *made),
-                (lambda x, weight: same_conv2d(x, weight, stride=(stride, 1)), *made),
-            ],
-            rounds,
-        )
-        rows.append([f"{kernel}x1, stride {stride}: {after}", f"{length}x1x{before}", *cells(*times)])
-    print(table(["layer", "input", "column ms", "row ms", "ratio"], rows))
+        plain = partial(F.conv2d, stride=(stride, 1), padding=(kernel // 2, 0))
+        ours = partial(same_conv2d, stride=(stride, 1))
+        name = [f"{kernel}x1, stride {stride}: {after}", f"{length}x1x{before}"]
+        columns.append([*name, *compared((plain, *made), (ours, *made), rounds)])
+    print(table(["layer", "input", "float32 ms", "bfloat16 ms", "ratio"], half), end="\n\n")
+    print(table(["layer", "input", "column ms", "row ms", "ratio"], columns))
 
 
 Way = tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor]
 """A convolution, its input and its weights."""
 
 
-def medians(ways: Sequence[Way], rounds: int) -> list[float]:
-    """Return milliseconds of CPU of each way."""
-    times: list[list[float]] = [[] for _ in ways]
+def compared(first: Way, second: Way, rounds: int) -> list[str]:
+    """Return the median milliseconds of CPU of each way, and the ratio of the second's."""
+    times: list[list[float]] = [[], []]
     for number in range(rounds + 1):
-        for (convolve, x, weight), own in zip(ways, times, strict=True):
+        for (convolve, x, weight), own in zip((first, second), times, strict=True):
             began = time.process_time()
             y = convolve(x, weight)
             torch.autograd.grad(y, [x, weight], torch.ones_like(y))
             if number:
                 own.append(1000 * (time.process_time() - began))
-    return [median(own) for own in times]
+    one, other = map(median, times)
+    return [f"{one:.1f}", f"{other:.1f}", f"{other / one:.2f}"]
 
 
-def tensors(inputs: Sequence[int], weights: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+def tensors(
+    inputs: Sequence[int], weights: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Return an input and weights that want gradients."""
     generator = torch.Generator().manual_seed(0)
-    return [
+    made = [
         torch.randn(*shape, generator=generator)
         .to(dtype)
         .contiguous(memory_format=torch.channels_last)
         .requires_grad_()
         for shape in (inputs, weights)
     ]
-
-
-def cells(first: float, second: float) -> list[str]:
-    return [f"{first:.1f}", f"{second:.1f}", f"{second / first:.2f}"]
+    return made[0], made[1]
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ from micronas.space.blocks import Bottleneck
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.text import table
+from micronas.train.convolutions import mixed_precision
 from micronas.train.memory import keep_freed_memory
-from micronas.train.network import mixed_precision
 from micronas.train.recipe import Amp
 
 BATCH = 64

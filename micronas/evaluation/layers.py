@@ -18,10 +18,10 @@ from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
 from micronas.graph.requantize import requantized
 from micronas.text import percent, table
+from micronas.train.convolutions import linear
 from micronas.train.network import (
     from_tflite,
     interpret_outputs,
-    linear,
     recurrent_ops,
     weighted_ops,
     weights_of,

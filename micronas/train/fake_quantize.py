@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from micronas.graph import ir
 from micronas.graph.fixed_point import agreeing_scale
 from micronas.graph.ir import Graph, Op, Quantization
-from micronas.train.network import from_tflite, linear, to_tflite, weights_of
+from micronas.train.convolutions import linear
+from micronas.train.network import from_tflite, to_tflite, weights_of
 
 LinearScales = Literal["tensor", "output"]
 """Scales of FULLY_CONNECTED: one for all weights, or one for each output."""

@@ -18,9 +18,9 @@ from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.objectives.base import Objective, Scores
 from micronas.objectives.classes import CLASSES
 from micronas.splits import Split
+from micronas.train.convolutions import mixed_precision
 from micronas.train.devices import device_of, moved
 from micronas.train.memory import keep_freed_memory
-from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
 from micronas.train.threads import threads

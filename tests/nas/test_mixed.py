@@ -32,8 +32,9 @@ from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
+from micronas.train.convolutions import linear
 from micronas.train.loop import evaluate
-from micronas.train.network import Network, interpret, linear, round_weights
+from micronas.train.network import Network, interpret, round_weights
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
 from tests import toy

@@ -15,7 +15,8 @@ from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.transposing import Transposed, of_torch
-from micronas.train.network import Network, interpret, linear
+from micronas.train.convolutions import linear
+from micronas.train.network import Network, interpret
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import quantize_randomly
 

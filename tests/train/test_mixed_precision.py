@@ -10,8 +10,8 @@ from micronas.hardware.costs import Budget
 from micronas.nas.settings import DnasSettings
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.train.convolutions import mixed_precision, same_conv2d
 from micronas.train.loop import evaluate
-from micronas.train.network import mixed_precision, same_conv2d
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, few, split
 from tests.training import finetune, fit, search

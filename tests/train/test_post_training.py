@@ -14,7 +14,8 @@ from micronas.graph.averages import is_global, with_averages
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.train.codes import quantize_inputs
-from micronas.train.network import Network, from_tflite, interpret, linear, weighted_ops
+from micronas.train.convolutions import linear
+from micronas.train.network import Network, from_tflite, interpret, weighted_ops
 from micronas.train.post_training import (
     correct_biases,
     equalised,

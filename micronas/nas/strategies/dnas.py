@@ -20,8 +20,8 @@ from micronas.nas.strategies.weights import copied
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.steering import Steering
 from micronas.space.decisions import Choice
+from micronas.train.convolutions import mixed_precision
 from micronas.train.loop import generator_for
-from micronas.train.network import mixed_precision
 from micronas.train.optimizer import Adam
 
 _CORRECTED = 5

@@ -20,9 +20,10 @@ from micronas.space.decisions import Choice
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
 from micronas.train.average import averaged, recalibrated
+from micronas.train.convolutions import mixed_precision
 from micronas.train.devices import moved
 from micronas.train.loop import generator_for, optimizer_of
-from micronas.train.network import Network, mixed_precision
+from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
 _RANKED_BY = 2048

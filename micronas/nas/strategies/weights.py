@@ -17,9 +17,9 @@ from micronas.objectives.base import Objective
 from micronas.objectives.classes import CLASSES
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
+from micronas.train.convolutions import mixed_precision
 from micronas.train.devices import device_of, moved
 from micronas.train.loop import generator_for
-from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
 
 ROUND = 20

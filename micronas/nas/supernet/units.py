@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from micronas.graph.ir import Op
 from micronas.space.channels import Channels
 from micronas.space.decisions import Choice
-from micronas.train.network import linear, same_conv2d
+from micronas.train.convolutions import linear, same_conv2d
 
 if TYPE_CHECKING:
     from micronas.nas.convert.layers import Layer
