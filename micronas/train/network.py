@@ -1,14 +1,13 @@
 """Graphs in torch: an interpreter of their operators, and a trainable network built on it.
 
-Maps are NCHW in torch and NHWC in the graph; only this module and `train.operators` convert between
-them.
+Maps are NCHW in torch and NHWC in the graph; only this module, `train.convolutions` and
+`train.operators` convert between them.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,9 +24,6 @@ from micronas.train.convolutions import linear
 from micronas.train.inputs import as_stored
 from micronas.train.operators import activate, constant, nchw, unweighted
 from micronas.train.recurrent import RecurrentUnit
-
-if TYPE_CHECKING:  # settings take 18 MB and .2 s that export does without
-    pass
 
 
 def interpret(
