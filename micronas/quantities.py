@@ -113,6 +113,13 @@ def format_number(value: float) -> str:
     return "below 0.0001" if 0 < size < 1e-4 else f"{value:.4g}"
 
 
+def rounded(value: float, deviation: float) -> float:
+    """Return a finite value of a distribution with four digits, or with as many more as leave less
+    than a hundredth of the distribution's deviation: of 101,325 Pa +- 2 Pa four leave 25."""
+    texts = (f"{value:.{digits}g}" for digits in range(4, 18))
+    return next(each for each in map(float, texts) if abs(each - value) <= deviation / 100)
+
+
 def format_dollars(value: float) -> str:
     """Write a price for a person: ``0.78 dollars``, ``0.0012 dollars``."""
     return f"{value:,.2f} dollars" if value == 0 or abs(value) >= 0.1 else f"{value:.2g} dollars"

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective
+from micronas.quantities import rounded
 
-_DIGITS = 4
 _SHOWN = 2000
 """Number of examples that a report draws."""
 
@@ -74,7 +74,8 @@ class Regression(Objective):
                 f"values in training must differ, but all of {len(found)} are "
                 f"{'the same' if len(found) else 'missing'}; name another column, or add recordings"
             )
-        return replace(self, mean=_rounded(float(found.mean())), deviation=_rounded(deviation))
+        mean = rounded(float(found.mean()), deviation)
+        return replace(self, mean=mean, deviation=rounded(deviation, deviation))
 
     def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
         mean, deviation = self._scale
@@ -143,7 +144,3 @@ class Regression(Objective):
             return torch.full_like(squares, float("nan"))
         left = squares.mean() / about.mean()
         return (1 - left) - (squares - left * about) / about.mean()
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")

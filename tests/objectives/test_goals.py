@@ -169,6 +169,8 @@ def test_targets_that_no_objective_can_take_are_refused() -> None:
         made(torch.tensor([0.0, float("nan"), 1.0, 2.0]), Regression())
     with pytest.raises(DataError, match="values in training must differ"):
         made(torch.ones(4), Regression())
+    pressure = made(torch.tensor([101_324.0, 101_326.0] * 2), Regression()).objective
+    assert pressure == Regression(mean=101_325.0, deviation=1.0)
     with pytest.raises(DataError, match="must have one output, but there are 2"):
         made(torch.rand(4), Regression(), ("a", "b"))
     with pytest.raises(DataError, match="0 or 1"):

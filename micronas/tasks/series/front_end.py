@@ -7,10 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from micronas.quantities import rounded
+
 LIMIT = 4.0
 """Inputs lie in [-LIMIT, LIMIT] standard deviations of the training part."""
-_DIGITS = 4
-_LEAST = 1e-6
+_LEAST = 1e-9
+"""Least deviation of a channel that is not constant, as a share of its mean."""
 
 _Floats = npt.NDArray[np.floating]
 
@@ -32,12 +34,9 @@ class Scaler:
 
 def fit_scaler(values: _Floats) -> Scaler:
     """Return the scaler of samples [samples, channels]; a constant channel is only centred."""
-    deviations = values.std(axis=0, dtype=np.float64)
+    means, deviations = (each(axis=0, dtype=np.float64) for each in (values.mean, values.std))
+    deviations = np.where(deviations > _LEAST * abs(means), deviations, 1.0)
     return Scaler(
-        tuple(_rounded(each) for each in values.mean(axis=0, dtype=np.float64)),
-        tuple(_rounded(each) if each > _LEAST else 1.0 for each in deviations),
+        tuple(map(rounded, means.tolist(), deviations.tolist())),
+        tuple(map(rounded, deviations.tolist(), deviations.tolist())),
     )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")

@@ -32,11 +32,11 @@ def load(settings: SeriesSettings) -> DataSet:
     """Read recordings, divide them, cut them into windows and standardise each channel.
 
     See `micronas.tasks.series.recordings` for reading and `micronas.tasks.series.parts` for
-    dividing. Mean and standard deviation of each channel are those of the training part, rounded to
-    four digits, and are stored in the model file with the order of columns. A window has the label
-    or the targets of its last sample, as on a device, which sees the samples before it; a window
-    whose last sample lacks them is left out. Where labels or targets change inside recordings,
-    evaluation windows begin at every sample (`sliding`).
+    dividing. Mean and standard deviation of each channel are those of the training part, rounded
+    (`micronas.quantities.rounded`), and are stored in the model file with the order of columns. A
+    window has the label or the targets of its last sample, as on a device, which sees the samples
+    before it; a window whose last sample lacks them is left out. Where labels or targets change
+    inside recordings, evaluation windows begin at every sample (`sliding`).
 
     Returns
     -------

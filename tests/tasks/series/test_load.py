@@ -103,6 +103,10 @@ def test_the_scaler_is_of_the_training_part_and_in_the_model_file(tmp_path: Path
     assert len(describe(classes=("a",), meaning={}, channels=6)["micronas"]) == 256 + 24 + 72
     fitted = fit_scaler(np.array([[1.0, 5.0], [3.0, 5.0]]))
     assert fitted == Scaler((2.0, 5.0), (1.0, 1.0))
+    # air pressure in Pa, of which four digits are 101,300, and a current of nA in A, no constant
+    fitted = fit_scaler(np.array([[101_324.0, 2e-7], [101_326.0, 4e-7]]))
+    assert fitted.mean == (101_325.0, 3e-7)
+    assert fitted.deviation == pytest.approx((1.0, 1e-7))
 
 
 def test_windows_that_judge_do_not_overlap(tmp_path: Path) -> None:
