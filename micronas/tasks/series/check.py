@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from micronas.tasks.series.labels import in_order
+from micronas.tasks.series.parts import shared
 from micronas.tasks.series.recording import Recording
 from micronas.tasks.series.recordings import NO_CHANNEL, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
@@ -18,11 +19,11 @@ _IMBALANCE = 10
 def check(settings: SeriesSettings) -> list[Finding]:
     """Find faults of recordings; reads every file.
 
-    Kinds: ``unreadable``; ``column`` (with no value or only one, and so left out); ``short``
-    (shorter than a window); ``missing`` (values); ``constant`` (a channel that never changes in a
-    recording); ``duplicate`` (the same samples twice); ``mislabelled`` (under two labels);
-    ``spelling`` (classes that differ in case or spaces); ``imbalance`` (a class with under a tenth
-    of the samples of another).
+    Kinds: ``unreadable``; ``column`` (left out, and why); ``shared`` (a group in several given
+    parts); ``short`` (shorter than a window); ``missing`` (values); ``constant`` (a channel that
+    never changes in a recording); ``duplicate`` (the same samples twice); ``mislabelled`` (under
+    two labels); ``spelling`` (classes that differ in case or spaces); ``imbalance`` (a class with
+    under a tenth of the samples of another).
 
     Raises
     ------
@@ -33,9 +34,12 @@ def check(settings: SeriesSettings) -> list[Finding]:
     found = read_recordings(settings)
     findings = [Finding("unreadable", path.name, line) for line in found.unreadable]
     findings += [
-        Finding("column", name, f"{why} in any file; left out")
+        Finding("column", name, f"{why}; left out")
         for name, why in found.left_out.items()
         if why != NO_CHANNEL["text"]
+    ]
+    findings += [
+        Finding("shared", each, "is in several parts") for each in shared(found.recordings)
     ]
     first: dict[str, Recording] = {}
     sizes: Counter[str] = Counter()

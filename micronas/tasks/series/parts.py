@@ -11,6 +11,8 @@ from micronas.tasks.series.recording import Recording
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.text import listed
 
+_SAYS_LITTLE = "accuracy says little of another device, person or day"
+
 
 @dataclass(frozen=True)
 class Division:
@@ -25,9 +27,10 @@ class Division:
 def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Division:
     """Assign every recording to a part.
 
-    Parts of the source are kept. Otherwise groups are dealt out: whole groups where they hold
-    several labels (subjects, sessions), groups of each label where they hold one (files). Where a
-    label has fewer groups than there are parts, every stretch of one label is cut along time.
+    Parts of the source are kept, with a warning where a group is in several. Otherwise groups are
+    dealt out: whole groups where they hold several labels (subjects, sessions), groups of each
+    label where they hold one (files). Where a label has fewer groups than there are parts, every
+    stretch of one label is cut along time.
 
     Raises
     ------
@@ -65,15 +68,23 @@ def _given(
     parts: dict[Part, list[Recording]] = {part: [] for part in PARTS}
     for each in recordings:
         parts[each.part or "training"].append(each)
+    both = shared(recordings)
+    warning = f"In several parts as given: {listed(both)}; {_SAYS_LITTLE}." if both else ""
     if parts["validation"]:
-        return Division(parts, "as given")
+        return Division(parts, "as given", warning)
     within = {"training": 1 - shares["validation"], "validation": shares["validation"]}
     cut_off = _dealt(parts["training"], within, settings)  # type: ignore[arg-type]
     return Division(
         {**cut_off.parts, "testing": parts["testing"]},
         f"test as given, validation {cut_off.how}",
-        cut_off.warning,
+        " ".join(filter(None, (warning, cut_off.warning))),
     )
+
+
+def shared(recordings: Sequence[Recording]) -> list[str]:
+    """Return the groups that are in several parts, as the source gives them."""
+    pairs = {(each.group, each.part or "training") for each in recordings}
+    return sorted(group for group, count in Counter(each for each, _ in pairs).items() if count > 1)
 
 
 def _dealt(
@@ -143,6 +154,6 @@ def _along_time(
         parts,
         "by time within each recording",
         f"{least} has {count} group{'s' if count > 1 else ''} and three parts need one each, so "
-        "all parts come from the same recordings: accuracy says little of another device, person "
-        "or day" + (", and nothing of windows in which the label changes." if edges else "."),
+        f"all parts come from the same recordings: {_SAYS_LITTLE}"
+        + (", and nothing of windows in which the label changes." if edges else "."),
     )

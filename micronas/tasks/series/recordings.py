@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from micronas.errors import DataError
 from micronas.npz import Array, read_arrays, read_shapes
-from micronas.tasks.parts import PARTS_BY_NAME, Part
+from micronas.tasks.parts import PARTS, PARTS_BY_NAME, Part
 from micronas.tasks.series.csv_table import (
     LONGEST_TEXT,
     Header,
@@ -82,6 +82,11 @@ def _read_files(settings: SeriesSettings) -> Recordings:
         )
     if settings.columns == "auto":
         _require_change(found)
+        first = _first_header(sources)
+        for header in _headers(sources):
+            for name in {*_candidates(header, settings)}.intersection(header.numeric()):
+                if name not in first.names:
+                    left_out[name] = f"missing in {first.path.name}"
     return found
 
 
@@ -160,13 +165,7 @@ def _columns(
     """Return the channels, and the columns left out with the reasons."""
     header = _first_header(sources)
     if settings.columns == "auto":
-        special = {
-            _special(header, settings.label, _LABELS),
-            _time(header, settings),
-            _special(header, settings.group, _GROUPS),
-        }
-        special |= {*settings.targets}
-        names = tuple(name for name in header.names if name and name not in special)
+        names = _candidates(header, settings)
     else:
         names = settings.columns
         for name in names:
@@ -191,6 +190,17 @@ def _columns(
             f"{why or listed(header.names)}; name the sensor's in data.columns"
         )
     return found, left_out
+
+
+def _candidates(header: Header, settings: SeriesSettings) -> tuple[str, ...]:
+    """Return the columns that have no other purpose."""
+    special = {
+        _special(header, settings.label, _LABELS),
+        _time(header, settings),
+        _special(header, settings.group, _GROUPS),
+        *settings.targets,
+    }
+    return tuple(name for name in header.names if name and name not in special)
 
 
 def _headers(sources: Sequence[_Source]) -> Iterator[Header]:
@@ -358,7 +368,12 @@ def _read_npz(settings: SeriesSettings) -> Recordings:
             f"{settings.path} does not ({listed(wrong) or 'no array'}); save it again"
         )
     layout = "windows x and y" if windowed else "an array of each class"
-    return Recordings(settings.path, columns, layout, found, windowed=windowed)
+    left_out = {
+        name: "not x, y, groups or part"
+        for name in arrays
+        if windowed and name not in ("x", "y", "groups", "part")
+    }
+    return Recordings(settings.path, columns, layout, found, left_out=left_out, windowed=windowed)
 
 
 def _unreadable(path: Path, error: ValueError) -> DataError:
@@ -396,10 +411,16 @@ def _windows(arrays: Mapping[str, Array], settings: SeriesSettings) -> Iterator[
             f"windows must be x [N, {settings.window}, channels] (data.window), but those of "
             f"{settings.path} have {values.shape[1]} samples; set data.window={values.shape[1]}"
         )
+    known = {str(each): PARTS_BY_NAME.get(str(each).lower()) for each in np.unique(parts)}
+    wrong = [name for name, part in known.items() if name and part is None]
+    if wrong:
+        raise DataError(
+            f"part must hold {listed(PARTS)}, or nothing for training, but that of "
+            f"{settings.path} has {listed(wrong)}; save it again"
+        )
     rows = zip(values, labels, groups, parts, strict=True)
     for place, (window, label, group, part) in enumerate(rows):
-        known = PARTS_BY_NAME.get(str(part).lower())
-        yield Recording(f"x[{place}]", str(label), str(group), window, known)
+        yield Recording(f"x[{place}]", str(label), str(group), window, known[str(part)])
 
 
 def _arrays(arrays: Mapping[str, Array], path: Path) -> Iterator[Recording]:
@@ -410,7 +431,8 @@ def _arrays(arrays: Mapping[str, Array], path: Path) -> Iterator[Recording]:
 
 def _texts(labels: Array, settings: SeriesSettings) -> npt.NDArray[np.str_]:
     try:
-        return as_classes(labels.astype(np.str_), settings)
+        named = np.where(labels == labels, labels.astype(np.str_), "")
+        return as_classes(named, settings)
     except (ValueError, TypeError) as error:
         raise _unreadable(settings.path, ValueError(f"y is no text: {error}")) from error
 

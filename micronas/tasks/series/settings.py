@@ -106,7 +106,8 @@ class SeriesSettings(TaskSettings):
                 "data.normal must go with data.goal=anomalies, but "
                 f"normal={self.normal!r} has goal={self.goal}; set the goal, or leave normal out"
             )
-        if len(set(self.targets)) < count or {*self.targets} & {*self.columns}:
+        named = () if self.columns == "auto" else self.columns
+        if len(set(self.targets)) < count or {*self.targets} & {*named}:
             raise ValueError(
                 f"data.target must name columns once, and none of data.columns: {self.targets}"
             )

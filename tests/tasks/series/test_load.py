@@ -13,6 +13,7 @@ from micronas.data import TensorSplit
 from micronas.data import divide as split
 from micronas.errors import ConfigError, DataError
 from micronas.tasks.series.augment import augment, rotations, warped
+from micronas.tasks.series.check import check
 from micronas.tasks.series.front_end import Scaler, fit_scaler
 from micronas.tasks.series.load import load
 from micronas.tasks.series.parts import divide
@@ -80,6 +81,14 @@ def test_parts_of_the_source_count(tmp_path: Path) -> None:
     assert "test as given, validation by whole files: 2 for training, 2 for validation" in (
         data.summary
     )
+    assert "several parts" not in data.summary
+    for part in ("train", "test"):
+        (tmp_path / part / "a" / "0.csv").write_text("x,user\n" + "1,p1\n2,p1\n" * 32)
+    given = settings(tmp_path, window=16, group="user")
+    for other in ("train/a/2", "train/b/0", "train/b/2", "test/a/5", "test/b/5"):
+        (tmp_path / f"{other}.csv").write_text("x,user\n" + f"1,{other}\n2,{other}\n" * 32)
+    assert "In several parts as given: p1; accuracy says little" in load(given).summary
+    assert "shared: p1: is in several parts" in map(str, check(given))
 
 
 def test_the_scaler_is_of_the_training_part_and_in_the_model_file(tmp_path: Path) -> None:

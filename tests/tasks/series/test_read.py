@@ -111,6 +111,30 @@ def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
         DataError, match=r"x \[N, 9, channels\] \(data.window\), .* 8 samples; set data.window=8"
     ):
         read_recordings(settings(tmp_path / "w.npz", window=9))
+    parts = np.array(["train", "test", "Val", "", "test", "train"])
+    np.savez(tmp_path / "w.npz", x=x, y=y, group=[0] * 6, part=parts)
+    found = read_recordings(settings(tmp_path / "w.npz"))
+    assert [each.part for each in found.recordings] == [
+        *("training", "testing", "validation", None, "testing", "training")
+    ]
+    assert found.left_out == {"group": "not x, y, groups or part"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"part": [0, 0, 1, 1, 2, 2]}, "part must hold training, .* has 0, 1, 2; save it again"),
+        ({"part": ["train", "tset"] * 3}, "or nothing for training, but that of .* has tset;"),
+        ({"y": [0, 1, 2, np.nan, 0, 1]}, r"labels must have 1 to .* but that of x\[3\] is ''"),
+    ],
+)
+def test_windows_without_a_known_part_or_label_are_refused(
+    tmp_path: Path, given: dict[str, list[object]], message: str
+) -> None:
+    """Those of ``tset`` would train, and missing labels would be a class of their own."""
+    np.savez(tmp_path / "w.npz", **{"x": np.zeros((6, 8, 2)), "y": [0, 1] * 3, **given})
+    with pytest.raises(DataError, match=message):
+        read_recordings(settings(tmp_path / "w.npz"))
 
 
 def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
@@ -256,11 +280,11 @@ def test_columns_that_say_nothing_are_left_out_with_a_word(tmp_path: Path) -> No
     assert read_columns(given) == found.columns == ("x", "late", "twice")
     assert found.left_out == {"dead": "no value", "same": "never changes", "note": "no numbers"}
     assert {"dead: no value", "same: never changes"} <= {
-        f"{each.name}: {each.text.split(' in ')[0]}"
-        for each in check(given)
-        if each.kind == "column"
+        f"{each.name}: {each.text.split(';')[0]}" for each in check(given) if each.kind == "column"
     }
     assert read_columns(settings(tmp_path, columns=["same", "x"])) == ("same", "x")
+    write(tmp_path / "b/3.csv", "x,late,twice,lost", "1,2,3,4", "3,4,5,6")
+    assert read_recordings(given).left_out["lost"] == "missing in 1.csv"
 
 
 def test_measured_labels_become_classes_of_ranges(tmp_path: Path) -> None:
@@ -285,6 +309,7 @@ def test_measured_labels_become_classes_of_ranges(tmp_path: Path) -> None:
     named = write(tmp_path / "c.csv", "x,label", "1,a")
     with pytest.raises(ConfigError, match=r"bins needs labels that are numbers, but .* has 'a'"):
         read_recordings(settings(named, bins=[1]))
+    assert settings(path, goal="regression", target="a").targets == ("a",)  # not a part of "auto"
     for wrong, message in (({"bins": [2, 1]}, "rising"), ({"goal": "regression"}, "one column")):
         with pytest.raises(ValueError, match=message):
             settings(path, **wrong)
