@@ -4,10 +4,13 @@ Every step saves its state in the run folder; a killed run resumes from it and e
 bytes. `micronas.runs.folder` describes the files.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+import torch
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
@@ -25,11 +28,14 @@ from micronas.runs.training import Metrics, Trained, train_and_check
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
+from micronas.splits import evenly
 from micronas.tasks.arrays.settings import FILE, ArraySettings
 from micronas.tasks.arrays.store import digest, save
 from micronas.tasks.registry import load as load_data
 from micronas.train.devices import describe_device, find_device
 
+_DATA, _COMPARED = "data", 100
+"""Section of the checkpoint on the data, and the most inputs of a part that are compared."""
 Kind = TypeVar("Kind", bound=TrainSettings)
 
 
@@ -78,7 +84,7 @@ def run_search(
     BudgetError
         Before data is read, if no network of the space can fit.
     ConfigError
-        If the folder holds a run of other settings.
+        If the folder holds a run of other settings or other data.
     """
     find_device(settings.device)
     settings.check_feasible(space, known=None if data is None else data.meaning)
@@ -90,7 +96,7 @@ def run_search(
             progress(READING, 0, 1, {})
         loaded = data or load_data(settings.data)
         loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
-        checkpoint = everyone.once(run.claim)
+        checkpoint = everyone.once(lambda: _of_same_data(run.claim(), loaded, folder))
         everyone.once(lambda: _keep_arrays(settings, loaded))
         update = {"classes": len(loaded.classes)}
         searched = space or settings.load_space().model_copy(update=update)
@@ -109,7 +115,9 @@ def run_search(
             settings=settings.search,
             seed=settings.seed,
             checkpoint=checkpoint,
-            shared=None if shared is None else Checkpoint(shared, yields=True),
+            shared=None
+            if shared is None
+            else _of_same_data(Checkpoint(shared, yields=True), loaded, shared),
             workers=workers,
             ray=ray,
             device=settings.device,
@@ -137,6 +145,29 @@ def run_search(
             return trained
 
         return result, everyone.once(finish)
+
+
+def _of_same_data(checkpoint: Checkpoint, data: DataSet, path: Path) -> Checkpoint:
+    """Return the state of earlier attempts, or raise ConfigError where they were on other data.
+
+    Their networks have trained on other examples, among them some that now test them. Labels and
+    groups must be equal, and a few inputs of each part as close as on another computer. The test
+    part may change: it is judged anew.
+    """
+    digest, seen = hashlib.sha256(), []
+    for part in filter(None, (data.train, data.validation, data.final)):
+        digest.update(part.labels.numpy().tobytes() + part.groups.numpy().tobytes())
+        inputs = part.batch(evenly(part, _COMPARED), None).flatten(1)
+        seen.append(torch.stack([inputs.mean(1), inputs.std(1, correction=0)]))
+    found, moments = digest.hexdigest(), torch.cat(seen, 1)
+    known = checkpoint.load(_DATA) or {"sha256": found, "moments": moments}
+    if known["sha256"] != found or not torch.allclose(known["moments"], moments, 1e-3, 1e-3):
+        raise ConfigError(
+            f"a run must go on with the data it began with, but that of {path} has changed "
+            "since; name another path, or delete it"
+        )
+    checkpoint.note(_DATA, known)
+    return checkpoint
 
 
 def _with_arrays(settings: Kind, folder: Path, data: DataSet | None) -> Kind:
@@ -194,7 +225,7 @@ def run_training(
         )
     if tell is not None:
         _tell_of(settings, data, tell)
-    checkpoint = run.claim()
+    checkpoint = _of_same_data(run.claim(), data, folder)
     _keep_arrays(settings, data)
     trained = train_and_check(
         architecture,

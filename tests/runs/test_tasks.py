@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,16 @@ def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
     first = run_training(network, settings, tmp_path / "a", data=data)
     second = run_training(network, settings, tmp_path / "b", data=final)
     assert first.model != second.model
+    train = data.train
+    swapped = TensorSplit(
+        train.batch(torch.arange(400), None), 3 - train.labels, groups=train.groups
+    )
+    louder = TensorSplit(doubled.inputs, train.labels, groups=train.groups)
+    for other in (final, replace(data, train=swapped), replace(data, train=louder)):
+        with pytest.raises(ConfigError, match="go on with the data it began with"):
+            run_training(network, settings, tmp_path / "a", data=other)
+    again = replace(data, test=data.validation)
+    assert run_training(network, settings, tmp_path / "a", data=again).model == first.model
 
 
 def test_published_networks_by_name() -> None:
