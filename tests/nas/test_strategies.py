@@ -241,6 +241,16 @@ def test_weights_of_a_whole_space_are_ranked_by() -> None:
     assert (found.name, found.reason) == ("ranked", "search.supernet=space trains shared weights")
 
 
+@pytest.mark.parametrize(("finalists", "trials"), [(3, 3), (0, 3)])
+def test_uniform_networks_are_ranked_like_others_by_weights_of_a_whole_space(
+    finalists: int, trials: int
+) -> None:
+    few = settings("ranked", supernet="space", finalists=finalists)
+    ranked = Ranked(context(PROBLEM, few))
+    assert {each.choice for each in ranked.uniform} <= set(ranked.pool)
+    assert len(ranked.exempt) == trials - finalists
+
+
 KWS = Space.load("kws_small")
 
 

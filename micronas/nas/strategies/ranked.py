@@ -54,6 +54,12 @@ class Ranked(SharedStrategy):
         return draw_any(self.member.space, count=_POOL, source=source)
 
     @property
+    def exempt(self) -> list[Candidate]:
+        # weights of the whole space serve many budgets for little, and the pool has uniform networks
+        alone = self._ranked.supernet == "space" and self.settings.finalists > 0
+        return [] if alone else self.uniform
+
+    @property
     def rankings(self) -> int:
         return len(self.pool)
 

@@ -71,6 +71,11 @@ class SharedStrategy(Scripted):
         return self.problem.rivals(self.context.data)
 
     @property
+    def exempt(self) -> list[Candidate]:
+        """Return the networks that get trials, whatever shared weights say of them."""
+        return self.uniform
+
+    @property
     def warmup(self) -> int:
         """Most weight steps on random networks before all others."""
         return 0
@@ -123,8 +128,8 @@ class SharedStrategy(Scripted):
         self.train()
 
         def proposed() -> tuple[list[Candidate], Mapping[str, State]]:
-            uniform = [self._with_loss(each) for each in self.uniform]
-            found = without_twins([*self.finalists(self.proposals()), *uniform])
+            exempt = [self._with_loss(each) for each in self.exempt]
+            found = without_twins([*self.finalists(self.proposals()), *exempt])
             return found, self.begins(found)
 
         with threads(self.settings.trial.threads):
@@ -135,14 +140,14 @@ class SharedStrategy(Scripted):
 
     def plan(self) -> Plan:
         like = self.problem.draw(self.settings.finalists, source_for(self.seed, "draw"))
-        networks = without_twins(like + self.uniform)
+        networks = without_twins(like + self.exempt)
         return self._planned(networks, len(networks), self.affordable)
 
     @cached_property
     def affordable(self) -> Recipe:
         """`recipe`, shortened so that all trials take no more than the epochs of the search."""
         epochs, recipe = self.settings.epochs, self.recipe
-        count = self.settings.finalists + len(self.uniform)
+        count = self.settings.finalists + len(self.exempt)
         while epochs is not None and recipe.epochs > 1:
             if self._planned([], count, recipe).epochs <= epochs:
                 break
