@@ -10,14 +10,8 @@ which is about what the search by halving and 15 epochs take there. RESULTS gets
 finished network; what is there is not done again.
 
 single_stage   a fifth of the epochs train the winner alone, the rest all networks of the pool
-race 0.2, race 0.35
-               in the results only: the same where families raced by halving, for so much of the
-               pool's epochs
 halving        the search by halving, and 15 epochs from random weights
 default        the same of half as many draws, and the epochs that are left
-shorter        in the results only: `default` before champions, when the last five networks were
-               trained again on other groups
-alike          in the results only: `shorter` with trials in batches of the final training's size
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
@@ -64,7 +58,6 @@ ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
 METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook", "four")
-_FORMER = ("shorter", "alike", "race 0.2", "race 0.35")
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -183,7 +176,7 @@ def summary(records: list[Record]) -> str:
     rows = []
     for setting, methods in by_setting(records).items():
         rival = methods.get("textbook", {})
-        for method in filter(methods.__contains__, (*METHODS, *_FORMER)):
+        for method in filter(methods.__contains__, METHODS):
             found = methods[method]
             seeds = sorted(found)
             floats = [100 * found[seed]["float"] for seed in seeds]
