@@ -107,6 +107,7 @@ def test_wrong_arguments_leave_nothing_behind(heading: str, folder: Path) -> Non
     assert files(folder) == before
 
 
+@pytest.mark.long
 def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:
     # an environment like this one without those packages: links to all the others
     sites = [Path(each) for each in sys.path if each.endswith("site-packages")]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.text import for_people, pairs, table, to_csv
+from tests.cases import first
 from tests.command import command
 
 HEADER = ("name", "size", "note")
@@ -99,7 +100,7 @@ def test_rows_as_csv() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@first(
     "words",
     [
         ("boards",),
@@ -108,6 +109,7 @@ def test_rows_as_csv() -> None:
         ("profile", "published/vww_2"),
         ("profile", "published/kws_m", "--board", "all"),
     ],
+    1,
 )
 def test_tables_fit_80_columns_and_have_all_with_wide(words: tuple[str, ...]) -> None:
     narrow, wide = (

@@ -55,6 +55,7 @@ def test_a_board_that_counts_instructions_is_found_out() -> None:
     assert (found.board.sram_bytes, found.board.clock_hz) == (256_000, 80_000_000)
 
 
+@pytest.mark.long
 def test_a_board_with_other_kernels_gets_terms() -> None:
     """Reference kernels: depthwise MACs cost little more than others, sums are dear."""
 
@@ -132,6 +133,7 @@ def csv(plan: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_csv_of_files_and_architectures(plan: Path) -> None:
     architecture = Space.load("kws").architecture(Space.load("kws").smallest())
     architecture.save(plan / "small.yaml")

@@ -190,6 +190,7 @@ def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path)
     assert read_log(said) == dict.fromkeys(read_plan(small), 7.0)
 
 
+@pytest.mark.long
 def test_a_plan_for_the_engine_times_the_engine(tmp_path: Path) -> None:
     write_plan(tmp_path / "plan", 2, spaces=("kws_small",), sram_bytes=64e3, target=MICRONAS)
     network = (tmp_path / "plan/firmware/network.h").read_text()

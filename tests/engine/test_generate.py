@@ -23,6 +23,7 @@ from testing.graphs import (
 )
 from testing.interfaces import opened
 from testing.networks import random_network
+from tests.cases import first
 
 
 def assert_same_on_host(graph: Graph, folder: Path, **how: object) -> None:
@@ -35,11 +36,12 @@ def test_every_operator_gives_the_bits_of_integer_execution(kind: str, tmp_path:
     assert_same_on_host(random_op_graph(kind, 3), tmp_path)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@first("seed", range(4), 2)
 def test_networks_of_several_inputs_and_outputs_too(seed: int, tmp_path: Path) -> None:
     assert_same_on_host(opened(random_network(seed), seed), tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("family", "level"),
     [("ds_cnn", "-O3"), ("mobilenet", "-O3"), ("maps", "-O3"), ("series", "-O3"), ("maps", "-O0")],
@@ -51,7 +53,7 @@ def test_with_clang_as_with_gcc(family: str, level: str, tmp_path: Path) -> None
     assert_same_on_host(graph, tmp_path, compiler="clang", flags=(level,))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@first("seed", range(3), 1)
 def test_products_put_together_from_halves(seed: int, tmp_path: Path) -> None:
     """As a core without long multiplications has them."""
     graph = random_network(seed) if seed else random_int8_graph(6, family="mobilenet")
@@ -101,7 +103,7 @@ def test_zeros_around_a_map_become_bounds(tmp_path: Path) -> None:
     assert_same_on_host(graph, tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@first("seed", range(3), 1)
 def test_inputs_and_outputs_may_lie_in_the_arena(seed: int, tmp_path: Path) -> None:
     assert_same_on_host(random_network(seed + 10), tmp_path, in_arena=True)
     family = ("ds_cnn", "mobilenet", "maps")[seed]
@@ -115,13 +117,7 @@ def test_names_are_those_of_c() -> None:
     assert "int n_1_kws_n_me_invoke(const int8_t* in, int8_t* out, void* arena)" in files.header
 
 
-@pytest.mark.parametrize(
-    ("family", "seed"),
-    [
-        ("ds_cnn", 1),
-        *(pytest.param("mobilenet", seed, marks=pytest.mark.long) for seed in (3, 6)),
-    ],
-)
+@first(("family", "seed"), [("ds_cnn", 1), ("mobilenet", 3), ("mobilenet", 6)], 1)
 def test_first_operators_row_by_row(family: str, seed: int, tmp_path: Path) -> None:
     graph = random_int8_graph(seed, family=family)
     whole, by_rows = generate(graph), generate(graph, most=0)
@@ -164,7 +160,7 @@ def test_maps_beyond_16_bits_are_refused(kind: str, shape: tuple[int, int, int])
         generate(quantize_randomly(builder.finish(value)))
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e6])
+@first("scale", [1e-30, 1e-3, 1.0, 1e6], 2)
 def test_odd_scales_are_right_or_refused(scale: float, tmp_path: Path) -> None:
     graph = random_int8_graph(1, family="mobilenet")
     name = graph.ops[1].outputs[0]

@@ -16,6 +16,7 @@ from testing.engine import build_hops, hops_on_core, hops_on_host
 from testing.graphs import ds_cnn, quantize_randomly
 from testing.m4_cycles import cost_of
 from testing.streaming import over_the_whole, random_recording, random_streaming
+from tests.cases import first
 
 
 def recorded(graph: Graph, hop: int, seed: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def recorded(graph: Graph, hop: int, seed: int) -> np.ndarray:
     return random_recording(graph, hops * hop, seed)
 
 
-@pytest.mark.parametrize(("seed", "hop"), [(0, 1), (5, 6), (6, 7), (9, 10), (16, 4)])
+@first(("seed", "hop"), [(0, 1), (5, 6), (6, 7), (9, 10), (16, 4)], 2)
 def test_hop_by_hop_gives_the_bytes_of_the_whole_recording(
     seed: int, hop: int, tmp_path: Path
 ) -> None:
@@ -36,6 +37,7 @@ def test_hop_by_hop_gives_the_bytes_of_the_whole_recording(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seed", "hop"), [(1, 2), (17, 5)])
 def test_on_a_core_too(seed: int, hop: int, tmp_path: Path) -> None:
     """What a call takes is predicted within 3 %, and its arena to the byte."""

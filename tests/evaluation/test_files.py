@@ -65,6 +65,7 @@ def test_a_module_is_scored_as_before_and_wrong_data_refused(
         micronas.evaluate("x" * 5000, data)
 
 
+@pytest.mark.long
 def test_notebooks_show_tables_and_pictures() -> None:
     data, board = toy.data(), micronas.Board.load("stm32f446re")
     settings = micronas.SearchSettings(draws=2, champions=1, trial=Recipe(epochs=1, batch_size=64))

@@ -279,6 +279,7 @@ def test_layers_of_all_branches_are_compared() -> None:
     assert min(error.local.sqnr_db for error in errors) > 20
 
 
+@pytest.mark.long
 def test_the_commands_take_several(tmp_path: Path) -> None:
     graph, _ = quantised()
     model = tmp_path / "two.tflite"

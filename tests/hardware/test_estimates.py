@@ -59,6 +59,7 @@ def test_another_core_takes_its_own_cycles(tmp_path: Path) -> None:
     assert faster / Board.load("stm32f446re").latency_ms(counted) == pytest.approx(ratio, rel=0.01)
 
 
+@pytest.mark.long
 def test_what_ships_unmeasured_says_so() -> None:
     names = [name for name in available() if Board.load(name).like]
     assert names == [

@@ -58,6 +58,7 @@ def rows_drawn(battles: Battles, rounds: int) -> Floats:
     return np.stack(fits)
 
 
+@pytest.mark.long
 def test_drawing_battles_spreads_as_drawing_their_rows() -> None:
     battles = robin(4, 60, 2)
     spread = bootstrap(apart(battles), 3000).std(axis=0)

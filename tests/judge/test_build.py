@@ -99,6 +99,7 @@ def dropped(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.long
 def test_quotas_are_exact_and_nothing_is_lost(tmp_path: Path) -> None:
     write_sources(tmp_path)
     out = tmp_path / "set"

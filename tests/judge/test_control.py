@@ -97,6 +97,7 @@ def test_neither_side_nor_the_unit_matters() -> None:
     assert control(words).effect == pytest.approx(one.effect)
 
 
+@pytest.mark.long
 def test_samples_spread_as_those_of_plain_ratings() -> None:
     battles, _ = styled(2000, 0.4, 5)
     result = control(battles, baseline="a", rounds=100)

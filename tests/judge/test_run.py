@@ -87,6 +87,7 @@ def check_killed_run(tmp_path: Path, prompts: int, models: int, kills: int) -> N
     assert found.first_share > 0.55
 
 
+@pytest.mark.long
 def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     check_killed_run(tmp_path, prompts=30, models=5, kills=2)
 

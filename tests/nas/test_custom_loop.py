@@ -198,6 +198,7 @@ def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
         assert all(used(choice)["latency"] > 1 for choice in wider)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "shape", "module"),
     [("my-loop", Space.load("kws_small").input, None), ("my-network", (12, 12, 1), DSCNN())],

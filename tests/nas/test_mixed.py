@@ -38,6 +38,7 @@ from micronas.train.network import Network, interpret, round_weights
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
 from tests import toy
+from tests.cases import first
 from tests.nas.supernet.test_supernet import MIXED
 from tests.training import cached, finetune, fit, search
 
@@ -244,7 +245,7 @@ def bits_of(choice: Choice) -> set[int]:
     }
 
 
-@pytest.mark.parametrize(
+@first(
     ("budget", "some"),
     [
         (Budget(flash="24 KB", counts="network"), True),
@@ -252,6 +253,7 @@ def bits_of(choice: Choice) -> set[int]:
         (Budget(sram="12 KB", flash="100 KB", counts="network"), False),
         (Budget(counts="network"), False),
     ],
+    1,
     ids=["flash", "latency", "sram", "roomy"],
 )
 def test_four_bits_are_drawn_where_flash_binds(budget: Budget, some: bool) -> None:
@@ -393,6 +395,7 @@ def test_a_search_short_of_flash_picks_layers_of_four_bits() -> None:
     assert len({str(each.architecture) for each in found().candidates}) == len(found().candidates)
 
 
+@pytest.mark.long
 def test_a_mixed_network_is_exported_as_it_was_counted() -> None:
     mixed = next(
         each

@@ -20,6 +20,7 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from tests.cases import first
 from tests.nas.test_open_problem import OPEN
 from tests.toy import SPACE, data, few
 from tests.training import search
@@ -105,7 +106,7 @@ def test_operators_that_differ_in_channels_have_weights_of_their_own() -> None:
     assert both == own + sum(p.numel() for p in SharedNetwork(headed).parameters())
 
 
-@pytest.mark.parametrize("epochs", [7, pytest.param(20, marks=pytest.mark.long)])
+@first("epochs", [7, 20], 1)
 def test_all_steps_of_the_effort_are_taken_by_any_number_of_workers(epochs: int) -> None:
     seen = few()
     settings = SingleStageSettings(epochs=epochs, draws=4, trial=Recipe(epochs=1, batch_size=16))

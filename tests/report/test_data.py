@@ -52,6 +52,7 @@ def shown(*runs: Path) -> dict[str, Any]:
     return embedded
 
 
+@pytest.mark.long
 def test_the_confusion_matrix_is_that_of_the_exported_file(found: Path) -> None:
     outcome = shown(found)["outcome"]
     assert outcome["classes"] == list(NAMES)

@@ -87,6 +87,7 @@ def test_eval(folder: Path) -> None:
     assert {row["budget"] for row in rows} == {3e9, 12e9}
 
 
+@pytest.mark.long
 def test_eval_on_another_table(folder: Path) -> None:
     write(folder / "test.jsonl", table(60, seed=11))
     config = folder / "router.yaml"

@@ -180,6 +180,7 @@ def test_a_fitted_router_is_served(tmp_path: Path) -> None:
             create_app(unserved)
 
 
+@pytest.mark.long
 def test_keys_are_in_no_log_and_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_KEY", "sk-upstream-secret")
     monkeypatch.setenv("CLIENT_KEYS", "key-of-client")
@@ -224,6 +225,7 @@ def interrupted(server: Running, body: dict[str, Any]) -> tuple[str, int]:
     return text, server.process.wait(30)
 
 
+@pytest.mark.long
 def test_ctrl_c_lets_requests_end_and_leaves_no_traceback(tmp_path: Path) -> None:
     body = {"model": "slow", "messages": [{"role": "user", "content": "x"}], "stream": True}
     with upstream("slow", slowly) as slow, running(tmp_path, experts=[slow.expert()]) as server:

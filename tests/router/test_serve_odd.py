@@ -107,6 +107,7 @@ def test_an_answer_in_drips_ends_with_the_deadline(stream: bool) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["endless_silence", "endless_event", "endless_line"])
 def test_a_stream_that_says_nothing_takes_no_memory(form: str) -> None:
     with odd_expert(deadline=60) as (client, _):

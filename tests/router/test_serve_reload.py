@@ -39,6 +39,7 @@ def client_of(url: str, key: str) -> httpx.Client:
     return httpx.Client(base_url=url.removesuffix("/v1"), headers=headers, timeout=30)
 
 
+@pytest.mark.long
 def test_a_reload_under_load_loses_no_request_and_takes_effect(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     with (

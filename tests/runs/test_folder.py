@@ -39,6 +39,7 @@ def test_a_whole_run_leaves_nothing_out(whole: Path) -> None:
     assert not [name for name, each in sections(whole).items() if "absent" in each]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("strategy", "said"),
     [("halving", "no supernet was trained"), ("ranked", "ranked has no gates")],
@@ -119,6 +120,7 @@ def test_a_file_that_is_gone_or_damaged_is_left_out(whole: Path, tmp_path: Path,
         assert sections(run)["name"] == "run"
 
 
+@pytest.mark.long
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_mutation_is_a_report_or_one_line(

@@ -56,6 +56,7 @@ def test_the_page_of_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert network(names["patterns"][:5]).shape == (5, 3)
 
 
+@pytest.mark.long
 def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
     """A loader each for training and validation; the space has other classes than the data."""
     parts = [DataLoader(pictures(count, seed), 50) for count, seed in ((200, 0), (80, 1))]
@@ -77,6 +78,7 @@ def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.long
 def test_a_run_with_the_engine_is_judged_by_it(tmp_path: Path) -> None:
     """On a device that has no room for an interpreter."""
     device = {"board": "stm32f446re", "budget": {"sram": "4 KB", "flash": "16 KB"}}

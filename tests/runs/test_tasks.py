@@ -227,6 +227,7 @@ def test_a_teacher_takes_part_in_the_final_training(tmp_path: Path) -> None:
         run_training(small, nobody, tmp_path / "other", data=data)
 
 
+@pytest.mark.long
 def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
     data = toy.data()
     doubled = TensorSplit(data.train.batch(torch.arange(400), None) * 2, data.train.labels)

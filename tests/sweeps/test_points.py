@@ -45,6 +45,7 @@ def test_a_label_that_two_keys_share_is_written_in_full() -> None:
     assert point.name == "search.batch_size=32,train.batch_size=64,seed=3"
 
 
+@pytest.mark.long
 def test_who_shares_a_part_of_the_supernet(tmp_path: Path) -> None:
     def shared(over: str, *rest: str) -> list[str | None]:
         return [point.shared for point in plan("kws_small", parse_over([over]), [*DNAS, *rest])]

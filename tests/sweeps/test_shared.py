@@ -91,6 +91,7 @@ def test_weights_trained_on_the_space_serve_every_board_and_budget() -> None:
     assert run("ranked", second, shared=shared) == (run("ranked", second)[0], {"trials"})
 
 
+@pytest.mark.long
 def test_a_search_that_was_stopped_goes_on_from_its_own_state() -> None:
     own, shared = Checkpoint(), Checkpoint()
     with pytest.raises(StoppedError):

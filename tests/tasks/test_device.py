@@ -21,6 +21,7 @@ from micronas.tasks.keywords.settings import MfccSettings
 from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
 from micronas.tasks.waveform import Samples, coloured_noise, to_int16
 from micronas.views import Frames, Pixels
+from tests.cases import first
 
 CLIPS = 100
 
@@ -96,7 +97,7 @@ def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> i
     return int((gaps != 0).sum())
 
 
-@pytest.mark.parametrize(
+@first(
     ("settings", "step"),
     [
         (MfccSettings(30), 0.0297952),
@@ -104,6 +105,7 @@ def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> i
         (MfccSettings(30, "magnitude", 1e-6, scaling="tensorflow"), 0.5847029),
         (MfccSettings(40, "magnitude"), 0.0297952),
     ],
+    2,
 )
 def test_coefficients_of_speech(settings: MfccSettings, step: float) -> None:
     quantization, clips = scale(step), sounds(16_000)

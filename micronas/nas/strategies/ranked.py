@@ -55,7 +55,7 @@ class Ranked(SharedStrategy):
 
     @property
     def exempt(self) -> list[Candidate]:
-        # weights of the whole space serve many budgets for little, and the pool has uniform networks
+        # weights of a whole space serve many budgets for little, and uniform networks are ranked
         alone = self._ranked.supernet == "space" and self.settings.finalists > 0
         return [] if alone else self.uniform
 

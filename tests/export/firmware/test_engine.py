@@ -36,6 +36,7 @@ from testing.graphs import ds_cnn, quantize_randomly
 from testing.interfaces import opened
 from testing.networks import random_network
 from testing.recurrent import lstm
+from tests.cases import first
 from tests.export.firmware.listening import (
     BOARD,
     LABELS,
@@ -100,6 +101,7 @@ def expected(model: bytes) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_ten_words_are_ten_lines_of_what_integers_compute(model: bytes, tmp_path: Path) -> None:
     project = written(model, tmp_path / "listener")
     lines = heard(compiled(project, main="app.cc"), spoken(WORDS).tobytes())
@@ -114,7 +116,7 @@ def test_a_sketch_checks_itself_and_listens(model: bytes, tmp_path: Path) -> Non
     assert lines[3:] == expected(model)
 
 
-@pytest.mark.parametrize("seed", [2, 6, 14])
+@first("seed", [2, 6, 14], 1)
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several inputs and outputs"])
 def test_a_network_of_any_operators_checks_itself(several: bool, seed: int, tmp_path: Path) -> None:
     graph = random_network(seed)
@@ -204,10 +206,7 @@ def streaming_run(graph: Graph, hop: int, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("stride", "hop"),
-    [(4, 10), *(pytest.param(*each, marks=pytest.mark.long) for each in ((2, 4), (4, 3)))],
-)
+@first(("stride", "hop"), [(4, 10), (2, 4), (4, 3)], 1)
 def test_a_network_that_streams_hears_each_frame_once(
     stride: int, hop: int, tmp_path: Path
 ) -> None:

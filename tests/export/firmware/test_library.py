@@ -18,6 +18,7 @@ from micronas.export.firmware.library import write_library
 from micronas.export.firmware.shared import ProjectKind
 from micronas.export.formats import export
 from micronas.tflite.reader import read
+from tests.cases import first
 from tests.export.firmware.listening import SKETCH, STUBS, WORDS, heard, spoken
 from tests.export.firmware.test_engine import KNOWN, expected
 
@@ -72,9 +73,7 @@ def zephyr(library: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize(
-    ("kind", "build"), [("platformio", platformio), ("esp-idf", esp_idf), ("zephyr", zephyr)]
-)
+@first(("kind", "build"), [("platformio", platformio), ("esp-idf", esp_idf), ("zephyr", zephyr)], 1)
 def test_a_program_of_each_library_checks_itself_and_listens(
     kind: ProjectKind, build: "object", model: bytes, tmp_path: Path
 ) -> None:

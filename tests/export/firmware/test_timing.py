@@ -208,6 +208,7 @@ NOISE = st.text(st.characters(codec="utf-8"), max_size=40).filter(
 TIMES = st.lists(st.tuples(NAMES, st.integers(1, 2**32 - 1), st.booleans()), min_size=1, max_size=6)
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(times=TIMES, data=st.data(), end=st.sampled_from(["\n", "\r\n"]))
 def test_times_are_found_among_anything(

@@ -133,6 +133,7 @@ class Recurrent(nn.Module):
         return y
 
 
+@pytest.mark.long
 def test_networks_with_an_lstm_are_tuned() -> None:
     torch.manual_seed(0)
     x = torch.randn(16, 1, 8, 6)

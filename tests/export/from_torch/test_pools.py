@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from micronas.train.network import interpret_outputs
 from micronas.train.quantize import QuantizedNetwork
 
 
+@pytest.mark.long
 @settings(max_examples=60)
 @given(
     before=st.sampled_from([nn.ReLU, nn.Identity]),

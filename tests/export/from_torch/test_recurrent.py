@@ -106,6 +106,7 @@ def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     assert verify(to_flatbuffer(written), codes).mismatches == 0
 
 
+@pytest.mark.long
 def test_steps_read_their_weights_from_one_place() -> None:
     sizes = []
     for steps in (2, 6):

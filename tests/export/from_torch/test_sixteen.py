@@ -22,6 +22,7 @@ from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import Network
 from testing.graphs import random_shapes
+from tests.cases import first
 
 
 class Residual(nn.Module):
@@ -103,7 +104,7 @@ def exact(model: bytes, inputs: tuple[Tensor, ...]) -> None:
     assert (plan.head, plan.total) == (arena.head, arena.total)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@first("name", NETWORKS, 2)
 def test_bytes_and_arena_are_those_of_tflm(name: str) -> None:
     make, shapes = NETWORKS[name]
     torch.manual_seed(0)

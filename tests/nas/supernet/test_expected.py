@@ -12,6 +12,7 @@ from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
+from tests.cases import first
 from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
 
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
@@ -57,7 +58,7 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(space: Space) -> None:
     assert {name: float(features[name]) for name in mean} == pytest.approx(mean, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@first("name", SHIPPED, 2)
 def test_smooth_stand_ins_follow_the_exact_arena_and_file(name: str) -> None:
     """The search corrects the arena's level; what must hold here is that they move together.
 

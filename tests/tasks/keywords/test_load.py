@@ -107,6 +107,7 @@ def test_noise_is_added_as_often_and_as_loud_as_set(corpus: Path) -> None:
     assert added[added > 1e-3].mean().item() == pytest.approx(25, abs=1)
 
 
+@pytest.mark.long
 def test_gain_is_even_in_decibels_up_to_its_limit(corpus: Path) -> None:
     split = split_of(load(settings(corpus, shift_ms=0, noise_probability=0, gain_db=12)))
     index = (split.labels == 0).nonzero().flatten()[:1].repeat(2000)

@@ -1,0 +1,15 @@
+"""Cases of a test of which the first stand for the others."""
+
+from collections.abc import Iterable
+
+import pytest
+
+
+def first(
+    names: str | tuple[str, ...], cases: Iterable[object], count: int, **more: object
+) -> pytest.MarkDecorator:
+    """As ``pytest.mark.parametrize``, with all but the first `count` cases for `make long`."""
+    every = list(cases)
+    rest = (each if isinstance(names, tuple) else (each,) for each in every[count:])
+    others = [pytest.param(*each, marks=pytest.mark.long) for each in rest]  # type: ignore[misc]
+    return pytest.mark.parametrize(names, [*every[:count], *others], **more)  # type: ignore[arg-type]
