@@ -121,6 +121,7 @@ def test_profile_of_several_boards_has_a_row_each(model: Path) -> None:
     assert two.index("on stm32f767zi") < two.rindex("stm32f446re")
 
 
+@pytest.mark.long
 def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
     found = json.loads(run("verify", model, "--layers", "--samples", 4, "--json").stdout)
     assert found["reference"] == "int8 weights in float arithmetic"

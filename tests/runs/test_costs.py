@@ -89,6 +89,7 @@ def test_a_run_whose_board_is_gone_is_not_judged_on_another_in_silence(tmp_path:
     assert describe_costs(tmp_path / "run", ["stm32f446re"])["board"] == "stm32f446re"
 
 
+@pytest.mark.long
 def test_the_commands_say_the_runs_board(tmp_path: Path) -> None:
     run_folder(tmp_path / "run")
     table = command("profile", "run", cwd=tmp_path).stdout

@@ -31,6 +31,7 @@ def pictures(count: int, seed: int) -> TensorDataset:
     return TensorDataset(given.inputs, given.labels)
 
 
+@pytest.mark.long
 def test_the_page_of_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (block,) = (

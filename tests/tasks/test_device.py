@@ -105,7 +105,7 @@ def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> i
         (MfccSettings(30, "magnitude", 1e-6, scaling="tensorflow"), 0.5847029),
         (MfccSettings(40, "magnitude"), 0.0297952),
     ],
-    2,
+    1,
 )
 def test_coefficients_of_speech(settings: MfccSettings, step: float) -> None:
     quantization, clips = scale(step), sounds(16_000)

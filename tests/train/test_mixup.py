@@ -45,6 +45,7 @@ def test_loss_is_that_of_soft_labels() -> None:
         assert abs(epoch.loss - expected) < 1e-5
 
 
+@pytest.mark.long
 def test_weights_of_mixtures_follow_the_beta_distribution() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
