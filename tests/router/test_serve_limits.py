@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
 from tests.router.serving import chat, said, serving, streamed, until
 from tests.upstreams import (
@@ -227,6 +228,20 @@ def slow_streams(client: httpx.Client, count: int) -> list[Any]:
     request = client.build_request("POST", "/v1/chat/completions", json=body)
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(lambda _: client.send(request, stream=True), range(count)))
+
+
+def test_what_was_spent_without_a_limit_is_no_debt_under_a_later_one() -> None:
+    limits = Limits()
+    ledger = Ledger(lambda name: limits, lambda *row: None)
+    ask = parse_ask(b'{"model": "m", "messages": [{"role": "user"}]}')
+    for _ in range(100):
+        ledger.admit(ask).close()
+    limits = Limits(requests_per_minute=2)
+    ledger.admit(ask).close()
+    ledger.admit(ask).close()
+    with pytest.raises(ApiError, match="2 requests a minute") as refused:
+        ledger.admit(ask)
+    assert refused.value.wait == pytest.approx(30, abs=1)
 
 
 def test_slow_streams_of_one_key_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ class Spent:
 
 @dataclass
 class _Account:
+    limits: Limits
     requests: float
     tokens: float
     seen: float
@@ -156,7 +157,9 @@ class Ledger:
     def _account(self, key: str) -> _Account:
         limits, now = self.limits(key), time.monotonic()
         requests, tokens = limits.requests_per_minute or 0.0, limits.tokens_per_minute or 0.0
-        account = self._accounts.setdefault(key, _Account(requests, tokens, now))
+        account = self._accounts.setdefault(key, _Account(limits, requests, tokens, now))
+        if account.limits != limits:  # after a reload, what was spent without a limit is no debt
+            account.limits, account.requests, account.tokens = limits, requests, tokens
         self._accounts.move_to_end(key)
         if len(self._accounts) > _KEYS:
             self._accounts.popitem(last=False)
