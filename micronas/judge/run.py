@@ -38,7 +38,7 @@ class JudgeSettings(Settings):
     models
         Models to judge; by default all with answers.
     answers
-        Endpoints, by model, that are asked for missing answers.
+        Endpoints, by model, that are asked for the missing answers of models to judge.
     max_usd
         Limit at which the run stops, before the call that could exceed it at the largest cost
         possible (``judge.billed_tokens``) or seen; all costs of the same store count, with models'
@@ -377,7 +377,8 @@ def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
     for model in settings.models:
         if model not in known:
             raise ConfigError(f"model {model!r} has no answers; {nearest(model, known)}")
-    return [model for model in settings.models or known if model != settings.baseline]
+    wanted = dict.fromkeys(settings.models or known)
+    return [model for model in wanted if model != settings.baseline]
 
 
 def _unanswered(
@@ -387,6 +388,7 @@ def _unanswered(
     return [
         (name, prompt)
         for name in settings.answers
+        if not settings.models or name in (settings.baseline, *settings.models)
         for prompt in prompts
         if (prompt.id, name) not in texts
     ]

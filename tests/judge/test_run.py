@@ -337,6 +337,15 @@ def test_models_are_asked_for_the_answers_that_are_missing(tmp_path: Path) -> No
     assert first.usd == pytest.approx(judge.usd)
 
 
+def test_only_models_to_judge_are_asked_and_each_once(tmp_path: Path) -> None:
+    given = [each for each in answers_for(3, 1) if each.model == "m0"]
+    with serve(Both()) as url:
+        settings = asking(url, "m1", "m2", models=["m1", "m1"])
+        guess = estimate(settings, prompts_for(3), given, tmp_path / "run.db")
+        found = run(settings, prompts_for(3), given, tmp_path / "run.db")
+    assert (found.wanted, found.judged, found.calls, guess.calls) == (6, 6, 3 + 6, 3 + 6)
+
+
 def test_one_limit_holds_for_answers_and_verdicts(tmp_path: Path) -> None:
     whole = Both()
     with serve(whole) as url:
