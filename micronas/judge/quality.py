@@ -136,6 +136,11 @@ def quality(
     )
     if reference is None:
         return Quality(count, paired, separated)
+    if np.ptp(reference.scores) == 0:
+        same = f"gives all {count} the score {reference.scores[0]:g}"
+        raise DataError(f"a reference must rank models, but {same}; give scores that differ")
+    scores = benchmark.scores, reference.scores
+    ranks = np.ptp(benchmark.scores) > 0
     brier = log_loss = None
     if benchmark.mean is not None and benchmark.variance is not None:
         brier, log_loss = pair_losses(benchmark.mean, benchmark.variance, reference.scores)
@@ -143,10 +148,10 @@ def quality(
         models=count,
         separability=separated,
         separability_paired=paired,
-        strict_agreement=strict_agreement(benchmark.scores, reference.scores),
+        strict_agreement=strict_agreement(*scores),
         agreement=agreement(benchmark, reference, convention),
-        spearman=float(stats.spearmanr(benchmark.scores, reference.scores).statistic),
-        kendall=float(stats.kendalltau(benchmark.scores, reference.scores).statistic),
+        spearman=float(stats.spearmanr(*scores).statistic) if ranks else None,
+        kendall=float(stats.kendalltau(*scores).statistic) if ranks else None,
         brier=brier,
         log_loss=log_loss,
     )
@@ -204,13 +209,14 @@ def agreement(
 
 
 def pair_losses(mean: Floats, variance: Floats, reference: Floats) -> tuple[float, float]:
-    """Return Brier score and log-loss of the predicted order of every pair.
+    """Return Brier score and log-loss of the predicted order of every pair that has one.
 
     The benchmark predicts with the normal distribution of the difference, mean [n] and variance
     [n] of its bootstrap; the reference's scores [n] are taken as certain. Without any variance
     the prediction is the order itself, and a half for a tie.
     """
-    first, second = np.triu_indices(len(mean), 1)
+    # a tie in the reference is no order, and would count as the one in which models are listed
+    first, second = np.nonzero(np.triu(reference[:, None] != reference))
     ahead = mean[second] - mean[first]
     deviation = np.sqrt(variance[first] + variance[second])
     with np.errstate(divide="ignore", invalid="ignore"):

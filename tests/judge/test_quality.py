@@ -137,6 +137,18 @@ def test_losses_without_variance() -> None:
     assert log_loss == pytest.approx((0 - math.log(np.finfo(float).eps) + math.log(2)) / 3)
 
 
+def test_a_tie_in_the_reference_is_no_order_to_predict() -> None:
+    mean, reference = np.array([3.0, 2.0, 1.0]), np.array([5.0, 5.0, 1.0])
+    brier, log_loss = pair_losses(mean, np.ones(3), reference)
+    likely = stats.norm.cdf(np.array([2.0, 1.0]) / 2**0.5)
+    assert brier == pytest.approx(np.mean((1 - likely) ** 2))
+    assert log_loss == pytest.approx(-np.log(likely).mean())
+    level = estimates((1, 3), (1, 3))
+    with pytest.raises(DataError, match="must rank models, but gives all 2 the score 2"):
+        quality(level, level)
+    assert quality(level, estimates((0, 1), (1, 2))).spearman is None
+
+
 def test_quality_on_shared_models_and_on_the_top() -> None:
     generator = np.random.default_rng(0)
     samples = generator.normal(np.array([0, 1, 2, 3, 9]), 0.1, (500, 5))
