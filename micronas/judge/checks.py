@@ -200,6 +200,8 @@ def accuracy(
 ) -> Agreement:
     """Compare a judge with the label that more than half of the human judges gave.
 
+    Two answers are one pair in whichever order their models are named.
+
     Parameters
     ----------
     policy
@@ -216,10 +218,12 @@ def accuracy(
     """
     games: defaultdict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
     for row in rows:
-        said = games[row.prompt_id, row.model, row.baseline].setdefault(row.judge, [])
+        turned = (row.prompt_id, row.baseline, row.model) in games
+        one, other = (row.baseline, row.model) if turned else (row.model, row.baseline)
+        said = games[row.prompt_id, one, other].setdefault(row.judge, [])
         skipped = policy == "first order" and row.judge == judge and row.order == "second"
         if row.outcome is not None and not skipped:
-            said.append(float(np.sign(row.outcome - 0.5)))
+            said.append(float(np.sign(row.outcome - 0.5)) * (-1 if turned else 1))
 
     def label(found: list[float]) -> float | None:
         if policy == "agreeing" and len(set(found)) > 1:
@@ -254,12 +258,17 @@ def repeatability(
     Raises
     ------
     DataError
-        If there is nothing to compare.
+        If there is nothing to compare, or a run has several judges.
     """
 
     def by_order(wanted: Iterable[VerdictRow]) -> dict[str, dict[tuple[str, ...], float | None]]:
         found: defaultdict[str, dict[tuple[str, ...], float | None]] = defaultdict(dict)
+        judge = ""
         for row in wanted:
+            if judge not in ("", row.judge):
+                both = f"{judge!r} and {row.judge!r}; choose by --judge"
+                raise DataError(f"one judge repeats itself, but a run has {both}")
+            judge = row.judge
             label = None if row.outcome is None else float(np.sign(row.outcome - 0.5))
             found[row.order][row.prompt_id, row.model, row.baseline] = label
         return found

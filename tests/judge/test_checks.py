@@ -91,8 +91,15 @@ def test_accuracy_needs_pairs_that_both_have_labelled() -> None:
         accuracy(pair("p", 1.0, 1.0), "j", ["human"])
 
 
-def said(order: Order, label: float | None, prompt: str) -> VerdictRow:
-    return VerdictRow(prompt, "m", "base", order, "j", None, label)
+def test_a_pair_is_the_same_whichever_model_is_named_first() -> None:
+    left = VerdictRow("p", "a", "b", "first", "w1", None, 1.0)
+    right = VerdictRow("p", "b", "a", "first", "w2", None, 0.0)
+    found = accuracy([left, right, *pair("q", 1.0, 1.0)], "w1", ["w2"])
+    assert (found.pairs, found.accuracy) == (1, 1.0)
+
+
+def said(order: Order, label: float | None, prompt: str, judge: str = "j") -> VerdictRow:
+    return VerdictRow(prompt, "m", "base", order, judge, None, label)
 
 
 def test_repeatability_by_hand() -> None:
@@ -118,3 +125,5 @@ def test_repeatability_by_hand() -> None:
         repeatability(rows[:200])
     with pytest.raises(DataError, match="labelled in both runs"):
         repeatability(rows, [said("first", 1.0, "q")])
+    with pytest.raises(DataError, match="a run has 'j' and 'k'; choose by --judge"):
+        repeatability([*rows, said("first", 1.0, "q", "k")])
