@@ -328,7 +328,8 @@ def import_(
         as_json,
         lambda: (
             f"{out}: {count['verdicts']} verdicts, {count['invalid']} of them invalid, from files: "
-            f"{count['files']}; set aside, a model against itself: {count['itself']}"
+            f"{count['files']}; set aside, a model against itself: {count['itself']}; replaced by "
+            f"later ones on the same answers: {count['replaced']}"
         ),
     )
 

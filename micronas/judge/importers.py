@@ -115,6 +115,8 @@ def alpaca_eval(path: Path) -> Imported:
         preference = row["preference"]
         outcome = None
         if preference is not None and not math.isnan(float(preference)):
+            if not (float(preference) == 0 or 1 <= float(preference) <= 2):
+                raise ValueError(f"preference must be 0 or 1 to 2, but got {preference!r}")
             outcome = 0.5 if float(preference) == 0 else float(preference) - 1
         judge, usd = str(row["annotator"]), float(row.get("price_per_example") or 0.0)
         raw = _text_of(row.get("raw_completion"))

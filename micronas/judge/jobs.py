@@ -89,6 +89,11 @@ def ratings(
     if by_category or categories is not None:
         own = None if categories is None else read_categories(categories)
         rows, names = by_categories(battles, statistics, own), ["category", *names]
+        if not rows:
+            raise DataError(
+                f"win rates by category need one of two prompts or more, but {categories or store} "
+                f"has none with prompts such as {battles.prompts[0]!r}; give their categories"
+            )
     elif equal_length:
         rows, names = at_equal_length(battles, statistics), [*names, "score"]
     else:
@@ -119,8 +124,8 @@ def import_verdicts(
     Returns
     -------
     dict
-        ``files``, ``verdicts``, ``invalid``, and ``itself``: verdicts on a model against itself,
-        which are set aside.
+        ``files``, ``verdicts``, ``invalid``, ``itself``: verdicts on a model against itself, which
+        are set aside, and ``replaced``: those with a later one on the same answers.
 
     Raises
     ------
@@ -136,6 +141,7 @@ def import_verdicts(
         "rewardbench2": importers.rewardbench2,
     }
     count = {"files": 0, "verdicts": 0, "invalid": 0, "itself": 0}
+    seen: set[tuple[str, ...]] = set()
     for source in sources:
         files = sorted(source.glob(pattern)) if source.is_dir() else [source]
         if not files:
@@ -144,11 +150,12 @@ def import_verdicts(
             found = read[kind](file)
             found.save(out)
             fought = found.fought()
+            seen.update((r.prompt_id, r.model, r.baseline, r.order, r.judge) for r in fought)
             count["files"] += 1
             count["verdicts"] += len(fought)
             count["invalid"] += sum(row.outcome is None for row in fought)
             count["itself"] += len(found.verdicts) - len(fought)
-    return count
+    return {**count, "replaced": count["verdicts"] - len(seen)}
 
 
 def accuracy_table(found: Mapping[Policy, Agreement]) -> str:

@@ -1,7 +1,7 @@
 """Rank models with intervals from battles, and read a reference ranking."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,15 +170,16 @@ def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, 
     ]
 
 
-def read_categories(path: Path) -> dict[str, list[str]]:
+def read_categories(path: Path) -> dict[str, str]:
     """Read a user's own categories from a CSV file with the columns prompt_id and category.
 
     Raises
     ------
     DataError
-        If the file cannot be read or lacks a column or a value; the message names the line.
+        If the file cannot be read, lacks a column or a value, or gives a prompt two categories; the
+        message names the line.
     """
-    ids: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, str] = {}
     for line, row in read_rows(path):
         prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
         if not prompt or not category:
@@ -186,26 +187,27 @@ def read_categories(path: Path) -> dict[str, list[str]]:
                 f"{path}:{line}: a row of categories must have prompt_id and category, but got "
                 f"{dict(row)!r:.120}; complete or delete it"
             )
-        ids[category].append(prompt)
-    return dict(ids)
+        if found.setdefault(prompt, category) != category:
+            both = f"{found[prompt]!r} and {category!r}"
+            raise DataError(f"{path}:{line}: {prompt!r} must have one category, but has {both}")
+    return found
 
 
 def by_categories(
     battles: Battles,
     statistics: Statistics,
-    categories: Mapping[str, Sequence[str]] | None = None,
+    categories: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return win rates in each category of two prompts or more, one row per category and model.
 
     The intervals hold for all rows at once; models without battles in a category have no row.
-    Categories are those of the battles, unless others are given as ids of prompts.
+    Categories are those of the battles, unless others are given by the ids of prompts.
     """
     ids: dict[str, list[str]] = defaultdict(list)
-    own = {each: name for name, prompts in (categories or {}).items() for each in prompts}
     for prompt in np.unique(battles.prompt).tolist():
         name = battles.prompts[prompt]
-        label = own.get(name, "") if categories is not None else battles.category[prompt]
-        ids[label].append(name)
+        own = battles.category[prompt] if categories is None else categories.get(name, "")
+        ids[own].append(name)
     # one prompt has no interval
     wanted = {name: ids[name] for name in sorted(ids) if name and len(ids[name]) > 1}
     if not wanted:

@@ -191,20 +191,14 @@ class Likelihood:
         won, lost = wins > 0, losses > 0
         nodes = len(self.names)
         _, unlike = np.unique(np.packbits(np.concatenate([won, lost]), axis=0), True, axis=1)
-        bad = 0
         for fit in unlike:
             ahead = np.concatenate([self.first[won[:, fit]], self.second[lost[:, fit]]])
             behind = np.concatenate([self.second[won[:, fit]], self.first[lost[:, fit]]])
             graph = sparse.csr_array((np.ones(len(ahead)), (ahead, behind)), shape=(nodes, nodes))
             groups, group = csgraph.connected_components(graph, connection="strong")
-            if groups > 1 and wins.shape[1] == 1:
-                raise DataError(self._complaint(graph, group) + _NO_RATINGS)
-            bad += groups > 1
-        if bad:
-            raise DataError(
-                f"each resample needs finite ratings, but in some of {wins.shape[1]} a model wins "
-                f"or loses everything{_NO_RATINGS}"
-            )
+            if groups > 1:
+                some = f"in some of {len(wins.T)} resamples " if len(wins.T) > 1 else ""
+                raise DataError(some + self._complaint(graph, group) + _NO_RATINGS)
 
     def _complaint(self, graph: sparse.csr_array, group: Indices) -> str:
         islands, island = csgraph.connected_components(graph, directed=False)

@@ -80,6 +80,9 @@ def test_alpaca_eval(tmp_path: Path) -> None:
     assert battles.models == ("base", "m")
     np.testing.assert_array_equal(battles.length_left, [5] * 4)
     np.testing.assert_array_equal(battles.length_right, [10] * 4)
+    rows[1]["preference"] = 3
+    with pytest.raises(DataError, match=r"row 2 .* preference must be 0 or 1 to 2, but got 3"):
+        alpaca_eval(write(tmp_path / "annotations.json", rows))
 
 
 def alpaca_rows(model: str) -> list[dict[str, Any]]:
@@ -96,7 +99,8 @@ def test_a_folder_of_alpaca_eval_is_one_import(tmp_path: Path) -> None:
         write(folder / "gpt" / "annotations.json", alpaca_rows(model))
     alone = write(tmp_path / "more" / "annotations.json", alpaca_rows("m3"))
     count = import_verdicts("alpaca-eval", [tmp_path / "results", alone], tmp_path / "s.db")
-    assert count == {"files": 4, "verdicts": 9, "invalid": 3, "itself": 3}
+    assert count == {"files": 4, "verdicts": 9, "invalid": 3, "itself": 3, "replaced": 0}
+    assert import_verdicts("alpaca-eval", [alone] * 2, tmp_path / "twice.db")["replaced"] == 3
     # the baseline's own file says nothing, and is in nobody's way
     assert battles_of(tmp_path / "s.db").models == ("base", "m1", "m2", "m3")
     assert alpaca_eval(tmp_path / "results/base/gpt/annotations.json").fought() == []

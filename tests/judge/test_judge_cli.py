@@ -156,6 +156,8 @@ def test_votes_of_another_tool_can_be_rated(tmp_path: Path) -> None:
     assert "12 verdicts, 0 of them invalid" in said
     board = json_of("rate", tmp_path / "s.sqlite", "--rounds", 20)
     assert {row["model"] for row in board} == {"a", "b", "c"}
+    with pytest.raises(DataError, match=r"s\.sqlite has none with prompts such as '0'"):
+        run("rate", tmp_path / "s.sqlite", "--by-category")
 
 
 def test_verdicts_are_dropped_with_a_reason_and_taken_back(tmp_path: Path) -> None:

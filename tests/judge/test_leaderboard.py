@@ -126,9 +126,12 @@ def test_categories_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("prompt_id,category\np0,easy\np1,easy\np2,hard\np3,hard\np4,hard\n")
     own = read_categories(path)
-    assert own == {"easy": ["p0", "p1"], "hard": ["p2", "p3", "p4"]}
+    assert own == {"p0": "easy", "p1": "easy", "p2": "hard", "p3": "hard", "p4": "hard"}
     rows = by_categories(longer_wins(), Statistics(rounds=50), own)
     assert {(row["category"], row["prompts"]) for row in rows} == {("easy", 2), ("hard", 3)}
     path.write_text("prompt_id,category\np0,\n")
     with pytest.raises(DataError, match=r":2: a row of categories must have prompt_id"):
+        read_categories(path)
+    path.write_text("prompt_id,category\np0,easy\np0,hard\n")
+    with pytest.raises(DataError, match=":3: 'p0' must have one category, but has 'easy' and"):
         read_categories(path)
