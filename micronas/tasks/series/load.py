@@ -24,7 +24,14 @@ from micronas.tasks.series.recording import MEASURED, Recordings
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.statistics import statistics
-from micronas.tasks.series.windows import Windows, cut_windows, require_windows, sliding, units
+from micronas.tasks.series.windows import (
+    Windows,
+    cut_windows,
+    judging_units,
+    require_windows,
+    sliding,
+    units,
+)
 from micronas.text import listed
 
 
@@ -73,7 +80,9 @@ def load(settings: SeriesSettings) -> DataSet:
         return TensorSplit(
             as_inputs(cut[part], scaler),
             _targets(cut[part], labels, settings),
-            groups=units(cut[part]),
+            groups=units(cut[part])
+            if part == "training"
+            else judging_units(cut[part], cut["training"]),
             augment=partial(augment, settings=settings, scaler=scaler)
             if part == "training"
             else None,

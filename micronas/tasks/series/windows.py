@@ -171,5 +171,16 @@ def units(windows: Windows) -> Tensor:
         enough = min(Counter(label for label, _ in pairs).values(), default=0) >= _FEWEST
         if enough or kind is stretches:
             break
-    places = {name: place for place, name in enumerate(dict.fromkeys(kind))}
-    return torch.tensor([places[name] for name in kind])
+    return _numbered(kind)
+
+
+def judging_units(windows: Windows, training: Windows) -> Tensor:
+    """Return the units of intervals, int64 [windows]: groups, however few, where training has seen
+    none of them; stretches of two machines say nothing of a third."""
+    seen = {*windows.groups} & {*training.groups}
+    return units(windows) if seen else _numbered(windows.groups)
+
+
+def _numbered(names: Sequence[object]) -> Tensor:
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([places[name] for name in names])

@@ -125,6 +125,7 @@ def test_windows_that_judge_do_not_overlap(tmp_path: Path) -> None:
     assert len(data.train.labels) == 2 * 129  # 650 samples, a window of 10 every 5
     assert len(data.validation.labels) == 2 * 15
     assert len(data.test.labels) == 2 * 20
+    assert len(data.test.groups.unique()) == 2 * 10  # stretches of what trained
 
 
 def test_rotations_are_rotations() -> None:
@@ -211,6 +212,9 @@ def test_windows_over_an_edge_are_judged_by_their_last_sample(tmp_path: Path) ->
     units = len(data.test.labels) // 33
     assert torch.bincount(data.test.labels).tolist() == [n * units for n in (4, 6, 10, 13)]
     assert len(data.sliding.within) == 33 * units
+    # intervals are over units, however few: stretches of two say nothing of a third
+    assert units < 5
+    assert data.test.groups.tolist() == [place // 33 for place in range(33 * units)]
     assert int(data.sliding.within.sum()) == 16 * units
     assert data.sliding.apart == 5 * units
     assert data.sliding.every == 1
