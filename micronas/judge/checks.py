@@ -217,9 +217,11 @@ def accuracy(
         If no pair has both labels.
     """
     games: defaultdict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
+    named = set[tuple[str, str]]()
     for row in rows:
-        turned = (row.prompt_id, row.baseline, row.model) in games
+        turned = (row.baseline, row.model) in named
         one, other = (row.baseline, row.model) if turned else (row.model, row.baseline)
+        named.add((one, other))
         said = games[row.prompt_id, one, other].setdefault(row.judge, [])
         skipped = policy == "first order" and row.judge == judge and row.order == "second"
         if row.outcome is not None and not skipped:

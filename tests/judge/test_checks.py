@@ -92,10 +92,19 @@ def test_accuracy_needs_pairs_that_both_have_labelled() -> None:
 
 
 def test_a_pair_is_the_same_whichever_model_is_named_first() -> None:
-    left = VerdictRow("p", "a", "b", "first", "w1", None, 1.0)
-    right = VerdictRow("p", "b", "a", "first", "w2", None, 0.0)
-    found = accuracy([left, right, *pair("q", 1.0, 1.0)], "w1", ["w2"])
-    assert (found.pairs, found.accuracy) == (1, 1.0)
+    games = [("p", 1, 1), ("q", 1, 1), ("r", 1, 0), ("s", 0, 1), ("t", 0, 0)]
+    rows = [VerdictRow(prompt, "a", "b", "first", "j", None, one) for prompt, one, _ in games]
+    rows += [VerdictRow(prompt, "a", "b", "first", "human", None, two) for prompt, _, two in games]
+    found = accuracy(rows, "j", ["human"])
+    assert (found.pairs, found.accuracy) == (5, pytest.approx(0.6))
+    for turned in (slice(1, None, 2), slice(5, None), slice(4, 8)):
+        mixed = list(rows)
+        for row in rows[turned]:
+            other = VerdictRow(
+                row.prompt_id, "b", "a", "first", row.judge, None, 1 - (row.outcome or 0)
+            )
+            mixed[rows.index(row)] = other
+        assert accuracy(mixed, "j", ["human"]) == found
 
 
 def said(order: Order, label: float | None, prompt: str, judge: str = "j") -> VerdictRow:
