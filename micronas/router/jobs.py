@@ -73,7 +73,7 @@ def evaluate_file(
     if test is None:
         parts = random_parts(len(scores), splits, seed=seed)
     else:
-        tested = read_scores(test, category=settings.category).of_experts(scores.experts)
+        tested = _scores_in(test, settings)
         parts = [(np.arange(len(scores)), len(scores) + np.arange(len(tested)))]
         scores = joined(scores, tested)
     embed = embedder_of(settings.embedding, config.parent / settings.vectors)
@@ -145,5 +145,9 @@ def router_table(router: Router) -> str:
 
 def _read(config: Path, overrides: Iterable[str]) -> tuple[RouterSettings, ScoreTable]:
     settings = read_settings(config, RouterSettings, overrides)
-    scores = read_scores(config.parent / settings.scores, category=settings.category)
-    return settings, scores.of_experts([expert.name for expert in settings.experts])
+    return settings, _scores_in(config.parent / settings.scores, settings)
+
+
+def _scores_in(path: Path, settings: RouterSettings) -> ScoreTable:
+    names = [expert.name for expert in settings.experts]
+    return read_scores(path, category=settings.category, experts=names).of_experts(names)

@@ -124,7 +124,9 @@ def joined(fit: ScoreTable, test: ScoreTable) -> ScoreTable:
     )
 
 
-def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
+def read_scores(
+    path: Path, *, category: str = "category", experts: Sequence[str] = ()
+) -> ScoreTable:
     """Read a table of scores in the format of the name's suffix.
 
     ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and optionally a category.
@@ -137,6 +139,8 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
     ----------
     category
         Key or column of the category.
+    experts
+        Models whose scores a prompt of a store or folder must have; by default all.
 
     Raises
     ------
@@ -145,9 +149,9 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
         names the line.
     """
     if path.is_dir():
-        return scores_of_results(path)
+        return scores_of_results(path, experts)
     if path.suffix == ".sqlite":
-        return scores_of_store(path)
+        return scores_of_store(path, experts)
     rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} must hold at least one prompt, but holds none")
@@ -155,17 +159,17 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
         beside = ("prompt", category)
         for _, row in rows:
             row["scores"] = {name: row[name] for name in row if name not in beside}
-    experts = tuple(rows[0][1].get("scores") or ())
-    table = [_row(f"{path}:{line}", row, experts, category) for line, row in rows]
+    names = tuple(rows[0][1].get("scores") or ())
+    table = [_row(f"{path}:{line}", row, names, category) for line, row in rows]
     prompts, scores, categories = zip(*table, strict=True)
-    return ScoreTable(prompts, experts, np.array(scores, np.float64), categories)
+    return ScoreTable(prompts, names, np.array(scores, np.float64), categories)
 
 
-def scores_of_store(path: Path) -> ScoreTable:
+def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
     """Return the scores of a judge run: the mean share of points against the baseline.
 
-    Both orders and all judges count alike; the baseline has 0.5. Prompts on
-    which a model has no valid verdict are left out.
+    Both orders and all judges count alike; the baseline has 0.5. Prompts on which one of the
+    experts, by default of all models, has no valid verdict are left out.
 
     Raises
     ------
@@ -184,7 +188,8 @@ def scores_of_store(path: Path) -> ScoreTable:
     outcomes: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows:
         outcomes[row.prompt_id, row.model].append(float(row.outcome or 0.0))
-    models = sorted({row.model for row in rows})
+    judged = {row.model for row in rows}
+    models = sorted(judged.intersection(experts) or judged)
     complete = [
         prompt
         for prompt in prompts_of(path)
@@ -204,12 +209,12 @@ def scores_of_store(path: Path) -> ScoreTable:
     )
 
 
-def scores_of_results(folder: Path) -> ScoreTable:
+def scores_of_results(folder: Path, experts: Sequence[str] = ()) -> ScoreTable:
     """Return the scores in result files of other projects, one model per file.
 
     LLMRouterBench: JSON with ``model_name``, ``dataset_name`` and ``records``. RouterArena: JSON
     lines (``cached_results``) with ``llm_selected``, ``global_index`` and ``evaluation_result``.
-    Categories are the data sets; prompts without a score of every model are left out.
+    Categories are the data sets; prompts without a score of every expert are left out.
 
     Raises
     ------
@@ -230,12 +235,14 @@ def scores_of_results(folder: Path) -> ScoreTable:
                 raise DataError(
                     f"{path}:{line}: must be of LLMRouterBench or RouterArena, but {error!r}"
                 ) from error
-    models = tuple(sorted({model for each in found.values() for model in each}))
-    prompts = [prompt for prompt, each in found.items() if len(each) == len(models)]
+    scored = {model for each in found.values() for model in each}
+    models = sorted(scored.intersection(experts) or scored)
+    prompts = [prompt for prompt, each in found.items() if each.keys() >= {*models}]
     if not prompts:
         raise DataError(f"{folder} must hold a prompt with a score of every model, but has none")
     scores = np.array([[found[prompt][model] for model in models] for prompt in prompts])
-    return ScoreTable(tuple(prompts), models, scores, tuple(names[each] for each in prompts))
+    categories = tuple(names[prompt] for prompt in prompts)
+    return ScoreTable(tuple(prompts), tuple(models), scores, categories)
 
 
 def _results(row: Mapping[str, Any]) -> list[tuple[str, str, str, Any]]:

@@ -108,6 +108,7 @@ def test_scores_of_a_judge_run(tmp_path: Path) -> None:
     assert table.experts == ("base", "a", "b")
     assert table.scores.tolist() == [[0.5, 0.75, 0.0]]
     assert table.categories == ("sums",)
+    assert read_scores(path, experts=["base", "a"]).scores.tolist() == [[0.5, 0.75], [0.5, 1.0]]
     with writing(path) as store:
         store.drop("all", "1")
     with pytest.raises(DataError, match="no valid verdict"):
@@ -140,6 +141,10 @@ def test_results_of_other_projects(tmp_path: Path) -> None:
     assert found.prompts == ("law 0", "law 1", "sum 0", "sum 1")
     assert found.categories == ("MMLUPro_law", "MMLUPro_law", "gsm8k", "gsm8k")
     assert found.scores.tolist() == [[1, 0.5], [0, 1], [1, 0.5], [0, 1]]
+    rows[0] |= {"question": "law 9", "evaluation_result": judged[0]}
+    (bench / "y.jsonl").write_bytes(lines(rows[:1]))  # of qwen alone
+    assert len(read_scores(bench)) == 4
+    assert read_scores(bench, experts=["qwen"]).prompts[-1] == "law 9"
     (bench / "z.jsonl").write_text('{"question": "x"}')
     with pytest.raises(DataError, match=r"z\.jsonl:1: must be of LLMRouterBench or RouterArena"):
         read_scores(bench)
