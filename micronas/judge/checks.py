@@ -200,16 +200,14 @@ def accuracy(
 ) -> Agreement:
     """Compare a judge with the label that more than half of the human judges gave.
 
-    Two answers are one pair in whichever order their models are named.
-
     Parameters
     ----------
     policy
-        Rule by which verdicts on the same two answers become one label. ``both orders``, as in
-        JudgeBench: the answer that won more games, a tie where they cancel; an invalid game is
-        ignored beside a valid one. ``first order``: the game that shows the model first.
-        ``agreeing``: a tie unless all games agree. ``decided``: as both orders, only on pairs where
-        neither the judge's nor the people's label is a tie or invalid.
+        Rule by which verdicts on the same two answers, in any order, become one label. ``both
+        orders``, as in JudgeBench: the answer that won more games, a tie where they cancel; an
+        invalid game is ignored beside a valid one. ``first order``: the game that shows the model
+        first. ``agreeing``: a tie unless all games agree. ``decided``: as both orders, only on
+        pairs where neither the judge's nor the people's label is a tie or invalid.
 
     Raises
     ------
@@ -248,7 +246,7 @@ def accuracy(
 
 
 def repeatability(
-    rows: Iterable[VerdictRow], other: Iterable[VerdictRow] = ()
+    rows: Sequence[VerdictRow], other: Sequence[VerdictRow] = ()
 ) -> dict[str, Agreement]:
     """Compare the verdicts of a run with those in swapped positions, and with another run.
 
@@ -263,14 +261,12 @@ def repeatability(
         If there is nothing to compare, or a run has several judges.
     """
 
-    def by_order(wanted: Iterable[VerdictRow]) -> dict[str, dict[tuple[str, ...], float | None]]:
+    def by_order(wanted: Sequence[VerdictRow]) -> dict[str, dict[tuple[str, ...], float | None]]:
         found: defaultdict[str, dict[tuple[str, ...], float | None]] = defaultdict(dict)
-        judge = ""
+        if len(judges := sorted({row.judge for row in wanted})) > 1:
+            both = f"{judges[0]!r} and {judges[1]!r}; choose by --judge"
+            raise DataError(f"one judge repeats itself, but a run has {both}")
         for row in wanted:
-            if judge not in ("", row.judge):
-                both = f"{judge!r} and {row.judge!r}; choose by --judge"
-                raise DataError(f"one judge repeats itself, but a run has {both}")
-            judge = row.judge
             label = None if row.outcome is None else float(np.sign(row.outcome - 0.5))
             found[row.order][row.prompt_id, row.model, row.baseline] = label
         return found

@@ -12,8 +12,8 @@ from micronas.judge.checks import Agreement, Policy, null_answers
 from micronas.judge.leaderboard import (
     Statistics,
     at_equal_length,
-    board_of,
     by_categories,
+    leaderboard,
     read_categories,
 )
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
@@ -90,24 +90,19 @@ def ratings(
         own = None if categories is None else read_categories(categories)
         rows, names = by_categories(battles, statistics, own), ["category", *names]
         if not rows:
-            raise DataError(
-                f"win rates by category need one of two prompts or more, but {categories or store} "
-                f"has none with prompts such as {battles.prompts[0]!r}; give their categories"
-            )
+            none = f"{categories or store} has none with prompts such as {battles.prompts[0]!r}"
+            raise DataError(f"win rates by category need one of two prompts, but {none}; give them")
     elif equal_length:
         rows, names = at_equal_length(battles, statistics), [*names, "score"]
     else:
-        board = board_of(store, statistics, judge=judge, strong_weight=strong_weight)
-        leads = ["lead", "lead_low", "lead_high"]
-        rows, names = board.rows(), ["model", "rate", *leads, "low", "high", "score", "prompts"]
+        rows = leaderboard(battles, statistics).rows()
+        names = list(rows[0])
     return rows, table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
 def _of_store(path: Path) -> list[Prompt]:
     return [
-        Prompt(
-            each.id, each.text, each.category, each.language, path.stem, "", text_hash(each.text)
-        )
+        Prompt(**vars(each), source=path.stem, licence="", hash=text_hash(each.text))
         for each in prompts_of(path)
     ]
 

@@ -176,8 +176,7 @@ def read_categories(path: Path) -> dict[str, str]:
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column or a value, or gives a prompt two categories; the
-        message names the line.
+        If a line, which is named, lacks a value or gives a prompt another category than before.
     """
     found: dict[str, str] = {}
     for line, row in read_rows(path):

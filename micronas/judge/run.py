@@ -377,8 +377,7 @@ def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
     for model in settings.models:
         if model not in known:
             raise ConfigError(f"model {model!r} has no answers; {nearest(model, known)}")
-    wanted = dict.fromkeys(settings.models or known)
-    return [model for model in wanted if model != settings.baseline]
+    return [each for each in dict.fromkeys(settings.models or known) if each != settings.baseline]
 
 
 def _unanswered(
