@@ -23,14 +23,11 @@ _NARROWEST = 30
 
 def quantity(value: float, unit: str) -> str:
     """Return a measure with its unit: a ``share`` in per cent, without a unit three decimals, else
-    three digits."""
+    or below 0.001 three digits."""
     if unit == "share":
         return percent(value)
-    return (
-        f"{value:.3g} {unit}"
-        if unit and abs(value) < 1000
-        else f"{value:.{0 if unit else 3}f} {unit}".strip()
-    )
+    short = abs(value) < 1000 if unit else 0 < abs(value) < 1e-3
+    return f"{value:{'.3g' if short else '.0f' if unit else '.3f'}} {unit}".strip()
 
 
 def span(interval: Sequence[float], unit: str) -> str:

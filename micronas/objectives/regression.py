@@ -1,5 +1,6 @@
 """Regression: predict a value in its unit."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -101,14 +102,15 @@ class Regression(Objective):
     def figures(self, judged: Judged) -> dict[str, Any]:
         """Return ``values``: ``name``, ``unit``, and lists ``true`` and ``told`` (predicted), at
         examples spread over the part."""
+        digits = 3 - math.floor(math.log10(self._scale[1]))
         every = torch.unique(torch.linspace(0, len(judged.split.labels) - 1, _SHOWN).long())
         told = self._predicted(judged.answers.int8)[every]
         return {
             "values": {
                 "name": judged.names[0],
                 "unit": self.unit,
-                "true": [round(each, 4) for each in judged.split.labels[every].tolist()],
-                "told": [round(each, 4) for each in told.tolist()],
+                "true": [round(each, digits) for each in judged.split.labels[every].tolist()],
+                "told": [round(each, digits) for each in told.tolist()],
             }
         }
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from micronas.arrays import Floats
-from micronas.objectives.base import Measure
+from micronas.objectives.base import Answers, Judged, Measure
 from micronas.objectives.classes import Classes
 from micronas.objectives.intervals import mean_interval
 from micronas.objectives.labels import Labels, average_precision
 from micronas.objectives.regression import Regression
+from micronas.splits import TensorSplit
 
 Weighted = Callable[[Floats, Floats, Floats], float]
 """A measure of outputs, targets and weights of examples."""
@@ -138,6 +139,14 @@ def test_trials_are_ranked_by_the_loss_of_what_is_asked_for() -> None:
     trial = Regression(mean=10.0, deviation=2.0).trial(told, torch.tensor([10.0, 13.0, 14.0]))
     assert trial.loss == trial.score == 1.0  # it is off by 0, 1 and 2
     assert trial.values == [-0.0, -1.0, -2.0]
+
+
+def test_a_report_draws_values_of_any_size() -> None:
+    split = TensorSplit(torch.zeros(2, 1, 1, 1), torch.tensor([1.23456e-5, 2e-5]))
+    answers = Answers(torch.zeros(2, 1), np.array([[1], [0]], np.int8), 0.5, 0)
+    judged = Judged(split, ("current",), "test", answers, {})
+    drawn = Regression(mean=1e-5, deviation=4e-6).figures(judged)["values"]
+    assert (drawn["true"], drawn["told"]) == ([1.2346e-5, 2e-5], [1.2e-5, 1e-5])
 
 
 def test_classes_of_any_frequency_count_alike() -> None:

@@ -21,8 +21,8 @@ _SOURCES: Mapping[ProjectKind, str] = {
     "zephyr": "source_zephyr.in",
 }
 
-_MOST_DIGITS = 4
-"""Most digits after the point of a value."""
+_MOST_DIGITS, _LARGEST = 9, 2e9
+"""Most digits after the point of a value, and the largest whole number with all its digits."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,11 @@ class Application:
                 "BEFORE": "ahead by " if decided.exclusive else "code ",
             }
         step = scale * decided.deviation
-        digits = max(0, min(_MOST_DIGITS, math.ceil(-math.log10(step)))) if step > 0 else 0
         first = decided.mean - step * zero
+        digits = 0
+        if step > 0:
+            room = math.log10(_LARGEST / (abs(first) + 128 * step))
+            digits = max(0, min(_MOST_DIGITS, math.floor(room), math.ceil(-math.log10(step))))
         return {
             "STEP": literal(np.float32(step * 10**digits)),
             "FIRST": literal(np.float32(first * 10**digits)),

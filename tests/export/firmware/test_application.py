@@ -195,27 +195,37 @@ def readings(channels: int = 1) -> FrontEnd:
     return ends
 
 
-def test_a_value_is_told_in_its_unit_at_every_inference(tmp_path: Path) -> None:
-    """Mean + deviation x scale x (code - zero point), with as many digits as a step has."""
+@pytest.mark.parametrize(
+    ("mean", "step", "digits"), [(-1.5, 0.05, 2), (-4e-6, 5e-7, 7), (3e6, 5e-5, 2)]
+)
+def test_a_value_is_told_in_its_unit_at_every_inference(
+    tmp_path: Path, mean: float, step: float, digits: int
+) -> None:
+    """Mean + deviation x scale x (code - zero point), with as many digits as a step has.
+
+    A current in A has seven; a value of millions as many as a whole number of 32 bits holds.
+    """
     graph = network(8, 1, 1, outputs=1)
     output = graph.tensors[graph.outputs[0]].quantization
     assert output is not None
-    deviation = 0.05 / float(output.scale[0])  # a step of 0.05 cycles: two digits
+    deviation = step / float(output.scale[0])
     made = program(
         tmp_path,
         graph,
         readings(),
         stand_in="output[0] = input[SIZE - 1] > ZERO ? 100 : -100;",
         labels=("rul",),
-        decision=Value(-1.5, deviation, "cycles"),
+        decision=Value(mean, deviation, "cycles"),
     )
     signs = np.repeat([1, -1], 8).astype(np.float32)
     lines = [line for line in heard(made, signs.tobytes()) if "registered" not in line]
-    values = [-1.5 + 0.05 * (code - output.zero_point) for code in (100, -100, -100)]
-    assert [line.split(": ")[1].split(", front end")[0] for line in lines] == [
-        f"rul at {8 + 4 * place} readings ({value:.2f} cycles)"
-        for place, value in enumerate(values)
-    ]
+    values = [mean + step * (code - output.zero_point) for code in (100, -100, -100)]
+    for place, (line, value) in enumerate(zip(lines, values, strict=True)):
+        told = line.split(": ")[1].split(", front end")[0]
+        found = re.fullmatch(rf"rul at {8 + 4 * place} readings \((-?\d+\.\d+) cycles\)", told)
+        assert found, told
+        assert len(found[1].split(".")[1]) == digits
+        assert float(found[1]) == pytest.approx(value, rel=1e-7, abs=0.51 / 10**digits)
 
 
 def test_every_label_over_its_threshold_is_an_event_of_its_own(tmp_path: Path) -> None:
