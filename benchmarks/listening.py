@@ -51,7 +51,7 @@ _HOPS = (10, 5)
 _MARGINS = range(1, 256)
 _TRAINING = (
     *("board=stm32f446re", "train.batch_size=64"),
-    *("quantize.epochs=3", "quantize.learning_rate=0.0005"),
+    "quantize={epochs: 3, learning_rate: 0.0005, warmup: 0.3}",
 )
 LISTENING = (
     *("data.unknown_fraction=1", "data.phrases=0.5"),

@@ -28,7 +28,9 @@ from micronas.text import table
 
 EXAMPLE = Path(__file__).parents[1] / "examples/kws.yaml"
 ROUNDS = ("search.steps=100", "search.warmup=100", "search.candidates=1", "search.finalists=0")
-BRIEF = ("search.trial={epochs: 1}", "train={epochs: 1}", "quantize={epochs: 1}")
+BRIEF = tuple(
+    f"{key}={{epochs: 1, batch_size: 128}}" for key in ("search.trial", "train", "quantize")
+)
 
 
 def phases(corpus: str, *overrides: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
@@ -64,6 +64,16 @@ class Settings(BaseModel, metaclass=_OneError):
     """Base of all settings: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, values: Any) -> Any:
+        """Complete sections by what defaults set: ``train: {threads: 2}`` keeps its epochs."""
+        for name, field in cls.model_fields.items():
+            given = values.get(name) if isinstance(values, Mapping) else None
+            if isinstance(field.default, Settings) and isinstance(given, Mapping):
+                values = {**values, name: field.default.model_dump(exclude_unset=True) | {**given}}
+        return values
 
 
 @dataclass(frozen=True)
@@ -198,9 +208,7 @@ def _check_depth(text: str) -> None:
     for bracket in re.findall(r"[][{}]", text):
         depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
         if depth > _DEEPEST:
-            raise ValueError(
-                f"lists and mappings must stand at most {_DEEPEST} deep in one another"
-            )
+            raise ValueError(f"brackets must stand at most {_DEEPEST} deep in one another")
 
 
 def _reason(error: Exception) -> str:
@@ -355,8 +363,6 @@ _KINDS = {
     "path_type": "a path",
 }
 """Words for the type that a validation error expects."""
-
-
 _TAGS = ("discriminator", "expected_tags")
 """Entries of pydantic's error on an unknown kind, in quotes: its key, and all kinds."""
 

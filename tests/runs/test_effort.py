@@ -37,6 +37,17 @@ def test_the_strategy_says_how_much_of_the_effort_trains_the_winner_alone() -> N
     assert plain.search.epochs is None
 
 
+def test_a_given_key_leaves_the_other_defaults_of_its_section() -> None:
+    found = settings(
+        train={"batch_size": 32}, quantize={"epochs": 2}, search={"trial": {"threads": 2}}
+    )
+    train, quantize, trial = found.train, found.quantize, found.search.trial
+    assert (train.epochs, train.batch_size) == (100, 32)
+    assert (quantize.epochs, quantize.learning_rate, quantize.warmup) == (2, 1e-4, 0.1)
+    assert (trial.epochs, trial.batch_size, trial.threads) == (20, 64, 2)
+    assert settings(effort=20).train.batch_size == 64
+
+
 def test_what_is_stored_says_the_same_again() -> None:
     found = settings(effort=50)
     assert settings_of(found.model_dump(mode="json"), space=None) == found
