@@ -67,6 +67,11 @@ class DataSet:
                 "a data set in which anomalies are to be found must have that objective, but has "
                 f"{self.objective.name}; pass objective=Anomalies()"
             )
+        if len({*self.classes}) < len(self.classes):
+            raise DataError(
+                f"classes must have different names, but are {', '.join(self.classes):.200}; their "
+                "figures are kept by name"
+            )
         found = None if self.detection is None else self.detection.split
         for part in (self.train, self.validation, self.test, self.final, found):
             if part is not None:

@@ -12,6 +12,7 @@ import torch
 from micronas.checkpoint import Checkpoint, State
 from micronas.cluster import connected
 from micronas.data import DataSet
+from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate
 from micronas.nas.comparison import Comparison
 from micronas.nas.strategies.base import Context, Executor, Training
@@ -210,5 +211,7 @@ def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:
 
     A forked process has one thread, and no accelerator.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be 1 or more, but got {workers}; leave it out")
     alone = recipe.threads > 1 or device != _CPU
     return 1 if alone else workers or processors()

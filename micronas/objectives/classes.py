@@ -280,5 +280,6 @@ def _macro_f1(logits: Tensor, labels: Tensor) -> Tensor:
     return macro_f1(*_each(logits, labels))
 
 
-def _by_name(judged: Judged, values: Sequence[float]) -> dict[str, float]:
-    return dict(zip(judged.names, values, strict=True))
+def _by_name(judged: Judged, values: Sequence[float]) -> dict[str, float | None]:
+    known = (None if math.isnan(value) else value for value in values)  # JSON has no nan
+    return dict(zip(judged.names, known, strict=True))

@@ -104,8 +104,8 @@ class Labels(Objective):
             "on": f"at thresholds of validation, {judged.on}",
         }
         per_label = {
-            name: average_precision(judged.answers.int8[:, place], targets[:, place])[0]
-            for place, name in enumerate(names)
+            name: average_precision(outputs, held)[0] if held.any() else None
+            for name, outputs, held in zip(names, judged.answers.int8.T, targets.T, strict=True)
         }
         return found | {
             "float_macro_f1": f1["float"],

@@ -130,14 +130,11 @@ def run(
         If the data is not usable.
     """
     values = {**settings, "board": _named(board)}
-    loaded = None
-    if isinstance(data, str | Path):
-        values["data"] = {"path": str(data)}
-    elif isinstance(data, Mapping):
-        values["data"] = dict(data)
-    else:
+    is_read = not isinstance(data, str | Path | Mapping)
+    if is_read:
         values["data"] = {"task": "arrays"}
-        loaded = as_data_set(data, seed=int(settings.get("seed", 0)))
+    else:
+        values["data"] = dict(data) if isinstance(data, Mapping) else {"path": str(data)}
     for key in ("budget", "search"):
         if isinstance(values.get(key), Budget | StrategySettings):
             values[key] = values[key].model_dump(mode="json")
@@ -145,6 +142,7 @@ def run(
     named = given if isinstance(given, Space | OpenSpace) else None
     values["space"] = str(space) if isinstance(space, str | Path) else given.title
     checked = settings_of(values, space=named)
+    loaded = as_data_set(data, seed=checked.seed) if is_read else None
     if loaded is not None:
         given = _following(given, loaded)
     where = Path("runs") / Path(values["space"]).stem if folder is None else Path(folder)

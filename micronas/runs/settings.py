@@ -64,7 +64,7 @@ class TrainSettings(Settings):
     device: Device = "cpu"
     """Device to train on; ``auto`` takes an accelerator if torch finds one. Results depend on the
     kind of device."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
     def load_board(self) -> Board:
         return Board.load(self.board).using(self.latency_form, engine=self.engine)

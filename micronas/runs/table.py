@@ -33,7 +33,7 @@ def _recall(metrics: Mapping[str, Any]) -> list[str]:
     """Return the recall of each class, the worst first; [] for a pretext."""
     is_pretext = metrics.get("accuracy_name") != "accuracy"
     recall = {} if is_pretext else metrics["int8_accuracy_per_class"]
-    known = {name: share for name, share in recall.items() if share == share}
+    known = {name: share for name, share in recall.items() if share is not None}
     return [
         f"{name} {percent(known[name])}" for name in sorted(known, key=lambda name: known[name])
     ]

@@ -1,11 +1,12 @@
 """One call from data to a verified file."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import micronas
 from micronas.engine.generate import generate
@@ -29,6 +30,23 @@ BRIEF: dict[str, Any] = {
 def pictures(count: int, seed: int) -> TensorDataset:
     given = split(count, seed)
     return TensorDataset(given.inputs, given.labels)
+
+
+class Listed(Dataset[Any]):
+    def __init__(self, examples: list[Any]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.examples[place]
+
+
+def named_pictures(classes: tuple[str, ...]) -> TensorDataset:
+    given = pictures(20, 0)
+    given.classes = classes  # type: ignore[attr-defined]
+    return given
 
 
 @pytest.mark.long
@@ -59,15 +77,20 @@ def test_the_page_of_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.long
 def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
-    """A loader each for training and validation; the space has other classes than the data."""
-    parts = [DataLoader(pictures(count, seed), 50) for count, seed in ((200, 0), (80, 1))]
+    """A loader each for training and validation, which lacks a class; the space has others."""
+    seen = pictures(80, 1)
+    judged = [place for place in range(80) if seen[place][1] != 3]
+    parts = [DataLoader(pictures(200, 0), 50), DataLoader(Subset(seen, judged), 50)]
     space = SPACE.model_copy(update={"classes": 9})
     board, budget = micronas.Board.load("stm32f446re"), micronas.Budget(sram="6 KB")
     run = micronas.run(
         parts, space, board=board, budget=budget, folder=tmp_path / "run", quiet=True, **BRIEF
     )
     assert run.metrics["judged_on"] == "validation"
-    assert run.metrics["judged_examples"] == 80
+    assert run.metrics["judged_examples"] == len(judged) < 80
+    assert run.metrics["int8_accuracy_per_class"]["3"] is None
+    text = (run.folder / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == run.metrics  # NaN is no JSON
     assert verify(run.model, torch.zeros(1, 12, 12, 1, dtype=torch.int8).numpy()).mismatches == 0
     again = micronas.run(
         parts, space, board=board, budget=budget, folder=tmp_path / "run", quiet=True, **BRIEF
@@ -111,9 +134,7 @@ def test_one_data_set_keeps_a_fifth_for_validation() -> None:
     assert "drawn at random" in found.summary
     given = data()
     assert as_data_set(given) is given
-    named = pictures(20, 0)
-    named.classes = CLASSES  # type: ignore[attr-defined]
-    assert as_data_set([named, pictures(20, 1)]).classes == CLASSES
+    assert as_data_set([named_pictures(CLASSES), pictures(20, 1)]).classes == CLASSES
 
 
 @pytest.mark.parametrize(
@@ -125,11 +146,39 @@ def test_one_data_set_keeps_a_fifth_for_validation() -> None:
         (TensorDataset(torch.zeros(4, 1, 2, 2)), "must be a pair of input and label"),
         (TensorDataset(torch.zeros(4, 1, 2, 2), torch.rand(4)), "labels must number classes"),
         (TensorDataset(torch.zeros(4, 9), torch.arange(4)), "inputs must be"),
+        ([(torch.zeros(1, 2, 2), 0)] * 300, "but got tuple, tuple, tuple, tuple and 296 more;"),
+        (pictures(2, 0), "a lone one at least three"),
+        (Listed([(torch.zeros(1, 2, 2), "cat")]), "labels numbers, but torch says: .*'str'"),
+        (Listed([(object(), 0)]), "inputs must be tensors or arrays of one shape"),
+        (Listed([(torch.zeros(1, n, 2), 0) for n in (2, 3)]), "tensors or arrays of one shape"),
+        (DataLoader(Listed([(torch.zeros(1, n, 2), 0) for n in (2, 3)]), 1), "of one shape"),
+        (
+            [named_pictures(CLASSES), DataLoader(named_pictures(CLASSES[1:]))],
+            "all parts must number the same classes",
+        ),
     ],
 )
 def test_other_data_is_one_error(given: Any, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         as_data_set(given)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"seed": "x"}, "seed: must be a whole number, but got 'x'"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0, but got -1"),
+        ({"seed": 2**63}, "seed: input should be less than 9223372036854775808"),
+        ({"workers": -2}, "workers must be 1 or more, but got -2; leave it out"),
+    ],
+)
+def test_a_seed_or_workers_that_cannot_be_end_at_once(
+    keys: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    """Verification, the last step, refused a negative seed, and no worker was ever started."""
+    board = "stm32f446re"
+    with pytest.raises(ConfigError, match=complaint):
+        micronas.run(pictures(40, 0), SPACE, board=board, folder=tmp_path, **{**BRIEF, **keys})
 
 
 def test_a_board_that_no_name_repeats_is_refused(tmp_path: Path) -> None:

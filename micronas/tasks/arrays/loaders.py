@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from micronas.data import DataSet, TensorSplit
 from micronas.errors import DataError
@@ -47,9 +47,11 @@ def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
     is_cut = len(splits) == 1
     if is_cut:
         splits = _cut(splits[0], seed)
+    if not all(len(each.labels) for each in splits):
+        raise DataError("every part must hold examples, a lone one at least three; give it some")
     train, validation = splits[:2]
     channels, height, width = splits[0].inputs.shape[1:]
-    classes = _classes(parts[0], [each.labels for each in splits])
+    classes = _classes(parts, [each.labels for each in splits])
     cut = ["A fifth of the examples, drawn at random, became the validation part."]
     return DataSet(
         train,
@@ -75,8 +77,9 @@ def _cut(split: TensorSplit, seed: int) -> list[TensorSplit]:
 
 
 def _read(part: Any) -> TensorSplit:
-    batches = part if isinstance(part, DataLoader) else DataLoader(part, batch_size=256)
-    inputs, labels = list[Tensor](), list[Tensor]()
+    is_ours = not isinstance(part, DataLoader)
+    batches = DataLoader(part, batch_size=256, collate_fn=_stacked) if is_ours else part
+    inputs, labels = list[Any](), list[Any]()
     for batch in batches:
         if not (isinstance(batch, Sequence) and len(batch) == 2):
             raise DataError(
@@ -84,18 +87,42 @@ def _read(part: Any) -> TensorSplit:
                 f"{_kinds([batch])}; return (input, label) from its __getitem__"
             )
         inputs.append(batch[0])
-        labels.append(torch.as_tensor(batch[1]))
+        labels.append(batch[1])
     if not inputs:
         raise DataError("a data set must hold examples, but one is empty; give it some")
-    return TensorSplit(torch.cat(inputs), torch.cat(labels))
+    try:
+        return TensorSplit(*(torch.cat([*map(torch.as_tensor, each)]) for each in (inputs, labels)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _unlike(error) from error
 
 
-def _classes(part: Any, labels: Iterable[Tensor]) -> tuple[str, ...]:
-    """Return the data set's `classes`, as in torchvision; else numbers as names."""
-    named = getattr(getattr(part, "dataset", part), "classes", None)
+def _stacked(examples: list[Any]) -> Any:
+    try:
+        return default_collate(examples)
+    except (TypeError, RuntimeError) as error:
+        raise _unlike(error) from error
+
+
+def _unlike(error: Exception) -> DataError:
+    return DataError(
+        "inputs must be tensors or arrays of one shape, and labels numbers, but torch says: "
+        f"{error}; convert and resize inputs and number labels from 0 in __getitem__"
+    )
+
+
+def _classes(parts: Iterable[Any], labels: Iterable[Tensor]) -> tuple[str, ...]:
+    """Return the data sets' `classes`, as in torchvision; else numbers as names."""
+    each_named = (getattr(getattr(part, "dataset", part), "classes", None) for part in parts)
+    named = list(dict.fromkeys(tuple(map(str, each)) for each in each_named if each is not None))
+    if len(named) > 1:
+        raise DataError(
+            "all parts must number the same classes, but their `classes` are "
+            f"{' and '.join(', '.join(each)[:100] for each in named)}; map labels to one list"
+        )
     count = 1 + max(int(each.max()) for each in labels)
-    return tuple(map(str, named if named is not None else range(count)))
+    return named[0] if named else tuple(map(str, range(count)))
 
 
-def _kinds(parts: Iterable[Any]) -> str:
-    return ", ".join(type(each).__name__ for each in parts)
+def _kinds(parts: Sequence[Any]) -> str:
+    more = f" and {len(parts) - 4:,} more" if len(parts) > 4 else ""
+    return ", ".join(type(each).__name__ for each in parts[:4]) + more
