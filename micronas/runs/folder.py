@@ -90,10 +90,15 @@ class Folder:
         else:
             raise self._foreign()
 
-    def claim(self) -> "Checkpoint":
+    def claim(self, space: str = "") -> "Checkpoint":
         """Lock the folder, write the settings and return the state of an earlier attempt.
 
         The lock lasts as long as the checkpoint object.
+
+        Parameters
+        ----------
+        space
+            `micronas.space.content.content` of the space, which the settings only name.
         """
         from micronas.checkpoint import Checkpoint
 
@@ -111,7 +116,9 @@ class Folder:
                 f"a run folder must say whose it is, but {self._folder} {self._doubt}; put the "
                 "config back, choose another --out, or delete the folder"
             )
-        checkpoint.note(_SETTINGS, {"sha256": digest})
+        if stored is not None and stored.get("space", space) != space:
+            raise self._foreign("another space")
+        checkpoint.note(_SETTINGS, {"sha256": digest, "space": space})
         try:
             for name in (CONFIG, ARCHITECTURE, MODEL, HISTORY, METRICS):
                 remove_leftovers(self._folder / name)
@@ -124,10 +131,10 @@ class Folder:
         """Return whether there are files that a run of other settings could have left."""
         return any((self._folder / name).exists() for name in (CHECKPOINT, MODEL, METRICS))
 
-    def _foreign(self) -> ConfigError:
+    def _foreign(self, other: str = "other settings") -> ConfigError:
         return ConfigError(
-            f"a run folder must belong to one run, but {self._folder} holds a run of other "
-            "settings; choose another --out, or delete the folder"
+            f"a run folder must belong to one run, but {self._folder} holds a run of {other}; "
+            "choose another --out, or delete the folder"
         )
 
     def write(

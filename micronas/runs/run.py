@@ -25,6 +25,7 @@ from micronas.runs.folder import Folder
 from micronas.runs.history import search_history
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.training import Metrics, Trained, train_and_check
+from micronas.space.content import content
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
@@ -96,10 +97,11 @@ def run_search(
             progress(READING, 0, 1, {})
         loaded = data or load_data(settings.data)
         loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
-        checkpoint = everyone.once(lambda: _of_same_data(run.claim(), loaded, folder))
-        everyone.once(lambda: _keep_arrays(settings, loaded))
         update = {"classes": len(loaded.classes)}
         searched = space or settings.load_space().model_copy(update=update)
+        known = content(searched)
+        checkpoint = everyone.once(lambda: _of_same_data(run.claim(known), loaded, folder))
+        everyone.once(lambda: _keep_arrays(settings, loaded))
         if tell is not None:
             _tell_of(settings, loaded, tell)
             # the speed of other machines is unknown

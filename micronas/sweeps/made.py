@@ -126,6 +126,7 @@ def _script(path: str) -> Any:
 def _content(key: str, name: str, found: Any) -> str:
     """Hash a space and its weights, or the labels of data and a few inputs of each part."""
     from micronas.data import DataSet
+    from micronas.space.content import content
     from micronas.space.open_space import OpenSpace
     from micronas.space.searchable import Searchable
 
@@ -135,25 +136,9 @@ def _content(key: str, name: str, found: Any) -> str:
             f"a sweep's {key} must be a {'search space' if key == 'space' else 'DataSet'}, but "
             f"{name} returned {type(found).__name__}"
         )
-    digest = hashlib.sha256()
-    if isinstance(found, OpenSpace):
-        parts = [found.model_dump_json().encode()]
-    else:
-        parts = _space_parts(found) if isinstance(found, Searchable) else _data_parts(found)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]
-
-
-def _space_parts(space: Any) -> list[bytes]:
-    choices, own = space.choices, space.own_layers()
-    state = {} if own is None else own.module.state_dict()
-    return [
-        repr((space.title, space.kind, choices.decisions, choices.steps)).encode(),
-        repr((choices.acts, sorted(choices.widening))).encode(),
-        repr([(name, each.shape) for name, each in choices.tensors.items()]).encode(),
-        *(part for name, each in state.items() for part in (name.encode(), _bytes(each))),
-    ]
+    if isinstance(found, DataSet):
+        return hashlib.sha256(b"".join(_data_parts(found))).hexdigest()[:16]
+    return content(found)
 
 
 def _data_parts(data: Any) -> list[bytes]:

@@ -16,7 +16,9 @@ from micronas.errors import ConfigError, DataError
 from micronas.report.write import report_line, write_report
 from micronas.runs.folder import Folder, open_run, runs_in
 from micronas.runs.stored import PARTS
+from micronas.space.content import content
 from tests.report.runs import by_hand, found, searched
+from tests.toy import SPACE
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,15 @@ SETTINGS = {"board": "x", "seed": 1, "train": {"epochs": 3}}
 
 def claimed(folder: Path, **changes: Any) -> Checkpoint:
     return Folder(folder, SETTINGS | changes).claim()
+
+
+def test_a_folder_is_of_one_space_though_settings_only_name_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, SETTINGS)
+    folder.claim(content(SPACE)).save("train", {"epoch": 2})
+    other = SPACE.model_copy(update={"blocks": SPACE.blocks[:0]})
+    with pytest.raises(ConfigError, match="holds a run of another space; choose another --out"):
+        folder.claim(content(other))
+    assert folder.claim(content(SPACE.model_copy())).load("train") == {"epoch": 2}
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "gone"])

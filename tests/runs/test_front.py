@@ -96,6 +96,12 @@ def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
         parts, space, board=board, budget=budget, folder=tmp_path / "run", quiet=True, **BRIEF
     )
     assert again.model == run.model
+    with pytest.raises(ConfigError, match="holds a run of another space; choose another"):
+        micronas.run(
+            parts,
+            space.model_copy(update={"blocks": space.blocks[:-1]}),
+            **{"board": board, "budget": budget, "folder": run.folder, "quiet": True, **BRIEF},
+        )
     with pytest.raises(ConfigError, match="holds a run of other settings"):
         micronas.run(
             parts, space, board=board, folder=tmp_path / "run", seed=1, quiet=True, **BRIEF
