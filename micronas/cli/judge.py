@@ -247,13 +247,14 @@ def quality(
     """Measure the set: how well it separates models, and ranks them as people do."""
     from dataclasses import asdict
 
-    from micronas.judge.leaderboard import board_of, read_reference
+    from micronas.judge.leaderboard import leaderboard, read_reference
     from micronas.judge.quality import quality as measure
+    from micronas.judge.store import battles_of
     from micronas.text import pairs
 
     statistics = _statistics(rounds, level, prior, seed)
-    board = board_of(store, statistics, judge=judge, strong_weight=strong_weight)
-    estimates = board.estimates()
+    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
+    estimates = leaderboard(battles, statistics).estimates()
     people = None if reference is None else read_reference(reference)
     found = [
         measure(

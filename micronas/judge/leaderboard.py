@@ -16,7 +16,6 @@ from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
-from micronas.judge.store import battles_of
 from micronas.language.intervals import intervals
 from micronas.language.rows import read_rows
 
@@ -93,13 +92,6 @@ class Leaderboard:
         mean, variance = self.samples.mean(axis=0), self.samples.var(axis=0)
         bounds = (self.lower, self.upper)
         return Estimates(self.models, self.rates, *bounds, self.samples, mean, variance)
-
-
-def board_of(
-    store: Path, statistics: Statistics, *, judge: str | None = None, strong_weight: float = 3.0
-) -> Leaderboard:
-    """Rate the models of a store by `leaderboard`."""
-    return leaderboard(battles_of(store, judge=judge, strong_weight=strong_weight), statistics)
 
 
 def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leaderboard:

@@ -14,9 +14,9 @@ from micronas.judge.checks import PositionBias, null_models, position_bias
 from micronas.judge.leaderboard import (
     Leaderboard,
     Statistics,
-    board_of,
     by_categories,
     category_prior,
+    leaderboard,
 )
 from micronas.judge.quality import separability
 from micronas.judge.rows import NULL_PREFIX, Answer, StoredPrompt, VerdictRow
@@ -53,11 +53,14 @@ def write_report(
     Raises
     ------
     DataError
-        If the run has no valid verdict, or a model has no finite score and there is no prior.
+        If the run has no valid verdict or is the report's path, or a model has no finite score and
+        there is no prior.
     """
+    if path.resolve() == store.resolve():
+        raise DataError(f"a report must not replace its run, but both are {path}; name another")
     wanted = statistics or Statistics()
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    board = board_of(store, wanted, judge=judge, strong_weight=strong_weight)
+    board = leaderboard(battles, wanted)
     rows = [row for row in verdicts_of(store) if judge in (None, row.judge)]
     judged = [row for row in rows if not row.model.startswith(NULL_PREFIX)]
     prompts = {prompt.id: prompt for prompt in prompts_of(store)}

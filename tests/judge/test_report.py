@@ -134,6 +134,8 @@ def test_a_model_that_wins_everything_needs_a_prior(tmp_path: Path) -> None:
         store.put_verdicts(verdict(f"p{n}", "best", "base", "first", 1.0) for n in range(9))
     with pytest.raises(DataError, match="prior"):
         write_report(tmp_path / "s", tmp_path / "r.html", statistics=FEW)
+    with pytest.raises(DataError, match="must not replace its run"):
+        write_report(tmp_path / "s", tmp_path / "x" / ".." / "s", statistics=Statistics(prior=1))
     write_report(tmp_path / "s", tmp_path / "r.html", statistics=Statistics(rounds=50, prior=1))
     rate = data_of((tmp_path / "r.html").read_bytes())["board"][0]["rate"]
     assert 0.9 < rate < 1
