@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 
 from micronas.errors import DataError
-from micronas.tasks.images.files import Box, cut_out, decode, read_file, refuse_small
+from micronas.tasks.images.files import Box, cut_out, decode, read_file, refuse_another_size
 from micronas.tasks.images.folder import ImageListing, LabelledImage
 from micronas.tasks.parts import Part
 from micronas.tasks.task import Finding
@@ -16,10 +16,10 @@ _IMBALANCE = 10
 def check(listing: ImageListing) -> list[Finding]:
     """Find faults of a set of images; decodes every file.
 
-    Kinds: ``unreadable`` (cannot be decoded), ``short`` (under 16 pixels on a side),
-    ``mislabelled`` (the same file under two classes), ``duplicate`` (the same file in two parts),
-    ``empty`` (a class without a readable image in a part) and ``imbalance`` (a class with less than
-    a tenth of the images that another has in the part).
+    Kinds: ``unreadable`` (cannot be decoded, or is not as large as its annotations say), ``short``
+    (under 16 pixels on a side), ``mislabelled`` (the same file under two classes), ``duplicate``
+    (the same file in two parts), ``empty`` (a class without a readable image in a part) and
+    ``imbalance`` (a class with less than a tenth of the images that another has in the part).
     """
     findings: list[Finding] = []
     first: dict[tuple[str, Box | None], LabelledImage] = {}
@@ -28,11 +28,12 @@ def check(listing: ImageListing) -> list[Finding]:
         try:
             data = read_file(image.path)
             decoded = decode(data, image.path)
+            refuse_another_size(decoded, image.box, image.path)
         except DataError as error:
             findings.append(Finding("unreadable", image.name, str(error)))
             continue
         try:
-            refuse_small(cut_out(decoded, image.box), image.path)
+            cut_out(decoded, image.box, image.path)
         except DataError as error:
             findings.append(Finding("short", image.name, str(error)))
             continue

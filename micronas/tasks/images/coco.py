@@ -27,34 +27,28 @@ def open_boxes(settings: ImageSettings) -> ImageListing:
         As for `open_wake`, or if fewer than two categories have a box.
     """
     found: list[LabelledImage] = []
-    seen: set[object] = set()
+    # of earlier files, by path: many tools number images anew in each file
+    seen: set[Path] = set()
     for file in settings.annotations:
-        own: set[object] = set()
+        own: set[Path] = set()
         with _as_coco(file) as content:
             names = {each["id"]: str(each["name"]) for each in content["categories"]}
             _check_categories(settings.categories, names.values(), file)
-            images = {each["id"]: str(each["file_name"]) for each in content["images"]}
+            images = {each["id"]: each for each in content["images"]}
             for annotation in content["annotations"]:
                 identity, label = annotation["image_id"], names[annotation["category_id"]]
                 wanted = not settings.categories or label in settings.categories
                 if identity in images and wanted and not annotation.get("iscrowd"):
-                    own.add(identity)
+                    name = str(images[identity]["file_name"])
+                    path = _find_image(settings.path, file, name)
+                    own.add(path)
                     left, top, width, height = map(float, annotation["bbox"])
                     if not math.isfinite(left + top + width + height):
                         raise ValueError(f"a box is {annotation['bbox']}")
-                    found += (
-                        []
-                        if identity in seen
-                        else [
-                            LabelledImage(
-                                _find_image(settings.path, file, images[identity]),
-                                images[identity],
-                                label,
-                                _part_of(file),
-                                (left, top, left + width, top + height),
-                            )
-                        ]
-                    )
+                    if path not in seen:
+                        size = [float(images[identity].get(s) or 0) for s in ("width", "height")]
+                        box = (left, top, left + width, top + height, *(size if all(size) else ()))
+                        found.append(LabelledImage(path, name, label, _part_of(file), box))
         seen |= own
     counts = Counter(each.label for each in found)
     if len(counts) < 2:
@@ -95,14 +89,14 @@ def open_wake(settings: VisualSettings) -> ImageListing:
     """
     minival = _read_ids(settings.minival) if settings.minival else None
     classes = (f"non_{settings.category}", settings.category)
-    images: dict[int, LabelledImage] = {}
+    images: dict[Path, LabelledImage] = {}
     for file in settings.annotations:
         for identity, (name, shown) in _read_labels(file, settings).items():
             part = _part_of(file)
             if minival is not None:
                 part = "validation" if identity in minival else "training"
             path = _find_image(settings.path, file, name)
-            images.setdefault(identity, LabelledImage(path, name, classes[shown], part))
+            images.setdefault(path, LabelledImage(path, name, classes[shown], part))
     note = (
         f"Labels: {settings.category} where one covers more than {settings.smallest:.2%} of "
         f"the image, by {_names(settings.annotations)}."

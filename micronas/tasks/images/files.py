@@ -24,8 +24,9 @@ from micronas.tasks.cache import Cached, Notes, cached
 _Color = Literal["gray", "rgb"]
 Fit = Literal["stretch", "crop"]
 Pixels = npt.NDArray[np.uint8]
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of an image, in pixels."""
+Box = tuple[float, ...]
+"""Left, top, right and bottom of a part of an image, in pixels; then the image's width and height,
+where its annotations state them."""
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -103,12 +104,12 @@ def _decoded(data: bytes, name: object) -> Image.Image:
         ) from error
 
 
-def refuse_small(image: Image.Image, name: object) -> None:
-    """Raise DataError if an image is shorter than 16 pixels on a side."""
-    if min(image.size) < _SHORTEST_SIDE:
+def refuse_another_size(image: Image.Image, box: Box | None, name: object) -> None:
+    """Raise DataError if a box is of an image of another size: it would show something else."""
+    if box and box[4:] not in ((), image.size):
         raise DataError(
-            f"an image must have at least {_SHORTEST_SIDE} pixels a side, but {name} is "
-            f"{image.width}x{image.height}; replace or delete it"
+            f"an image must be as large as its annotations say, {box[4]:g}x{box[5]:g}, but {name} "
+            f"is {image.width}x{image.height}; scale the boxes, or name the original images"
         )
 
 
@@ -219,16 +220,22 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L") if image.mode in ("1", "L") else image.convert("RGB")
 
 
-def cut_out(image: Image.Image, box: Box | None) -> Image.Image:
-    """Return the part of an image in a box, in whole pixels, or all of it."""
-    if box is None:
-        return image
-    (left, right), (top, bottom) = (
-        (round(min(max(low, 0), side - 1)), round(min(max(high, 0), side)))
-        for low, high, side in zip(box[:2], box[2:], image.size, strict=True)
-    )
-    # an empty box becomes one pixel, which is refused as too small
-    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+def cut_out(image: Image.Image, box: Box | None, name: object) -> Image.Image:
+    """Return an image's part in a box, in whole pixels, or all; DataError if under 16 a side."""
+    if box is not None:
+        (left, right), (top, bottom) = (
+            (round(min(max(low, 0), side - 1)), round(min(max(high, 0), side)))
+            for low, high, side in zip(box[:2], box[2:4], image.size, strict=True)
+        )
+        # an empty box becomes one pixel, which is refused as too small
+        image = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+        name = f"the box at {left}, {top} of {name}"
+    if min(image.size) < _SHORTEST_SIDE:
+        raise DataError(
+            f"an image must have at least {_SHORTEST_SIDE} pixels a side, but {name} is "
+            f"{image.width}x{image.height}; replace or delete it"
+        )
+    return image
 
 
 def _rows(
@@ -249,14 +256,14 @@ def _rows(
             data = read_file(path)
             digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
             image = _decoded(data, path)
+            refuse_another_size(image, boxes[0], path)
         except DataError as error:
             return [(digest, str(error), None)] * len(boxes)
         return [(digest, *seen(path, image, box)) for box in boxes]
 
     def seen(path: Path, image: Image.Image, box: Box | None) -> tuple[str, Pixels | None]:
         try:
-            part = cut_out(image, box)
-            refuse_small(part, path)
+            part = cut_out(image, box, path)
             return "", resize(part, size=tail[-1], color=color, fit=fit)
         except DataError as error:
             return str(error), None

@@ -84,8 +84,11 @@ def open_image_folder(path: Path) -> ImageListing:
             f"{len(classes)} classes and {len(images)} images; name the folder that holds the "
             "folders of the classes"
         )
-    notes = (f"Files that are no images by their name: {others}.",) if others else ()
-    return divided(root, tuple(sorted(classes)), images, notes)
+    notes = [f"Files that are no images by their name: {others}."] if others else []
+    beside = [each.name for each in _folders(root) if given and each not in dict(given)]
+    if beside:
+        notes.append(f"Folders beside the parts, not read: {', '.join(beside)}.")
+    return divided(root, tuple(sorted(classes)), images, tuple(notes))
 
 
 def divided(
@@ -151,12 +154,15 @@ def _find_root(path: Path) -> Path:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_dir() and _visible(each))
+    return sorted(each for each in path.iterdir() if each.is_dir() and _visible(Path(each.name)))
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(each for each in path.rglob("*") if each.is_file() and _visible(each))
+    return sorted(
+        each for each in path.rglob("*") if each.is_file() and _visible(each.relative_to(path))
+    )
 
 
 def _visible(path: Path) -> bool:
-    return not path.name.startswith((".", "_"))
+    """Whether no name is hidden: a folder of thumbnails or checkpoints hides its files."""
+    return not any(name.startswith((".", "_")) for name in path.parts)

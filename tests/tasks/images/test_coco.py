@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from micronas.errors import DataError
+from micronas.tasks.images.check import check
 from micronas.tasks.images.coco import open_boxes, open_wake
-from micronas.tasks.images.files import cut_out
+from micronas.tasks.images.files import cut_out, read_images
 from micronas.tasks.images.load import load
 from micronas.tasks.images.settings import ImageSettings, VisualSettings
 
@@ -210,14 +211,57 @@ def test_boxes_that_are_none_are_named(tmp_path: Path, box: list[Any], said: str
     [
         ((10, 20, 30, 60), (20, 40)),
         ((-5, -5, 1e12, 1e12), (200, 100)),
-        ((1e12, 1e12, 1e13, 1e13), (1, 1)),
-        ((50, 50, 20, 20), (1, 1)),
+        ((10, 20, 30, 60, 200.0, 100.0), (20, 40)),
     ],
 )
-def test_boxes_are_cut_off_at_the_border(
-    box: tuple[float, float, float, float], size: tuple[int, int]
-) -> None:
-    assert cut_out(Image.new("L", (200, 100)), box).size == size
+def test_boxes_are_cut_off_at_the_border(box: tuple[float, ...], size: tuple[int, int]) -> None:
+    assert cut_out(Image.new("L", (200, 100)), box, "a.png").size == size
+
+
+@pytest.mark.parametrize(
+    ("box", "at"), [((1e12, 1e12, 1e13, 1e13), "199, 99"), ((50, 50, 20, 20), "50, 50")]
+)
+def test_an_empty_box_is_named_with_its_place(box: tuple[float, ...], at: str) -> None:
+    with pytest.raises(DataError, match=rf"the box at {at} of a\.png is 1x1"):
+        cut_out(Image.new("L", (200, 100)), box, "a.png")
+
+
+def test_numbers_of_images_may_begin_anew_in_each_file(tmp_path: Path) -> None:
+    files = []
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for i in range(3):
+            Image.new("L", (200, 100)).save(tmp_path / part / f"{i}.png")
+        seen = [annotation(i, 1e4, kind, bbox=[0, 0, 50, 50]) for i in range(3) for kind in (1, 18)]
+        images = [image(i) for i in range(3)]
+        files.append(write(tmp_path / f"instances_{part}.json", images, seen))
+    for listing in (
+        open_boxes(ImageSettings(path=tmp_path, annotations=tuple(files))),
+        open_wake(VisualSettings(path=tmp_path, annotations=tuple(files))),
+    ):
+        parts = {(each.path.parent.name, each.part, each.name) for each in listing.images}
+        assert parts == {
+            (folder, part, f"{i}.png")
+            for folder, part in (("train", "training"), ("val", "validation"))
+            for i in range(3)
+        }
+
+
+def test_boxes_of_an_image_of_another_size_are_refused(tmp_path: Path) -> None:
+    """Such as pictures that were scaled down, or turned by the camera, after labelling."""
+    for i, size in enumerate([(200, 100), (100, 50), (100, 200)]):
+        Image.new("L", size).save(tmp_path / f"{i}.png")
+    boxes = [annotation(i, 1.0, kind, bbox=[0, 0, 40, 40]) for i in range(3) for kind in (1, 18)]
+    images = [image(0), image(1), {"id": 2, "file_name": "2.png", "width": None}]
+    file = write(tmp_path / "instances.json", images, boxes)
+    listing = open_boxes(ImageSettings(path=tmp_path, annotations=(file,)))
+    unreadable = {each.name for each in check(listing) if each.kind == "unreadable"}
+    assert unreadable == {"1.png"}
+    paths, seen = [each.path for each in listing.images], [each.box for each in listing.images]
+    problems = read_images(paths, boxes=seen, size=32, color="gray", fit="stretch").problems
+    assert [bool(problem) for problem in problems] == [False, False, True, True, False, False]
+    assert "must be as large as its annotations say, 200x100, but" in problems[2]
+    assert "1.png is 100x50; scale the boxes, or name the original images" in problems[2]
 
 
 def test_damaged_minival(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_folders_are_classes(tmp_path: Path) -> None:
         tmp_path,
         *("person/b.JPG", "person/deep/a.png", "non_person/c.jpeg", "empty/x.txt"),
         *("_notes/d.png", ".git/e.png", "person/._b.jpg", "person/Thumbs.db"),
+        *("person/.ipynb_checkpoints/b-checkpoint.png", "person/deep/_old/a.png"),
     )
     listing = open_image_folder(tmp_path)
     assert listing.classes == ("empty", "non_person", "person")
@@ -71,6 +72,13 @@ def test_parts(tmp_path: Path, folders: tuple, expected: tuple, cut: tuple) -> N
     for folder, part in zip(folders, expected, strict=True):
         assert found[f"{folder}/cat/a.png"] == ("cat", part)
     assert open_image_folder(tmp_path).cut == cut
+
+
+def test_a_class_beside_the_parts_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/a.png", "train/dog/b.png", "bird/c.png", "_notes/x.png")
+    listing = open_image_folder(tmp_path)
+    assert listing.classes == ("cat", "dog")
+    assert listing.notes == ("Folders beside the parts, not read: bird.",)
 
 
 def test_not_a_folder_of_classes(tmp_path: Path) -> None:
