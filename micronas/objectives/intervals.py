@@ -45,7 +45,8 @@ def mean_interval(
     Returns
     -------
     tuple or None
-        Ends of the interval; None below an effective number of three groups.
+        Ends of the interval; None below an effective number of three groups, and of equal values,
+        which say nothing of how others spread.
     """
     mean = float(values.mean())
     off: dict[int, float] = defaultdict(float)
@@ -54,7 +55,7 @@ def mean_interval(
         off[group] += (value - mean) / len(values)
         share[group] += 1 / len(values)
     freedom = 1 / math.fsum(each**2 for each in share.values()) - 1
-    if freedom < LEAST_FREEDOM:
+    if freedom < LEAST_FREEDOM or (values == values[0]).all():
         return None
     squares = math.fsum(off[group] ** 2 / (1 - share[group]) for group in off)
     half = student(freedom) * math.sqrt(squares)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from micronas.errors import ConfigError
+from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.application import Value
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
@@ -72,6 +72,13 @@ class Ear:
         samples = whole(path, self.meaning, self._front_end)
         codes, ends = self._windows(samples) if self.frames is None else self._streamed(samples)
         unit = self.pace.rate or 1
+        for each in occurring:
+            if each.start * unit >= len(samples):
+                raise DataError(
+                    f"--labels must begin within their recording, but {each.label} begins at "
+                    f"{each.start:g} and {path} ends at {len(samples) / unit:g}; write seconds of "
+                    "sound or numbers of readings"
+                )
         heard = Heard(
             codes,
             self._levels(samples, ends),

@@ -31,7 +31,7 @@ def read_marks(path: Path) -> list[Marked]:
         If the file cannot be read, lacks a column, or an end comes before its start.
     """
     try:
-        with regular(path).open(encoding="utf-8", newline="") as file:
+        with regular(path).open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(

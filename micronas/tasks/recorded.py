@@ -11,7 +11,7 @@ import torch
 from micronas.errors import DataError
 from micronas.export.firmware.front_ends import FrontEnd, Image, Mfcc, Series
 from micronas.export.firmware.front_ends.front_end import Array
-from micronas.files import regular
+from micronas.tasks.series.csv_table import read_header, read_table
 
 if TYPE_CHECKING:
     from micronas.tasks.waveform import Samples
@@ -83,7 +83,7 @@ def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
     for path in paths:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         found += [each for each in inside if each == path or each.suffix.lower() in suffixes]
-    return found
+    return [*dict.fromkeys(found)]
 
 
 def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
@@ -103,13 +103,7 @@ def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
         from micronas.tasks.waveform import read_samples
 
         return read_samples(path)
-    try:
-        table = _table(path, meaning, front_end)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"a recording must be a CSV file with the columns of the network, but {path} cannot be "
-            f"read as one ({error}); mend it"
-        ) from error
+    table = _table(path, meaning, front_end)
     (wrong,) = np.nonzero(~np.isfinite(table).all(axis=1))
     if len(wrong):
         raise DataError(
@@ -186,12 +180,9 @@ def _table(
     path: Path, meaning: Mapping[str, Any], front_end: Series, *, most: int | None = None
 ) -> Array:
     """Return the network's columns of a CSV file, float32 [readings, channels]."""
-    with regular(path).open(encoding="utf-8") as file:
-        header = file.readline().strip().split(",")
-        rows = np.genfromtxt(file, delimiter=",", dtype=np.float32, max_rows=most)
-    columns = meaning.get("columns") or header[-len(front_end.mean) :]
-    places = [header.index(str(name)) for name in columns]
-    return np.ascontiguousarray(rows.reshape(-1, len(header))[:, places])
+    header = read_header(path)
+    columns = meaning.get("columns") or header.names[-len(front_end.mean) :]
+    return read_table(header, [str(name) for name in columns])[0][:most].astype(np.float32)
 
 
 def _waveform(clip: "Samples") -> torch.Tensor:

@@ -55,3 +55,14 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
         )
     name = f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
     return Recording(read_samples(path), "" if (rate, channels) == (RATE, 1) else name)
+
+
+def bytes_lost(path: Path) -> int:
+    """Return the number of bytes by which a RIFF file is shorter than its header says."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    promised = int.from_bytes(header[4:], "little")
+    # recorders that write to a pipe leave the largest number
+    if header[:4] != b"RIFF" or promised == 2**32 - 1:
+        return 0
+    return promised + len(header) - path.stat().st_size

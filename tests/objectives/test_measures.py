@@ -118,6 +118,7 @@ def test_the_interval_of_a_mean_is_of_groups() -> None:
     half = 3.182 * (14 / 12) ** 0.5
     assert found == pytest.approx((3 - half, 3 + half), abs=0.04)
     assert mean_interval(values, np.repeat([4, 5], 4)) is None
+    assert mean_interval(np.ones(8), np.repeat([4, 5, 6, 7], 2)) is None  # not 1 to 1
 
 
 def test_a_label_that_nobody_has_does_not_count() -> None:

@@ -173,6 +173,10 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
     (tmp_path / "marks.csv").write_text("recording,label,start,end\na.csv,step,3,9\n")
     done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
     assert (done.returncode, "give --rate" in done.stderr) == (2, True)
+    # as spreadsheets write it, which training reads, too
+    rows = "".join(f'{n};"{each}"\n'.replace(".", ",") for n, each in enumerate(values))
+    table.write_text('\ufefftime;"force"\n' + rows)
+    assert listen(tmp_path / "run", [table, table], rate_hz=50.0) == found
     table.write_text("time,force\n" + "".join(f"{n},\n" for n in range(200)))
     done = command("listen", "run", "a.csv", cwd=tmp_path)
     assert (done.returncode, "reading 1 of a.csv lacks one" in done.stderr) == (2, True)
@@ -185,6 +189,7 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
         (("run", "a.wav", "--false-alarms", "1"), "--labels is left out"),
         (("run", "a.wav", "--labels", "a.wav"), "--labels must be a CSV file"),
         (("run", "a.wav", "--labels", "bad.csv"), "line 2 of bad.csv has not"),
+        (("run", "a.wav", "--labels", "ms.csv"), "low begins at 100 and a.wav ends at 1; write"),
         (("plain.tflite", "a.wav"), "must tell labels of sound or of sensors"),
     ],
 )
@@ -194,6 +199,8 @@ def test_what_cannot_be_heard_is_one_line(
     (tmp_path / "nothing").mkdir()
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
     (tmp_path / "bad.csv").write_text("recording,label,start,end\na.wav,low,2,1\n")
+    # milliseconds, in a file of a spreadsheet, which begins with a mark of its encoding
+    (tmp_path / "ms.csv").write_text("\ufeffrecording,label,start,end\na.wav,low,100,600\n")
     (tmp_path / "plain.tflite").write_bytes(
         to_flatbuffer(read((run / "model.tflite").read_bytes()))
     )

@@ -17,7 +17,7 @@ from micronas.tasks.keywords.folder import (
     open_folder,
 )
 from micronas.tasks.parts import PARTS, Part
-from micronas.tasks.recording import Recording, read_recording
+from micronas.tasks.recording import Recording, bytes_lost, read_recording
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding
 from micronas.tasks.waveform import RATE
@@ -60,7 +60,7 @@ def check(path: Path) -> list[Finding]:
             longer.append(clip.name)
         if recording.converted_from:
             formats[recording.converted_from].append(clip.name)
-        if (lost := _bytes_lost(clip.path)) > 0:
+        if (lost := bytes_lost(clip.path)) > 0:
             findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
         other = first.setdefault(
             hashlib.sha1(samples.tobytes(), usedforsecurity=False).digest(), clip
@@ -130,14 +130,3 @@ def _try_read(path: Path, name: str, longest_s: int, findings: list[Finding]) ->
     except DataError as error:
         findings.append(Finding("unreadable", name, str(error)))
         return None
-
-
-def _bytes_lost(path: Path) -> int:
-    """Return the number of bytes by which a RIFF file is shorter than its header says."""
-    with path.open("rb") as file:
-        header = file.read(8)
-    promised = int.from_bytes(header[4:], "little")
-    # recorders that write to a pipe leave the largest number
-    if header[:4] != b"RIFF" or promised == 2**32 - 1:
-        return 0
-    return promised + len(header) - path.stat().st_size

@@ -148,7 +148,7 @@ def hashed_part(speaker: str) -> Part:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        text = regular(path).read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"a list must be a text file, but {path} is not ({error}); replace or delete it"

@@ -21,6 +21,7 @@ from micronas.tasks.cache import Notes, cached
 from micronas.tasks.keywords.background import EVALUATION_SEED, fixed_silence, read_background
 from micronas.tasks.keywords.clips import Clips, read_clips
 from micronas.tasks.keywords.folder import (
+    NOISE_FOLDER,
     STANDARD_KEYWORDS,
     Clip,
     SpeechFolder,
@@ -365,6 +366,8 @@ def _summarise(
         *same_but_for_case(folder.words),
         *notes,
     ]
+    if _SILENCE in folder.words:
+        said.append(f"Not read: {_SILENCE}; put recordings of noise into {NOISE_FOLDER}.")
     if not folder.has_test:
         said.append("There is no test part.")
     if shared:

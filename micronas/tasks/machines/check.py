@@ -6,7 +6,7 @@ from pathlib import Path
 from micronas.errors import DataError
 from micronas.tasks.machines.folder import LONGEST_S, MachineClip, open_folder
 from micronas.tasks.machines.front_end import SHORTEST
-from micronas.tasks.recording import read_recording
+from micronas.tasks.recording import bytes_lost, read_recording
 from micronas.tasks.task import Finding
 from micronas.tasks.waveform import RATE
 
@@ -15,8 +15,8 @@ def check(path: Path) -> list[Finding]:
     """Find faults of a corpus; reads every file.
 
     Faults are machines without normal training, normal test or anomalous test clips; clips that
-    cannot be decoded or are too short; anomalies in the training folder; names without a machine;
-    and the same sound in both parts or of two machines.
+    cannot be decoded, are too short or lack their end; anomalies in the training folder; names
+    without a machine; and the same sound in both parts or of two machines.
 
     Raises
     ------
@@ -38,6 +38,8 @@ def check(path: Path) -> list[Finding]:
             continue
         if len(samples) < SHORTEST:
             findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
+        if (lost := bytes_lost(clip.path)) > 0:
+            findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
         other = first.setdefault(
             hashlib.sha1(samples.tobytes(), usedforsecurity=False).digest(), clip
         )

@@ -140,5 +140,5 @@ def test_check_finds_every_kind_of_damage(tmp_path: Path) -> None:
 def test_check_is_silent_about_a_sound_corpus(tmp_path: Path) -> None:
     for i, name in enumerate(("yes/a_1", "yes/b_1", "no/a_1", "no/b_1")):
         write_clip(tmp_path / f"{name}.wav", i)
-    (tmp_path / "validation_list.txt").write_text("yes/b_1.wav\nno/b_1.wav\n")
+    (tmp_path / "validation_list.txt").write_text("\ufeffyes/b_1.wav\nno/b_1.wav\n")
     assert check(tmp_path) == []

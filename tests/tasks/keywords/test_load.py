@@ -220,6 +220,14 @@ def test_keywords_are_else_the_words_with_the_most_clips(tmp_path: Path) -> None
     data = load(KeywordSettings(path=tmp_path))
     assert data.classes == (*"abcdehijkl", "silence", "unknown")
     assert "the words with the most clips" in data.summary
+    assert "Not read" not in data.summary
+
+
+def test_a_folder_of_silence_is_named(corpus: Path) -> None:
+    write(corpus / "silence" / "s00_0.wav", [7] * 16000)
+    (corpus / "training_list.txt").unlink()
+    said = load(settings(corpus)).summary
+    assert "Not read: silence; put recordings of noise into _background_noise_." in said
 
 
 def test_classes_of_no_examples_can_be_dropped(corpus: Path) -> None:
