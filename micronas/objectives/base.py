@@ -12,7 +12,7 @@ from torch import Tensor
 
 from micronas.arrays import Floats
 from micronas.errors import ConfigError
-from micronas.objectives.intervals import mean_interval
+from micronas.objectives.intervals import score_interval
 from micronas.splits import Detection, Sliding, Split
 
 Decides = Literal["best", "each", "value"]
@@ -295,14 +295,13 @@ class Objective(ABC):
         """Measure both networks; the interval holds for examples of other groups."""
         targets = judged.split.labels
         values = measure.values(judged.answers.int8, targets).numpy()
-        interval = mean_interval(values, judged.split.groups.numpy())
         return {
             "name": measure.name,
             "unit": measure.unit,
             "larger": measure.larger,
             "float": measure(judged.answers.real, targets),
             "int8": float(values.mean()),
-            "interval": None if interval is None else [*interval],
+            "interval": score_interval(values, judged.split.groups.numpy()),
             "on": judged.on,
         }
 

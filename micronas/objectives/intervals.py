@@ -45,8 +45,7 @@ def mean_interval(
     Returns
     -------
     tuple or None
-        Ends of the interval; None below an effective number of three groups, and of equal values,
-        which say nothing of how others spread.
+        Ends of the interval; None below an effective number of three groups.
     """
     mean = float(values.mean())
     off: dict[int, float] = defaultdict(float)
@@ -55,11 +54,20 @@ def mean_interval(
         off[group] += (value - mean) / len(values)
         share[group] += 1 / len(values)
     freedom = 1 / math.fsum(each**2 for each in share.values()) - 1
-    if freedom < LEAST_FREEDOM or (values == values[0]).all():
+    if freedom < LEAST_FREEDOM:
         return None
     squares = math.fsum(off[group] ** 2 / (1 - share[group]) for group in off)
     half = student(freedom) * math.sqrt(squares)
     return mean - half, mean + half
+
+
+def score_interval(
+    values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]
+) -> list[float] | None:
+    """Return `mean_interval` of a score; None of equal values, which do not show how others spread:
+    a network without a mistake on few examples would have one of no width."""
+    interval = mean_interval(values, groups) if np.ptp(values) else None
+    return None if interval is None else [*interval]
 
 
 def student(freedom: float) -> float:

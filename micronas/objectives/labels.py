@@ -13,7 +13,7 @@ from torch import Tensor
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective, Score
 from micronas.objectives.f1 import f1_of, macro_f1
-from micronas.objectives.intervals import mean_interval
+from micronas.objectives.intervals import score_interval
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,13 @@ class Labels(Objective):
             edges - judged.answers.zero_point
         )
         values = macro_f1(accepted, targets).numpy()
-        interval = mean_interval(values, judged.split.groups.numpy())
         f1: Score = {
             "name": "macro F1",
             "unit": "share",
             "larger": True,
             "float": macro_f1(real, targets).mean().item(),
             "int8": float(values.mean()),
-            "interval": None if interval is None else [*interval],
+            "interval": score_interval(values, judged.split.groups.numpy()),
             "on": f"at thresholds of validation, {judged.on}",
         }
         per_label = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from micronas.arrays import Floats
 from micronas.objectives.base import Answers, Judged, Measure
 from micronas.objectives.classes import Classes
-from micronas.objectives.intervals import mean_interval
+from micronas.objectives.intervals import mean_interval, score_interval
 from micronas.objectives.labels import Labels, average_precision
 from micronas.objectives.regression import Regression
 from micronas.splits import TensorSplit
@@ -118,7 +118,8 @@ def test_the_interval_of_a_mean_is_of_groups() -> None:
     half = 3.182 * (14 / 12) ** 0.5
     assert found == pytest.approx((3 - half, 3 + half), abs=0.04)
     assert mean_interval(values, np.repeat([4, 5], 4)) is None
-    assert mean_interval(np.ones(8), np.repeat([4, 5, 6, 7], 2)) is None  # not 1 to 1
+    assert score_interval(values, np.repeat([4, 5, 6, 7], 2)) == [*found]
+    assert score_interval(np.ones(8), np.repeat([4, 5, 6, 7], 2)) is None  # not 1 to 1
 
 
 def test_a_label_that_nobody_has_does_not_count() -> None:
