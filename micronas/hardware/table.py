@@ -87,7 +87,7 @@ def listening_text(calls: Mapping[str, Any]) -> str:
     if stride is not None:
         parts.append(f"scores every {stride}")
     worst = f" (worst {calls['worst_ms']:.2f})" if calls["worst_ms"] > calls["mean_ms"] else ""
-    parts.append(f"{calls['mean_ms']:.2f} ms{worst}")
+    parts.append(f"without the front end {calls['mean_ms']:.2f} ms{worst}")
     if "arena_bytes" in calls:
         parts.append(f"arena {calls['arena_bytes']:,} B, {calls['state_bytes']:,} B kept")
     if calls["load"] is not None:

@@ -136,7 +136,7 @@ def _heard(metrics: Metrics) -> list[Data]:
     if metrics.listening is None or metrics.listening["load"] is None:
         return []
     heard = metrics.listening
-    load = "of the time: a call of {hop_frames} frames computes {computes}"
+    load = "of the time, calls alone: one of {hop_frames} frames computes {computes}"
     call = "a call, {worst_ms:.2f} ms at most"
     return [
         _tile("Load", heard["load"], "share", load.format(**heard)),
