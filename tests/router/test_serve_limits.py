@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from micronas.router.serve.clients import Clients
 from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
 from tests.router.serving import chat, said, serving, streamed, until
@@ -228,6 +229,14 @@ def slow_streams(client: httpx.Client, count: int) -> list[Any]:
     request = client.build_request("POST", "/v1/chat/completions", json=body)
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(lambda _: client.send(request, stream=True), range(count)))
+
+
+def test_a_removed_key_leaves_the_names_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for keys in ("one, two", ", two"):
+        monkeypatch.setenv(KEYS, keys)
+        names.append(Clients(KEYS, [], Limits()).of("Bearer two").name)
+    assert names == ["key 2", "key 2"]
 
 
 def test_what_was_spent_without_a_limit_is_no_debt_under_a_later_one() -> None:

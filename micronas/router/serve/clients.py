@@ -47,12 +47,13 @@ class Clients:
 
     def __init__(self, keys_env: str | None, named: Sequence[Client], limits: Limits) -> None:
         self._limits = limits
-        listed = required_key(keys_env, of="clients").split(",")
-        keys = [each.strip() for each in listed if each.strip()]
-        if keys_env is not None and not keys:
+        places = enumerate(required_key(keys_env, of="clients").split(","), 1)
+        listed = {f"key {place}": each.strip() for place, each in places if each.strip()}
+        if keys_env is not None and not listed:
             raise ConfigError(f"{keys_env} must hold keys, separated by commas, but holds none")
-        found = [Client(name=f"key {place}", key_env="") for place in range(1, len(keys) + 1)]
-        keys += [required_key(each.key_env, of=f"client {each.name!r}") for each in named]
+        found = [Client(name=name, key_env="") for name in listed]
+        own = [required_key(each.key_env, of=f"client {each.name!r}") for each in named]
+        keys = [*listed.values(), *own]
         self._clients = [*found, *named]
         self._keys = [each.encode() for each in keys]
         self._by_name = {each.name: each for each in self._clients}

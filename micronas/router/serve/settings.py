@@ -39,7 +39,8 @@ class ServeSettings(Settings):
         Web pages that may use the server, such as ``https://chat.example``; all others are
         refused.
     keys_env
-        Environment variable of the keys of clients, separated by commas; None for no such keys.
+        Environment variable of the keys of clients, separated by commas; None for no such keys. A
+        key counts by its place: leave the place of a removed key empty.
     clients
         Clients with their own names, keys, limits and rights, in addition to those of keys_env.
     limits
