@@ -10,12 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.decompositions import decomposed
 from micronas.export.from_torch.functional import make_functional
 
 _LONGEST_QUOTE = 200
+_CHECKS = (
+    torch.ops.aten._assert_tensor_metadata.default,
+    torch.ops.aten._assert_async.default,
+    torch.ops.aten._assert_async.msg,
+)
 
 
 def capture(
@@ -40,8 +46,8 @@ def capture(
     example = tuple(_checked_example(example) for example in examples)
     shapes = ", ".join(str(list(part.shape)) for part in example)
     try:
-        with torch.no_grad():
-            result = module(*example)
+        with torch.no_grad():  # twice, on copies, as modules may keep state or change their input
+            result, again = (module(*(part.clone() for part in example)) for _ in range(2))
     except Exception as error:
         raise ExportError(
             f"a module must run on its example input {shapes}, but "
@@ -52,13 +58,26 @@ def capture(
         with torch.no_grad(), _silence(), _without_origins():
             program = torch.export.export(module, example, strict=False)
             make_functional(program.graph)
-            program.graph_module.recompile()
-            return decomposed(program, plain)
+            _drop_checks(program)
+            program = decomposed(program, plain)
+            _drop_checks(program)
     except Exception as error:
         raise ExportError(
             "a module must do the same steps for every input, as torch.export records them, but "
             f"{type(module).__name__} raises {_quote(error)}; take out steps that depend on values"
         ) from error
+    random = torch.Tag.nondeterministic_seeded  # such operations are refused by name
+    if not any(random in getattr(node.target, "tags", ()) for node in program.graph.nodes):
+        _check_repeated(module, result, again)
+    return program
+
+
+def _drop_checks(program: ExportedProgram) -> None:
+    """Remove assertions of torch's own, and what only they read."""
+    for node in [each for each in program.graph.nodes if each.target in _CHECKS]:
+        program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
 
 
 @contextmanager
@@ -154,6 +173,19 @@ def _check_result(module: nn.Module, result: object) -> None:
             f"{type(module).__name__} returns {result.dtype} {list(result.shape)} for one example; "
             "keep the batch dimension"
         )
+
+
+def _check_repeated(module: nn.Module, result: object, again: object) -> None:
+    """Check that a module's results do not depend on earlier calls."""
+    for first, second in zip(tree_leaves(result), tree_leaves(again), strict=True):
+        if first.shape != second.shape or not torch.allclose(
+            first.double(), second.double(), rtol=1e-4, atol=1e-6, equal_nan=True
+        ):
+            raise ExportError(
+                "a module must compute the same from the same input, but two calls of "
+                f"{type(module).__name__} differ, as it keeps a state or draws numbers; take the "
+                "state as an input and return it as an output"
+            )
 
 
 @contextmanager

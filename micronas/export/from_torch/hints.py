@@ -39,7 +39,11 @@ _NEAREST: Mapping[str, str] = {
     **dict.fromkeys(
         ("linalg_inv_ex", "linalg_svd", "linalg_cholesky_ex", "linalg_solve"), _ON_HOST
     ),
-    **dict.fromkeys(("one_hot", "embedding_bag"), "use torch.nn.Embedding, and mean or sum"),
+    **dict.fromkeys(
+        ("mean", "sum", "max", "min"),
+        "name the dimensions without that of the examples, as in x.mean((1, 2))",
+    ),
+    "embedding_bag": "use torch.nn.Embedding, and mean or sum",
     **dict.fromkeys(
         ("rand", "rand_like", "randn", "randn_like", "multinomial", "normal"), _AT_RANDOM
     ),
@@ -53,7 +57,7 @@ _NEAREST: Mapping[str, str] = {
     ),
     "pow": "use exp(y * log(x)) for a computed exponent of values above zero",
     "atan2": "use atan of the quotient where the denominator is above zero",
-    "rrelu": "use torch.nn.LeakyReLU",
+    "rrelu_with_noise_functional": "use torch.nn.LeakyReLU",
 }
 _OTHERWISE = (
     "build it from convolutions, Linear, LSTM, GRU, norms, activations, +, -, *, torch.cat, "

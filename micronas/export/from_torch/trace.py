@@ -1,12 +1,12 @@
 """Turn a torch module into a float32 graph: NHWC, batch norm folded, TFLite's weight layout."""
 
 import operator
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 from torch.fx.node import map_arg
 from torch.utils._pytree import SequenceKey, tree_flatten_with_path, tree_unflatten
@@ -110,7 +110,7 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
         elif _is_constant(tracer, node):
             operands = map_arg((node.args, node.kwargs), tracer.constants.__getitem__)
             tracer.constants[node] = node.target(*operands[0], **operands[1])
-        elif node.target is not torch.ops.aten._assert_tensor_metadata.default:
+        else:
             follows = not doubtful.isdisjoint(node.all_input_nodes)
             doubtful.update([node] if follows else [])
             try:
@@ -122,13 +122,17 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
                 _pretend(tracer)
     if refusals:
         raise _all_of(refusals)
-    outputs = tuple(_output(tracer, node) for node in _flat(nodes[-1].args[0]))
+    # without buffers and inputs that the module changes, whose last values no one reads
+    specs = zip(signature.output_specs, nodes[-1].args[0], strict=True)
+    returned = [node for spec, node in specs if spec.kind is OutputKind.USER_OUTPUT]
+    outputs = [_output(tracer, node) for node in returned]
     if not tracer.ops:
         raise ExportError(
             "a module must compute its output from its input, but this one returns "
             "its input; add a layer"
         )
-    graph = Graph(tracer.finished(copy), tuple(tracer.ops.values()), tuple(inputs), outputs)
+    outputs = _each_its_own(tracer, outputs, inputs)
+    graph = Graph(tracer.finished(copy), tuple(tracer.ops.values()), tuple(inputs), tuple(outputs))
     # fewer operators that move elements
     graph = with_dropped_axes(turned_whole(without_reshapes(without_detours(graph))))
     return _with_names(graph, _names_of_outputs(program))
@@ -178,6 +182,17 @@ def _input(tracer: Tracer, sequences: bool) -> str:
     return name
 
 
+def _each_its_own(tracer: Tracer, outputs: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    """Return outputs, with copies in place of inputs and of what is returned again."""
+    found: list[str] = []
+    for name in outputs:
+        if name in (*found, *inputs):
+            shape = tracer.shape_of(name)
+            name = tracer.tabled("RESHAPE", name, {"shape": shape}, shape)
+        found.append(name)
+    return found
+
+
 def _output(tracer: Tracer, node: Node) -> str:
     """Return the tensor of an output, in the order of an input of its shape."""
     tracer.node = node
@@ -187,16 +202,16 @@ def _output(tracer: Tracer, node: Node) -> str:
             "add a layer"
         )
     value = tracer.value(node)
-    if len(value.shape) == 1 or tracer.is_sequence(value):  # a scalar is [N, 1] on the device
+    is_sequence = tracer.is_sequence(value) and not _is_of_tokens(value)
+    if len(value.shape) == 1 or is_sequence:  # a scalar is [N, 1] on the device
         value = Value(value.tensor, value.positions.unsqueeze(-1))
     return tracer.materialised(value)
 
 
-def _flat(results: Any) -> list[Node]:
-    if isinstance(results, Node):
-        return [results]
-    values = results.values() if isinstance(results, Mapping) else results
-    return [node for each in values for node in _flat(each)]
+def _is_of_tokens(value: Value) -> bool:
+    """Return whether elements along the last dimension are stored nearer than along the second."""
+    near, far = (value.positions.diff(dim=dim).abs().double().mean() for dim in (2, 1))
+    return bool(near < far)
 
 
 def _check_fixed(tracer: Tracer) -> None:

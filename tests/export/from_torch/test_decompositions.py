@@ -109,6 +109,9 @@ BY_SHAPE: dict[tuple[int, ...], dict[str, Callable[[Tensor, Tensor], Any]]] = {
         ),
         "resized by a factor": lambda y, x: F.interpolate(y, scale_factor=1.3, mode="bilinear"),
         "nearest by a factor": lambda y, x: F.interpolate(y, scale_factor=1.3),
+        "a sequence resized by a factor": lambda y, x: F.interpolate(
+            y.flatten(2), scale_factor=1.3, mode="linear"
+        ).flatten(1),
         "resized without aliases": lambda y, x: F.interpolate(
             y, (5, 5), mode="bilinear", antialias=True
         ),

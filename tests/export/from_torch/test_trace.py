@@ -319,3 +319,69 @@ def test_a_norm_behind_a_norm_is_folded_too() -> None:
     graph = trace(module, x)
     assert [op.kind for op in graph.ops] == ["CONV_2D"]
     np.testing.assert_allclose(run_float(graph, x), module(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_output_may_be_returned_twice_and_inputs_may_be_returned() -> None:
+    def several(m: Any, x: Tensor) -> dict[str, Tensor]:
+        logits = m.layer(x)
+        return {"logits": logits, "features": F.dropout(logits, training=False), "x": x}
+
+    module, x = Apply(several, layer=nn.Linear(8, 4)).eval(), torch.randn(4, 8)
+    graph = trace(module, x)
+    assert graph.outputs == ("logits", "features", "x")
+    assert verify(to_tflite(module, x, calibration=x), np.zeros((2, 8), np.int8)).mismatches == 0
+
+
+class Remembering(nn.Module):
+    """A layer on inputs and what an earlier call left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.last: Tensor | None = None
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        before, self.last = self.last, x
+        found: Tensor = self.layer(x if before is None else x + before)
+        return found
+
+
+def test_a_state_between_calls_is_refused() -> None:
+    """The example's state would become a constant of the network."""
+    with pytest.raises(ExportError, match="two calls of Remembering differ.* as an output"):
+        trace(Remembering().eval(), torch.ones(1, 4))
+
+
+def test_changes_of_buffers_and_inputs_that_no_one_reads_are_left_out() -> None:
+    def counted(m: Any, x: Tensor) -> Tensor:
+        m.norm.num_batches_tracked += 1
+        found: Tensor = m.norm(x.mul_(2))
+        return found
+
+    x = torch.randn(1, 4)
+    given = x.clone()
+    graph = trace(Apply(counted, norm=nn.BatchNorm1d(4, affine=False)).eval(), given)
+    assert torch.equal(given, x)
+    np.testing.assert_allclose(run_float(graph, x), 2 * x / (1 + 1e-5) ** 0.5, rtol=1e-5)
+
+
+def test_tokens_stay_in_front_of_their_features() -> None:
+    """A class token that is left out makes no sequence of channels of the others."""
+    x = torch.randn(2, 6, 8)
+    for function, shape in (
+        (lambda m, x: m.layer(x)[:, 1:], (1, 5, 8)),
+        (lambda m, x: m.layer(x).flip(1), (1, 6, 8)),
+    ):
+        graph = check_equal(Apply(function, layer=nn.Linear(8, 8)).eval(), x)
+        assert graph.tensors[graph.outputs[0]].shape == shape
+
+
+def test_assertions_of_torch_are_left_out() -> None:
+    x = torch.tensor([[0.1, 0.7, -0.2], [0.6, 0.2, 0.3]])
+    for function in (
+        lambda x: F.one_hot((x * 2).argmax(1), 3).float(),
+        lambda x: ((x * 2 > 0.5) & (x < 0.65)).float(),
+    ):
+        check_equal(Apply(function).eval(), x)

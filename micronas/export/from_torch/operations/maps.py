@@ -299,13 +299,16 @@ def resampled(tracer: Tracer, arguments: Arguments) -> Value:
     """Resize by products with constants, one per axis: the operation's results on unit vectors."""
     value = tracer.map_value(arguments["input"])
     factors = arguments["scale_factors"]
+    target = tracer.node.target
+    if target is torch.ops.aten.upsample_linear1d.vec:  # the other side of such a map is 1
+        target, factors = torch.ops.aten.upsample_bilinear2d.vec, (*factors, 1.0)
     for axis, (size, wanted) in enumerate(zip(value.shape[2:], tracer.map_shape[2:], strict=True)):
-        if size == wanted and factors is None:
+        if size == wanted and (factors is None or factors[axis] == 1.0):
             continue
         given = {**arguments, "input": torch.eye(size).reshape(1, 1, size, size)}
         given["output_size"] = None if factors is not None else (wanted, size)
         given["scale_factors"] = None if factors is None else (factors[axis], 1.0)
-        matrix = tracer.node.target(**given)[0, 0]  # type: ignore[operator]
+        matrix = target(**given)[0, 0]  # type: ignore[operator]
         last = Value(value.tensor, value.positions.movedim(axis + 2, -1))
         found = multiplied(tracer, last, matrix, None)
         value = Value(found.tensor, found.positions.movedim(-1, axis + 2))
