@@ -14,6 +14,8 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -76,7 +78,9 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
     for seed, (depth, width, pixels) in enumerate(_DENSE):
         for bits in (8, 4):
             name = f"pointwise {depth} {width} {pixels} {bits}"
-            yield name, lambda s=seed, d=depth, w=width, p=pixels, b=bits: _points(s, d, w, p, b)
+            make = partial(_points, seed, depth, width, pixels, bits)
+            yield name, make
+            yield f"vanishing {name}", lambda make=make: _vanishing(make())
     for seed, (channels, depth, groups, kernel) in enumerate(_GROUPED):
         yield (
             f"grouped {seed}",
@@ -144,6 +148,15 @@ def _points(seed: int, depth: int, width: int, pixels: int, bits: int) -> Graph:
     builder = Builder((1, pixels, depth))
     value = builder.conv(builder.input, "y", width, activation="RELU" if seed % 2 else "NONE")
     return quantize_randomly(builder.finish(value), seed, filters="int4" if bits == 4 else "int8")
+
+
+def _vanishing(graph: Graph) -> Graph:
+    """Give the output a scale at which TFLM's shift has no fast form, as of dead channels."""
+    output = graph.tensors[graph.outputs[0]]
+    assert output.quantization is not None
+    coarse = replace(output.quantization, scale=output.quantization.scale * np.float32(2**20))
+    tensors = {**graph.tensors, output.name: replace(output, quantization=coarse)}
+    return replace(graph, tensors=tensors)
 
 
 def measured(graph: Graph) -> dict[str, Any]:

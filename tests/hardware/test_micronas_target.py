@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -23,7 +25,7 @@ from micronas.space.space import Space
 from testing.core_cycles import cycles_on
 from testing.engine import THUMB_1, build, examples, on_core
 from testing.engine_costs import measured, predicted, shapes_of
-from testing.graphs import random_int8_graph
+from testing.graphs import quantize_randomly, random_int8_graph
 from testing.networks import random_network
 
 BOARD = Board.load("stm32f446re")
@@ -84,6 +86,21 @@ def test_a_network_takes_less_than_with_an_interpreter() -> None:
     assert ours.latency_ms < 0.8 * theirs.latency_ms
     code = [each.on(board).beside.flash for each, board in ((Budget(), ENGINE), (Budget(), BOARD))]
     assert code[0] < 0.05 * code[1]
+
+
+@pytest.mark.parametrize("filters", ["int8", "int4"])
+def test_channels_that_have_died_have_a_price(filters: Any) -> None:
+    """Shifts of more than 22 bits take plain loops, which are slower than the usual ones."""
+    builder = Builder((3, 3, 16))
+    builder.conv(builder.input, "y", 8)
+    graph = quantize_randomly(builder.finish("y"), filters=filters)
+    quantization = graph.tensors["y"].quantization
+    assert quantization is not None
+    coarse = replace(quantization, scale=quantization.scale * np.float32(2**20))
+    tensors = {**graph.tensors, "y": replace(graph.tensors["y"], quantization=coarse)}
+    usual, plain = MICRONAS.prices(graph)[0], MICRONAS.prices(replace(graph, tensors=tensors))[0]
+    assert plain.instructions > usual.instructions
+    assert plain.cycles > usual.cycles
 
 
 def test_layers_make_up_the_whole_and_say_that_it_is_an_estimate() -> None:

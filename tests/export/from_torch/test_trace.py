@@ -350,7 +350,7 @@ class Remembering(nn.Module):
 
 def test_a_state_between_calls_is_refused() -> None:
     """The example's state would become a constant of the network."""
-    with pytest.raises(ExportError, match="two calls of Remembering differ.* as an output"):
+    with pytest.raises(ExportError, match="two calls of Remembering differ"):
         trace(Remembering().eval(), torch.ones(1, 4))
 
 
