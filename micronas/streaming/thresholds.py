@@ -79,8 +79,8 @@ class Point(NamedTuple):
 
     detector: Detector
     outcome: Outcome
-    """Each part of the recordings is judged by thresholds chosen on the others at the same price; a
-    single recording by `detector`."""
+    """Each part of the recordings is judged by thresholds chosen on the others at the same price;
+    where one part alone has labels that make events, all by `detector`."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Choice:
     curve: tuple[Point, ...]
     """Points of all prices, none better than another in both; misses fall, false alarms rise."""
     held_out: Outcome | None = None
-    """Outcome of each part of the recordings by thresholds of the others; None for a single
-    recording."""
+    """Outcome of each part of the recordings by thresholds of the others; None where one part
+    alone has labels that make events."""
 
 
 def judge(detector: Detector, recordings: Iterable[Heard]) -> Outcome:
@@ -168,7 +168,7 @@ def choose(
             "train a better network"
         )
     _, point, points = best
-    held_out = point.outcome if len(recordings) > 1 else None
+    held_out = point.outcome if _divides(recordings, detector) else None
     outcome = judge(point.detector, recordings)
     return Choice(point.detector, outcome, tuple(_undominated(points)), held_out)
 
@@ -180,7 +180,7 @@ def priced(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
     costs = [[_costs(each, label, detector) for label in labels] for each in scored]
     every = range(len(recordings))
     whole = _thresholds(costs, labels, detector)
-    if len(recordings) == 1:
+    if not _divides(recordings, detector):
         return [Point(each, _judged(each, scored)) for each in whole]
     total = [Outcome(0.0, 0, 0, 0)] * len(whole)
     for part in range(min(_PARTS, len(recordings))):
@@ -190,6 +190,16 @@ def priced(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
         known = {each: _judged(each, mine) for each in dict.fromkeys(others)}
         total = [sofar + known[each] for sofar, each in zip(total, others, strict=True)]
     return [Point(*pair) for pair in zip(whole, total, strict=True)]
+
+
+def _divides(recordings: Sequence[Heard], detector: Detector) -> bool:
+    """Return whether each part of the recordings leaves others with labels that make events."""
+    parts = {
+        place % _PARTS
+        for place, heard in enumerate(recordings)
+        if any(detector.thresholds[each.label] is not None for each in heard.occurrences)
+    }
+    return len(parts) > 1
 
 
 def _thresholds(
@@ -207,8 +217,8 @@ def _thresholds(
     ]
     if not occurring:
         raise DataError(
-            "labels that make events must occur in several recordings, or all be in one, but none "
-            "does; name in --labels where each begins and ends"
+            "labels that make events must occur in the recordings, but none does; name in --labels "
+            "where each begins and ends"
         )
     shared = _SHARED * np.mean([counts[label] for label in occurring], axis=0)
     made = []
