@@ -168,10 +168,12 @@ def test_a_stream_gives_the_codes_of_its_latest_second() -> None:
         ("161x97:rgb", 50, "rgb", "crop"),
         ("176x144:rgb565", 160, "rgb", "stretch"),
         ("64x48:rgb565", 96, "gray", "crop"),
+        ("33x47:rgb", 32, "rgb", "stretch"),
+        ("41x100:gray", 32, "gray", "crop"),
     ],
 )
 def test_pictures(camera: str, size: int, color: str, fit: str) -> None:
-    """Smaller and larger than the network's input, cut and squeezed; 20 of each, 100 in all."""
+    """Smaller and larger than the network's input, cut and squeezed, upright too; 20 of each."""
     source, quantization = np.random.default_rng(1), scale(1 / 128, 0)
     given, channels = Camera.parse(camera), 1 if color == "gray" else 3
     shape = (given.height, given.width)

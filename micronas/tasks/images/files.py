@@ -35,7 +35,7 @@ _SHORTEST_SIDE = 16
 """Shortest side in pixels of an image that is used: smaller ones show nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Accepted formats; others, such as EPS, would start other programs."""
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _PIECE = 512
 """Most images in memory before they are written."""
 
@@ -117,7 +117,7 @@ def resize(image: Image.Image, *, size: int, color: _Color, fit: Fit) -> Pixels:
     """Bring an image to a square of pixels.
 
     Gray is ITU-R 601 luma. The resampling is Pillow's bilinear filter, which averages over all the
-    source pixels that a result covers (antialiased).
+    source pixels that a result covers (antialiased): across, then down, as in the firmware.
 
     Parameters
     ----------
@@ -132,13 +132,16 @@ def resize(image: Image.Image, *, size: int, color: _Color, fit: Fit) -> Pixels:
     Pixels
         uint8 [channels, size, size].
     """
-    box = None
+    (width, height), (left, top) = image.size, (0.0, 0.0)
+    across, down = width, height
     if fit == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
+        across = down = min(image.size)
+        left, top = (width - across) / 2, (height - down) / 2
     converted = image.convert("L" if color == "gray" else "RGB")
-    scaled = converted.resize((size, size), Image.Resampling.BILINEAR, box)
+    # one call for each direction: which of them Pillow takes first depends on size and version
+    filtered = Image.Resampling.BILINEAR
+    wide = converted.resize((size, height), filtered, (left, 0, left + across, height))
+    scaled = wide.resize((size, size), filtered, (0, top, size, top + down))
     pixels: Pixels = np.asarray(scaled).reshape(size, size, -1).transpose(2, 0, 1)
     return pixels
 
