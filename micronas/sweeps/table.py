@@ -56,7 +56,8 @@ def _holds(limits: Metrics, other: Metrics) -> bool:
     if limits.board != other.board or not other.fits or limits.judged_on != other.judged_on:
         return False
     spent = {name: other.used[name] * limit for name, limit in other.budget.items()}
-    spent |= {"latency": other.latency_ms, "macs": float(other.macs)}
+    latency = other.latency_ms + other.device["beside"].get("latency", 0.0)
+    spent |= {"latency": latency, "macs": float(other.macs)}
     return all(spent.get(name, math.inf) <= limit for name, limit in limits.budget.items())
 
 

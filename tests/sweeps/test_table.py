@@ -117,6 +117,22 @@ def test_a_larger_budget_never_shows_less(values: list[Any]) -> None:
                 assert scores[best[str(second)]] >= scores[best[str(first)]]
 
 
+def test_what_runs_beside_the_network_takes_its_part_of_a_limit() -> None:
+    """A front end of 35 ms and a network of 20 ms do not fit 40 ms; they do fit 60 ms."""
+    points = [
+        point("40ms", "a", 0.6, 4.0, 512.0, True),
+        point("60ms", "a", 0.7, 10.0, 512.0, True),
+        point("80ms", "a", 0.9, 20.0, 512.0, True),
+    ]
+    for each, limit in zip(points, (40.0, 60.0, 80.0), strict=True):
+        assert each.metrics is not None
+        each.metrics["budget"] = {"sram": 1024.0, "latency": limit}
+        used = (each.metrics["latency_ms"] + 35.0) / limit
+        each.metrics["used"] = {"sram": 0.5, "latency": used}
+        each.metrics["device"] = {**each.metrics["device"], "beside": {"latency": 35.0}}
+    assert best_that_fit(points) == {"40ms": "40ms", "60ms": "80ms", "80ms": "80ms"}
+
+
 def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
     points = [
         point("60ms", "a", 0.912, 58.0, 512.0, True),
