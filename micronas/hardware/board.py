@@ -149,10 +149,13 @@ class Board(Settings):
             raise ValueError(
                 f"form: latency must hold a model of the form {self.form!r} for any network"
             )
-        if self.reserved.sram_bytes >= self.sram_bytes:
-            raise ValueError("reserved.sram_bytes must be less than sram_bytes")
-        if self.reserved.flash_bytes >= self.flash_bytes:
-            raise ValueError("reserved.flash_bytes must be less than flash_bytes")
+        for key in ("sram_bytes", "flash_bytes"):
+            kept, whole = getattr(self.reserved, key), getattr(self, key)
+            if kept >= whole:
+                raise ValueError(
+                    f"reserved.{key} must be less than {key}: {kept:,} of {whole:,}; write "
+                    "`reserved: {sram_bytes: ..., flash_bytes: ...}`, what other code needs"
+                )
         return self
 
     @classmethod

@@ -130,6 +130,17 @@ def search(
         classes than the space, if batches cannot be divided among the processes, or if the device
         or Ray is missing.
     """
+    for name, given, kinds, way in (
+        ("space", space, (Searchable, OpenSpace), "micronas.load_space(NAME)"),
+        ("data", data, (DataSet,), "micronas.DataSet(...)"),
+        ("board", board, (Board,), "micronas.Board.load(NAME)"),
+        ("budget", budget, (Budget,), "micronas.Budget(sram='24 KB')"),
+    ):
+        if not isinstance(given, kinds):
+            raise ConfigError(
+                f"{name} of a search must be an object, but got {type(given).__name__}; pass "
+                f"{way}, or call micronas.run, which also takes names"
+            )
     settings = strategy_settings(settings)
     data = replace(data, objective=data.objective.ranked_by(settings.rank_by))
     everyone = ranks()

@@ -204,6 +204,15 @@ def test_parts_of_the_training_set_share_no_speaker() -> None:
     assert sum(map(len, groups)) == len(set().union(*groups)) == 100
 
 
+@pytest.mark.parametrize(
+    ("key", "wrong"), [("board", "stm32f446re"), ("budget", {"sram": "6 KB"}), ("space", "kws")]
+)
+def test_names_are_for_run_alone(key: str, wrong: object) -> None:
+    given = {"space": SPACE, "data": data(), "board": BOARD, "budget": BUDGET, key: wrong}
+    with pytest.raises(ConfigError, match=f"{key} of a search must be an object, .* micronas.run"):
+        search(**given)
+
+
 def test_errors_come_before_training() -> None:
     with pytest.raises(BudgetError, match="sram budget must reach the smallest"):
         search(SPACE, data(), board=BOARD, budget=Budget(sram="1 KB"))
