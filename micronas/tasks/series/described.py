@@ -26,7 +26,7 @@ _RATES_DIFFER = 0.05
 
 def as_inputs(windows: Windows, scaler: Scaler) -> Tensor:
     """Return standardised windows float32 [n, channels, time, 1]."""
-    stacked = torch.from_numpy(np.stack(windows.values))
+    stacked = torch.from_numpy(np.stack(windows.values, dtype=np.float32))
     return scaler.apply(stacked.transpose(1, 2).unsqueeze(3).contiguous())
 
 

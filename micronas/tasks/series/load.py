@@ -16,7 +16,7 @@ from micronas.objectives.regression import Regression
 from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
-from micronas.tasks.series.front_end import fit_scaler
+from micronas.tasks.series.front_end import fit_scaler, moments
 from micronas.tasks.series.labels import in_order
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
@@ -55,7 +55,8 @@ def load(settings: SeriesSettings) -> DataSet:
     ------
     DataError
         If the data is missing or has another layout, a part lacks a class, all recordings of a
-        class are shorter than a window, or targets do not suit the goal.
+        class are shorter than a window, targets do not suit the goal, or float32 would lose the
+        changes of a channel or target.
     """
     found = read_recordings(settings)
     _check_rotation(settings, found.columns)
@@ -73,7 +74,9 @@ def load(settings: SeriesSettings) -> DataSet:
         own = division.parts[part]
         if part != "testing" or own:
             require_windows(labels, windows, own, settings, part, found.columns)
-    scaler = fit_scaler(np.concatenate(cut["training"].values))
+    scaler = fit_scaler(np.concatenate(cut["training"].values), found.columns)
+    if settings.targets:
+        moments(np.stack(cut["training"].targets), settings.targets)
     summary = summarise(found, settings, division, cut, labels, every)
 
     def split(part: Part) -> TensorSplit:

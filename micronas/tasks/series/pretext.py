@@ -105,7 +105,8 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     Raises
     ------
     DataError
-        If no recording is normal, or a part has no whole normal window.
+        If no recording is normal, a part has no whole normal window, or float32 would lose a
+        channel's changes.
     """
     stretches = [each for recording in found.recordings for each in recording.stretches()]
     normal = [each for each in stretches if each.label == settings.normal]
@@ -121,7 +122,7 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     for part, own in division.parts.items():
         if own:
             require_windows([settings.normal], cut[part], own, settings, part, found.columns)
-    scaler = fit_scaler(np.concatenate(cut["training"].values))
+    scaler = fit_scaler(np.concatenate(cut["training"].values), found.columns)
     strange = cut_windows(odd, settings, "testing")
     detection = _detection(cut["testing"], strange, scaler)
     summary = summarise(found, settings, division, cut, [settings.normal])

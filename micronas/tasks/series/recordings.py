@@ -437,9 +437,10 @@ def _texts(labels: Array, settings: SeriesSettings) -> npt.NDArray[np.str_]:
         raise _unreadable(settings.path, ValueError(f"y is no text: {error}")) from error
 
 
-def _floats(values: Array, path: Path) -> npt.NDArray[np.float32]:
-    """Return numbers as float32; too large ones become infinite, which counts as missing."""
+def _floats(values: Array, path: Path) -> Floats:
+    """Return numbers; those too large for float32 become infinite, which counts as missing."""
     if values.dtype.kind not in "biuf":
         raise _unreadable(path, ValueError(f"values are of type {values.dtype}"))
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        single = values.astype(np.float32)
+    return np.where(np.isinf(single), single, values)

@@ -110,12 +110,43 @@ def test_the_scaler_is_of_the_training_part_and_in_the_model_file(tmp_path: Path
     np.testing.assert_allclose(scaler.apply(raw)[0, :, 0, 0].numpy(), expected, rtol=1e-5)
     describe(classes=data.classes, meaning=data.meaning, channels=6)
     assert len(describe(classes=("a",), meaning={}, channels=6)["micronas"]) == 256 + 24 + 72
-    fitted = fit_scaler(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    fitted = fit_scaler(np.array([[1.0, 5.0], [3.0, 5.0]]), "ab")
     assert fitted == Scaler((2.0, 5.0), (1.0, 1.0))
     # air pressure in Pa, of which four digits are 101,300, and a current of nA in A, no constant
-    fitted = fit_scaler(np.array([[101_324.0, 2e-7], [101_326.0, 4e-7]]))
+    fitted = fit_scaler(np.array([[101_324.0, 2e-7], [101_326.0, 4e-7]]), "ab")
     assert fitted.mean == (101_325.0, 3e-7)
     assert fitted.deviation == pytest.approx((1.0, 1e-7))
+
+
+def test_what_float32_would_lose_is_refused(tmp_path: Path) -> None:
+    """Steps of float32 are 1/16 from 2**19 to 2**20, so half a unit either way is the least."""
+    for label, offset in (("a", 0), ("b", 1)):
+        rows = [
+            f"{i * i % 7},{1e6 + (0.01 if i % 2 else -0.01):.2f},{1e6 + i % 2},{1e7 + i % 3 / 100}"
+            for i in range(offset, 64 + offset)
+        ]
+        for part in ("train", "test"):
+            place = tmp_path / part / label
+            place.mkdir(parents=True)
+            (place / "1.csv").write_text("\n".join(["x,fine,coarse,finest", *rows]) + "\n")
+    message = (
+        r"8 steps of float32 .*'fine' deviates by 0\.01 from [19][09.]+, where a step is 0\.062"
+    )
+    given: dict[str, object] = {"window": 8, "stride": 3}
+    for wrong in (
+        {"columns": ["x", "fine"]},
+        {"columns": ["x"], "goal": "regression", "target": "fine"},
+        {"columns": ["x", "fine"], "goal": "anomalies", "normal": "a"},
+    ):
+        with pytest.raises(DataError, match=message):
+            load(settings(tmp_path, **given, **wrong))
+    with pytest.raises(DataError, match=r"'finest' deviates by 0\.0079"):
+        load(settings(tmp_path, **given, columns=["finest"]))
+    kept = load(settings(tmp_path, **given, columns=["x", "coarse"]))
+    assert kept.meaning["deviation"][1] == 0.5  # type: ignore[index]
+    assert kept.train.batch(torch.tensor([0]), None).dtype == torch.float32
+    # NumPy's own deviation of this constant is 1.3e-11 of it
+    assert fit_scaler(np.full((1_000_000, 3), 0.1), "abc") == Scaler((0.1,) * 3, (1.0,) * 3)
 
 
 def test_windows_that_judge_do_not_overlap(tmp_path: Path) -> None:
