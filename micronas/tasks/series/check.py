@@ -7,7 +7,7 @@ import numpy as np
 
 from micronas.tasks.series.labels import in_order
 from micronas.tasks.series.parts import shared
-from micronas.tasks.series.recording import Recording
+from micronas.tasks.series.recording import COUNTING, Recording
 from micronas.tasks.series.recordings import NO_CHANNEL, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.spelling import same_but_for_case
@@ -21,9 +21,10 @@ def check(settings: SeriesSettings) -> list[Finding]:
 
     Kinds: ``unreadable``; ``column`` (left out, and why); ``shared`` (a group in several given
     parts); ``short`` (shorter than a window); ``missing`` (values); ``constant`` (a channel that
-    never changes in a recording); ``duplicate`` (the same samples twice); ``mislabelled`` (under
-    two labels); ``spelling`` (classes that differ in case or spaces); ``imbalance`` (a class with
-    under a tenth of the samples of another).
+    never changes in a recording); ``counting`` (a channel that rises by equal steps in every
+    recording, as a time or a number of samples does); ``duplicate`` (the same samples twice);
+    ``mislabelled`` (under two labels); ``spelling`` (classes that differ in case or spaces);
+    ``imbalance`` (a class with under a tenth of the samples of another).
 
     Raises
     ------
@@ -41,6 +42,7 @@ def check(settings: SeriesSettings) -> list[Finding]:
     findings += [
         Finding("shared", each, "is in several parts") for each in shared(found.recordings)
     ]
+    findings += [Finding("counting", name, COUNTING) for name in found.counting()]
     first: dict[str, Recording] = {}
     sizes: Counter[str] = Counter()
     for each in found.recordings:

@@ -12,7 +12,7 @@ from micronas.tasks.parts import Part
 from micronas.tasks.series.front_end import LIMIT, Scaler
 from micronas.tasks.series.labels import bin_names
 from micronas.tasks.series.parts import Division
-from micronas.tasks.series.recording import Recordings
+from micronas.tasks.series.recording import COUNTING, Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import Windows
 from micronas.tasks.spelling import same_but_for_case
@@ -104,6 +104,9 @@ def summarise(
             f"Rates differ, {rates[0]:.4g} to {rates[-1]:.4g} Hz, and nothing is resampled: "
             f"the network will hear other speeds; data.rate={rates[0]:.4g} brings all to one."
         )
+    counting = found.counting()
+    if counting:
+        said.append(f"{listed(counting, _COLUMNS)} {COUNTING}.")
     said += same_but_for_case({label for each in recordings for label in each.labels})
     unused = [name for name in bin_names(settings) if name not in classes]
     if unused and settings.goal == "classes":

@@ -11,6 +11,11 @@ from micronas.tasks.parts import Part
 
 MEASURED = "measured"
 """Label of samples that have targets instead."""
+COUNTING = (
+    "rises by equal steps in every recording: a network would learn when a sample was taken; leave "
+    "it out by data.columns, or name it time_s or time_ms if it is a time"
+)
+"""Sentence on a channel of `Recordings.counting`, after its name."""
 Floats = npt.NDArray[np.floating]
 
 
@@ -76,3 +81,24 @@ class Recordings:
     """Columns that were left out by themselves, and the reasons."""
     windowed: bool = False
     """Recordings are whole windows already."""
+
+    def counting(self) -> list[str]:
+        """Return the channels that rise by equal steps, within rounding, in every recording of two
+        samples or more: times and numbers of samples."""
+        found = [_rises_evenly(each.values) for each in self.recordings if len(each.values) > 1]
+        return [
+            name
+            for name, evenly in zip(self.columns, zip(*found, strict=True), strict=False)
+            if all(evenly)
+        ]
+
+
+def _rises_evenly(values: Floats) -> npt.NDArray[np.bool_]:
+    """Return whether each channel rises at every sample, less than a step off a line: rounding of
+    rising values moves them by less."""
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(values.astype(np.float64), axis=0)
+        step = steps.mean(0)
+        off = values - values[0] - step * np.arange(len(values))[:, None]
+        even: npt.NDArray[np.bool_] = (steps > 0).all(0) & (abs(off) < step).all(0)
+    return even

@@ -271,6 +271,25 @@ def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
     assert found["short"] == "short: d.csv: 2 samples, under a window of 128"
 
 
+def test_a_channel_that_counts_is_a_finding_and_a_warning(tmp_path: Path) -> None:
+    """Times in ms, rounded from steps of 1.5 ms and from Unix time; a saw-tooth that resets, a
+    constant and a channel that rises in one recording are none, and one sample says nothing."""
+    for place, label in enumerate("ab" * 4):
+        rows = [
+            f"{round(1.5 * i)},{1.7e9 + 0.01 * i:.2f},{i % 20},{i if place else -i},7,{i * i % 13}"
+            for i in range(40)
+        ]
+        write(tmp_path / f"{label}/{place}.csv", *rows)
+    write(tmp_path / "a/one.csv", "5,5,5,5,5,5")
+    found = [each for each in check(settings(tmp_path)) if each.kind == "counting"]
+    assert [each.name for each in found] == ["c1", "c2"]
+    assert all("data.columns, or name it time_s or time_ms" in each.text for each in found)
+    given = settings(tmp_path, columns=["c1", "c3", "c5"])
+    assert " c1 rises by equal steps in every recording: a network" in load(given).summary
+    alone = settings(tmp_path, columns=["c3", "c4", "c5"])
+    assert "equal steps" not in load(alone).summary
+
+
 def test_columns_that_say_nothing_are_left_out_with_a_word(tmp_path: Path) -> None:
     """Over all files: one that is constant or empty in one of them may change in another."""
     write(tmp_path / "a/1.csv", "x,dead,same,late,note,twice", "1,,7,,ok,3", "2,,7,,ok,3")
