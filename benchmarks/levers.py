@@ -35,7 +35,6 @@ LEVERS = (
     ("crossing and mutation", QUALITY, "evolution", "ranked"),
     ("gates and penalties, as published", QUALITY, "dnas", "ranked"),
     ("one supernet for all budgets", BUDGETS, "space", "ranked"),
-    ("half of the finalists, half of their epochs", BUDGETS, "lean", "space"),
     ("600 more draws", PROPOSALS, "more", "draws"),
     ("gradient: natural evolution strategies", PROPOSALS, "centre", "draws"),
     ("gradient: score function, bounded KL", PROPOSALS, "policy", "draws"),

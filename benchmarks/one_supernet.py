@@ -1,14 +1,14 @@
 """Ten budgets by one supernet, beside ten searches.
 
     python -m benchmarks.one_supernet RESULTS.jsonl --features kws40.npz [--seeds 0]
-        [--methods ranked space lean]
+        [--methods ranked space]
     python -m benchmarks.one_supernet RESULTS.jsonl --table
 
 Budgets are those of `benchmarks.settings.LADDER`; methods, recipes and the final training are those
 of `benchmarks.quality`. Each `ranked` search trains shared weights on networks within its own
-budget. `space` and `lean` train them once, on networks of any size, as a sweep with
-`search.supernet=space` does: whichever budget comes first has that in its CPU. RESULTS gets a line
-for each finished network; what is there is not done again.
+budget. `space` trains them once, on networks of any size, as a sweep with `search.supernet=space`
+does: whichever budget comes first has that in its CPU. RESULTS gets a line for each finished
+network; what is there is not done again.
 """
 
 from pathlib import Path
@@ -21,15 +21,14 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.text import table
 
-METHODS = ("ranked", "space", "lean")
-SHARING = METHODS[1:]
+METHODS = ("ranked", "space")
 
 
 def run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
     for seed in seeds:
         bench = Bench(setting, data, results)
-        if method in SHARING:
-            bench.shared = Checkpoint(results.with_suffix(f".shared-{method}-{seed}.pt"))
+        if method == "space":
+            bench.shared = Checkpoint(results.with_suffix(f".shared-{seed}.pt"))
         bench.run(method, [seed])
 
 

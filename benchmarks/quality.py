@@ -15,8 +15,7 @@ Methods, each run with every seed, which is that of its search and of its final 
 default    `micronas.search`, as it comes
 halving, ranked, evolution, dnas
            the same with this strategy
-space      ranked by weights that are trained on networks of any size
-lean       the same with half of the finalists, whose trials have half of the epochs
+space      ranked by weights that are trained on networks of any size (`search.supernet=space`)
 anew, whole
            ranked with trials that begin anew, or that begin with shared weights and have all of the
            epochs, where ranked has half of them
@@ -95,10 +94,7 @@ SEARCHES: dict[str, StrategySettings] = {
     "halving": HalvingSettings(draws=DRAWS, trial=TRIAL),
     "ranked": RankedSettings(trial=TRIAL),
     "dnas": DnasSettings(trial=TRIAL),
-    **{
-        name: RankedSettings(supernet="space", trial=TRIAL, **fewer)
-        for name, fewer in (("space", {}), ("lean", {"finalists": 3, "inherited": 0.25}))
-    },
+    "space": RankedSettings(supernet="space", trial=TRIAL),
     **{
         name: RankedSettings(inherited=share, trial=TRIAL)
         for name, share in (("anew", 0.0), ("whole", 1.0))

@@ -106,10 +106,17 @@ class RankedSettings(SupernetSettings):
     strategy: str = "ranked"
     supernet: Literal["budget", "space"] = "budget"
     """Networks that train the shared weights: within the budget, or of any size (``space``). The
-    latter serve every board and budget: a sweep trains them once; `auto` then ranks."""
+    latter serve every board and budget: a sweep trains them once; `auto` then ranks. By default
+    `finalists` are 3 then, `inherited` is 0.25, and no other networks have trials."""
     inherited: float = Field(0.5, ge=0, le=1)
     """Share of its epochs that a trial takes where it begins with the shared weights; it then has
     no `champions`. 0: all begin with random weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sparing(cls, values: Any) -> Any:
+        spares = isinstance(values, Mapping) and values.get("supernet") == "space"
+        return {"finalists": 3, "inherited": 0.25, **values} if spares else values
 
     @property
     def shares(self) -> bool:

@@ -21,7 +21,7 @@ from micronas.nas.member import Member
 from micronas.nas.prior import draw, draw_any
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import StrategySettings
+from micronas.nas.settings import RankedSettings, StrategySettings
 from micronas.nas.strategies.auto import SHARE, chosen
 from micronas.nas.strategies.base import Context, Training
 from micronas.nas.strategies.dnas import Dnas
@@ -245,6 +245,8 @@ def test_weights_of_a_whole_space_are_ranked_by() -> None:
 def test_uniform_networks_are_ranked_like_others_by_weights_of_a_whole_space(
     finalists: int, trials: int
 ) -> None:
+    spared = RankedSettings(supernet="space")
+    assert (spared.finalists, spared.inherited) == (3, 0.25)
     few = settings("ranked", supernet="space", finalists=finalists)
     ranked = Ranked(context(PROBLEM, few))
     assert {each.choice for each in ranked.uniform} <= set(ranked.pool)
