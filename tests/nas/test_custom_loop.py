@@ -216,7 +216,7 @@ def test_the_pages_code_runs(
         "loader": [(inputs, labels)] * 2,
         "epochs": 2,
         "module": module,
-        "data": micronas.DataSet(examples, examples, None, ("",) * 4, shape),
+        "data": micronas.DataSet(examples, examples, None, tuple("abcd"), shape),
     }
     short = micronas.SearchSettings(
         draws=2, champions=1, trial=micronas.Recipe(epochs=1, batch_size=2)
