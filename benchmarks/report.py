@@ -39,7 +39,7 @@ def main(runs: list[str]) -> None:
                 f"{size / 1000:.1f} KB"
             )
     space = Space.load("kws_small")
-    data = DataSet(parts(2000, 0), parts(4000, 1), None, ("",) * 12, space.input)
+    data = DataSet(parts(2000, 0), parts(4000, 1), None, tuple(map(str, range(12))), space.input)
     plain, seen = [], []
     for _ in range(_ROUNDS):
         plain.append(timed(partial(train, space, data, watch=False)))
