@@ -107,7 +107,7 @@ def test_check_finds_what_a_search_refuses(tmp_path: Path) -> None:
 
 def test_check_reads_with_the_settings_of_a_search(tmp_path: Path) -> None:
     """Measured labels, a column of another name, short windows: nothing of it is the default."""
-    rows = [f"{unit},{x + unit / 100},{20 - x}" for unit in range(12) for x in range(20)]
+    rows = [f"{unit},{x % 7 + unit / 100},{20 - x}" for unit in range(12) for x in range(20)]
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["unit,x,left", *rows]) + "\n")
     given = ["data.label=left", "data.group=unit", "data.bins=[4, 12]", "data.window=8"]
