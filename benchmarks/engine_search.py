@@ -72,10 +72,7 @@ class DeviceBench(Bench):
             self.board,
             operators_of(network.graph()),
             front_end_costs(self.data.meaning, network.input),
-            flash_bytes=costs.flash_bytes,
-            arena_bytes=costs.arena_required_bytes,
-            tail_bytes=costs.arena_bytes - costs.arena_head_bytes,
-            latency_ms=costs.latency_ms,
+            costs,
         )
         del record["used"]
         return record | {name: device[name] for name in ("sram_bytes", "flash_bytes", "latency_ms")}

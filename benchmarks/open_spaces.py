@@ -180,7 +180,7 @@ class Bench:
 
     def _costs(self, network: Space) -> Costs:
         graph, kind = network.graph(), self.space.kind
-        return measure(graph, self.board, kind=kind, outputs=network.outputs)
+        return measure(graph, self.board, kind=kind)
 
     def _own(self, setting: str) -> Budget:
         """What a published network takes, as the budget of others, on the board it sets."""

@@ -220,8 +220,7 @@ class Bench:
         return largest.model_copy(update=update)
 
     def _macs(self, network: Space) -> int:
-        kind, outputs = self.space.kind, self.space.outputs
-        return measure(network.graph(), BOARD, kind=kind, outputs=outputs).macs
+        return measure(network.graph(), BOARD, kind=self.space.kind).macs
 
 
 def main() -> None:

@@ -185,7 +185,7 @@ class Bench:
     def _costs(self, architecture: Space) -> Costs:
         """Of a network that may be none of the space."""
         graph, space = architecture.graph(), self.space
-        return measure(graph, BOARD, kind=space.kind, outputs=space.outputs)
+        return measure(graph, BOARD, kind=space.kind)
 
     def _search(self, method: str, seed: int, budget: Budget) -> Space:
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")

@@ -86,8 +86,7 @@ def networks(classes: int) -> Iterator[tuple[str, Space]]:
 
 def _costs(network: Space, frames: int) -> Costs:
     listening = Listening(frames, _FRAME_MS)
-    graph, outputs = network.graph(), network.outputs
-    return measure(graph, _BOARD, kind="kws", outputs=outputs, listening=listening)
+    return measure(network.graph(), _BOARD, kind="kws", listening=listening)
 
 
 def _trained(name: str, network: Space, data: DataSet, seed: int) -> dict[str, Any]:

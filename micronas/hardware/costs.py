@@ -319,8 +319,7 @@ def measure(
     graph: Graph,
     board: Board,
     *,
-    kind: str,
-    outputs: int,
+    kind: str | None,
     listening: Listening | None = None,
 ) -> Costs:
     """Count the exact costs of a network; its shapes are enough.
@@ -329,19 +328,17 @@ def measure(
     ----------
     kind
         Kind of network, such as ``kws``: boards have latency models for some.
-    outputs
-        Elements of the output, each described in the file.
     listening
         Frames of a call, from which load and energy follow. Where a call computes only new rows,
         arena, flash and latency are those of the longest call.
     """
-    channels = graph.tensors[graph.inputs[0]].shape[-1]
-    target = board.target
+    channels, target = graph.tensors[graph.inputs[0]].shape[-1], board.target
     hopped = hopped_on(graph, board, listening.frames) if listening else None
     if hopped is None:
         latency = mean = board.latency_ms(target.features(graph), space=kind)
         on_board, on_host = target.plan(graph), target.on_host.plan(graph)
-        flash = target.model_bytes(graph, metadata=placeholder(outputs, channels))
+        scores = graph.tensors[graph.outputs[0]].elements
+        flash = target.model_bytes(graph, metadata=placeholder(scores, channels))
     else:
         latency, mean = (call_ms(board, each) for each in (hopped.worst, hopped.mean))
         on_board = on_host = hopped.plan
@@ -364,14 +361,7 @@ def measure(
 
 
 def on_device(
-    board: Board,
-    operators: Collection[str],
-    front_end: FrontEndCosts | None,
-    *,
-    flash_bytes: int,
-    arena_bytes: int,
-    tail_bytes: int,
-    latency_ms: float,
+    board: Board, operators: Collection[str], front_end: FrontEndCosts | None, costs: Costs
 ) -> dict[str, Any]:
     """Return the needs of a device, in all and by part, for ``metrics.json``.
 
@@ -379,15 +369,15 @@ def on_device(
     ----------
     operators
         Operators of the network.
-    flash_bytes, arena_bytes, tail_bytes, latency_ms
-        Costs of the network alone: its file, the arena the interpreter needs to start, the part of
-        it kept between inferences, one inference.
+    costs
+        Costs of the network alone.
     """
     beside = Beside.on(board, operators, front_end)
+    tail = costs.arena_bytes - costs.arena_head_bytes
     found: dict[str, Any] = {
-        "sram_bytes": beside.arena(arena_bytes, tail_bytes) + beside.sram,
-        "flash_bytes": flash_bytes + beside.flash,
-        "latency_ms": latency_ms + beside.latency,
+        "sram_bytes": beside.arena(costs.arena_required_bytes, tail) + beside.sram,
+        "flash_bytes": costs.flash_bytes + beside.flash,
+        "latency_ms": costs.latency_ms + beside.latency,
         "code_bytes": board.target.code_bytes(operators),
         "code_bytes_at_os": board.target.code_bytes(operators, kernels="-Os"),
         "code_assumes": board.arena.code_assumes,

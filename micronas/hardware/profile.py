@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from micronas.graph.averages import pool_window
@@ -10,10 +10,8 @@ from micronas.graph.builder import Builder
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.graph.streaming import streams, timings
 from micronas.hardware.board import Board, LatencyModel
-from micronas.hardware.code import operators_of
-from micronas.hardware.costs import Budget, Costs, Limits, estimates, on_device
+from micronas.hardware.costs import Budget, Costs, measure
 from micronas.hardware.features import (
     COVERED,
     CYCLES,
@@ -25,14 +23,8 @@ from micronas.hardware.features import (
 from micronas.hardware.front_ends import FrontEndCosts, front_end_costs
 from micronas.hardware.instructions import Price
 from micronas.hardware.latency import CONSTANT, LinearLatency
-from micronas.hardware.listening import (
-    Listening,
-    between_calls,
-    call_ms,
-    hopped_on,
-    joules_per_hour,
-)
-from micronas.hardware.targets import TFLM, Target
+from micronas.hardware.standing import figures, standing
+from micronas.hardware.targets import Target
 from micronas.quantities import format_bytes, format_macs
 from micronas.text import html_table, percent
 
@@ -89,7 +81,7 @@ def profile(
     budget
         Limits to fit; the board's own when left out.
     """
-    counts, target = count(graph), board.target
+    target = board.target
     size = flash_bytes
     if size is None or not target.reads_file:
         size = target.model_bytes(graph)
@@ -115,59 +107,44 @@ def profile(
         layer["instructions"] = None if cost is None else round(cost.instructions)
         if _is_extrapolated(op, cost, model) and not _is_left_out(op, cost, model):
             layer["flags"].append("extrapolated")
-    operators, front_end = operators_of(graph), _front_end(graph, meaning)
-    budget = budget or Budget()
-    given = budget.listening(front_end)
-    calls = listening(graph, board, front_end, given=given, latency_ms=latency)
-    front_end = between_calls(front_end, graph, board, given)
-    device = {
-        "flash_bytes": size,
-        "arena_bytes": on_board.required,
-        "tail_bytes": on_board.tail,
-        "latency_ms": latency,
-    }
-    if given is not None and calls is not None and "arena_bytes" in calls:
-        device = {
-            "flash_bytes": calls["flash_bytes"],
-            "arena_bytes": calls["arena_bytes"],
-            "tail_bytes": calls["state_bytes"],
-            "latency_ms": calls["worst_ms"],
-        }
+    window = Costs(
+        macs=count(graph).macs,
+        flash_bytes=size,
+        arena_bytes=on_board.total,
+        arena_head_bytes=on_board.head,
+        arena_required_bytes=on_board.required,
+        host_arena_bytes=on_host.total,
+        host_arena_head_bytes=on_host.head,
+        latency_ms=latency,
+        energy_mj=board.energy_mj(latency),
+        has_int4=any("int4" in layer["flags"] for layer in layers),
+    )
+    front_end = _front_end(graph, meaning)
+    given = (budget or Budget()).listening(front_end)
+    costs = window
+    if given is not None:
+        called = measure(graph, board, kind=kind, listening=given)
+        costs = replace(called, flash_bytes=size) if target.reads_file else called
+    stands = standing(graph, board, costs, kind=kind, budget=budget, front_end=front_end)
     described: dict[str, Any] = {
-        "board": board.name,
-        "engine": board.engine or TFLM,
+        **stands,
+        **figures(window),
         "inputs": _interface(graph, graph.inputs),
         "outputs": _interface(graph, graph.outputs),
-        "macs": counts.macs,
-        "ops": counts.ops,
-        "flash_bytes": size,
-        "arena_bytes": on_board.total,
-        "arena_head_bytes": on_board.head,
         "arena_required_bytes": on_board.required,
-        "host_arena_bytes": on_host.total,
-        "host_arena_head_bytes": on_host.head,
-        "device": on_device(board, operators, front_end, **device),
-        "latency_ms": latency,
-        "latency_form": model.form,
         "latency_status": model.status,
         "latency_within": model.within,
         "latency_excludes": sorted(excluded),
-        "energy_mj": board.energy_mj(latency),
         "arena_is_lower_bound": not on_board.complete,
-        "arena_is_upper_bound": board.arena.is_upper_bound,
-        "arena_assumes": board.arena.assumes,
         "int4_layers": sum("int4" in layer["flags"] for layer in layers),
         "unknown_ops": dict(sorted(unknown.items())),
         "pooling": _pooling(graph, target, model),
         "layers": layers,
-        "listening": calls,
+        "fits": None if stands["fits"] and not on_board.complete else stands["fits"],
     }
     if INSTRUCTIONS in board.forms or not target.reads_file:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
-    limits = budget.on(board, operators=operators, front_end=front_end)
-    doubtful = estimates(board, limits, kind=kind)
-    within = _within(described, limits, is_called=budget.hop is not None)
-    return Profile(described | within, fits_estimates=doubtful)
+    return Profile(described)
 
 
 def on_boards(
@@ -204,90 +181,6 @@ def _front_end(graph: Graph, meaning: Mapping[str, Any] | None) -> FrontEndCosts
     if meaning and len(shape) == 4:
         return front_end_costs(meaning, (shape[1], shape[2], shape[3]))
     return None
-
-
-def listening(
-    graph: Graph,
-    board: Board,
-    front_end: FrontEndCosts | None,
-    *,
-    given: Listening | None,
-    latency_ms: float,
-) -> dict[str, Any] | None:
-    """Return the costs of a network that listens all the time; None for one that does not.
-
-    Parameters
-    ----------
-    given
-        Frames of a call; left out, a network that streams is called for each of its scores.
-    latency_ms
-        Time of one inference of a whole window.
-    """
-    frames, frame_ms = (given.frames, given.frame_ms) if given else (None, None)
-    stride = timings(graph)[graph.outputs[0]].stride if streams(graph) else None
-    frames = frames or stride
-    if frames is None:
-        return None
-    if frame_ms is None and front_end is not None:
-        frame_ms = front_end.frame_ms
-    hopped = hopped_on(graph, board, frames)
-    found: dict[str, Any] = {
-        "hop_frames": frames,
-        "frame_ms": frame_ms,
-        "stride_frames": stride,
-        "computes": "new rows" if hopped else "windows",
-        "mean_ms": latency_ms,
-        "worst_ms": latency_ms,
-    }
-    if hopped is not None:
-        found |= {
-            "mean_ms": call_ms(board, hopped.mean),
-            "worst_ms": call_ms(board, hopped.worst),
-            "instructions": round(hopped.mean.instructions),
-            "worst_instructions": round(hopped.worst.instructions),
-            "arena_bytes": hopped.plan.total,
-            "state_bytes": hopped.plan.tail,
-            "flash_bytes": hopped.flash_bytes,
-        }
-    found["load"] = found["mean_ms"] / (frames * frame_ms) if frame_ms else None
-    energy = joules_per_hour(board, found["load"]) if frame_ms else None
-    return found | {"energy_j_per_hour": energy}
-
-
-def _within(described: Mapping[str, Any], limits: Limits, *, is_called: bool) -> dict[str, Any]:
-    """Return the limits, the used share of each, and whether the network fits.
-
-    ``fits`` is None where only lower bounds are known and fit.
-
-    Parameters
-    ----------
-    is_called
-        Whether the limits are those of a network that listens.
-    """
-    costs = Costs(
-        has_int4=described["int4_layers"] > 0,
-        **{each.name: described[each.name] for each in fields(Costs) if each.name in described},
-    )
-    calls = described["listening"]
-    if is_called:
-        costs = replace(costs, load=calls["load"], energy_j_per_hour=calls["energy_j_per_hour"])
-    if is_called and "arena_bytes" in calls:
-        arena = calls["arena_bytes"]
-        costs = replace(
-            costs,
-            flash_bytes=calls["flash_bytes"],
-            arena_bytes=arena,
-            arena_head_bytes=arena - calls["state_bytes"],
-            arena_required_bytes=arena,
-            host_arena_bytes=arena,
-            latency_ms=calls["worst_ms"],
-        )
-    fits = limits.fits(costs)
-    return {
-        "budget": limits.given(),
-        "used": limits.used(costs),
-        "fits": None if fits and described["arena_is_lower_bound"] else fits,
-    }
 
 
 def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyModel) -> list[float]:

@@ -115,6 +115,5 @@ class Member:
             space.resolve(choice),
             self.board,
             kind=space.kind,
-            outputs=space.outputs,
             listening=self._listening,
         )

@@ -1,26 +1,23 @@
 """Train, quantise, export and check one network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
 from micronas.evaluation.plain import plain_rivals
 from micronas.evaluation.scores import judge
-from micronas.export.verify import verify_and_measure
+from micronas.export.verify import Arena, verify_and_measure
 from micronas.graph.ir import Graph
-from micronas.hardware.code import operators_of
-from micronas.hardware.costs import estimates, measure, on_device
+from micronas.hardware.costs import measure
 from micronas.hardware.front_ends import front_end_costs
-from micronas.hardware.listening import between_calls
-from micronas.hardware.profile import listening
-from micronas.hardware.targets import TFLM
+from micronas.hardware.standing import standing
 from micronas.objectives.base import Objective
 from micronas.progress import Progress
 from micronas.runs.history import (
@@ -41,6 +38,7 @@ from micronas.train.devices import find_device
 from micronas.train.distill import distillation
 from micronas.train.finetune import finetune
 from micronas.train.loop import Epoch, Loss, fit, generator_for
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import going_on
 
 _METRICS_VERSION = 1
@@ -86,21 +84,65 @@ def train_and_check(
         Initial weights; random ones by default.
     """
     read, data = data, data.seen_as(architecture.input_shape)
-    described = describe(
+    network, tuned = _trained(architecture, data, settings, checkpoint, progress, begin)
+    progress("checks", 0, _CHECKS, {})
+    objective, float_graph = data.objective, architecture.float_graph(network)
+    quantized, rounding = better_rounding(tuned, float_graph, data)
+    graph = quantized.graph()
+    metadata = describe(
         classes=data.classes,
         meaning=data.meaning,
         channels=data.input[2],
-        outputs=data.objective.described(),
+        outputs=objective.described(),
     )
-    board, device = settings.load_board(), find_device(settings.device)
-    objective = data.objective
-    generator = generator_for(settings.seed, "initial weights")
-    network = architecture.build(generator)
+    model = to_flatbuffer(graph, metadata=metadata)
+    real = _examples(graph, data.test or data.validation)
+    examples = np.concatenate([real, _noise(real, settings.seed)])
+    checked, arena = verify_and_measure(model, examples)
+    progress("checks", 1, _CHECKS, {})
+    judged = judge(network, graph, data)
+    rivals = plain_rivals(read, judged)
+    progress("checks", 2, _CHECKS, {})
+    metrics: Metrics = {
+        "version": _METRICS_VERSION,
+        "network": str(architecture),
+        **_costs(graph, len(model), arena, data, settings, kind),
+        **objective.metrics(judged),
+        "rounding": rounding,
+        **rivals,
+        "tflm_mismatches": checked.mismatches,
+        "tflm_bytes_compared": checked.bytes_compared,
+        "decision": {**judged.decision, "ignored": list(data.ignored)},
+    }
+    history = training_history(
+        board=settings.load_board(),
+        data=data,
+        checkpoint=checkpoint,
+        outcome={"classes": list(data.classes), **objective.figures(judged)},
+    )
+    history["layers"] = layer_history(float_graph, graph, real)
+    history["example"] = real[0].reshape(-1).tolist()  # firmware checks itself on it
+    progress("checks", _CHECKS, _CHECKS, {})
+    return Trained(architecture, model, metrics, history)
+
+
+def _trained(
+    architecture: Architecture,
+    data: DataSet,
+    settings: TrainSettings,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    begin: State | None,
+) -> tuple[nn.Module, QuantizedNetwork]:
+    """Train a network in float, and a copy of it with rounding."""
+    network = architecture.build(generator_for(settings.seed, "initial weights"))
     recipe = settings.train
     if begin is not None:
         network.load_state_dict(begin)
         recipe = going_on(recipe)
-    split, losses, shown = data.final or data.train, _losses(settings, objective), watched(data)
+    split, objective = data.final or data.train, data.objective
+    losses, shown = _losses(settings, objective), watched(data)
+    device = find_device(settings.device)
     progress("training", 0, settings.train.epochs, {})
     fit(
         network,
@@ -114,10 +156,9 @@ def train_and_check(
         validation=shown,
         device=device,
     )
-    float_graph = architecture.float_graph(network)
     progress("quantization", 0, settings.quantize.epochs, {})
-    trained = finetune(
-        float_graph,
+    return network, finetune(
+        architecture.float_graph(network),
         split,
         settings.quantize,
         seed=settings.seed,
@@ -128,82 +169,27 @@ def train_and_check(
         validation=shown,
         device=device,
     )
-    progress("checks", 0, _CHECKS, {})
-    quantized, rounding = better_rounding(trained, float_graph, data)
-    graph = quantized.graph()
-    model = to_flatbuffer(graph, metadata=described)
-    real = _examples(graph, data.test or data.validation)
-    examples = np.concatenate([real, _noise(real, settings.seed)])
-    checked, arena = verify_and_measure(model, examples)
-    progress("checks", 1, _CHECKS, {})
-    judged = judge(network, graph, data)
-    rivals = plain_rivals(read, judged)
-    progress("checks", 2, _CHECKS, {})
-    front_end = front_end_costs(data.meaning, data.input)
-    operators = operators_of(graph)
+
+
+def _costs(
+    graph: Graph, size: int, arena: Arena, data: DataSet, settings: TrainSettings, kind: str
+) -> Metrics:
+    """Return the costs of a finished network, by its file and TFLM where the board reads files.
+
+    Parameters
+    ----------
+    size
+        Bytes of the file.
+    arena
+        Arena that TFLM takes on this computer.
+    """
+    board, front_end = settings.load_board(), front_end_costs(data.meaning, data.input)
     heard = settings.budget.listening(front_end)
-    front_end = between_calls(front_end, graph, board, heard)
-    limits = settings.budget.on(board, operators=operators, front_end=front_end)
-    left = limits.left()
-    measured = partial(
-        measure, board=board, kind=kind, outputs=architecture.outputs, listening=heard
-    )
-    costs = measured(architecture.graph())
-    target, flash_bytes, largest_arena = board.target, len(model), arena.total
-    if not target.reads_file:
-        exact = measured(graph)
-        flash_bytes, largest_arena = exact.flash_bytes, exact.arena_bytes
-    metrics: Metrics = {
-        "version": _METRICS_VERSION,
-        "board": board.name,
-        "engine": board.engine or TFLM,
-        "network": str(architecture),
-        "macs": costs.macs,
-        "ops": costs.ops,
-        "flash_bytes": flash_bytes,
-        "arena_bytes": costs.arena_bytes,
-        "arena_head_bytes": costs.arena_head_bytes,
-        "arena_is_upper_bound": board.arena.is_upper_bound,
-        "arena_assumes": board.arena.assumes,
-        "host_arena_bytes": arena.total,
-        "host_arena_head_bytes": arena.head,
-        "latency_ms": costs.latency_ms,
-        "latency_form": board.latency_model(kind).form,
-        "energy_mj": costs.energy_mj,
-        **objective.metrics(judged),
-        "rounding": rounding,
-        **rivals,
-        "tflm_mismatches": checked.mismatches,
-        "tflm_bytes_compared": checked.bytes_compared,
-        "budget": limits.given(),
-        "used": limits.used(costs),
-        "fits": limits.fits(costs)
-        and (costs.has_int4 or largest_arena <= left["sram"])
-        and flash_bytes <= left["flash"],
-        "fits_estimates": estimates(board, limits, kind=kind),
-        "device": on_device(
-            board,
-            operators,
-            front_end,
-            flash_bytes=flash_bytes,
-            arena_bytes=costs.arena_required_bytes,
-            tail_bytes=costs.arena_bytes - costs.arena_head_bytes,
-            latency_ms=costs.latency_ms,
-        )
-        | {"beside": vars(limits.beside)},
-        "listening": listening(graph, board, front_end, given=heard, latency_ms=costs.latency_ms),
-        "decision": {**judged.decision, "ignored": list(data.ignored)},
-    }
-    history = training_history(
-        board=board,
-        data=data,
-        checkpoint=checkpoint,
-        outcome={"classes": list(data.classes), **objective.figures(judged)},
-    )
-    history["layers"] = layer_history(float_graph, graph, real)
-    history["example"] = real[0].reshape(-1).tolist()  # firmware checks itself on it
-    progress("checks", _CHECKS, _CHECKS, {})
-    return Trained(architecture, model, metrics, history)
+    costs = measure(graph, board, kind=kind, listening=heard)
+    if board.target.reads_file:
+        costs = replace(costs, flash_bytes=size, host_arena_bytes=arena.total)
+    stands = standing(graph, board, costs, kind=kind, budget=settings.budget, front_end=front_end)
+    return {**stands, "host_arena_bytes": arena.total, "host_arena_head_bytes": arena.head}
 
 
 def _losses(settings: TrainSettings, objective: Objective) -> tuple[Loss | None, Loss | None]:

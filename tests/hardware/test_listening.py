@@ -36,10 +36,8 @@ def test_a_window_is_computed_again_for_each_call() -> None:
     """100 ms apart: the share of the time is a window's over 100 ms, an hour 3.6 J for each mW."""
     network = Space.load("textbook/tc_resnet8")
     for board in (BOARD, ENGINE):
-        alone = measure(network.graph(), board, kind="kws", outputs=12)
-        heard = measure(
-            network.graph(), board, kind="kws", outputs=12, listening=Listening(5, 20.0)
-        )
+        alone = measure(network.graph(), board, kind="kws")
+        heard = measure(network.graph(), board, kind="kws", listening=Listening(5, 20.0))
         assert alone.load is None
         assert heard.load == pytest.approx(alone.latency_ms / 100)
         assert board.power_mw is not None
@@ -50,8 +48,8 @@ def test_a_window_is_computed_again_for_each_call() -> None:
 def test_the_engine_computes_only_what_is_new() -> None:
     """Half as many frames a call take half the time in the mean, but for what calls take."""
     graph = streaming().graph()
-    window = measure(graph, BOARD, kind="kws", outputs=12, listening=Listening(4, 20.0))
-    found = measure(graph, ENGINE, kind="kws", outputs=12, listening=Listening(4, 20.0))
+    window = measure(graph, BOARD, kind="kws", listening=Listening(4, 20.0))
+    found = measure(graph, ENGINE, kind="kws", listening=Listening(4, 20.0))
     assert window.load is not None
     assert found.load is not None
     assert found.load < window.load / 8
@@ -59,7 +57,7 @@ def test_the_engine_computes_only_what_is_new() -> None:
     assert hopped.stride == 2
     assert found.arena_bytes == hopped.plan.total == hopped.plan.head + hopped.plan.tail
     assert found.load == pytest.approx(found.latency_ms / 80)  # every call is like every other
-    by_frame = measure(graph, ENGINE, kind="kws", outputs=12, listening=Listening(1, 20.0))
+    by_frame = measure(graph, ENGINE, kind="kws", listening=Listening(1, 20.0))
     assert by_frame.load is not None
     assert by_frame.load < by_frame.latency_ms / 20  # the worst of two
     assert found.load < by_frame.load < 2 * found.load
@@ -155,7 +153,7 @@ def test_a_budget_of_a_call_is_that_of_a_profile() -> None:
     graph = streaming().graph()
     budget = Budget.model_validate({"hop": "100 ms", "load": "10%"})
     found = profile(graph, ENGINE, kind="kws", meaning=MEANING, budget=budget)
-    costs = measure(graph, ENGINE, kind="kws", outputs=12, listening=Listening(5, 20.0))
+    costs = measure(graph, ENGINE, kind="kws", listening=Listening(5, 20.0))
     beside = found["listening"]
     assert costs.load == pytest.approx(beside["load"])
     assert found["used"]["load"] > costs.load / 0.1

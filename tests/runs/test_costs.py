@@ -44,9 +44,9 @@ def test_a_run_is_profiled_on_its_board_by_its_latency_model_and_budget(tmp_path
     board = Board.load("nucleo_l476rg").using("ops")
     found = describe_costs(tmp_path / "run")
     assert (found["board"], found["latency_form"]) == ("nucleo_l476rg", "ops")
-    costs = measure(read(model), board, kind="kws", outputs=12)
+    costs = measure(read(model), board, kind="kws")
     assert found["latency_ms"] == costs.latency_ms
-    any_network = measure(read(model), board, kind="vww", outputs=12)
+    any_network = measure(read(model), board, kind="vww")
     assert costs.latency_ms != any_network.latency_ms, "the board has a line for kws alone"
     front_end = mfcc(40)
     assert found["budget"] == {"sram": 24_000, "flash": board.flash_bytes, "latency": 30}
@@ -106,7 +106,7 @@ def test_the_boards_own_limits_are_a_budget_left_out(tmp_path: Path) -> None:
     model = run_folder(tmp_path / "run")
     for name in ("stm32f446re", "nucleo_l476rg", "nucleo_g0b1re"):
         board = Board.load(name)
-        costs = measure(read(model), board, kind="kws", outputs=12)
+        costs = measure(read(model), board, kind="kws")
         found = describe_costs(tmp_path / "run", [name])
         limits = Budget().on(board, operators={op.kind for op in read(model).ops})
         assert limits.used(costs)["sram"] < found["used"]["sram"], "its front end has buffers"

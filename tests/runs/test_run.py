@@ -112,7 +112,7 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
     assert set(metrics["int8_accuracy_per_class"]) == {"yes", "no", "stop", "silence", "unknown"}
     network = Space.load(out / "architecture.yaml")
     board = Board.load("stm32f446re")
-    costs = measure(network.graph(), board, kind="kws", outputs=network.outputs)
+    costs = measure(network.graph(), board, kind="kws")
     assert costs.flash_bytes == len(model)  # known before training, to the byte
     assert "fits true" in printed
     assert "winner: " in printed
