@@ -57,7 +57,7 @@ class Budget(Settings):
     window again."""
     load: Annotated[float | None, _quantity("share")] = None
     """Share of the processor's time while it listens, front end included, e.g. ``5%``; needs
-    `hop`."""
+    `hop`, with which it is at most 100 %."""
     energy: Annotated[float | None, _quantity("joules")] = None
     """Energy of an hour of listening while the processor computes, e.g. ``20 J``; needs `hop`, and
     a board whose power is known."""
@@ -69,6 +69,11 @@ class Budget(Settings):
     def _listens(self) -> "Budget":
         if self.hop is None and (self.load or self.energy):
             raise ValueError("load and energy need hop, the time between calls: budget.hop=100ms")
+        if self.load is not None and self.load > 1:
+            raise ValueError(
+                f"load must be at most the whole time, but is {100 * self.load:g} %; write "
+                "budget.load=5%"
+            )
         return self
 
     def listening(self, front_end: FrontEndCosts | None) -> Listening | None:
@@ -136,7 +141,8 @@ class Budget(Settings):
             flash=self.flash or flash,
             latency=self.latency,
             macs=self.macs,
-            load=self.load,
+            # a network that takes longer than the hop never catches up
+            load=self.load or (1.0 if self.hop else None),
             energy=self.energy,
             beside=beside,
             unpacking=unpacking,

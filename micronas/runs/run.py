@@ -83,7 +83,7 @@ def run_search(
     Raises
     ------
     BudgetError
-        Before data is read, if no network of the space can fit.
+        Before data is read where it is known then, if no network of the space can fit.
     ConfigError
         If the folder holds a run of other settings or other data.
     """
@@ -99,6 +99,8 @@ def run_search(
         loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
         update = {"classes": len(loaded.classes)}
         searched = space or settings.load_space().model_copy(update=update)
+        # a frame's time, on which load and energy depend, may be known by the data alone
+        settings.check_feasible(searched, known=loaded.meaning)
         known = content(searched)
         checkpoint = everyone.once(lambda: _of_same_data(run.claim(known), loaded, folder))
         everyone.once(lambda: _keep_arrays(settings, loaded))

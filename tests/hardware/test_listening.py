@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from micronas.errors import ConfigError
+from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
 from micronas.hardware.front_ends import front_end_costs, mfcc
@@ -16,6 +16,7 @@ from micronas.hardware.table import profile_table
 from micronas.hardware.targets import MICRONAS
 from micronas.nas.member import Member
 from micronas.nas.problem import Problem
+from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
@@ -76,6 +77,12 @@ def test_budgets_of_load_and_energy_are_kept() -> None:
     assert used["energy"] == pytest.approx((costs.energy_j_per_hour + beside.energy) / 20)
 
 
+def test_a_network_that_takes_longer_than_the_hop_never_fits() -> None:
+    window = Member(Space.load("textbook/tc_resnet8"), BOARD, Budget(hop=20), front_end=mfcc(40))
+    assert window.costs(()).latency_ms > 20
+    assert not window.fits(())
+
+
 def test_draws_keep_a_load() -> None:
     space = load_space("kws_streaming")
     budget = Budget.model_validate({"hop": "80 ms", "load": "8%"})
@@ -93,6 +100,8 @@ def test_what_cannot_be_limited_is_refused_with_a_way_out() -> None:
         Budget.model_validate({"load": "5%"})
     with pytest.raises(ConfigError, match=r"write 5%"):
         Budget.model_validate({"hop": "100 ms", "load": "5 ms"})
+    with pytest.raises(ConfigError, match=r"at most the whole time, but is 500 %; write .*=5%"):
+        Budget(hop=100, load=5)
     hop = Budget.model_validate({"hop": "30 ms"})
     with pytest.raises(ConfigError, match="is 30 ms, and a frame is 20 ms"):
         hop.listening(mfcc(40))
@@ -127,6 +136,20 @@ def test_a_hop_is_checked_before_data_is_read_where_frames_are_known(tmp_path: P
     load_run("series", given).check_feasible()
     with pytest.raises(ConfigError, match="is 30 ms, and a frame is 20 ms"):
         load_run("kws_streaming", given).check_feasible()
+
+
+def test_a_load_that_no_network_meets_is_refused_once_data_says_how_long_a_frame_is(
+    tmp_path: Path,
+) -> None:
+    rows = "".join(f"{row / 50:.2f},{row % 7}\n" for row in range(64))
+    for name in ("swing/one", "swing/two", "swing/three", "rest/one", "rest/two", "rest/three"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / f"{name}.csv").write_text(f"time,x\n{rows}")
+    given = [f"data.path={tmp_path / 'data'}", "data.window=16", "board=stm32f446re"]
+    settings = load_run("series", [*given, "budget.hop=100ms", "budget.load=0.001%"])
+    with pytest.raises(BudgetError, match=r"load budget must reach .*=0\.001 %, smallest=0\."):
+        run_search(settings, tmp_path / "run", tell=print)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_profile_says_what_a_call_takes() -> None:

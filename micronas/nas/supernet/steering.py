@@ -32,8 +32,9 @@ class Steering:
         largest = member.spent(member.space.largest())
         if unsteered := sorted({"load", "energy"} & largest.keys()):
             raise ConfigError(
-                f"gates must be steered by costs of an inference, but {', '.join(unsteered)} is "
-                "limited; take search.strategy=halving or single_stage, or limit latency"
+                "gates must be steered by costs of an inference, but the budget's hop limits "
+                f"{' and '.join(unsteered)}; take search.strategy=halving or single_stage, or "
+                "limit latency"
             )
         # any layer may end up with 4 bits, whose kernels take code
         self._penalty = Penalty(member.limits.left(int4=True), largest, steps)
