@@ -48,6 +48,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a network as .tflite, ONNX, C, a header, or a program that checks itself."""
+    from micronas.errors import ConfigError
     from micronas.export.formats import FIRMWARE
     from micronas.export.formats import export as write
     from micronas.quantities import parse_bytes
@@ -66,6 +67,11 @@ def export(
         )
         application, example, board = found.application, found.example, found.board
         engine = engine or found.engine
+    if camera is not None and (application is None or application.front_end.kind != "image"):
+        raise ConfigError(
+            f"--camera is for programs that read pictures, but got {camera} for --format {form} of "
+            f"{model.name}, which makes none; leave it out"
+        )
     written = write(
         data,
         form,

@@ -2,7 +2,8 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ _TYPES = {
 }
 _ROWS = {"scales": "Scale", "factors": "Factor", "rows": "Between", "columns": "Between"}
 """Structures in arrays of two dimensions, by the member that points to them."""
+_HEADER = re.compile(
+    "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|stdarg|"
+    "stdbool|stddef|stdint|stdio|stdlib|string|tgmath|time|wchar|wctype"
+)
 
 
 def structure(name: str, kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
@@ -69,18 +74,23 @@ def integer(value: int) -> str:
 
 
 def identifier(name: str) -> str:
-    """Return a C identifier of a name: lower-case words of letters and digits."""
+    """Return a C identifier of a name: lower-case words of letters and digits.
+
+    No header of C99 has it as its name, which a file beside the compiler's would hide.
+    """
     words = re.findall(r"[a-z0-9]+", name.lower()) or ["model"]
     found = "_".join(words)
-    return f"n_{found}" if found[0].isdigit() else found
+    return f"n_{found}" if found[0].isdigit() or _HEADER.fullmatch(found) else found
 
 
-def unique(names: Sequence[str]) -> dict[str, str]:
-    """Return distinct identifiers by name."""
+def unique(names: Iterable[str], word_of: Callable[[str], str] = identifier) -> dict[str, str]:
+    """Return distinct identifiers by name; equal ones get the first number that is free."""
     found: dict[str, str] = {}
     for position, name in enumerate(names):
-        word = identifier(name)
-        found[name] = f"{word}_{position}" if word in found.values() else word
+        word = word_of(name)
+        numbered = (f"{word}_{number}" for number in count(position))
+        taken = {*found.values()}
+        found[name] = next(each for each in chain([word], numbered) if each not in taken)
     return found
 
 

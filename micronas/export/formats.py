@@ -70,13 +70,20 @@ def export(
     ExportError
         If the output cannot be written.
     """
-    for option, given_to in (("kernels", kernels), ("frames", frames)):
-        if given_to is not None and form != "engine":
+    for option, given_to, forms in (
+        ("kernels", kernels, ("engine",)),
+        ("frames", frames, ("engine",)),
+        ("arena", arena, ("engine", *FIRMWARE)),
+        ("engine", engine, FIRMWARE),
+    ):
+        if given_to is not None and form in FORMS and form not in forms:
             raise ConfigError(
-                f"{option} are chosen for --format engine alone, but the format is {form}; leave "
-                f"--{option} out"
+                f"--{option} is for --format {', '.join(forms)} alone, but the format is {form}; "
+                "leave it out"
             )
     if form in FIRMWARE:
+        from micronas.export.firmware.runtime import engine_of
+
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
         kind: Any = _PROJECTS.get(form, form)
@@ -84,7 +91,7 @@ def export(
         if form in _LIBRARIES:
             from micronas.export.firmware.library import write_library
 
-            if engine == "tflm":
+            if engine_of(engine or "micronas") == "tflm":
                 raise ConfigError(
                     f"--format {form} runs the network on --engine micronas, but got tflm; leave "
                     "the engine out, or take --format project or arduino"
@@ -94,7 +101,6 @@ def export(
         else:
             from micronas.export.firmware.board import CORTEX_M4
             from micronas.export.firmware.project import write_project
-            from micronas.export.firmware.runtime import engine_of
 
             engine = engine_of(engine)
             write_project(data, folder, kind=kind, board=board or CORTEX_M4, engine=engine, **given)

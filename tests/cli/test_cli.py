@@ -148,6 +148,10 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
             "a format must be one of tflite, c, onnx",
         ),
         (("export", "net.tflite", "--out", "net.tflite/x"), "an output file must be writable"),
+        (
+            ("export", "net.tflite", "--format", "zephyr", "--camera", "320x240:gray"),
+            "--camera is for programs that read pictures",
+        ),
         (("verify", "net.tflite", "--inputs", "net.tflite"), "examples must be a .npy file"),
         (("search", "kws_smal"), "did you mean 'kws_small'"),
         (("search", "kws_small"), "a run must name its board"),

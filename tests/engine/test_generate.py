@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from micronas.engine import c_text
 from micronas.engine.generate import generate
 from micronas.errors import MicronasError
 from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
@@ -115,6 +116,8 @@ def test_names_are_those_of_c() -> None:
     assert files.name == "n_1_kws_n_me"
     assert "#define N_1_KWS_N_ME_INPUT_OFFSET " in files.header
     assert "int n_1_kws_n_me_invoke(const int8_t* in, int8_t* out, void* arena)" in files.header
+    assert c_text.identifier("String") == "n_string"  # string.h would hide the compiler's
+    assert [*c_text.unique(["b.2", "b", "B"]).values()] == ["b_2", "b", "b_3"]
 
 
 @first(("family", "seed"), [("ds_cnn", 1), ("mobilenet", 3), ("mobilenet", 6)], 1)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from micronas.engine.c_text import comment, unique
 from micronas.export.firmware.shared import arena_bytes
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN, HELIUM
@@ -57,11 +58,7 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
 
     Letters and digits are kept, words begin with a capital; equal names get a number.
     """
-    found: dict[str, str] = {}
-    for position, name in enumerate(names):
-        word = _camel(_words(name)) or "Tensor"
-        found[name] = word if word not in found.values() else f"{word}_{position}"
-    return found
+    return unique(names, lambda name: _camel(_words(name)) or "Tensor")
 
 
 def _words(name: str) -> list[str]:
@@ -79,7 +76,7 @@ def _scale(graph: Graph, role: str) -> str:
         quantization = graph.tensors[name].quantization
         if quantization is not None:
             step, zero = float(quantization.scale[0]), int(quantization.zero_point)
-            lines.append(f"// {role} {name}: value = {step:.9g} * (code - {zero})\n")
+            lines.append(f"// {role} {comment(name)}: value = {step:.9g} * (code - {zero})\n")
     return "".join(lines)
 
 

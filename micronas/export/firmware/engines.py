@@ -29,7 +29,8 @@ def runtime(
     Raises
     ------
     ConfigError
-        If an arena is given for a network that streams, which runs row by row in any case.
+        If an arena is given for TFLM, or for a network that streams, which runs row by row in any
+        case.
     """
     if application is not None and application.frames is not None:
         if arena is not None:
@@ -41,4 +42,9 @@ def runtime(
         return OnHops(models, kind, what, frames=application.frames, work=work)
     if engine == "micronas":
         return OnEngine(models, kind, what, most=arena)
+    if arena is not None:
+        raise ConfigError(
+            f"TFLM plans its arena itself, but got --arena {arena}; leave it out, or take --engine "
+            "micronas"
+        )
     return OnTflm(models, kind, what)

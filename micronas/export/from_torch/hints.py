@@ -6,7 +6,8 @@ _BY_PLACE = "use slices and indices that are constants; a device cannot go by va
 _AT_RANDOM = "leave it out in eval mode, or pass the random numbers as an input"
 _ON_HOST = "compute it before the network, and pass the result as an input"
 _NEAREST: Mapping[str, str] = {
-    **dict.fromkeys(("conv3d", "conv_transpose3d"), "use torch.nn.Conv2d on frames as channels"),
+    "convolution": "use torch.nn.Conv2d on frames as channels",  # what remains is of volumes
+    "trilinear": "use torch.nn.Linear on the products of both inputs",
     **dict.fromkeys(("avg_pool3d", "max_pool3d_with_indices"), "pool in two dimensions"),
     **dict.fromkeys(
         ("batch_norm", "native_batch_norm"),

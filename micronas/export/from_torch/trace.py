@@ -139,14 +139,14 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
 
 
 def _names_of_outputs(program: ExportedProgram) -> list[str | None]:
-    """Return the key or field under which a module returns each tensor; None where it has none."""
+    """Return the key or field under which a module returns each tensor; None where it is empty."""
     spec = program.call_spec.out_spec
     assert spec is not None
     paths, _ = tree_flatten_with_path(tree_unflatten(range(spec.num_leaves), spec))
     return [
         None
         if all(isinstance(key, SequenceKey) for key in path)
-        else ".".join(_word(key) for key in path)
+        else ".".join(_word(key) for key in path) or None
         for path, _ in paths
     ]
 
@@ -254,7 +254,7 @@ def _pretend(tracer: Tracer) -> None:
     """Add placeholder results of a refused operation, so that one message can name all."""
     result = tracer.node.meta["val"]
     shapes = [
-        nhwc(tuple(part.shape))
+        (1,) if part is None else nhwc(tuple(part.shape))  # a decomposition has no such result
         for part in (result if isinstance(result, list | tuple) else [result])
     ]
     values = [

@@ -88,8 +88,14 @@ def test_a_kind_that_is_no_library_and_an_engine_that_is_none_are_refused(
 ) -> None:
     with pytest.raises(ExportError, match="platformio, esp-idf, zephyr, but got 'cmake'"):
         written(model, tmp_path / "a", "cmake")
-    for engine, said in (("tflm", "leave the engine out"), ("tflite", "must be tflm or micronas")):
-        form = "zephyr" if engine == "tflm" else "project"
+    for form, options, said in (
+        ("zephyr", {"engine": "tflm"}, "leave the engine out"),
+        ("project", {"engine": "tflite"}, "must be tflm or micronas"),
+        ("esp-idf", {"engine": "tflite"}, "must be tflm or micronas"),
+        ("onnx", {"engine": "micronas"}, "--engine is for --format project, arduino"),
+        ("c", {"arena": 16_000}, "--arena is for --format engine, project"),
+        ("project", {"arena": 16_000}, "TFLM plans its arena itself"),
+    ):
         with pytest.raises(ConfigError, match=said):
-            export(model, form, name="a", out=tmp_path / "a", engine=engine)
+            export(model, form, name="a", out=tmp_path / "a", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "a").exists()

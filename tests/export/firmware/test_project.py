@@ -200,7 +200,7 @@ def test_a_golden_input_may_have_the_models_own_shape(tmp_path: Path) -> None:
 def test_each_of_several_tensors_has_an_array_and_a_position(tmp_path: Path) -> None:
     """Two inputs and two outputs: names that C cannot have, and two that become equal in C."""
     builder = Builder((6, 6, 2))
-    numbers = builder.another_input("9 numbers/fühler", (1, 3))
+    numbers = builder.another_input("9 numbers/\n#fühler", (1, 3))
     boxes = builder.conv(builder.input, "head/boxes", 4, (3, 3))
     builder.dense(numbers, "head boxes", 2)
     graph = quantize_randomly(builder.finish(boxes, "head boxes"))

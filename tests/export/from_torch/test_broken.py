@@ -101,6 +101,7 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         "rrelu": (nn.RReLU, maps),
         "embedding": (lambda: nn.Embedding(5, 2), torch.zeros(1, 4, dtype=torch.long)),
         "bilinear-layer": (lambda: Apply(lambda m, x: m.c(x, x), c=nn.Bilinear(4, 4, 2)), four),
+        "inverse": (lambda: Apply(lambda x: torch.linalg.inv(x[:, None] * 0 + torch.eye(4))), four),
         "nothing": (nn.Identity, four),
         "constant": (lambda: Apply(lambda x: torch.ones(1, 2)), four),
         "number": (lambda: Apply(lambda x: x.sum().item()), four),
@@ -201,6 +202,21 @@ def test_messages_name_the_operation_the_module_and_the_way_out() -> None:
         "aten.erfinv in module '1': every operation must have an operator to export, but this "
         "has none; leave it out, or put it together from exp, "
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("conv3d", "use torch.nn.Conv2d on frames as channels"),
+        ("bilinear-layer", "use torch.nn.Linear on the products of both inputs"),
+        ("inverse", "compute it before the network"),
+    ],
+)
+def test_ways_out(name: str, way_out: str) -> None:
+    make, x = BROKEN[name]
+    with pytest.raises(ExportError) as caught:
+        to_tflite(make().eval(), x)
+    assert way_out in str(caught.value)
 
 
 def test_one_message_names_all_refused_operations() -> None:

@@ -324,11 +324,12 @@ def test_a_norm_behind_a_norm_is_folded_too() -> None:
 def test_an_output_may_be_returned_twice_and_inputs_may_be_returned() -> None:
     def several(m: Any, x: Tensor) -> dict[str, Tensor]:
         logits = m.layer(x)
-        return {"logits": logits, "features": F.dropout(logits, training=False), "x": x}
+        features = F.dropout(logits, training=False)
+        return {"logits": logits, "features": features, "x": x, "": x + 1}
 
     module, x = Apply(several, layer=nn.Linear(8, 4)).eval(), torch.randn(4, 8)
     graph = trace(module, x)
-    assert graph.outputs == ("logits", "features", "x")
+    assert graph.outputs == ("logits", "features", "x", "add")
     assert verify(to_tflite(module, x, calibration=x), np.zeros((2, 8), np.int8)).mismatches == 0
 
 
