@@ -24,6 +24,7 @@ from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import search_history
 from micronas.runs.settings import RunSettings, TrainSettings
+from micronas.runs.trained import teacher
 from micronas.runs.training import Metrics, Trained, train_and_check
 from micronas.space.content import content
 from micronas.space.open_space import OpenSpace
@@ -99,6 +100,9 @@ def run_search(
         loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
         update = {"classes": len(loaded.classes)}
         searched = space or settings.load_space().model_copy(update=update)
+        if settings.distill is not None:  # refused now, not after the search
+            inputs = searched.inputs if isinstance(searched, OpenSpace) else [searched.input_shape]
+            teacher(settings.distill.teacher, loaded, inputs)
         # a frame's time, on which load and energy depend, may be known by the data alone
         settings.check_feasible(searched, known=loaded.meaning)
         known = content(searched)

@@ -10,7 +10,6 @@ from torch import nn
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split
-from micronas.errors import ConfigError
 from micronas.evaluation.plain import plain_rivals
 from micronas.evaluation.scores import judge
 from micronas.export.verify import Arena, verify_and_measure
@@ -28,7 +27,7 @@ from micronas.runs.history import (
 )
 from micronas.runs.rounding import better_rounding
 from micronas.runs.settings import TrainSettings
-from micronas.runs.trained import trained_network
+from micronas.runs.trained import teacher
 from micronas.space.searchable import Architecture
 from micronas.splits import evenly
 from micronas.tflite.metadata import describe
@@ -141,7 +140,7 @@ def _trained(
         network.load_state_dict(begin)
         recipe = going_on(recipe)
     split, objective = data.final or data.train, data.objective
-    losses, shown = _losses(settings, objective), watched(data)
+    losses, shown = _losses(settings, data), watched(data)
     device = find_device(settings.device)
     progress("training", 0, settings.train.epochs, {})
     fit(
@@ -192,21 +191,16 @@ def _costs(
     return {**stands, "host_arena_bytes": arena.total, "host_arena_head_bytes": arena.head}
 
 
-def _losses(settings: TrainSettings, objective: Objective) -> tuple[Loss | None, Loss | None]:
+def _losses(settings: TrainSettings, data: DataSet) -> tuple[Loss | None, Loss | None]:
     """Return the losses of float training and of quantisation, with a teacher if there is one."""
     if settings.distill is None:
         return None, None
-    teacher = trained_network(settings.distill.teacher)
-    if teacher is None:
-        raise ConfigError(
-            "a teacher must be a run folder with its checkpoint, but "
-            f"{str(settings.distill.teacher)!r} is not; train one with micronas train"
-        )
+    network = teacher(settings.distill.teacher, data, [data.input])
     coefficient, temperature = settings.distill.coefficient, settings.distill.temperature
     first, second = (
         distillation(
-            teacher,
-            objective=objective,
+            network,
+            objective=data.objective,
             coefficient=coefficient,
             temperature=temperature,
             label_smoothing=recipe.label_smoothing,

@@ -223,7 +223,7 @@ def test_a_teacher_takes_part_in_the_final_training(tmp_path: Path) -> None:
     taught = run_training(small, settings, tmp_path / "taught", data=data)
     assert taught.model != (plain / "model.tflite").read_bytes()
     nobody = load_training(None, [*base, f"distill.teacher={tmp_path / 'nobody'}"])
-    with pytest.raises(ConfigError, match="teacher must be a run folder"):
+    with pytest.raises(ConfigError, match="teacher must be the folder of a finished run"):
         run_training(small, nobody, tmp_path / "other", data=data)
 
 
