@@ -186,5 +186,9 @@ def compare_front_end(
 def recordings_of(run: Path) -> Path | None:
     """Return the folder of a run's data, if its config gives one that exists."""
     data = read_mapping(run / CONFIG)[0].get("data") if (run / CONFIG).is_file() else None
-    folder = Path(str(data.get("path"))) if isinstance(data, dict) else None
-    return folder if folder is not None and folder.exists() else None
+    if not isinstance(data, dict):
+        return None
+    path = Path(str(data.get("path")))
+    # a CSV of labels names pictures in its folder
+    folder = path.parent if data.get("task") in ("images", "vww") and path.is_file() else path
+    return folder if folder.exists() else None

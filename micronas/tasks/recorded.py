@@ -11,6 +11,7 @@ import torch
 from micronas.errors import DataError
 from micronas.export.firmware.front_ends import FrontEnd, Image, Mfcc, Series
 from micronas.export.firmware.front_ends.front_end import Array
+from micronas.tasks.images.settings import SUFFIXES
 from micronas.tasks.series.csv_table import read_header, read_table
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _SUFFIXES = {
     "mfcc": (".wav", ".flac", ".ogg"),
     "log-mel": (".wav", ".flac", ".ogg"),
-    "pixels": (".png", ".jpg", ".jpeg", ".bmp"),
+    "pixels": SUFFIXES,
     "series": (".csv",),
 }
 
@@ -131,6 +132,8 @@ def _machine(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Rec
     from micronas.tasks.waveform import read_samples
 
     clip = read_samples(path)[:SHORTEST]
+    if len(clip) < SHORTEST:
+        raise DataError(f"a recording must hold an image, but {path} is shorter; leave it out")
     image = images(log_mel(_waveform(clip))[0])[0]
     values = standardise(image, float(meaning["mean"]), float(meaning["deviation"]))
     return Recorded(path, clip, values.numpy()[:, :, None])

@@ -10,9 +10,13 @@ import soundfile
 
 from micronas.graph.ir import Graph
 from micronas.objectives.decision import decision
-from micronas.runs.device import compare_front_end, device
+from micronas.runs.device import compare_front_end, device, recordings_of
 from micronas.space.space import Space
 from micronas.streaming.events import Detector
+from micronas.tasks.device import front_end
+from micronas.tasks.machines.front_end import SHORTEST
+from micronas.tasks.recorded import files, recordings
+from micronas.tasks.waveform import write_samples
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -103,6 +107,26 @@ def test_recordings_go_through_c_and_python(tmp_path: Path) -> None:
         "differing_codes": 0,
         "differing_decisions": 0,
     }
+
+
+def test_short_sounds_of_machines_are_left_out_of_the_comparison(tmp_path: Path) -> None:
+    meaning = {"features": "log-mel", "mean": -5.0, "deviation": 2.0}
+    made = front_end(meaning, (1, 32, 32, 1))
+    assert made is not None
+    for name, length in (("short", SHORTEST - 1), ("whole", SHORTEST)):
+        write_samples(tmp_path / f"{name}.wav", np.arange(length, dtype=np.int16))
+    found = recordings(tmp_path, meaning, made, count=9)
+    assert [each.path.name for each in found] == ["whole.wav"]
+
+
+def test_pictures_of_a_csv_of_labels_are_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").touch()
+    (tmp_path / "a.webp").touch()
+    (tmp_path / "config.yaml").write_text(
+        f"data: {{task: images, path: {tmp_path / 'labels.csv'}}}"
+    )
+    assert recordings_of(tmp_path) == tmp_path
+    assert files([tmp_path], {"features": "pixels"}) == [tmp_path / "a.webp"]
 
 
 def test_recordings_are_seen_as_a_search_chose(tmp_path: Path) -> None:

@@ -28,9 +28,6 @@ Box = tuple[float, ...]
 """Left, top, right and bottom of a part of an image, in pixels; then the image's width and height,
 where its annotations state them."""
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-)
 _SHORTEST_SIDE = 16
 """Shortest side in pixels of an image that is used: smaller ones show nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")

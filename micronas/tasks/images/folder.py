@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from micronas.errors import DataError
-from micronas.tasks.images.files import SUFFIXES, Box
+from micronas.tasks.images.files import Box
+from micronas.tasks.images.settings import SUFFIXES
 from micronas.tasks.parts import PARTS_BY_NAME, Part
 
 _LONGEST_NAME = 200

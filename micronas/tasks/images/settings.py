@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 
 from micronas.tasks.task import TaskSettings
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+"""Endings of the names of pictures."""
 SMALLEST = 32
 """Least number of pixels per side."""
 Augmentation = Literal["flip", "crop", "colour", "cutmix"]
