@@ -49,7 +49,7 @@ def search(
     silent = quiet or as_json or as_csv or not first
     from micronas.progress import Bars
     from micronas.report.write import report_line
-    from micronas.runs.run import run_search
+    from micronas.runs.run import Shared, run_search
     from micronas.runs.table import search_summary
     from micronas.runs.tracking import tracked
 
@@ -67,7 +67,7 @@ def search(
             settings,
             folder,
             progress=progress,
-            shared=shared,
+            shared=Shared(shared),
             workers=workers,
             ray=ray,
             tell=None if silent else bars.tell,

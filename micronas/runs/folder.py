@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -90,15 +91,15 @@ class Folder:
         else:
             raise self._foreign()
 
-    def claim(self, space: str = "") -> "Checkpoint":
+    def claim(self, named: Mapping[str, str] = MappingProxyType({})) -> "Checkpoint":
         """Lock the folder, write the settings and return the state of an earlier attempt.
 
         The lock lasts as long as the checkpoint object.
 
         Parameters
         ----------
-        space
-            `micronas.space.content.content` of the space, which the settings only name.
+        named
+            Hashes of what the settings only name: ``space``, ``board``.
         """
         from micronas.checkpoint import Checkpoint
 
@@ -116,9 +117,10 @@ class Folder:
                 f"a run folder must say whose it is, but {self._folder} {self._doubt}; put the "
                 "config back, choose another --out, or delete the folder"
             )
-        if stored is not None and stored.get("space", space) != space:
-            raise self._foreign("another space")
-        checkpoint.note(_SETTINGS, {"sha256": digest, "space": space})
+        for name, content in named.items() if stored is not None else ():
+            if stored.get(name, content) != content:
+                raise self._foreign(f"another {name}, or of an earlier form of it")
+        checkpoint.note(_SETTINGS, {"sha256": digest, **named})
         try:
             for name in (CONFIG, ARCHITECTURE, MODEL, HISTORY, METRICS):
                 remove_leftovers(self._folder / name)

@@ -4,13 +4,10 @@ Every step saves its state in the run folder; a killed run resumes from it and e
 bytes. `micronas.runs.folder` describes the files.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
-
-import torch
+from typing import NamedTuple, TypeVar
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
@@ -23,6 +20,7 @@ from micronas.progress import READING, Progress, nobody
 from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import search_history
+from micronas.runs.same_data import check_sweep, of_same_data
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.trained import teacher
 from micronas.runs.training import Metrics, Trained, train_and_check
@@ -30,15 +28,25 @@ from micronas.space.content import content
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.splits import evenly
 from micronas.tasks.arrays.settings import FILE, ArraySettings
 from micronas.tasks.arrays.store import digest, save
 from micronas.tasks.registry import load as load_data
 from micronas.train.devices import describe_device, find_device
 
-_DATA, _COMPARED = "data", 100
-"""Section of the checkpoint on the data, and the most inputs of a part that are compared."""
 Kind = TypeVar("Kind", bound=TrainSettings)
+
+
+class Shared(NamedTuple):
+    """Files that runs share."""
+
+    supernet: Path | None = None
+    """Part of the supernets of runs of the same space, data, search settings and seed; see
+    `micronas.nas.search.search`."""
+    data: Path | None = None
+    """What tells the data of a sweep's runs, whose scores are compared, from other data."""
+
+
+_ALONE = Shared()
 
 
 def run_search(
@@ -48,7 +56,7 @@ def run_search(
     progress: Progress = nobody,
     data: DataSet | None = None,
     space: Searchable | OpenSpace | None = None,
-    shared: Path | None = None,
+    shared: Shared = _ALONE,
     workers: int | None = None,
     ray: str | None = None,
     tell: Callable[[str], None] | None = None,
@@ -71,8 +79,7 @@ def run_search(
         Space to search, such as a result of `convert`; by default read by the settings, with the
         data's number of classes.
     shared
-        File in which runs of the same space, data, search settings and seed share a part of their
-        supernets; see `micronas.nas.search.search`.
+        Files that other runs share.
     workers
         Number of trial trainings at once; by default one for each CPU. No written file depends on
         it.
@@ -86,7 +93,7 @@ def run_search(
     BudgetError
         Before data is read where it is known then, if no network of the space can fit.
     ConfigError
-        If the folder holds a run of other settings or other data.
+        If the folder holds a run of other settings, another board or other data.
     """
     find_device(settings.device)
     settings.check_feasible(space, known=None if data is None else data.meaning)
@@ -105,8 +112,10 @@ def run_search(
             teacher(settings.distill.teacher, loaded, inputs)
         # a frame's time, on which load and energy depend, may be known by the data alone
         settings.check_feasible(searched, known=loaded.meaning)
-        known = content(searched)
-        checkpoint = everyone.once(lambda: _of_same_data(run.claim(known), loaded, folder))
+        known = {"space": content(searched), "board": settings.board_content()}
+        checkpoint = everyone.once(lambda: of_same_data(run.claim(known), loaded, folder))
+        if shared.data is not None:
+            check_sweep(shared.data, loaded)
         everyone.once(lambda: _keep_arrays(settings, loaded))
         if tell is not None:
             _tell_of(settings, loaded, tell)
@@ -124,8 +133,8 @@ def run_search(
             seed=settings.seed,
             checkpoint=checkpoint,
             shared=None
-            if shared is None
-            else _of_same_data(Checkpoint(shared, yields=True), loaded, shared),
+            if shared.supernet is None
+            else of_same_data(Checkpoint(shared.supernet, yields=True), loaded, shared.supernet),
             workers=workers,
             ray=ray,
             device=settings.device,
@@ -153,29 +162,6 @@ def run_search(
             return trained
 
         return result, everyone.once(finish)
-
-
-def _of_same_data(checkpoint: Checkpoint, data: DataSet, path: Path) -> Checkpoint:
-    """Return the state of earlier attempts, or raise ConfigError where they were on other data.
-
-    Their networks have trained on other examples, among them some that now test them. Labels and
-    groups must be equal, and a few inputs of each part as close as on another computer. The test
-    part may change: it is judged anew.
-    """
-    digest, seen = hashlib.sha256(), []
-    for part in filter(None, (data.train, data.validation, data.final)):
-        digest.update(part.labels.numpy().tobytes() + part.groups.numpy().tobytes())
-        inputs = part.batch(evenly(part, _COMPARED), None).flatten(1)
-        seen.append(torch.stack([inputs.mean(1), inputs.std(1, correction=0)]))
-    found, moments = digest.hexdigest(), torch.cat(seen, 1)
-    known = checkpoint.load(_DATA) or {"sha256": found, "moments": moments}
-    if known["sha256"] != found or not torch.allclose(known["moments"], moments, 1e-3, 1e-3):
-        raise ConfigError(
-            f"a run must go on with the data it began with, but that of {path} has changed "
-            "since; name another path, or delete it"
-        )
-    checkpoint.note(_DATA, known)
-    return checkpoint
 
 
 def _with_arrays(settings: Kind, folder: Path, data: DataSet | None) -> Kind:
@@ -233,7 +219,7 @@ def run_training(
         )
     if tell is not None:
         _tell_of(settings, data, tell)
-    checkpoint = _of_same_data(run.claim(), data, folder)
+    checkpoint = of_same_data(run.claim({"board": settings.board_content()}), data, folder)
     _keep_arrays(settings, data)
     trained = train_and_check(
         architecture,

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from micronas.errors import ConfigError
+from micronas.files import text_hash
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
@@ -68,6 +69,10 @@ class TrainSettings(Settings):
 
     def load_board(self) -> Board:
         return Board.load(self.board).using(self.latency_form, engine=self.engine)
+
+    def board_content(self) -> str:
+        """Return a hash of the board, which the settings only name."""
+        return text_hash(self.load_board().model_dump_json())
 
 
 class RunSettings(TrainSettings):

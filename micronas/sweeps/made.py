@@ -4,7 +4,6 @@ A module has no file that builds it, and a pickle is not readable. A function is
 on other machines, and makes the same result another day, which is checked.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from micronas.errors import ConfigError, MicronasError
+from micronas.files import text_hash
 
 _SCRIPT = "__mp_main__"
 """Name of the leader's script in a worker, as in multiprocessing."""
-_LOOKED_AT = 8
-"""Number of examples of each part of a data set that are compared."""
 
 _REMEDY = {
     True: 'call the sweep below `if __name__ == "__main__":`',
@@ -126,6 +124,7 @@ def _script(path: str) -> Any:
 def _content(key: str, name: str, found: Any) -> str:
     """Hash a space and its weights, or the labels of data and a few inputs of each part."""
     from micronas.data import DataSet
+    from micronas.runs.same_data import identity
     from micronas.space.content import content
     from micronas.space.open_space import OpenSpace
     from micronas.space.searchable import Searchable
@@ -137,24 +136,7 @@ def _content(key: str, name: str, found: Any) -> str:
             f"{name} returned {type(found).__name__}"
         )
     if isinstance(found, DataSet):
-        return hashlib.sha256(b"".join(_data_parts(found))).hexdigest()[:16]
+        known = identity(found, judging=True)
+        text = repr((found.classes, found.input, known["sha256"], known["moments"].tolist()))
+        return text_hash(text)[:16]
     return content(found)
-
-
-def _data_parts(data: Any) -> list[bytes]:
-    import torch
-
-    parts = [repr((data.classes, data.input)).encode()]
-    heard = data.detection and data.detection.split
-    for split in (data.train, data.validation, data.test, data.final, heard):
-        if split is not None:
-            few = torch.arange(min(len(split.labels), _LOOKED_AT))
-            seen = (split.labels, split.groups, split.batch(few, None))
-            parts += [_bytes(each) for each in seen]
-    return parts
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    return bytes(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import ConfigError
+from micronas.files import text_hash
 from micronas.runs.settings import RunSettings, load_run
 from micronas.settings import with_overrides
+from micronas.space.content import content
 from micronas.sweeps.made import Made
 
 Over = Mapping[str, Sequence[Any]]
@@ -33,9 +35,17 @@ class Point:
 
     @property
     def stored(self) -> str:
-        """Settings as JSON, with `made`."""
-        stored = self.settings.model_dump(mode="json")
-        return json.dumps({**stored, "made": self.made} if self.made else stored)
+        """Settings as JSON, with `made` and hashes of what the settings only name."""
+        settings = self.settings
+        named = {"board": settings.board_content()}
+        if "space" not in self.made:
+            named["space"] = content(settings.load_space())
+        return json.dumps([settings.model_dump(mode="json"), self.made, named])
+
+    @property
+    def data(self) -> str:
+        """Hash of the settings of the data."""
+        return text_hash(self.settings.data.model_dump_json())[:16]
 
     @property
     def shared(self) -> str | None:

@@ -73,9 +73,9 @@ class Store:
                 name for name in {**wanted, **known} if wanted.get(name) != known.get(name)
             ]
             raise ConfigError(
-                "a sweep's folder must belong to one sweep, but holds one of other settings: "
-                f"{len(differing)} points differ, among them {differing[0]!r}; choose another "
-                "--out, or repeat the command as it was"
+                "a sweep's folder must belong to one sweep, but holds one of other settings, or of "
+                f"a space or board that has changed since: {len(differing)} points differ, among "
+                f"them {differing[0]!r}; choose another --out, or repeat the command as it was"
             )
         with self._sql:
             self._sql.executemany(

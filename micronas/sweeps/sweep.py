@@ -211,6 +211,7 @@ class _Leader:
                 settings=point.settings.model_dump(mode="json"),
                 folder=str(self._run_folder(point)),
                 shared=None if shared is None else str(shared),
+                data=str(self._folder / f"data-{point.data}.pt"),
                 cpus=self._cpus,
                 track=self._track,
                 directory=os.getcwd(),

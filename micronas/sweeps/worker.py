@@ -24,6 +24,8 @@ class Job:
     """Run folder."""
     shared: str | None
     """File of the common part of supernets."""
+    data: str
+    """File by which the sweep's data is compared."""
     cpus: int
     """Number of trial trainings at once."""
     directory: str
@@ -50,7 +52,7 @@ def run_point(job: Job) -> PointResult:
     os.chdir(job.directory)
 
     from micronas.errors import BudgetError, MicronasError
-    from micronas.runs.run import run_search
+    from micronas.runs.run import Shared, run_search
     from micronas.runs.settings import RunSettings
     from micronas.runs.tracking import tracked
     from micronas.sweeps.made import Made, make
@@ -64,7 +66,7 @@ def run_point(job: Job) -> PointResult:
                 RunSettings.model_validate(job.settings),
                 folder,
                 progress=progress,
-                shared=None if job.shared is None else Path(job.shared),
+                shared=Shared(job.shared and Path(job.shared), Path(job.data)),
                 workers=job.cpus,
                 **own,
             )

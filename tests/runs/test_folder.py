@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError, DataError
+from micronas.files import text_hash
+from micronas.hardware.board import Board
 from micronas.report.write import report_line, write_report
 from micronas.runs.folder import Folder, open_run, runs_in
 from micronas.runs.stored import PARTS
@@ -171,13 +173,16 @@ def claimed(folder: Path, **changes: Any) -> Checkpoint:
     return Folder(folder, SETTINGS | changes).claim()
 
 
-def test_a_folder_is_of_one_space_though_settings_only_name_it(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, SETTINGS)
-    folder.claim(content(SPACE)).save("train", {"epoch": 2})
+def test_a_folder_is_of_one_space_and_board_though_settings_only_name_them(tmp_path: Path) -> None:
+    folder, board = Folder(tmp_path, SETTINGS), Board.load("stm32f446re")
+    known = {"space": content(SPACE), "board": text_hash(board.model_dump_json())}
+    folder.claim(known).save("train", {"epoch": 2})
     other = SPACE.model_copy(update={"blocks": SPACE.blocks[:0]})
-    with pytest.raises(ConfigError, match="holds a run of another space; choose another --out"):
-        folder.claim(content(other))
-    assert folder.claim(content(SPACE.model_copy())).load("train") == {"epoch": 2}
+    slower = board.model_copy(update={"clock_hz": 1_000_000})
+    for name, changed in (("space", content(other)), ("board", slower.model_dump_json())):
+        with pytest.raises(ConfigError, match=f"of another {name}, or .*; choose another --out"):
+            folder.claim({**known, name: changed})
+    assert folder.claim(known).load("train") == {"epoch": 2}
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "gone"])

@@ -96,7 +96,7 @@ def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
         parts, space, board=board, budget=budget, folder=tmp_path / "run", quiet=True, **BRIEF
     )
     assert again.model == run.model
-    with pytest.raises(ConfigError, match="holds a run of another space; choose another"):
+    with pytest.raises(ConfigError, match="holds a run of another space, or of an earlier form"):
         micronas.run(
             parts,
             space.model_copy(update={"blocks": space.blocks[:-1]}),

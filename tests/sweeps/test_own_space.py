@@ -3,6 +3,7 @@
 import random
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import torch
 import yaml
 
 import micronas
+from micronas.data import TensorSplit
 from micronas.errors import ConfigError
 from micronas.report.write import write_report
 from micronas.runs.run import run_search
+from micronas.runs.same_data import check_sweep
 from micronas.runs.settings import load_run
 from micronas.sweeps.made import Made, made_by, make
 from micronas.sweeps.points import plan
 from micronas.sweeps.store import SweepPoint
 from micronas.sweeps.sweep import sweep
+from micronas.sweeps.worker import Job, run_point
 from tests import toy
 from tests.sweeps import own_space
 from tests.sweeps.own_space import BUDGETS, OWN, RUN
@@ -58,7 +62,7 @@ def test_a_point_is_the_bytes_of_a_run_alone(config: Path, tmp_path: Path) -> No
     path, page = write_report([out])
     assert path.exists()
     assert page["network"]["blocks"][0]["name"] == "stem.0"
-    with pytest.raises(ConfigError, match="holds one of other settings: 2 points differ"):
+    with pytest.raises(ConfigError, match=r"holds one of other settings, or .*: 2 points differ"):
         sweep(config, over, out=out, space=wider, data=own_space.data)
 
 
@@ -113,6 +117,27 @@ def test_what_another_process_makes_is_compared() -> None:
         make("space", made)
     made, _ = made_by("data", own_space.data)
     assert make("data", made).classes == toy.CLASSES
+
+
+def test_a_point_on_other_data_than_the_points_before_it_fails(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which only the test part is another: scores would be compared."""
+    monkeypatch.chdir(tmp_path)
+    data, made = own_space.data(), {key: made_by(key, each)[0] for key, each in OWN.items()}
+    assert data.test is not None
+    check_sweep(tmp_path / "data.pt", data)
+    check_sweep(tmp_path / "data.pt", own_space.data())
+    settings = plan(config, BUDGETS, made=made)[0].settings.model_dump(mode="json")
+    louder = TensorSplit(1.1 * data.test.batch(torch.arange(40), None), data.test.labels)
+    with pytest.raises(ConfigError, match=rf"data .* of {tmp_path} has changed since"):
+        check_sweep(tmp_path / "data.pt", replace(data, test=louder))
+    check_sweep(tmp_path / "other.pt", replace(data, test=louder))
+    job = Job(
+        "a", settings, str(tmp_path / "a"), None, str(tmp_path / "other.pt"), 1, ".", made=made
+    )
+    outcome = run_point(job)
+    assert (outcome.state, "has changed since" in outcome.reason) == ("failed", True)
 
 
 def test_a_function_of_the_script_that_was_started(

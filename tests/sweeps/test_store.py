@@ -52,6 +52,27 @@ def test_one_leader_at_a_time_and_one_sweep_a_folder(tmp_path: Path) -> None:
     assert len(points_of(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("key", ["board", "space"])
+def test_points_keep_to_one_board_and_space_though_settings_only_name_them(
+    tmp_path: Path, key: str
+) -> None:
+    files = {key: tmp_path / f"{key}.yaml" for key in ("board", "space")}
+    files["board"].write_text("name: mine\nlike: nucleo_g0b1re\nclock: 133 MHz\n")
+    files["space"].write_text(Path("search_spaces/kws_small.yaml").read_text())
+    given = [f"board={files['board']}", f"space={files['space']}", "data.path=words"]
+    config = tmp_path / "run.yaml"
+    config.write_text("seed: 1")
+    with leading(tmp_path / "out", plan(config, {"seed": [0]}, given)):
+        pass
+    text = files[key].read_text()
+    files[key].write_text(text.replace("133", "132").replace("max: 64", "max: 56", 1))
+    with (
+        pytest.raises(ConfigError, match="a space or board that has changed since: 1 points"),
+        leading(tmp_path / "out", plan(config, {"seed": [0]}, given)),
+    ):
+        pass
+
+
 def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
     with leading(tmp_path, PLANNED):
         pass
