@@ -117,8 +117,8 @@ class Folder:
                 f"a run folder must say whose it is, but {self._folder} {self._doubt}; put the "
                 "config back, choose another --out, or delete the folder"
             )
-        for name, content in named.items() if stored is not None else ():
-            if stored.get(name, content) != content:
+        for name, content in named.items():
+            if (stored or named).get(name, content) != content:
                 raise self._foreign(f"another {name}, or of an earlier form of it")
         checkpoint.note(_SETTINGS, {"sha256": digest, **named})
         try:

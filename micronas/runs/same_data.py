@@ -26,7 +26,7 @@ def identity(data: DataSet, *, judging: bool) -> State:
     """
     parts = [data.train, data.validation, data.final]
     if judging:
-        parts += [data.test, data.detection and data.detection.split]
+        parts += [data.test, None if data.detection is None else data.detection.split]
     digest, seen = hashlib.sha256(), []
     for part in parts:
         if part is not None:

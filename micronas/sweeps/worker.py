@@ -66,7 +66,7 @@ def run_point(job: Job) -> PointResult:
                 RunSettings.model_validate(job.settings),
                 folder,
                 progress=progress,
-                shared=Shared(job.shared and Path(job.shared), Path(job.data)),
+                shared=Shared(None if job.shared is None else Path(job.shared), Path(job.data)),
                 workers=job.cpus,
                 **own,
             )
