@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,6 +148,26 @@ def test_sums_that_wrap_around_are_right_or_refused(bias: int, tmp_path: Path) -
         if each.data is not None or not each.constant
     }
     assert_same_on_host(replace(graph, tensors={**graph.tensors, **tensors}), tmp_path)
+
+
+@pytest.mark.parametrize("filters", ["int8", "int4"])
+def test_channels_that_have_died_take_usual_kernels(filters: Any, tmp_path: Path) -> None:
+    builder = Builder((5, 5, 6))
+    value = builder.depthwise(builder.conv(builder.input, "a", 6, (3, 3)), "b", (3, 3))
+    graph = quantize_randomly(builder.finish(builder.conv(value, "c", 4)), filters=filters)
+    tensors = dict(graph.tensors)
+    for op in graph.ops:
+        weights = tensors[op.learnt[0]]
+        codes, quantization = np.array(weights.data), weights.quantization
+        assert quantization is not None
+        scales = quantization.scale.copy()
+        codes[(..., 1) if op.kind == "DEPTHWISE_CONV_2D" else 1] = 0
+        scales[1] = 1e-12
+        quantization = replace(quantization, scale=scales)
+        tensors[weights.name] = replace(weights, data=codes, quantization=quantization)
+    graph = replace(graph, tensors=tensors)
+    assert generate(graph).references == ()
+    assert_same_on_host(graph, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(1, 70_000, 1), (1, 3, 70_000), (70_000, 2, 1)])

@@ -44,6 +44,18 @@ class Rescaling:
         self.multiplier, self.right = multiplier, -shift.astype(np.int64)
         self.zero = zero_point(output)
         self.low, self.high = activation_range(op, output)
+        if weights.data is not None:
+            self._steady()
+
+    def _steady(self) -> None:
+        """Write the one code of a channel without weights with a usual factor, whatever its own:
+        the scales of channels that have died are next to zero."""
+        dead = ~self.rows.any(axis=1)
+        value = fixed_point.rescale(self.bias, self.multiplier, -self.right)
+        value = np.clip(value, self.low - self.zero, self.high - self.zero)
+        self._offset = np.where(dead, 4 * value, self._offset)
+        self.multiplier = np.where(dead, np.int32(2**30), self.multiplier)
+        self.right = np.where(dead, 1, self.right)
 
     @cached_property
     def rows(self) -> Wide:
@@ -61,7 +73,7 @@ class Rescaling:
             offset = offset + data(self._graph.tensors[name])
         return offset
 
-    @cached_property
+    @property
     def bias(self) -> Wide:
         return self._offset.astype(np.int32).astype(np.int64)
 
