@@ -120,6 +120,11 @@ def export(
         )
     path = out or Path(f"{name}{_SUFFIXES[form]}")
     content = _content(data, form, path)
+    if content != data and path.is_file() and path.read_bytes() == data:
+        raise ExportError(
+            f"an output must not replace the model it is made of, but {str(path)!r} is that; "
+            "choose another --out"
+        )
     try:
         write_atomically(path, content)
     except OSError as error:

@@ -149,6 +149,10 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
         ),
         (("export", "net.tflite", "--out", "net.tflite/x"), "an output file must be writable"),
         (
+            ("export", "net.tflite", "--format", "c", "--out", "net.tflite"),
+            "an output must not replace the model",
+        ),
+        (
             ("export", "net.tflite", "--format", "zephyr", "--camera", "320x240:gray"),
             "--camera is for programs that read pictures",
         ),
