@@ -22,6 +22,7 @@ from micronas.settings import read_mapping
 from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.tasks.recorded import recordings
+from micronas.text import listed
 from micronas.tflite.metadata import read_metadata
 from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
@@ -89,16 +90,18 @@ def _decision(
         mean, deviation = float(output["mean"]), float(output["deviation"])
         return Value(mean, deviation, str(output.get("unit", ""))), ""
     exclusive = output.get("is") != "each"
-    chosen = _stored(path / DETECTOR, "detector")
-    if isinstance(chosen, dict):
-        detector, source = Detector.of(chosen), "on recordings by micronas listen"
-        if len(detector.thresholds) != target.elements:
+    if (path / DETECTOR).exists():
+        chosen: Any = _stored(path / DETECTOR, "detector")
+        detector = Detector.of(chosen)
+        wanted = labels or [str(number) for number in range(target.elements)]
+        known = chosen.get("labels", wanted)
+        if known != wanted or len(detector.thresholds) != len(wanted):
             raise ConfigError(
-                f"a detector must have a threshold for each label, but {path / DETECTOR} has "
-                f"{len(detector.thresholds)} of {target.elements}; delete it, or choose it anew by "
-                "micronas listen"
+                f"a detector must have a threshold for each of {listed(wanted)}, but "
+                f"{path / DETECTOR} has {len(detector.thresholds)}, for {known}; delete it, or "
+                "choose it anew by micronas listen"
             )
-        return detector, source
+        return detector, "on recordings by micronas listen"
     stored = _stored(path / METRICS, "decision")
     stored = stored if isinstance(stored, dict) else {}
     heard = _stored(path / METRICS, "listening")

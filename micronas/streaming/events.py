@@ -6,6 +6,7 @@ finds the same events.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,9 +106,9 @@ class Detector:
             If `stored` is damaged.
         """
         try:
-            given = {name: stored[name] for name in asdict(cls(())) if name in stored}
-            thresholds = tuple(None if each is None else int(each) for each in given["thresholds"])
-            return cls(**{**given, "thresholds": thresholds})
+            limits = tuple(None if each is None else index(each) for each in stored["thresholds"])
+            names = {*asdict(cls(()))} & {*stored} - {"thresholds"}
+            return cls(limits, **{name: index(stored[name]) for name in names})
         except (LookupError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"a detector must be as micronas wrote it, but is damaged ({error}); delete its "

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from micronas.errors import ConfigError
 from micronas.graph.ir import Graph
 from micronas.objectives.decision import decision
 from micronas.runs.device import compare_front_end, device, recordings_of
@@ -74,6 +75,25 @@ def test_calls_are_as_far_apart_as_the_run_was_measured(
     assert application is not None
     assert isinstance(application.decision, Detector)
     assert application.decision.hop == hop
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('{"detector": {"thresholds": [5],}}', "is damaged"),  # a comma too many, by hand
+        ('{"other": 1}', "is damaged"),
+        ('{"detector": {"thresholds": [5]}}', "each of word 0, .* has 1, for"),
+        (json.dumps({"detector": {"thresholds": [5] * 12, "labels": LABELS[::-1]}}), "has 12, for"),
+    ],
+)
+def test_thresholds_of_a_detector_that_cannot_be_are_no_others(
+    written: str, said: str, tmp_path: Path
+) -> None:
+    """Those of the validation part went into firmware in their place, or to other labels."""
+    data = run_folder(tmp_path / "run")
+    (tmp_path / "run/detector.json").write_text(written)
+    with pytest.raises(ConfigError, match=said):
+        device(tmp_path / "run", data, read(data))
 
 
 def test_a_board_file_that_is_gone_leaves_the_emulated_memory(tmp_path: Path) -> None:

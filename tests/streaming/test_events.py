@@ -133,8 +133,14 @@ def test_numbers_out_of_range_are_refused() -> None:
         Detector((3, -256))
     with pytest.raises(ConfigError, match="confirm of a detector must be 1 to 64"):
         Detector((3,), confirm=0)
-    with pytest.raises(ConfigError, match="is damaged"):
-        Detector.of({"thresholds": [1, "many"]})
+    for damaged in (
+        {"thresholds": [1, "many"]},
+        {"thresholds": [1, 20.5]},
+        {"thresholds": [1], "smoothing": 1.5},
+        {"thresholds": [1], "exclusive": "no"},
+    ):
+        with pytest.raises(ConfigError, match="is damaged"):
+            Detector.of(damaged)
     detector = Detector((3, None), smoothing=2, gate=7)
     assert Detector.of(detector.plain()) == detector
 
