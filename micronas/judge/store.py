@@ -79,12 +79,20 @@ class Store:
         self._sql, self._path, self._journal = connection, path, journal
 
     def put_prompts(self, prompts: Iterable[StoredPrompt]) -> None:
-        """Add prompts, or replace those of the same id."""
+        """Add prompts, or replace those of the same id; another text deletes its verdicts."""
+        rows = [_row(each) for each in prompts]
         with _translated(self._path), self._sql:
+            for table in ("verdicts", "dropped"):
+                # an import may not know the text
+                self._sql.executemany(
+                    f"DELETE FROM {table} WHERE prompt_id = ?1 AND EXISTS (SELECT 1 FROM prompts "
+                    "WHERE prompt_id = ?1 AND text != ?2 AND '' NOT IN (text, ?2))",
+                    [row[:2] for row in rows],
+                )
             self._sql.executemany(
                 "INSERT INTO prompts VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET text = ?2, "
                 "category = ?3, language = ?4 WHERE (text, category, language) != (?2, ?3, ?4)",
-                map(_row, prompts),
+                rows,
             )
 
     def put_answers(self, answers: Iterable[Answer]) -> None:

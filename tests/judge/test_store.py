@@ -96,6 +96,19 @@ def test_a_changed_answer_takes_its_verdicts_with_it(path: Path) -> None:
     assert len(verdicts_of(path)) == 2
 
 
+def test_a_changed_prompt_takes_its_verdicts_with_it(path: Path) -> None:
+    with writing(path) as store:
+        store.drop("typing error", "judge = ?", ["k"])
+        store.put_prompts([StoredPrompt("p1", "one", "sums", "en"), StoredPrompt("p2", "")])
+        # a text that was not known is no change
+        store.put_prompts([StoredPrompt("p2", "two")])
+    assert len(verdicts_of(path)) == 5
+    with writing(path) as store:
+        store.put_prompts([StoredPrompt("p2", "three")])
+    assert verdicts_of(path) == ROWS[:2]
+    assert dropped_of(path) == []
+
+
 def test_requests_are_accounted_for(path: Path) -> None:
     with writing(path) as store:
         first, second, _ = store.send("a", 0.5), store.send("b", 0.5), store.send("c", 0.5)
