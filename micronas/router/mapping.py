@@ -74,6 +74,8 @@ class MappingProblem:
 def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
+    Of equal scores it takes the smallest expert.
+
     HiGHS solves a mixed-integer program to optimality: z[k, m] is 1 if category k goes to expert m,
     y[m] if m is used; sum_m z[k, m] = 1, z[k, m] <= y[m].
 
@@ -86,6 +88,14 @@ def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     found = _program(problem, -weights * problem.utilities, np.zeros_like(problem.total), budget)
     if found is None:
         raise BudgetError(_impossible(problem, budget))
+    # the solver takes any of equal scores
+    for category, values in enumerate(problem.utilities):
+        for expert in np.argsort(problem.active, kind="stable"):
+            if problem.active[expert] >= problem.active[found[category]]:
+                break
+            other = np.where(np.arange(len(found)) == category, expert, found)
+            if values[expert] >= values[found[category]] and problem.fits(other, budget):
+                found = other
     return found
 
 
@@ -118,6 +128,8 @@ def _program(
     if budget.total is not None:
         row = np.concatenate([np.zeros(size), problem.total / budget.total])
         constraints.append(LinearConstraint(row[None], -np.inf, 1))
+    # without what all experts of a category cost: the solver's gap is absolute
+    costs = costs - costs.min(axis=1, keepdims=True)
     objective = np.concatenate([costs.ravel(), used_costs])
     with _quiet():
         found: Any = milp(

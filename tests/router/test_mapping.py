@@ -1,6 +1,7 @@
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -79,6 +80,22 @@ def test_by_hand() -> None:
     assert solve(problem, ParameterBudget(total=22.0)).tolist() == [1, 1]
     assert solve(problem, ParameterBudget(active=5.0, total=22.0)).tolist() == [0, 0]
     assert problem.cost(np.array([1, 0])) == ParameterBudget(pytest.approx(5.0), 23.0)
+
+
+def test_of_equal_scores_the_smallest_expert_that_fits() -> None:
+    active = np.array([3.0, 2.0, 1.0])
+    problem = MappingProblem(np.ones((2, 3)), np.array([0.5, 0.5]), active, np.array([3, 5, 9.0]))
+    assert solve(problem, ParameterBudget()).tolist() == [2, 2]
+    assert solve(problem, ParameterBudget(total=8)).tolist() == [1, 1]
+    assert solve(problem, ParameterBudget(total=4)).tolist() == [0, 0]
+
+
+def test_small_differences_between_large_scores_count() -> None:
+    for seed in range(200):
+        problem, budget = random_problem(seed)
+        far = replace(problem, utilities=1e4 + 0.01 * problem.utilities)
+        if (best := exhaustive(far, budget)) is not None:
+            assert far.score(solve(far, budget)) == pytest.approx(far.score(best), rel=1e-9)
 
 
 @pytest.mark.parametrize("limits", [(0.5e9, None), (None, 1e9), (1.5e9, 60e9), (0.5e9, 1e9)])
