@@ -289,4 +289,4 @@ def _row(
                 f"{scores[expert]!r:.60}; judge it again, or leave out the prompt, or the "
                 "column that is no expert's"
             )
-    return prompt, found, name
+    return prompt, found, name.strip()

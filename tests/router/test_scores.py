@@ -27,7 +27,7 @@ def lines(rows: list[dict[str, object]]) -> bytes:
 
 def test_json_lines_and_csv_are_the_same_table(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines(ROWS)))
-    (tmp_path / "a.csv").write_text("prompt,task,small,large\n1 + 1,sums,0,1\nHello,,1,0.5\n")
+    (tmp_path / "a.csv").write_text("prompt,task,small,large\n1 + 1,sums ,0,1\nHello, ,1,0.5\n")
     for name in ("a.jsonl.gz", "a.csv"):
         table = read_scores(tmp_path / name, category="task")
         assert table.prompts == ("1 + 1", "Hello")
