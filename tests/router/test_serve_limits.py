@@ -235,7 +235,7 @@ def test_a_removed_key_leaves_the_names_of_others(monkeypatch: pytest.MonkeyPatc
     names = []
     for keys in ("one, two", ", two"):
         monkeypatch.setenv(KEYS, keys)
-        names.append(Clients(KEYS, [], Limits()).of("Bearer two").name)
+        names.append(Clients(KEYS, [], Limits()).of("bearer two").name)
     assert names == ["key 2", "key 2"]
 
 

@@ -67,7 +67,8 @@ class Clients:
         """Return the client of a request's key; raise ApiError (401) for an unknown key."""
         if not self._keys:
             return _ANYBODY
-        given = authorization.removeprefix("Bearer ").encode()
+        scheme, _, key = authorization.partition(" ")
+        given = (key.strip() if scheme.lower() == "bearer" else authorization).encode()
         # every key is compared in full, so that the time reveals nothing
         fits = [hmac.compare_digest(given, key) for key in self._keys]
         if not any(fits):
