@@ -194,11 +194,11 @@ def by_categories(
     The intervals hold for all rows at once; models without battles in a category have no row.
     Categories are those of the battles, unless others are given by the ids of prompts.
     """
-    ids: dict[str, list[str]] = defaultdict(list)
+    ids: dict[str, set[str]] = defaultdict(set)
     for prompt in np.unique(battles.prompt).tolist():
         name = battles.prompts[prompt]
         own = battles.category[prompt] if categories is None else categories.get(name, "")
-        ids[own].append(name)
+        ids[own].add(name)
     # one prompt has no interval
     wanted = {name: ids[name] for name in sorted(ids) if name and len(ids[name]) > 1}
     if not wanted:

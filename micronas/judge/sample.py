@@ -64,14 +64,16 @@ def shares(
         If there are too few prompts; names category, language, quota and number of prompts.
     """
     there = Counter(languages)
-    ratios = settings.languages or {name: float(number) for name, number in there.items()}
-    wanted = apportion(settings.quota, ratios) if ratios else {"any language": settings.quota}
-    for language, quota in sorted(wanted.items()):
-        if there[language] < quota and not accept_shortage:
-            raise DataError(
-                f"category {category!r} must have {quota} prompts in {language}, but has "
-                f"{there[language]}; add sources, lower the quota or set sampling.shortage=accept"
-            )
+    wanted = apportion(settings.quota, settings.languages or there or {"any language": 1})
+    short = sorted(name for name, quota in wanted.items() if there[name] < quota)
+    if short and not accept_shortage:
+        quota, found, where = settings.quota, len(languages), ""
+        if settings.languages:
+            quota, found, where = wanted[short[0]], there[short[0]], f" in {short[0]}"
+        raise DataError(
+            f"category {category!r} must have {quota} prompts{where}, but has {found}; add "
+            "sources, lower the quota or set sampling.shortage=accept"
+        )
     return {language: min(quota, there[language]) for language, quota in wanted.items()}
 
 

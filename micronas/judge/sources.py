@@ -54,8 +54,8 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
             text=text_at(row, source.text, place),
             source=source.title,
             line=line,
-            licence=source.licence or text_at(row, source.licence_field or "", place),
-            language=_language(text_at(row, source.language, place)) if source.language else "",
+            licence=source.licence or text_at(row, source.licence_field, place, optional=True),
+            language=_language(text_at(row, source.language, place, optional=True)),
             category=_category(row, source, known, place),
         )
         if not key.strip() or not key.isprintable():
@@ -77,9 +77,7 @@ def _language(code: str) -> str:
 
 
 def _category(row: dict[str, Any], source: Source, known: set[str], place: str) -> str:
-    if source.category is None:
-        return ""
-    value = text_at(row, source.category, place).strip()
+    value = text_at(row, source.category, place, optional=True).strip()
     if source.category_names is not None:
         return source.category_names.get(value, "")
     if value and value not in known:
@@ -90,8 +88,10 @@ def _category(row: dict[str, Any], source: Source, known: set[str], place: str) 
     return value
 
 
-def text_at(row: dict[str, Any], field: str, place: str) -> str:
-    """Return the text at ``a.0.b``; a number is its decimal text."""
+def text_at(row: dict[str, Any], field: str | None, place: str, *, optional: bool = False) -> str:
+    """Return the text at ``a.0.b``; a number is its decimal text, an optional null is empty."""
+    if field is None:
+        return ""
     value: Any = row
     for part in [field] if field in row else field.split("."):
         if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
@@ -102,6 +102,8 @@ def text_at(row: dict[str, Any], field: str, place: str) -> str:
             raise DataError(
                 f"{place}: field {field!r} is missing; the line has {', '.join(map(str, row))}"
             )
+    if value is None and optional:
+        return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):

@@ -22,6 +22,7 @@ from micronas.judge.endpoint import Reply
 from micronas.judge.journal import Journal
 from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
 from micronas.language.answers import whole_characters
+from micronas.settings import nearest
 
 _VERDICT = """
     prompt_id TEXT NOT NULL, model TEXT NOT NULL, baseline TEXT NOT NULL, "order" TEXT NOT NULL,
@@ -307,6 +308,10 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
             (prompt, model): float(count)
             for prompt, model, count in sql.execute("SELECT prompt_id, model, tokens FROM answers")
         }
+    judges = {row.judge for row in rows}
+    if judges and judge not in (None, *judges):
+        hint = nearest(str(judge), judges)
+        raise DataError(f"{path} holds no verdict of the judge {judge!r}; {hint}")
     rows = [
         row for row in rows if judge in (None, row.judge) and not row.model.startswith(NULL_PREFIX)
     ]

@@ -86,7 +86,7 @@ def _csv_rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if len(cells) != len(header):
                     raise DataError(
                         f"{path}:{start}: a row must have {len(header)} cells as the header, "
-                        f"but has {len(cells)}"
+                        f"separated by commas, but has {len(cells)}"
                     )
                 yield start, dict(zip(header, cells, strict=True))
             start = reader.line_num + 1

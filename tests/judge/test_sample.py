@@ -100,3 +100,6 @@ def test_shortage_is_an_error_or_accepted() -> None:
     with pytest.raises(DataError, match="'law' must have 2 prompts in de, but has 1"):
         shares(languages, "law", settings)
     assert shares(languages, "law", settings, accept_shortage=True) == {"en": 2, "de": 1}
+    for found in (languages, []):
+        with pytest.raises(DataError, match=f"'law' must have 5 prompts, but has {len(found)}"):
+            shares(found, "law", Category(quota=5))

@@ -22,6 +22,7 @@ def test_json_lines_with_paths_and_categories(tmp_path: Path) -> None:
     rows = [
         {"key": 7, "turns": ["first", "second"], "kind": "gsm8k", "lang": "en_US", "terms": "MIT"},
         {"key": "b", "turns": ["third\u2028line"], "kind": "other", "lang": "DE", "terms": ""},
+        {"key": "c", "turns": ["fourth"], "kind": None, "lang": None, "terms": None},
     ]
     data = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (tmp_path / "q.v1.jsonl.gz").write_bytes(gzip.compress(data.encode()))
@@ -36,7 +37,8 @@ def test_json_lines_with_paths_and_categories(tmp_path: Path) -> None:
             "category_names": {"gsm8k": "math"},
         }
     )
-    first, second = read_source(settings, tmp_path, CATEGORIES)
+    first, second, third = read_source(settings, tmp_path, CATEGORIES)
+    assert (third.category, third.language, third.licence) == ("", "", "")
     assert (first.id, first.text, first.category) == ("q-7", "first", "math")
     assert (first.language, first.licence, first.line) == ("en", "MIT", 1)
     assert (second.text, second.category) == ("third\u2028line", "")
@@ -61,7 +63,7 @@ def test_csv_with_line_breaks_in_cells(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": null}\n', 1, "must be text"),
         ("a.jsonl", b'{"text": "\xff"}\n', 1, "UTF-8"),
         ("a.jsonl", b"[" * 100_000, 1, "one JSON object"),
-        ("a.csv", b"text,b\nx,1\ny\n", 3, "2 cells"),
+        ("a.csv", b"text,b\nx,1\ny\n", 3, "2 cells .* commas"),
         ("a.csv", b'text,b\nx,1\n"y,1\n', 3, "valid CSV"),
         ("a.csv", b"text\nx\n\xff\n", 3, "UTF-8"),
         ("a.csv", b"text,text\nx,y\n", 1, "different names"),

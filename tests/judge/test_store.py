@@ -80,6 +80,8 @@ def test_battles_are_the_valid_verdicts(path: Path) -> None:
     np.testing.assert_array_equal(battles.length_left, [30, 30, 30])
     np.testing.assert_array_equal(battles.length_right, [10, 10, 10])
     assert len(battles_of(path)) == 4
+    with pytest.raises(DataError, match=r"no verdict of the judge 'jj'; did you mean 'j'\?"):
+        battles_of(path, judge="jj")
     np.testing.assert_array_equal(battles_of(path, judge="j", strong_weight=1).weight, 1)
 
 
