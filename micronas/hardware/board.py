@@ -137,7 +137,10 @@ class Board(Settings):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        return completed(values, cls._described) if isinstance(values, Mapping) else values
+        try:
+            return completed(values, cls._described) if isinstance(values, Mapping) else values
+        except ConfigError as error:
+            raise ValueError(str(error)) from error  # the file's name is added to it
 
     @classmethod
     def _described(cls, path: Path) -> dict[str, Any]:

@@ -183,6 +183,7 @@ def test_a_board_of_ones_own(tmp_path: Path) -> None:
         ),
         ("flash_bytes: 80000}", "flash_bytes: 1048576}", "reserved.flash_bytes must be less"),
         ("name: mine", "name: [", "not valid YAML"),
+        ("sram_bytes: 262144", "sram: 264 Q", r"\.yaml: a quantity of bytes .* got '264 Q'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
