@@ -17,6 +17,10 @@ class DataError(MicronasError):
     """A data set is missing, damaged or not in a documented layout."""
 
 
+class DiskError(MicronasError, OSError):
+    """The disk is full."""
+
+
 class ExportError(MicronasError):
     """A network cannot be expressed as TensorFlow Lite Micro operators."""
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
-from micronas.errors import ConfigError
+from micronas.errors import ConfigError, DiskError
 
 _TEMPORARY = ".tmp"
 _LOCK = ".lock"
@@ -27,6 +27,8 @@ _KINDS = {
 }
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems without locks."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk without room."""
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES)
 """Errors of file systems without it, and of folders that may be written but not listed."""
 
@@ -54,7 +56,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If writing fails; names `path` or a file in it.
+        If writing fails; names `path` or a file in it. A `DiskError` where the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
@@ -70,9 +72,19 @@ def aside(path: str | Path) -> Iterator[Path]:
         if error.errno is not None and error.filename is None:
             # the error of a full disk names no file
             error.filename = str(path)
+        if error.errno in FULL:
+            raise DiskError(full_disk(f"{error.strerror}: {error.filename}")) from error
         raise
     finally:
         _remove(temporary)
+
+
+def full_disk(said: str) -> str:
+    """Return what to do where the disk is full, with what its error said."""
+    return (
+        f"the disk must have room for what is written, but {said}; free some and run the same "
+        "command again, which goes on from the last saved step"
+    )
 
 
 def regular(path: Path) -> Path:

@@ -2,12 +2,13 @@
 
 import gzip
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
 
-from micronas.errors import DataError
+from micronas.errors import DataError, MicronasError
 from micronas.files import aside, regular, write_atomically
 from micronas.language.rows import read_rows
 
@@ -45,6 +46,19 @@ def test_an_error_names_the_file_once(tmp_path: Path) -> None:
         write_atomically(tmp_path / "file/x", b"")
     with pytest.raises(OSError, match=r"^no errno$"), aside(tmp_path / "x"):
         raise OSError("no errno")
+
+
+def test_a_full_disk_is_an_error_of_the_user_and_of_the_system(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        with pytest.raises(MicronasError, match="must have room .*: .*/a; free some") as caught:
+            write_atomically(tmp_path / "a", bytes(8192))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(caught.value, OSError)
+    assert not list(tmp_path.iterdir())
 
 
 def test_pipes_devices_and_sockets_are_neither_read_nor_replaced(tmp_path: Path) -> None:

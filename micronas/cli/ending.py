@@ -1,13 +1,12 @@
 """Turn fatal errors into one line and an exit code."""
 
-import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from micronas.errors import MicronasError
+from micronas.files import FULL, full_disk
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a ")
 """Texts of errors of torch's allocators, accelerators and oneDNN when memory is full."""
 
@@ -66,9 +65,6 @@ def _of_memory(said: str) -> str:
 
 def _of_a_file(error: OSError) -> str:
     what = f"{error.strerror or error}: {error.filename or 'a file'}"
-    if error.errno in _FULL:
-        return (
-            f"the disk must have room for what is written, but {what}; free some and run the same "
-            "command again, which goes on from the last saved step"
-        )
+    if error.errno in FULL:
+        return full_disk(what)
     return f"files must be readable and their folders writable, but {what}; look at its rights"

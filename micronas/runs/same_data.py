@@ -67,6 +67,8 @@ def of_same_data(
 
 def check_sweep(file: Path, data: DataSet) -> None:
     """Raise ConfigError if the data is not that of the runs that wrote the file before."""
-    # a process that writes at the same moment is a run of the same data
-    checkpoint = of_same_data(Checkpoint(file, yields=True), data, file.parent, judging=True)
-    checkpoint.save(_SECTION, checkpoint.load(_SECTION) or {})
+    checkpoint = Checkpoint(file, yields=True)
+    is_first = checkpoint.load(_SECTION) is None
+    of_same_data(checkpoint, data, file.parent, judging=True)
+    if is_first:
+        checkpoint.save(_SECTION, checkpoint.load(_SECTION) or {})

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from micronas.errors import ConfigError, DataError
+from micronas.errors import ConfigError, DataError, DiskError
+from micronas.files import full_disk
 from micronas.sweeps.points import Point
 
 _State = Literal["waiting", "running", "done", "infeasible", "failed"]
@@ -179,6 +180,8 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
                 f"a sweep must be led by one process, but another is at work in {folder}; wait "
                 "for it, or choose another --out"
             ) from error
+        if "full" in str(error):
+            raise DiskError(full_disk(f"{error}: {_file(folder)}")) from error
         raise _damaged(folder, error) from error
 
 
