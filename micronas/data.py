@@ -79,6 +79,21 @@ class DataSet:
         fitted = self.objective.fitted(self.train.labels, self.classes)
         object.__setattr__(self, "objective", fitted)
 
+    def check_inputs(self) -> None:
+        """Raise DataError for a part of other inputs: test is read last, after search and training.
+        """
+        height, width, channels = self.input
+        found = None if self.detection is None else self.detection.split
+        for part in (self.train, self.validation, self.test, self.final, found):
+            if part is None or not len(part.labels):
+                continue
+            shape = [*part.batch(torch.tensor([0]), None).shape[1:]]
+            if shape != [channels, height, width]:
+                raise DataError(
+                    "inputs of all parts must be [N, channels, height, width] of the data's "
+                    f"`input` {[height, width, channels]}, but one part has {shape}; resize it"
+                )
+
     def seen_as(self, shape: Shape) -> "DataSet":
         """Return the data set with inputs of another shape; ConfigError if it has no such view."""
         if shape == self.input:

@@ -101,7 +101,13 @@ class TensorSplit(Split):
         if inputs.ndim != 4 or labels.ndim not in (1, 2) or len(inputs) != len(labels):
             raise DataError(
                 "inputs must be [N, channels, height, width] with one label or row of labels each, "
-                f"but got inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
+                f"but got inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}; add what "
+                "is missing, as by inputs.unsqueeze(1)"
+            )
+        if inputs.is_complex():
+            raise DataError(
+                f"inputs must be real numbers, but are {inputs.dtype}; make two channels of them, "
+                "as by torch.cat([inputs.real, inputs.imag], 1)"
             )
         is_class = labels.ndim == 1 and not labels.is_floating_point()
         self.labels = labels.long() if is_class else labels.float()

@@ -18,6 +18,7 @@ from micronas.objectives.decision import decision
 from micronas.objectives.f1 import f1_of, macro_f1
 from micronas.objectives.intervals import wilson
 from micronas.objectives.mistakes import mistakes, thresholds
+from micronas.text import listed
 
 Balance = Literal["none", "weights", "sampling"]
 _UNEVEN = 2.0
@@ -81,7 +82,7 @@ class Classes(Objective):
         if missing:
             raise DataError(
                 f"each of the {len(names)} classes must have training examples, but "
-                f"{', '.join(missing)} has none; number labels from 0 without a gap, leave the "
+                f"{listed(missing)} has none; number labels from 0 without a gap, leave the "
                 "class out of all parts, or move some of its examples to training"
             )
         return replace(self, counts=tuple(counts))
@@ -197,14 +198,17 @@ def class_numbers(labels: Tensor, *, classes: int | None = None) -> Tensor:
         labels.is_floating_point() or labels.is_complex()
     )
     if not is_whole or labels.ndim != 1:
-        found = (
-            f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels)
-        )
+        found, way = str(type(labels)), "labels.long() where they are numbers of classes"
+        if isinstance(labels, Tensor):
+            found = f"{labels.dtype} {list(labels.shape)}"
+            if labels.ndim == 2:  # a split holds rows as floats
+                found = f"rows {list(labels.shape)}"
+                one, many = "labels[:, 0].long()", "labels.argmax(1) where a row marks one class"
+                way = one if labels.shape[1] == 1 else many
         raise DataError(
             f"labels must number classes, as a tensor of whole numbers [N], but are {found}; "
-            "pass labels.long() where they are numbers of classes; measured values need "
-            "objective=Regression(...), and several labels at once objective=Labels() "
-            "(micronas.objectives)"
+            f"pass {way}; measured values need a micronas.DataSet with objective=Regression(...), "
+            "and several labels at once objective=Labels() (micronas.objectives)"
         )
     if classes is not None and classes < 2:
         raise DataError(

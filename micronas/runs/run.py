@@ -112,6 +112,7 @@ def run_search(
             teacher(settings.distill.teacher, loaded, inputs)
         # a frame's time, on which load and energy depend, may be known by the data alone
         settings.check_feasible(searched, known=loaded.meaning)
+        loaded.check_inputs()
         known = {"space": content(searched), "board": settings.board_content()}
         checkpoint = everyone.once(lambda: of_same_data(run.claim(known), loaded, folder))
         if shared.data is not None:
@@ -219,6 +220,7 @@ def run_training(
         )
     if tell is not None:
         _tell_of(settings, data, tell)
+    data.check_inputs()
     checkpoint = of_same_data(run.claim({"board": settings.board_content()}), data, folder)
     _keep_arrays(settings, data)
     trained = train_and_check(

@@ -1,12 +1,13 @@
 """One call from data to a verified file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 import micronas
 from micronas.engine.generate import generate
@@ -30,6 +31,10 @@ BRIEF: dict[str, Any] = {
 def pictures(count: int, seed: int) -> TensorDataset:
     given = split(count, seed)
     return TensorDataset(given.inputs, given.labels)
+
+
+def examples(labels: torch.Tensor) -> TensorDataset:
+    return TensorDataset(torch.arange(16.0).reshape(4, 1, 2, 2), labels)
 
 
 class Listed(Dataset[Any]):
@@ -132,6 +137,22 @@ def test_a_run_with_the_engine_is_judged_by_it(tmp_path: Path) -> None:
     assert shown["layers"]["form"] == "cycles"
 
 
+def test_an_example_that_is_drawn_again_stays_in_its_part() -> None:
+    """A sampler that shows rare classes more often put two thirds of validation into training."""
+    given = pictures(60, 0)
+    sampler = WeightedRandomSampler([1.0] * 60, 200, generator=torch.Generator().manual_seed(0))
+    found = as_data_set(DataLoader(given, sampler=sampler))
+    parts = [
+        {each.numpy().tobytes() for each in part.inputs} for part in (found.train, found.validation)
+    ]
+    assert not parts[0] & parts[1]
+    assert f"{len(parts[0] | parts[1])} of them differ" in found.summary
+    assert not {*found.train.groups.tolist()} & {*found.validation.groups.tolist()}
+    told = as_data_set([given, Subset(given, range(9)), pictures(20, 1)]).summary
+    assert "9 of 9 for validation are also for training" in told
+    assert "for test" not in told
+
+
 def test_one_data_set_keeps_a_fifth_for_validation() -> None:
     found = as_data_set(pictures(200, 0))
     assert (len(found.train.labels), len(found.validation.labels)) == (160, 40)
@@ -150,8 +171,18 @@ def test_one_data_set_keeps_a_fifth_for_validation() -> None:
         ([], "one to three torch Datasets"),
         (torch.zeros(3), "wrap tensors in torch.utils.data.TensorDataset"),
         (TensorDataset(torch.zeros(4, 1, 2, 2)), "must be a pair of input and label"),
-        (TensorDataset(torch.zeros(4, 1, 2, 2), torch.rand(4)), "labels must number classes"),
-        (TensorDataset(torch.zeros(4, 9), torch.arange(4)), "inputs must be"),
+        (examples(torch.rand(4)), r"float32 \[3\]; pass labels.long\(\)"),
+        (examples(torch.full((4,), torch.nan)), "labels must number classes"),
+        (examples(torch.eye(4).long()), r"rows \[3, 4\]; pass labels.argmax\(1\)"),
+        (examples(torch.zeros(4, 1)), r"rows \[3, 1\]; pass labels\[:, 0\].long"),
+        (examples(torch.arange(4) - 1), "labels must be 0 or more, but are -1 to"),
+        (examples(torch.arange(4) * 10**9), "4 examples have labels of up to 3000000000"),
+        (TensorDataset(torch.zeros(4, 1, 2, 2), *[torch.arange(4)] * 2), "gives 3 in place of 2"),
+        (TensorDataset(torch.zeros(4, 9), torch.arange(4)), "inputs must be .*unsqueeze"),
+        (
+            TensorDataset(torch.zeros(4, 1, 2, 2, dtype=torch.cfloat), torch.arange(4)),
+            "must be real",
+        ),
         ([(torch.zeros(1, 2, 2), 0)] * 300, "but got tuple, tuple, tuple, tuple and 296 more;"),
         (pictures(2, 0), "a lone one at least three"),
         (Listed([(torch.zeros(1, 2, 2), "cat")]), "labels numbers, but torch says: .*'str'"),
@@ -185,6 +216,16 @@ def test_a_seed_or_workers_that_cannot_be_end_at_once(
     board = "stm32f446re"
     with pytest.raises(ConfigError, match=complaint):
         micronas.run(pictures(40, 0), SPACE, board=board, folder=tmp_path, **{**BRIEF, **keys})
+
+
+def test_a_part_of_other_inputs_ends_at_once(tmp_path: Path) -> None:
+    """A test part is read last, after search and training."""
+    parts = data()
+    other = micronas.TensorSplit(torch.zeros(4, 1, 12, 10), torch.arange(4))
+    given = replace(parts, test=other)
+    with pytest.raises(DataError, match=r"`input` \[12, 12, 1\], but one part has \[1, 12, 10\]"):
+        micronas.run(given, SPACE, board="stm32f446re", folder=tmp_path / "run", **BRIEF)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_board_that_no_name_repeats_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from micronas.data import DataSet, TensorSplit
 from micronas.errors import DataError
+from micronas.objectives.classes import class_numbers
 
 _KEPT_OUT = 0.2
 """Share of a lone data set that becomes its validation part."""
@@ -45,14 +46,14 @@ def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
         )
     splits = [_read(each) for each in parts]
     is_cut = len(splits) == 1
+    same = _same(splits)
     if is_cut:
-        splits = _cut(splits[0], seed)
+        splits = _cut(splits[0], same[0], seed)
     if not all(len(each.labels) for each in splits):
         raise DataError("every part must hold examples, a lone one at least three; give it some")
     train, validation = splits[:2]
     channels, height, width = splits[0].inputs.shape[1:]
     classes = _classes(parts, [each.labels for each in splits])
-    cut = ["A fifth of the examples, drawn at random, became the validation part."]
     return DataSet(
         train,
         validation,
@@ -63,17 +64,43 @@ def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
             [
                 f"{len(train.labels):,} examples for training, {len(validation.labels):,} for "
                 f"validation, {len(classes)} classes.",
-                *(cut if is_cut else []),
+                *(_of_cut(same[0]) if is_cut else _shared(same)),
             ]
         ),
     )
 
 
-def _cut(split: TensorSplit, seed: int) -> list[TensorSplit]:
-    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
-    kept_out = round(_KEPT_OUT * len(order))
-    parts = order[kept_out:], order[:kept_out]
-    return [TensorSplit(split.inputs[index], split.labels[index]) for index in parts]
+def _same(splits: Sequence[TensorSplit]) -> list[Tensor]:
+    """Return numbers [N] of the examples of each part, the same for equal inputs."""
+    known: dict[int, int] = {}
+    rows = ([hash(each.numpy().tobytes()) for each in split.inputs] for split in splits)
+    return [torch.tensor([known.setdefault(row, len(known)) for row in part]) for part in rows]
+
+
+def _cut(split: TensorSplit, same: Tensor, seed: int) -> list[TensorSplit]:
+    """Cut a part in two that share no input: loaders may draw one several times."""
+    order = torch.randperm(len(torch.unique(same)), generator=torch.Generator().manual_seed(seed))
+    kept_out = torch.isin(same, order[: round(_KEPT_OUT * len(order))])
+    return [
+        TensorSplit(split.inputs[index], split.labels[index], groups=same[index])
+        for index in (~kept_out, kept_out)
+    ]
+
+
+def _of_cut(same: Tensor) -> list[str]:
+    different = len(torch.unique(same))
+    said = "A fifth of the examples, drawn at random, became the validation part."
+    return [said] if different == len(same) else [said, f"{different:,} of them differ."]
+
+
+def _shared(same: Sequence[Tensor]) -> list[str]:
+    found = zip(("validation", "test"), same[1:], strict=False)
+    counts = [(part, int(torch.isin(each, same[0]).sum()), len(each)) for part, each in found]
+    return [
+        f"{count:,} of {total:,} for {part} are also for training, which flatters figures."
+        for part, count, total in counts
+        if count
+    ]
 
 
 def _read(part: Any) -> TensorSplit:
@@ -84,7 +111,7 @@ def _read(part: Any) -> TensorSplit:
         if not (isinstance(batch, Sequence) and len(batch) == 2):
             raise DataError(
                 "an example must be a pair of input and label, but the data set gives "
-                f"{_kinds([batch])}; return (input, label) from its __getitem__"
+                f"{_given(batch)}; return (input, label) from its __getitem__"
             )
         inputs.append(batch[0])
         labels.append(batch[1])
@@ -119,8 +146,21 @@ def _classes(parts: Iterable[Any], labels: Iterable[Tensor]) -> tuple[str, ...]:
             "all parts must number the same classes, but their `classes` are "
             f"{' and '.join(', '.join(each)[:100] for each in named)}; map labels to one list"
         )
-    count = 1 + max(int(each.max()) for each in labels)
-    return named[0] if named else tuple(map(str, range(count)))
+    if named:
+        return named[0]
+    numbers = torch.cat([class_numbers(each) for each in labels])
+    count = 1 + int(numbers.max())
+    if count > len(numbers):
+        raise DataError(
+            f"labels must number classes from 0 without a gap, but {len(numbers):,} examples have "
+            f"labels of up to {count - 1}; number them anew in __getitem__"
+        )
+    return tuple(map(str, range(count)))
+
+
+def _given(batch: Any) -> str:
+    several = isinstance(batch, tuple | list)
+    return f"{len(batch)} in place of 2" if several else type(batch).__name__
 
 
 def _kinds(parts: Sequence[Any]) -> str:
