@@ -36,6 +36,11 @@ _METADATA: dict[ProjectKind, dict[str, str]] = {
         "samples/listen/prj.conf": "zephyr_prj.conf.in",
     },
 }
+_ALONE = """\
+#ifdef MICRONAS_LIBRARY
+#error "a program takes one library of micronas: for several networks take --format engine"
+#endif
+#define MICRONAS_LIBRARY"""
 _PROGRAMS: dict[ProjectKind, str] = {
     "platformio": "examples/listen/listen.ino",
     "esp-idf": "examples/listen/main/main.cc",
@@ -83,7 +88,7 @@ def write_library(
     check_new(folder)
     name = folder.name
     application = application and application.on("micronas", read(model))
-    models = {identifier(name): model}
+    models = {f"{identifier(name)}_model": model}  # no file of the program has such a name
     runs = runtime("micronas", models, kind, "the network", arena=arena, application=application)
     sources = common_files(model, golden_input, kind, application, runs)
     up = "../" if kind == "zephyr" else ""
@@ -97,7 +102,9 @@ def write_library(
     files = {f"src/{name}/{each}": text for each, text in sources.items()}
     headers = ["check.h", *(["listen.h"] if application else [])]
     includes = "\n".join(f'#include "{name}/{each}"' for each in headers)
-    files[f"src/{name}.h"] = f"// Written by micronas {VERSION}.\n#pragma once\n{includes}\n"
+    files[f"src/{name}.h"] = (
+        f"// Written by micronas {VERSION}.\n#pragma once\n{_ALONE}\n{includes}\n"
+    )
     files[_PROGRAMS[kind]] = sketch(values, [f"{name}.h"], CHECK, application, kind)
     files |= {each: filled(template, values) for each, template in _METADATA[kind].items()}
     write_folder(files, folder)

@@ -73,14 +73,34 @@ def zephyr(library: Path) -> Path:
     return made
 
 
-@first(("kind", "build"), [("platformio", platformio), ("esp-idf", esp_idf), ("zephyr", zephyr)], 1)
+@first(
+    ("kind", "build", "name"),
+    [
+        ("platformio", platformio, "detector"),  # as a file of the program
+        ("esp-idf", esp_idf, "Wake-word"),
+        ("zephyr", zephyr, "Wake-word"),
+    ],
+    1,
+)
 def test_a_program_of_each_library_checks_itself_and_listens(
-    kind: ProjectKind, build: "object", model: bytes, tmp_path: Path
+    kind: ProjectKind, build: "object", name: str, model: bytes, tmp_path: Path
 ) -> None:
-    made = build(written(model, tmp_path / "Wake-word", kind))  # type: ignore[operator]
+    made = build(written(model, tmp_path / name, kind))  # type: ignore[operator]
     lines = heard(made, spoken(WORDS).tobytes())
     assert lines[2] == "PASS: 4 output bytes as expected"
     assert lines[3:] == expected(model)
+
+
+def test_a_program_takes_one_library(model: bytes, tmp_path: Path) -> None:
+    sources = [written(model, tmp_path / name, "platformio") / "src" for name in ("a", "b")]
+    command = ["g++", "-E", "-xc++", f"-I{STUBS}", *(f"-I{each}" for each in sources), "-"]
+    for text, code in (
+        ('#include "a.h"\n#include "a.h"\n', 0),
+        ('#include "a.h"\n#include "b.h"', 1),
+    ):
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert "for several networks take --format engine" in done.stderr
 
 
 def test_a_kind_that_is_no_library_and_an_engine_that_is_none_are_refused(
