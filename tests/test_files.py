@@ -53,7 +53,7 @@ def test_a_full_disk_is_an_error_of_the_user_and_of_the_system(tmp_path: Path) -
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-        with pytest.raises(MicronasError, match="must have room .*: .*/a; free some") as caught:
+        with pytest.raises(MicronasError, match=r"must have room .*: .*/a; free some") as caught:
             write_atomically(tmp_path / "a", bytes(8192))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -74,9 +74,11 @@ def test_points_keep_to_one_board_and_space_though_settings_only_name_them(
 
 
 def test_a_full_disk_is_no_damaged_file(tmp_path: Path) -> None:
-    with pytest.raises(DiskError, match="room for what is written, but .*sqlite; free some"):
-        with leading(tmp_path, PLANNED):
-            raise sqlite3.OperationalError("database or disk is full")
+    with (
+        pytest.raises(DiskError, match=r"room for what is written, but .*sqlite; free some"),
+        leading(tmp_path, PLANNED),
+    ):
+        raise sqlite3.OperationalError("database or disk is full")
 
 
 def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
