@@ -30,6 +30,11 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:{'.3g' if short else '.0f' if unit else '.3f'}} {unit}".strip()
 
 
+def difference(value: float, unit: str) -> str:
+    """Return how far two measures are apart, without its unit, which is points of a ``share``."""
+    return f"{100 * value:.1f}" if unit == "share" else quantity(value, unit).partition(" ")[0]
+
+
 def span(interval: Sequence[float], unit: str) -> str:
     """Return the ends of an interval, with the unit once."""
     low, high = (quantity(each, unit) for each in interval)

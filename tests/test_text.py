@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.text import for_people, pairs, quantity, table, to_csv
+from micronas.text import difference, for_people, pairs, quantity, table, to_csv
 from tests.cases import first
 from tests.command import command
 
@@ -144,4 +144,9 @@ def test_measures_of_any_size_have_digits() -> None:
     shown = [quantity(value, "") for value in (4.4681, 0.0, 0.052, 4.47e-7, 1234.5)]
     assert shown == ["4.468", "0.000", "0.052", "4.47e-07", "1234.500"]
     assert [quantity(value, "A") for value in (4.47e-7, 1234.5)] == ["4.47e-07 A", "1234 A"]
+    assert [difference(*each) for each in ((4.47e-7, "s"), (0.123, "share"), (2e3, ""))] == [
+        "4.47e-07",
+        "12.3",
+        "2000.000",
+    ]
     assert quantity(0.875, "share") == "87.5 %"

@@ -26,7 +26,7 @@ def _candidate_rows(candidates: Sequence[Candidate], measure: Measure) -> list[l
             f"{each.costs.latency_ms:.0f} ms",
             format_bytes(each.costs.arena_bytes),
             str(each.trial_epochs),
-            "-" if each.trial_loss is None else f"{each.trial_loss:.3f}",
+            "-" if each.trial_loss is None else quantity(each.trial_loss, ""),
             "-" if each.trial_score is None else quantity(each.trial_score, measure.unit),
         ]
         for each in candidates

@@ -14,8 +14,8 @@ _COSTS = ("latency_ms", "sram_bytes", "flash_bytes")
 def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[str, Any]:
     """Collect the data to compare.
 
-    Runs of the same task and score are compared; each board has its own front, as latencies of
-    different boards are no alternatives.
+    Runs of the same task, score and unit are compared; each board has its own front, as latencies
+    of different boards are no alternatives. SRAM and flash are as budgets count them.
 
     Parameters
     ----------
@@ -23,18 +23,18 @@ def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[st
         Reasons for folders that are not shown, by path.
     """
     rows = [_row(run) for run in runs]
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, str], list[int]] = {}
     for index, row in enumerate(rows):
-        groups.setdefault((row["task"], row["score_name"]), []).append(index)
+        groups.setdefault((row["task"], row["score_name"], row["unit"]), []).append(index)
     compared = [
         {
             "task": task,
             "score_name": name,
-            "unit": rows[own[0]]["unit"],
+            "unit": unit,
             "runs": own,
             "boards": _boards(rows, own),
         }
-        for (task, name), own in groups.items()
+        for (task, name, unit), own in groups.items()
     ]
     return finite(
         {
@@ -87,7 +87,6 @@ def _boards(rows: Sequence[_Row], own: Sequence[int]) -> list[_Row]:
 
 def _row(run: RunFolder) -> _Row:
     metrics = run.metrics
-    spent = metrics.budget.get("sram", 0.0) * metrics.used.get("sram", 0.0)
     return {
         "name": run.name,
         "path": str(run.path),
@@ -104,8 +103,8 @@ def _row(run: RunFolder) -> _Row:
         "fits": metrics.fits,
         "estimates": metrics.fits_estimates,
         "latency_ms": metrics.latency_ms,
-        "sram_bytes": spent or metrics.host_arena_bytes,
-        "flash_bytes": metrics.flash_bytes,
+        "sram_bytes": metrics.spent("sram", metrics.host_arena_bytes),
+        "flash_bytes": metrics.spent("flash", metrics.flash_bytes),
         "macs": metrics.macs,
         "energy_mj": metrics.energy_mj,
         "mismatches": metrics.tflm_mismatches,

@@ -106,10 +106,10 @@ def _tiles(run: RunFolder) -> list[Data]:
     first = metrics.score
     tiles = [
         *(
-            _tile(f"{_capital(each.name)}, int8", each.int8, each.unit, _judged(each))
+            _score_tile(f"{each.name}, int8", each.int8, each.unit, _judged(each))
             for each in metrics.scores
         ),
-        _tile(f"{_capital(first.name)}, float", first.real, first.unit, "before quantization"),
+        _score_tile(f"{first.name}, float", first.real, first.unit, "before quantization"),
         *_plain(metrics),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
@@ -128,7 +128,12 @@ def _tiles(run: RunFolder) -> list[Data]:
 
 
 def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
-    return {"label": label, "value": value, "unit": unit, "note": note}
+    return {"label": label, "value": value, "unit": unit, "note": note, "is_cost": True}
+
+
+def _score_tile(label: str, value: float | None, unit: str, note: str) -> Data:
+    """Return the tile of a measure, whose unit is the data's own."""
+    return _tile(_capital(label), value, unit, note) | {"is_cost": False}
 
 
 def _heard(metrics: Metrics) -> list[Data]:
@@ -151,8 +156,8 @@ def _plain(metrics: Metrics) -> list[Data]:
     for what, rival in (("plain", metrics.plain), ("forest", metrics.forest)):
         if rival is not None:
             note = f"a {rival.name}: {rival.standing}"
-            name = f"{_capital(metrics.score.name)}, {what}"
-            tiles.append(_tile(name, rival.score, metrics.score.unit, note))
+            name = f"{metrics.score.name}, {what}"
+            tiles.append(_score_tile(name, rival.score, metrics.score.unit, note))
     return tiles
 
 

@@ -142,6 +142,10 @@ class Metrics(_Stored):
         limit = self.budget.get(name)
         return None if limit is None else limit - self.device["beside"].get(name, 0)
 
+    def spent(self, name: str, otherwise: float) -> float:
+        """Return what a limit counts; `otherwise` without a limit."""
+        return self.budget[name] * self.used[name] if name in self.budget else otherwise
+
     @model_validator(mode="after")
     def _every_limit_is_used(self) -> "Metrics":
         if self.budget.keys() != self.used.keys():

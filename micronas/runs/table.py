@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from micronas.hardware.table import listening_text, verdict
 from micronas.quantities import format_bytes, format_cost, format_macs
 from micronas.runs.stored import Plain
-from micronas.text import listed, pairs, percent, quantity, span, table, wrapped
+from micronas.text import difference, listed, pairs, percent, quantity, span, table, wrapped
 
 if TYPE_CHECKING:
     from micronas.nas.search import SearchResult
@@ -134,14 +134,12 @@ def _margin(search: Mapping[str, Any]) -> str:
     if ahead is None:
         return "no network of another origin had a trial"
     half_width, measure = search["ahead_half_width"], search["measure"]
-    size, what = 1.0, f"{measure['unit']} of {measure['name']}".strip()
-    if measure["unit"] == "share":
-        size, what = 100.0, f"points of {measure['name']}"
-    digits = 1 if size > 1 else 3
-    chance = "" if half_width is None else f" +- {size * half_width:.{digits}f}"
+    unit = measure["unit"]
+    what = f"{'points' if unit == 'share' else unit} of {measure['name']}".strip()
+    chance = "" if half_width is None else f" +- {difference(half_width, unit)}"
     return (
-        f"{size * ahead:+.{digits}f}{chance} {what} against the best of the other origin, "
-        f"both after {search['ahead_after_epochs']} epochs of trial"
+        f"{'-' if ahead < 0 else '+'}{difference(abs(ahead), unit)}{chance} {what} against the "
+        f"best of the other origin, both after {search['ahead_after_epochs']} epochs of trial"
     )
 
 

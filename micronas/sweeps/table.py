@@ -72,6 +72,7 @@ def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> st
     heard = [name for name in ("load", "energy") if any(row[name] != "-" for row in rows)]
     header = [name for name in header if name in heard or name not in ("load", "energy")]
     notes = [
+        "SRAM, flash: as budgets count them",
         "best: the network of best score within this point's limits, of all points of its board",
         "front: no point of the same board that fits is better in both score and this cost",
         *_noise(points),
@@ -150,7 +151,7 @@ def _row(point: SweepPoint, known: _Fronts, best: Mapping[str, str]) -> dict[str
         "load": "-" if load is None else percent(load),
         "energy": "-" if energy is None else f"{energy:.3g} J/h",
         "SRAM": format_bytes(_cost(metrics, "sram")),
-        "flash": format_bytes(metrics.flash_bytes),
+        "flash": format_bytes(_cost(metrics, "flash")),
         "MACs": format_macs(metrics.macs),
         "fits": verdict(metrics.fits, metrics.fits_estimates),
         "best": "" if best.get(point.name) == point.name else best.get(point.name, ""),
@@ -164,6 +165,4 @@ def _metrics(point: SweepPoint) -> Metrics | None:
 
 def _cost(metrics: Metrics, cost: str) -> float:
     """Return the cost compared with the budget, in milliseconds or bytes."""
-    if cost == "sram":
-        return metrics.budget["sram"] * metrics.used["sram"]
-    return metrics.latency_ms if cost == "latency" else metrics.flash_bytes
+    return metrics.latency_ms if cost == "latency" else metrics.budget[cost] * metrics.used[cost]

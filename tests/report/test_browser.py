@@ -368,6 +368,10 @@ def test_several_runs_have_fronts(browser: Page, runs: Path) -> None:
         "96.65",
         "96.7",
     ]
+    assert browser.value(
+        "[measured(0.132, 'count'), measured(5.2e-5, 'ms'), measured(1234.5, 'bytes'),"
+        " measured(4e-7, ''), measured(0.5, 'share'), cost(20000, 'bytes'), cost(7.5, 'J/h')]"
+    ) == ["0.132 count", "0.000052 ms", "1235 bytes", "4e-7", "50.0 %", "20.0 KB", "7.5 J/h"]
     assert browser.value("document.querySelectorAll('circle.hollow').length") == 3
     x, y = browser.value(
         "(() => { const node = document.querySelector('circle.hollow');"

@@ -201,12 +201,24 @@ def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None
         by_hand(tmp_path / "large", int8=0.9, board="stm32h7", fits=False),
         by_hand(tmp_path / "sounds", score="AUC", int8=0.9),
     ]
+    for place, unit in enumerate(("mm", "count")):
+        score = {
+            "name": "MAE",
+            "unit": unit,
+            "larger": False,
+            "float": 1,
+            "int8": 0.1,
+            "on": "test",
+        }
+        runs.append(by_hand(tmp_path / f"value {place}", scores=[score], flash_bytes=9_000))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metrics.json").write_text("{")
     data = shown(*runs, tmp_path / "broken")
-    groups = {group["score_name"]: group for group in data["groups"]}
-    assert groups.keys() == {"accuracy", "AUC"}
-    boards = {each["board"]: each for each in groups["accuracy"]["boards"]}
+    groups = {group["score_name"] + group["unit"]: group for group in data["groups"]}
+    assert groups.keys() == {"accuracyshare", "AUCshare", "MAEmm", "MAEcount"}
+    assert data["rows"][6]["flash_bytes"] == 14_000, "of the device, as the budget counts it"
+    assert [tile["is_cost"] for tile in shown(runs[7])["tiles"]] == [False] * 2 + [True] * 5
+    boards = {each["board"]: each for each in groups["accuracyshare"]["boards"]}
     assert boards["stm32f446re"]["fronts"]["latency_ms"] == [0]
     assert boards["stm32f446re"]["best"] == 0
     assert boards["stm32f767zi"]["best"] == 3

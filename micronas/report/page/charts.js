@@ -17,9 +17,13 @@ const short = (n, step = Infinity) => {
   return size >= 1e6 ? `${written(n / 1e6)}M` : size >= 1e3 ? `${written(n / 1e3)}k` : written(n);
 };
 const UNITS = { bytes, ms, macs, share, count: whole, mj: (n) => (n === null ? "–" : `${digits(n, 2)} mJ`) };
-// A measure in its unit; a plain number has none.
-const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
-  : n !== null && unit ? `${+n.toPrecision(3)} ${unit}` : digits(n, 3));
+// A measure in the data's own unit, which may be called like one of a cost; a plain number has none.
+const measured = (n, unit) => {
+  if (n === null || unit === "share") return n === null ? "–" : share(n);
+  const size = Math.abs(n), few = unit ? size < 1e3 : size > 0 && size < 1e-3;
+  return `${few ? +n.toPrecision(3) : n.toFixed(unit ? 0 : 3)} ${unit}`.trim();
+};
+const cost = (n, unit) => (UNITS[unit] ?? measured)(n, unit);
 
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const inPercent = (value, step = Infinity) => `${short(100 * value, 100 * step)} %`;

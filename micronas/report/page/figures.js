@@ -92,19 +92,19 @@ function overLatency(rows, measure, scored) {
 }
 
 function candidates({ winner, margin, half_width: half, after, measure, rows }) {
-  const [size, places] = measure.unit === "share" ? [100, 1] : [1, 3];
+  const lead = (n) => (measure.unit === "share" ? (100 * n).toFixed(1) : measured(n, measure.unit).split(" ")[0]);
   const points = measure.unit === "share" ? `points of ${measure.name}` : `${measure.unit} of ${measure.name}`.trim();
   const scored = (n) => measured(n, measure.unit);
-  const chance = half === null ? "" : ` ± ${(size * half).toFixed(places)}`;
+  const chance = half === null ? "" : ` ± ${lead(half)}`;
   const ahead = margin === null ? "no network of another origin had a trial."
-    : `${(size * Math.abs(margin)).toFixed(places)}${chance} ${points} ${margin < 0 ? "behind" : "ahead of"} the best of other origins` +
+    : `${lead(Math.abs(margin))}${chance} ${points} ${margin < 0 ? "behind" : "ahead of"} the best of other origins` +
       (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
   // what a phone shows without being moved stands first
   const headers = ["#", capital(measure.name), "Latency", "Origin", "MACs", "Epochs", "Loss", "Network"];
   const cells = rows.map((row, index) => [number(index + 1, String(index + 1)),
     number(row.trial_score, scored(row.trial_score)), number(row.latency_ms, ms(row.latency_ms)),
     text(row.origin), number(row.macs, macs(row.macs)), number(row.trial_epochs, whole(row.trial_epochs)),
-    number(row.trial_loss, digits(row.trial_loss, 3)), text(row.network)]);
+    number(row.trial_loss, measured(row.trial_loss, "")), text(row.network)]);
   section("candidates", "Candidates tried",
     "Each got a short training of its own, and those of larger loss an even shorter one. The first " +
     `won: origin ${winner}, ${ahead} Sorted by epochs reached, then loss.`,

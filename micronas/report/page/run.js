@@ -6,11 +6,11 @@ const COST_NAMES = { sram: "SRAM", flash: "Flash", latency: "Latency", macs: "MA
 function tiles() {
   byId("main").append(el("div", { class: "tiles" }, ...data.tiles.map((tile) =>
     el("div", { class: "tile" }, el("span", {}, tile.label),
-      el("b", {}, measured(tile.value, tile.unit)), el("small", {}, tile.note)))));
+      el("b", {}, (tile.is_cost ? cost : measured)(tile.value, tile.unit)), el("small", {}, tile.note)))));
 }
 
 function gauge(row) {
-  const show = (n) => measured(n, row.unit);
+  const show = (n) => cost(n, row.unit);
   const part = row.limit ? row.used / row.limit : 0;
   const left = row.limit - row.used;
   const name = COST_NAMES[row.name] ?? row.name;

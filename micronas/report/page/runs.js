@@ -25,7 +25,7 @@ const inUnit = ({ unit }) => (unit === "share" ? " in per cent" : unit && ` in $
 
 function compared(group, place) {
   const name = [group.task, group.score_name].filter(Boolean).join(", ");
-  section(`fronts${place}`, `Fronts: ${name}`,
+  section(`fronts${place}`, `Fronts: ${name}${group.unit === "share" ? "" : inUnit(group)}`,
     `${capital(group.score_name)}${inUnit(group)}. A line joins the runs that no other of the same board beats; a ` +
     "hollow point does not fit its budget and is on no line.",
     legend(group.boards.map(({ board }, index) => [board, `s${index % 6}`])),
@@ -51,7 +51,7 @@ function everyRun() {
     text(row.origin), number(row.float_score, measured(row.float_score, row.unit)),
     number(row.macs, macs(row.macs)), number(row.energy_mj, UNITS.mj(row.energy_mj)),
     text(row.network), text(row.path)]);
-  section("runs", "Runs", "", wide(table(headers, rows)));
+  section("runs", "Runs", "SRAM and flash are as budgets count them.", wide(table(headers, rows)));
 }
 
 function sideBySide() {
