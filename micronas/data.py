@@ -80,8 +80,7 @@ class DataSet:
         object.__setattr__(self, "objective", fitted)
 
     def check_inputs(self) -> None:
-        """Raise DataError for a part of other inputs: test is read last, after search and training.
-        """
+        """Raise DataError for a part of other inputs: test is read last, after all training."""
         height, width, channels = self.input
         found = None if self.detection is None else self.detection.split
         for part in (self.train, self.validation, self.test, self.final, found):

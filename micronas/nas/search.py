@@ -31,6 +31,9 @@ from micronas.train.recipe import Device
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_IDLE = 100
+"""Asks in a row for finished trainings alone, after which a strategy would ask for ever."""
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -155,6 +158,7 @@ def search(
     problem.check_data(data)
     left: float = math.inf if settings.epochs is None else settings.epochs
     known: dict[str, Candidate] = {}
+    idle = 0
     ray = ray if everyone.first else None
     with executor(settings.trial, where, workers=workers, ray=ray) as run:
         context = Context(
@@ -177,7 +181,19 @@ def search(
             known |= {each.label: each for each in tried}
             left, epochs = left - spent, epochs + spent
             chosen.tell(tried)
+            idle = 0 if spent else idle + 1
+            if idle == _IDLE:
+                raise ConfigError(
+                    "a strategy must ask for trainings that go on, but the last "
+                    f"{_IDLE} asks of {chosen.name} were for finished ones; let `ask` return [] "
+                    "where nothing is left to try"
+                )
         candidates = ranked([*known.values(), *chosen.found])
+        if not candidates:
+            raise ConfigError(
+                f"a strategy must ask for a training, but {chosen.name} asked for none; let `ask` "
+                "return Trainings of problem.draw or problem.rivals"
+            )
         begin = everyone.once(partial(trials.end, candidates[0]))
     return SearchResult(
         candidates,

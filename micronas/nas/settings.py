@@ -187,13 +187,26 @@ class _Kinds(Mapping[str, type[StrategySettings]]):
         return found
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (":" in name or name in {*self})
+        return isinstance(name, str) and (":" in name or name in {*SHIPPED, *_registered()})
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**SHIPPED, **{each.name: each for each in entry_points(group=GROUP)}})
+        return iter({**SHIPPED, **{name: name for name in _registered() if _is_sound(name)}})
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _registered() -> set[str]:
+    return {each.name for each in entry_points(group=GROUP)}
+
+
+def _is_sound(name: str) -> bool:
+    """Return whether an installed strategy can be imported: one that cannot stops no other."""
+    try:
+        own_strategy(name)
+    except ValueError:
+        return False
+    return True
 
 
 KINDS = _Kinds()
@@ -231,9 +244,17 @@ def own_strategy(name: str) -> Any:
     """
     found = [*entry_points(group=GROUP, name=name)] or [EntryPoint(name, name, GROUP)]
     try:
-        return found[0].load()
+        loaded = found[0].load()
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"a strategy of one's own must be importable as MODULE:CLASS, but {name!r} is not "
             f"({error}); install its package, or set PYTHONPATH to its folder"
         ) from error
+    kind = getattr(loaded, "Settings", None)
+    if not (isinstance(kind, type) and issubclass(kind, StrategySettings)):
+        raise ValueError(
+            "a strategy of one's own must be a class derived from "
+            "micronas.nas.strategies.base.Strategy, whose Settings derive from "
+            f"micronas.nas.settings.StrategySettings, but {name!r} is none; derive both"
+        )
+    return loaded

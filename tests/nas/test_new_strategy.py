@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 from pydantic import Field
@@ -15,7 +15,7 @@ from micronas.nas import settings as settings_of
 from micronas.nas.candidate import Candidate
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import StrategySettings
-from micronas.nas.strategies.base import Plan, Strategy, Training
+from micronas.nas.strategies.base import Context, Plan, Strategy, Training
 from micronas.runs.settings import RunSettings, load_run
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
@@ -102,14 +102,20 @@ def test_its_settings_are_read_from_yaml() -> None:
 
 
 def test_an_installed_package_registers_one_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("widest", PATH, settings_of.GROUP)
+    paths = {"widest": PATH, "broken": "no_such_package:Tpe"}
 
     def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
         assert group == settings_of.GROUP
-        return [point] if name in (None, "widest") else []
+        return [EntryPoint(each, paths[each], group) for each in paths if name in (None, each)]
 
     monkeypatch.setattr(settings_of, "entry_points", entry_points)
     settings = loaded("search.strategy=widest").search
+    assert "widest" in {*settings_of.KINDS}
+    # a broken package stops no other strategy
+    with pytest.raises(ConfigError, match=r"'broken' is not \(No module named"):
+        loaded("search.strategy=broken")
+    with pytest.raises(ConfigError, match=r"unknown key 'search.wante'"):
+        loaded("search.strategy=widest", "search.wante=1")
     assert isinstance(settings, WidestSettings)
     assert found(settings.model_copy(update={"trial": Recipe(epochs=1)})).strategy == "widest"
 
@@ -120,11 +126,49 @@ def test_an_installed_package_registers_one_by_name(monkeypatch: pytest.MonkeyPa
         ("halfing", "did you mean 'halving'"),
         ("no_such_package:Tpe", "must be importable as MODULE:CLASS.*No module named"),
         ("own_strategies:Tpe", "must be importable as MODULE:CLASS.*no attribute 'Tpe'"),
+        (
+            "own_strategies:Plan",
+            "must be a class derived from .*Strategy, .* 'own_strategies:Plan'",
+        ),
     ],
 )
 def test_an_unknown_strategy_is_one_error(name: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         loaded(f"search.strategy={name}")
+
+
+class Idle(Widest):
+    """Asks for the same training for ever, or for none."""
+
+    many: ClassVar[int]
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.networks = self.problem.rivals(context.data)
+
+    def ask(self, left: float) -> Sequence[Training]:
+        trial = self.context.settings.trial
+        return [Training(each, trial, trial.epochs) for each in self.networks[: self.many]]
+
+
+@pytest.mark.parametrize(
+    ("many", "complaint"),
+    [(0, "must ask for a training"), (1, "last 100 asks of .*Idle were for finished ones")],
+)
+def test_a_strategy_that_trains_nothing_is_one_error(
+    many: int, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Idle, "many", many, raising=False)
+    trial = Recipe(epochs=1, batch_size=64)
+    with pytest.raises(ConfigError, match=complaint):
+        found(StrategySettings(strategy="own_strategies:Idle", trial=trial))
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_a_training_ends_within_its_recipe(epochs: int) -> None:
+    """Epochs that never were stood in metrics.json."""
+    with pytest.raises(ConfigError, match=f"within the 2 epochs of its recipe, .* epochs={epochs}"):
+        Training(cast(Any, None), Recipe(epochs=2), epochs)
 
 
 def test_settings_of_another_strategy_are_refused() -> None:

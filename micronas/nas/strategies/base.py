@@ -14,6 +14,7 @@ import torch
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
+from micronas.errors import ConfigError
 from micronas.hardware.costs import Costs
 from micronas.nas.candidate import Candidate
 from micronas.nas.distributed import Ranks
@@ -78,6 +79,13 @@ class Training:
     """Begin again, with a recipe longer than that of the trials before."""
     begin: State | None = None
     """Initial weights; None for random ones."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.epochs <= self.recipe.epochs:
+            raise ConfigError(
+                f"a training must end within the {self.recipe.epochs} epochs of its recipe, but "
+                f"epochs={self.epochs}; give a longer recipe, or 1 to {self.recipe.epochs}"
+            )
 
 
 @dataclass(frozen=True)
