@@ -108,7 +108,8 @@ class Detector:
         try:
             limits = tuple(None if each is None else index(each) for each in stored["thresholds"])
             names = {*asdict(cls(()))} & {*stored} - {"thresholds"}
-            return cls(limits, **{name: index(stored[name]) for name in names})
+            given: dict[str, Any] = {name: index(stored[name]) for name in names}
+            return cls(limits, **given)
         except (LookupError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"a detector must be as micronas wrote it, but is damaged ({error}); delete its "

@@ -1,5 +1,6 @@
 """Judge a detector on labelled recordings, and choose its thresholds there."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -255,40 +256,41 @@ def _costs(scored: tuple[Heard, Integers], label: int, detector: Detector) -> _C
     heard, scores = scored
     (hop,) = np.nonzero(scores[:, label] >= detector.lowest)
     value = scores[hop, label]
-    spans = [(each.first, each.last) for each in heard.occurrences if each.label == label]
-    first, last = np.array(spans, np.int64).reshape(-1, 2).T
     grid = np.arange(detector.lowest, _NEVER + 1)
     reached = np.unique(np.append(value, _NEVER))  # between these nothing changes
     counts = np.zeros((len(reached), 2))
+    count = sum(each.label == label for each in heard.occurrences)
     for place, threshold in enumerate(reached):
         over = hop[value >= threshold]
         begun = over[np.diff(over, prepend=-detector.refractory - 1) > detector.refractory]
-        inside = np.searchsorted(begun, last, "right") > np.searchsorted(begun, first)
-        counts[place] = len(begun) - inside.sum(), len(spans) - inside.sum()
-    return _Costs(counts[np.searchsorted(reached, grid)], len(spans))
+        right = _right(begun.tolist(), heard, label)
+        counts[place] = len(begun) - right, count - right
+    return _Costs(counts[np.searchsorted(reached, grid)], count)
+
+
+def _right(begun: list[int], heard: Heard, label: int) -> int:
+    """Return how many occurrences of a label have an event of their own, given the hops of its
+    events. Occurrences overlap where one word follows another before its window has gone by."""
+    spans = sorted((each.last, each.first) for each in heard.occurrences if each.label == label)
+    left = [*begun]
+    for last, first in spans:
+        place = bisect_left(left, first)
+        if place < len(left) and left[place] <= last:
+            del left[place]
+    return len(begun) - len(left)
 
 
 def _judged(detector: Detector, scored: Iterable[tuple[Heard, Integers]]) -> Outcome:
     total = Outcome(0.0, 0, 0, 0)
     for heard, scores in scored:
-        open_ones = [
-            each for each in heard.occurrences if detector.thresholds[each.label] is not None
-        ]
-        count, begun, wrong = len(open_ones), detector.begun(scores), 0
-        for hop, label in begun:
-            right = next(
-                (
-                    each
-                    for each in open_ones
-                    if each.label == label and each.first <= hop <= each.last
-                ),
-                None,
-            )
-            if right is None:
-                wrong += 1
-            else:
-                open_ones.remove(right)
-        total += Outcome(heard.hours, count, len(open_ones), wrong)
+        begun = detector.begun(scores)
+        labels = [each.label for each in heard.occurrences]
+        labels = [label for label in labels if detector.thresholds[label] is not None]
+        right = sum(
+            _right([hop for hop, begins in begun if begins == label], heard, label)
+            for label in {*labels}
+        )
+        total += Outcome(heard.hours, len(labels), len(labels) - right, len(begun) - right)
     return total
 
 

@@ -43,6 +43,17 @@ def test_outcomes_by_hand() -> None:
     assert (found.missed, found.per_hour) == (pytest.approx(4 / 6), 2.0)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_occurrences_that_overlap_have_an_event_each(order: int) -> None:
+    """In whatever order they are named; choosing counts them alike."""
+    marks = [(0, 0, 10), (0, 5, 20), (0, 30, 40), (0, 31, 41)]
+    recording = heard(at(60, a7=20, a15=30, a35=20), *marks[::order])
+    assert judge(BOTH, [recording]) == Outcome(1.0, 4, 1, 0)
+    found = choose([recording], BOTH, misses=0.5, shapes=[(1, 1)])
+    assert (found.outcome.misses, found.outcome.false_alarms) == (1, 0)
+    assert max(each for each in found.detector.thresholds if each) <= 20
+
+
 def test_each_label_has_its_own_threshold_in_the_middle_of_the_gap() -> None:
     """a says up to 20 by mistake and 40 where it is; b up to 50 and 90: no common one is right."""
     alarms = at(100, a10=20, b20=50, a30=40, b40=90)
