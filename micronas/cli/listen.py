@@ -61,8 +61,12 @@ def listen(
     """
     from micronas.progress import Bars
     from micronas.runs.listen import listen as replay
+    from micronas.runs.listen import require_run
     from micronas.runs.marks import read_marks
 
+    wanted = (false_alarms, misses) != (None, None)
+    if wanted:
+        require_run(run)
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         found = replay(
             run,
@@ -76,7 +80,6 @@ def listen(
             engine=engine,
             progress=bars,
         )
-    wanted = (false_alarms, misses) != (None, None)
     written = found.write() if wanted else None
     described = {**found.described(), "written": None if written is None else str(written)}
     show(described, as_json, lambda: _text(found, written))

@@ -48,16 +48,19 @@ class Ear:
                 "a network that listens must tell labels of sound or of sensors, and its file must "
                 f"say what its input is, but {run} is none of these; name another run"
             )
-        detector = known.decision if hop is None else replace(known.decision, hop=hop)
-        self.detector, self.pace = detector, known.front_end.pace
+        detector, self.pace = known.decision, known.front_end.pace
+        self._stride = hop or detector.hop or self.pace.stride
+        self.stays = -(-self.pace.whole // (self.pace.row * self._stride))
+        """Number of hops whose input includes a given sample."""
+        if hop is not None:
+            hold = self.stays if detector.gate else detector.hold
+            detector = replace(detector, hop=hop, hold=hold)
+        self.detector = detector
         self.meaning = read_metadata(data)["input"]
         self.labels = tuple(known.labels or map(str, range(len(detector.thresholds))))
-        self._stride = detector.hop or self.pace.stride
         known = replace(known, decision=detector).on(engine_of(engine or found.engine), self._graph)
         self.frames = known.frames
         """Frames of a call of a network that streams; None of one that computes windows."""
-        self.stays = -(-self.pace.whole // (self.pace.row * self._stride))
-        """Number of hops whose input includes a given sample."""
         self.rate = self.pace.rate or rate_hz or self.meaning.get("rate_hz")
         self.unit = "readings" if self.pace.rate is None else "ms"
         self._front_end, self._calls = known.front_end, known.front_end.pace
@@ -73,11 +76,15 @@ class Ear:
         codes, ends = self._windows(samples) if self.frames is None else self._streamed(samples)
         unit = self.pace.rate or 1
         for each in occurring:
-            if each.start * unit >= len(samples):
+            # an end by another clock, or one rounded up, is no wrong unit
+            if (
+                each.start * unit >= len(samples)
+                or each.end * unit > len(samples) + self.pace.whole
+            ):
                 raise DataError(
-                    f"--labels must begin within their recording, but {each.label} begins at "
-                    f"{each.start:g} and {path} ends at {len(samples) / unit:g}; write seconds of "
-                    "sound or numbers of readings"
+                    f"--labels must lie within their recording, but {each.label} begins at "
+                    f"{each.start:g} and ends at {each.end:g}, and {path} ends at "
+                    f"{len(samples) / unit:g}; write seconds of sound or numbers of readings"
                 )
         heard = Heard(
             codes,

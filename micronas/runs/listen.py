@@ -13,7 +13,7 @@ from micronas.files import write_atomically
 from micronas.progress import Progress, nobody
 from micronas.runs.ear import Ear
 from micronas.runs.folder import DETECTOR, METRICS
-from micronas.runs.marks import Marked, assigned
+from micronas.runs.marks import Marked, assigned, foreign, is_marks
 from micronas.streaming.events import Detector
 from micronas.streaming.thresholds import (
     SHAPES,
@@ -94,16 +94,21 @@ class Listened:
         ConfigError
             If the run is no finished run folder.
         """
-        if not (self.run / METRICS).is_file():
-            raise ConfigError(
-                f"thresholds are written into a finished run, but {str(self.run)!r} is none; "
-                "listen with a run folder"
-            )
+        require_run(self.run)
         described = {key: value for key, value in self.described().items() if key != "events"}
         content = {"version": _VERSION, **described, "shown": self.shown}
         path = self.run / DETECTOR
         write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
         return path
+
+
+def require_run(run: Path) -> None:
+    """Raise ConfigError if `run` is no finished run folder, into which thresholds are written."""
+    if not (run / METRICS).is_file():
+        raise ConfigError(
+            f"thresholds are written into a finished run, but {str(run)!r} is none; listen with a "
+            "run folder"
+        )
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:
@@ -171,14 +176,19 @@ def listen(
             "a network that streams must hear every frame, but --gate lets it rest; leave --gate "
             "out"
         )
-    paths = files(recordings, ear.meaning)
+    if marked is not None and ear.rate is None:
+        raise ConfigError(
+            "false alarms are counted by the hour, but the model does not say how many readings a "
+            "second has; give --rate"
+        )
+    paths = [path for path in files(recordings, ear.meaning) if not is_marks(path)]
     if not paths:
         raise DataError(
             f"there must be recordings to listen to, but {listed(map(str, recordings))} holds "
             "none; name another file or folder"
         )
     occurring, elsewhere = assigned(paths, marked or ())
-    others = sorted({each.label for each in marked or ()} - {*ear.labels})
+    others = foreign(marked or (), ear.labels)
     heard, ends = [], []
     for number, path in enumerate(paths):
         progress("listening", number, len(paths), {})
@@ -190,16 +200,15 @@ def listen(
     if gate_db is not None:
         detector = _gated(detector, heard, gate_db, ear.stays)
     if marked is not None:
-        if ear.rate is None:
-            raise ConfigError(
-                "false alarms are counted by the hour, but the model does not say how many "
-                "readings a second has; give --rate"
-            )
         is_wanted = (false_alarms, misses) != (None, None)
         shapes = SHAPES if is_wanted else ((detector.smoothing, detector.confirm),)
         choice = choose(heard, detector, false_alarms=false_alarms, misses=misses, shapes=shapes)
-        detector = choice.detector if is_wanted else detector
+        if is_wanted:
+            detector = choice.detector
+        else:
+            choice = replace(choice, held_out=None)  # of other thresholds than the detector's
         outcome = judge(detector, heard)
+    unheard = [path.name for path, each in zip(paths, heard, strict=True) if not len(each.codes)]
     is_open = np.concatenate([detector.is_open(each.levels) for each in heard])
     return Listened(
         run,
@@ -220,10 +229,15 @@ def listen(
         choice,
         None if choice is None else ear.shown(paths, heard, ends, detector, occurring),
         (
-            *([f"{elsewhere} lines of --labels are of other recordings"] if elsewhere else ()),
-            *([f"no labels of the network: {listed(others)}"] if others else ()),
+            *_note(f"{len(elsewhere)} lines of --labels are of other recordings", elsewhere),
+            *_note("no labels of the network", others),
+            *_note("too short for an inference", unheard),
         ),
     )
+
+
+def _note(said: str, names: Sequence[str]) -> list[str]:
+    return [f"{said}: {listed(dict.fromkeys(names))}"] if names else []
 
 
 def table(found: Listened) -> str:

@@ -72,7 +72,7 @@ def recordings(
 
 
 def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
-    """Return the given files, and from folders those with a suffix of the kind.
+    """Return the given files, and from folders those with a suffix of the kind, each once.
 
     Parameters
     ----------
@@ -80,11 +80,12 @@ def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
         Meaning of the input, as stored in the model file.
     """
     suffixes = _SUFFIXES[str(meaning.get("features"))]
-    found = []
+    found: dict[Path, Path] = {}
     for path in paths:
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [each for each in inside if each == path or each.suffix.lower() in suffixes]
-    return [*dict.fromkeys(found)]
+        for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if each == path or each.suffix.lower() in suffixes:
+                found.setdefault(each.resolve(), each)
+    return [*found.values()]
 
 
 def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:

@@ -90,6 +90,8 @@ def test_the_command_chooses_and_firmware_says_the_same(run: Path, tmp_path: Pat
     detector = Detector.of(stored["detector"])
     assert (detector.hop, detector.hold) == (5, 10)
     assert detector.gate > 0
+    fewer = listen(run, [chosen], hop=10).detector
+    assert (fewer.hop, fewer.hold, fewer.gate) == (10, 5, detector.gate)
     assert found["silent"] > 0.1
     shown = listening(run).shown
     assert shown is not None
@@ -131,16 +133,22 @@ def built(project: Path) -> Path:
 def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> None:
     chosen = recorded(tmp_path / "chosen", count=1)
     marked = read_marks(chosen / "events.csv")
-    found = listen(run, [chosen / "0.wav"], marked=[*marked, Marked("9.wav", "hum", 0, 1)])
+    soundfile.write(chosen / "short.wav", np.zeros(9), RATE)
+    (chosen / "again").symlink_to(chosen)
+    given = [chosen, chosen / "again" / "0.wav"]  # a file counts once
+    found = listen(run, given, marked=[*marked, Marked("9.wav", "hum", 0, 1)])
+    assert found.recordings == 2
     assert found.detector == Detector((None, 20, 20, None), smoothing=3)
     assert found.outcome is not None
     assert found.outcome.occurrences == 4
     assert found.choice is not None
     assert found.choice.curve[-1].outcome.misses == 0
     assert found.notes == (
-        "1 lines of --labels are of other recordings",
+        "1 lines of --labels are of other recordings: 9.wav",
         "no labels of the network: hum",
+        "too short for an inference: short.wav",
     )
+    assert found.choice.held_out is None  # nothing was chosen
     assert not (run / "detector.json").exists()
 
 
@@ -170,7 +178,11 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
     assert found.events
     assert all((each.position - 8) % 4 == 0 for each in found.events)
     done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
-    (tmp_path / "marks.csv").write_text("recording,label,start,end\na.csv,step,3,9\n")
+    # beside the recordings, as a spreadsheet writes it, and a line twice
+    lines = 2 * "a.csv; step;3,0;9\n"
+    (tmp_path / "marks.csv").write_text(f"recording; label;start;end\n{lines}")
+    assert read_marks(tmp_path / "marks.csv") == [Marked("a.csv", "step", 3, 9)]
+    assert listen(tmp_path / "run", [tmp_path], rate_hz=50.0) == found
     done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
     assert (done.returncode, "give --rate" in done.stderr) == (2, True)
     # as spreadsheets write it, which training reads, too
@@ -188,8 +200,14 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
         (("run", "nothing"), "holds none; name another"),
         (("run", "a.wav", "--false-alarms", "1"), "--labels is left out"),
         (("run", "a.wav", "--labels", "a.wav"), "--labels must be a CSV file"),
-        (("run", "a.wav", "--labels", "bad.csv"), "line 2 of bad.csv has not"),
-        (("run", "a.wav", "--labels", "ms.csv"), "low begins at 100 and a.wav ends at 1; write"),
+        (("run", "a.wav", "--labels", "bad.csv"), "line 3 of bad.csv has not"),
+        (("run", "a.wav", "--labels", "comma.csv"), "comma.csv has not (6 values of 4)"),
+        (("run", "a.wav", "--labels", "none.csv"), "none.csv begins with nothing; write"),
+        (("run", "a.wav", "--labels", "case.csv"), "has 'Low' for 'low'; mend it"),
+        (("run", "a.wav", "--labels", "other.csv"), "such as a.wav, but has b.wav; mend"),
+        (("run", "a.wav", "--labels", "end.csv"), "ends at 600, and a.wav ends at 1; write"),
+        (("run", "a.wav", "--labels", "ms.csv"), "ends at 600, and a.wav ends at 1; write"),
+        (("plain.tflite", "none.wav", "--labels", "ms.csv", "--misses", "5"), "'plain.tflite' is"),
         (("plain.tflite", "a.wav"), "must tell labels of sound or of sensors"),
     ],
 )
@@ -198,7 +216,15 @@ def test_what_cannot_be_heard_is_one_line(
 ) -> None:
     (tmp_path / "nothing").mkdir()
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
-    (tmp_path / "bad.csv").write_text("recording,label,start,end\na.wav,low,2,1\n")
+    for name, lines in {
+        "bad": ",,,\na.wav,low,2,1",
+        "comma": "a.wav,low,0,1,0,6",
+        "case": "a.wav,Low,0,1",
+        "other": "b.wav,low,0,1",
+        "end": "a.wav,low,0,600",
+    }.items():
+        (tmp_path / f"{name}.csv").write_text(f"recording,label,start,end\n{lines}\n")
+    (tmp_path / "none.csv").touch()
     # milliseconds, in a file of a spreadsheet, which begins with a mark of its encoding
     (tmp_path / "ms.csv").write_text("\ufeffrecording,label,start,end\na.wav,low,100,600\n")
     (tmp_path / "plain.tflite").write_bytes(
