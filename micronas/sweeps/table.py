@@ -19,30 +19,36 @@ def fronts(points: Sequence[SweepPoint]) -> _Fronts:
     """Return names of the points that no other beats, by board and cost, the cheapest first.
 
     One point beats another if it is worse in neither score (accuracy, AUC, MAE) nor cost, and
-    better in one. Points that do not fit their budget are left out.
+    better in one. Points that do not fit their budget are left out; other data is no rival.
     """
     found: _Fronts = {}
-    fitting = [
-        (point.name, metrics) for point in points if (metrics := _metrics(point)) and metrics.fits
-    ]
-    for board in dict.fromkeys(metrics.board for _, metrics in fitting):
-        own = [(name, metrics) for name, metrics in fitting if metrics.board == board]
-        found[board] = {
-            cost: [own[i][0] for i in front([(_cost(each, cost), each.gain) for _, each in own])]
-            for cost in _COSTS
-        }
+    rivals: dict[tuple[str, str], list[tuple[str, Metrics]]] = {}
+    for point in points:
+        if (metrics := _metrics(point)) and metrics.fits:
+            own = rivals.setdefault((metrics.board, _data(point)), [])
+            own.append((point.name, metrics))
+    for (board, _), own in rivals.items():
+        costs = found.setdefault(board, {cost: [] for cost in _COSTS})
+        for cost, names in costs.items():
+            best = front([(_cost(each, cost), each.gain) for _, each in own])
+            names += [own[place][0] for place in best]
     return found
 
 
 def best_that_fit(points: Sequence[SweepPoint]) -> dict[str, str]:
-    """Return the point whose network is best within each point's limits, on the same board.
+    """Return the point whose network is best within each point's limits, on the same board, engine
+    and data, called at the same rhythm.
 
     A larger budget includes the networks of a smaller one, so that its best is no worse.
     """
     known = [(point, metrics) for point in points if (metrics := _metrics(point))]
     found = {}
     for point, own in known:
-        rivals = [(each.gain, name.name) for name, each in known if _holds(own, each)]
+        rivals = [
+            (each.gain, other.name)
+            for other, each in known
+            if _data(other) == _data(point) and _holds(own, each)
+        ]
         rivals = [*rivals, (own.gain, point.name)] if own.fits else rivals
         if rivals:
             best = max(score for score, _ in rivals)
@@ -52,13 +58,25 @@ def best_that_fit(points: Sequence[SweepPoint]) -> dict[str, str]:
 
 
 def _holds(limits: Metrics, other: Metrics) -> bool:
-    """Return whether another point's network fits these limits on the same board."""
-    if limits.board != other.board or not other.fits or limits.judged_on != other.judged_on:
+    """Return whether another point's network fits these limits on the same device."""
+    if _device(limits) != _device(other) or not other.fits:
         return False
     spent = {name: other.used[name] * limit for name, limit in other.budget.items()}
     latency = other.latency_ms + other.device["beside"].get("latency", 0.0)
     spent |= {"latency": latency, "macs": float(other.macs)}
     return all(spent.get(name, math.inf) <= limit for name, limit in limits.budget.items())
+
+
+def _device(metrics: Metrics) -> tuple[object, ...]:
+    """Return what a network's costs and score are of."""
+    calls = metrics.listening or {}
+    hop = calls["hop_frames"] * calls["frame_ms"] if "load" in metrics.budget else None
+    return metrics.board, metrics.engine, hop, metrics.judged_on
+
+
+def _data(point: SweepPoint) -> str:
+    """Return the data of a point where points differ in it."""
+    return repr([point.over.get(key) for key in ("data", "data.path")])
 
 
 def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> str:
@@ -73,7 +91,7 @@ def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> st
     header = [name for name in header if name in heard or name not in ("load", "energy")]
     notes = [
         "SRAM, flash: as budgets count them",
-        "best: the network of best score within this point's limits, of all points of its board",
+        "best: the network of best score within this point's limits, of all points of its device",
         "front: no point of the same board that fits is better in both score and this cost",
         *_noise(points),
     ]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +132,31 @@ def test_what_runs_beside_the_network_takes_its_part_of_a_limit() -> None:
         each.metrics["used"]["latency"] = used
         each.metrics["device"] = {**each.metrics["device"], "beside": {"latency": 35.0}}
     assert best_that_fit(points) == {"40ms": "40ms", "60ms": "80ms", "80ms": "80ms"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "over"),
+    [
+        ({"engine": "micronas"}, {}),
+        ({"listening": {"hop_frames": 1, "frame_ms": 20.0, "load": 0.01}}, {}),
+        ({}, {"data.path": "other words"}),
+    ],
+)
+def test_a_network_of_another_engine_hop_or_data_stands_for_none(
+    changed: dict[str, Any], over: dict[str, str]
+) -> None:
+    points = [point("poor", "a", 0.6, 4.0, 512.0, True), point("good", "a", 0.9, 4.0, 512.0, True)]
+    for each in points:
+        assert each.metrics is not None
+        each.metrics["budget"] = {"sram": 1024.0, "flash": 1e6, "load": 0.1}
+        each.metrics["used"] = {"sram": 0.5, "flash": 0.5, "load": 0.5}
+        each.metrics["listening"] = {"hop_frames": 5, "frame_ms": 20.0, "load": 0.05}
+    assert best_that_fit(points) == {"poor": "good", "good": "good"}
+    assert points[1].metrics is not None
+    points[1].metrics.update(changed)
+    points[1].over.update(over)
+    assert best_that_fit(points) == {"poor": "poor", "good": "good"}
+    assert fronts(points)["a"]["latency"] == (["poor", "good"] if over else ["good"])
 
 
 def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
