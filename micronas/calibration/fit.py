@@ -21,6 +21,10 @@ _DRAWS = 30
 """Random subsets of each of the learning curve's sizes."""
 _FLAT = 0.1
 """Share by which the last third of networks must lower the error for more to be worth measuring."""
+_CYCLES = 0.05, 100.0
+"""Clock cycles for an instruction of CMSIS-NN on a Cortex-M4: 0.2 to 4 on measured boards, more
+with reference kernels. Times in a unit of a thousandth or a thousand are outside."""
+_ON_HOST: Status = "timed on a host, not the board"
 _NOISE = 1.0
 """Difference of one network from run to run, in percent; no fit is better."""
 
@@ -39,6 +43,20 @@ class Calibration:
     more: int
     """Number of further networks to measure; 0 where they would not help."""
 
+    @property
+    def doubt(self) -> str | None:
+        """Question to the user where times and clock fit no microcontroller."""
+        per_instruction_ms = self.fits[INSTRUCTIONS].model.coefficients[INSTRUCTIONS]
+        cycles = per_instruction_ms * self.board.clock_hz / 1000
+        is_likely = _CYCLES[0] <= cycles <= _CYCLES[1]
+        if is_likely or self.board.latency[0].status == _ON_HOST:
+            return None
+        told = f"{cycles:,.0f}" if cycles > 1 else f"{cycles:.2g}"
+        return (
+            f"these times are {told} clock cycles for each instruction of a Cortex-M4, where "
+            "boards take 0.2 to 4: is latency_ms in milliseconds, and --clock right?"
+        )
+
     def view(self) -> dict[str, Any]:
         """Return the board and the errors of its form of latency model, as JSON values."""
         chosen = self.fits[self.board.form]
@@ -49,6 +67,7 @@ class Calibration:
             "left_out_errors": None if chosen.left_out is None else list(chosen.left_out),
             "learning_percent": self.learning,
             "more_networks": self.more,
+            "doubt": self.doubt,
         }
 
 
@@ -189,7 +208,7 @@ def latency_model(
         in_sample_percent=_percent(fitted.errors),
         leave_one_out_percent=_percent(fitted.left_out) if fitted.left_out else None,
         r2=round(fitted.r2, 4) if math.isfinite(fitted.r2) else None,
-        status="timed on a host, not the board" if of_host else status,
+        status=_ON_HOST if of_host else status,
         source=source,
     )
 

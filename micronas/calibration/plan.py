@@ -9,6 +9,7 @@ coefficients fitted within one space do not carry over to another.
 import math
 import random
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from micronas.errors import BudgetError, ConfigError, DataError
+from micronas.errors import BudgetError, CalibrationWarning, ConfigError, DataError
 from micronas.export.firmware.shared import (
     ProjectKind,
     arena_bytes,
@@ -280,7 +281,8 @@ def _model(architecture: Space, seed: int) -> bytes:
 
     from micronas.export.from_torch.module import to_tflite
 
-    with torch.random.fork_rng(devices=()):
+    with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)  # only their times count
         torch.manual_seed(seed)
         height, width, channels = architecture.input
         noise = torch.randn(2, channels, height, width)

@@ -39,6 +39,7 @@ def calibration_report(calibration: "Calibration") -> str:
             "",
             f"error on the rest by networks measured: {learning or 'too few to say'}",
             f"{more} more networks would help" if more else "more networks would hardly help",
+            *([] if calibration.doubt is None else [calibration.doubt]),
         ]
     )
 

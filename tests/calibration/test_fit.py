@@ -12,6 +12,7 @@ import pytest
 from micronas.calibration.fit import calibrate
 from micronas.calibration.measurements import Measurement, add_times, read_measurements
 from micronas.calibration.plan import read_plan, write_plan
+from micronas.calibration.report import calibration_report
 from micronas.errors import ConfigError, DataError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
@@ -52,7 +53,19 @@ def test_a_board_that_counts_instructions_is_found_out() -> None:
     assert (model.networks, model.status, model.r2) == (12, "validated", 1.0)
     assert set(found.board.forms) == {"ops", "terms", "instructions"}
     assert found.more == 0
+    assert found.doubt is None
     assert (found.board.sram_bytes, found.board.clock_hz) == (256_000, 80_000_000)
+
+
+@pytest.mark.parametrize(("factor", "cycles"), [(1000, "1,000"), (0.001, "0.001")])
+def test_times_in_another_unit_are_in_doubt(factor: float, cycles: str) -> None:
+    """A board a thousand times slower or faster was written without a word."""
+    found = calibrate(
+        measured(lambda row: factor * 1.25e-5 * row["instructions"], 4), name="mine", **SIZES
+    )
+    assert found.doubt is not None
+    assert f"are {cycles} clock cycles" in found.doubt
+    assert calibration_report(found).endswith(found.doubt)
 
 
 @pytest.mark.long
