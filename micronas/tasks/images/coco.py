@@ -29,6 +29,7 @@ def open_boxes(settings: ImageSettings) -> ImageListing:
     found: list[LabelledImage] = []
     # of earlier files, by path: many tools number images anew in each file
     seen: set[Path] = set()
+    again: set[Path] = set()
     for file in settings.annotations:
         own: set[Path] = set()
         with _as_coco(file) as content:
@@ -49,6 +50,7 @@ def open_boxes(settings: ImageSettings) -> ImageListing:
                         size = [float(images[identity].get(s) or 0) for s in ("width", "height")]
                         box = (left, top, left + width, top + height, *(size if all(size) else ()))
                         found.append(LabelledImage(path, name, label, _part_of(file), box))
+        again |= seen & own
         seen |= own
     counts = Counter(each.label for each in found)
     if len(counts) < 2:
@@ -58,9 +60,9 @@ def open_boxes(settings: ImageSettings) -> ImageListing:
             "others in data.categories"
         )
     classes = settings.categories or tuple(sorted(counts))
-    note = f"Each box of {_names(settings.annotations)} is an example."
+    notes = (f"Each box of {_names(settings.annotations)} is an example.", *_repeated(again))
     # boxes of a file in a row: it is decoded once
-    return divided(settings.path, classes, sorted(found, key=lambda each: each.path), (note,))
+    return divided(settings.path, classes, sorted(found, key=lambda each: each.path), notes)
 
 
 def open_wake(settings: VisualSettings) -> ImageListing:
@@ -90,18 +92,35 @@ def open_wake(settings: VisualSettings) -> ImageListing:
     minival = _read_ids(settings.minival) if settings.minival else None
     classes = (f"non_{settings.category}", settings.category)
     images: dict[Path, LabelledImage] = {}
+    again: set[Path] = set()
     for file in settings.annotations:
         for identity, (name, shown) in _read_labels(file, settings).items():
             part = _part_of(file)
             if minival is not None:
                 part = "validation" if identity in minival else "training"
             path = _find_image(settings.path, file, name)
-            images.setdefault(path, LabelledImage(path, name, classes[shown], part))
+            if path in images:
+                again.add(path)
+            else:
+                images[path] = LabelledImage(path, name, classes[shown], part)
+    if minival and not any(image.part == "validation" for image in images.values()):
+        raise DataError(
+            f"minival must list ids of the annotations, but {settings.minival} has none of "
+            f"{_names(settings.annotations)}; name another file"
+        )
     note = (
         f"Labels: {settings.category} where one covers more than {settings.smallest:.2%} of "
         f"the image, by {_names(settings.annotations)}."
     )
-    return divided(settings.path, classes, [*images.values()], (note,))
+    return divided(settings.path, classes, [*images.values()], (note, *_repeated(again)))
+
+
+def _repeated(images: Collection[Path]) -> list[str]:
+    return (
+        [f"Images of two annotation files, of which the first counts: {len(images)}."]
+        if images
+        else []
+    )
 
 
 def _names(files: Sequence[Path]) -> str:

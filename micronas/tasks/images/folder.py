@@ -45,7 +45,8 @@ def open_image_folder(path: Path) -> ImageListing:
     Classes are the folders' names, sorted. Parts are folders called ``train``, ``validation`` (or
     ``val``) and ``test``. Without them, or with ``train`` alone, validation and test parts are cut
     by a hash of each file's contents; with ``train`` and ``test`` alone, a validation part. Files
-    without an image's suffix, and names that start with ``.`` or ``_``, are ignored.
+    without an image's suffix, files that start with ``.``, and folders that start with ``.`` or
+    ``_``, are ignored; cameras begin names of files with ``_``.
 
     Parameters
     ----------
@@ -69,8 +70,9 @@ def open_image_folder(path: Path) -> ImageListing:
         for folder in _folders(root)
         if folder.name.lower() in PARTS_BY_NAME and _folders(folder)
     ]
-    images, others, classes = [], 0, set()
+    images, others, classes, hidden = [], 0, set(), set()
     for folder, part in given or [(root, None)]:
+        hidden |= {each.name for each in folder.iterdir() if each.is_dir() and each.name[0] == "_"}
         for class_folder in _folders(folder):
             classes.add(class_folder.name)
             for file in _files(class_folder):
@@ -89,6 +91,8 @@ def open_image_folder(path: Path) -> ImageListing:
     beside = [each.name for each in _folders(root) if given and each not in dict(given)]
     if beside:
         notes.append(f"Folders beside the parts, not read: {', '.join(beside)}.")
+    if hidden:
+        notes.append(f"Folders hidden by an underscore: {', '.join(sorted(hidden))}.")
     return divided(root, tuple(sorted(classes)), images, tuple(notes))
 
 
@@ -155,15 +159,19 @@ def _find_root(path: Path) -> Path:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_dir() and _visible(Path(each.name)))
+    return sorted(each for each in path.iterdir() if each.is_dir() and not _hidden(each.name))
 
 
 def _files(path: Path) -> list[Path]:
     return sorted(
-        each for each in path.rglob("*") if each.is_file() and _visible(each.relative_to(path))
+        each
+        for each in path.rglob("*")
+        if each.is_file()
+        and not each.name.startswith(".")
+        and not any(map(_hidden, each.relative_to(path).parts[:-1]))
     )
 
 
-def _visible(path: Path) -> bool:
-    """Whether no name is hidden: a folder of thumbnails or checkpoints hides its files."""
-    return not any(name.startswith((".", "_")) for name in path.parts)
+def _hidden(folder: str) -> bool:
+    """Whether a folder's name hides it: thumbnails, checkpoints, an archive's extras."""
+    return folder.startswith((".", "_"))

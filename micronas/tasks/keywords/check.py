@@ -30,11 +30,11 @@ def check(path: Path) -> list[Finding]:
 
     Kinds: ``missing`` (listed, but no such file), ``list`` (an entry that cannot name a clip, or is
     in two lists), ``unreadable``, ``short`` (under 0.1 s), ``mislabelled`` (the same sound under
-    two words), ``duplicate`` (the same sound in two parts), ``format`` (clips that are converted to
-    16 kHz mono), ``cut`` (the end of the file is missing; the rest is the clip), ``long`` (clips of
-    which the middle second is taken), ``spelling`` (words that differ in case),
-    ``empty`` (a word without usable clips, or without any in a part), ``imbalance``
-    (a word with under a tenth of the usual number of clips) and ``speaker`` (in two parts).
+    two words), ``duplicate`` (the same sound in two parts), ``cut`` (the end of the file is
+    missing; the rest is the clip), ``long`` (clips of which the middle second is taken),
+    ``spelling`` (words that differ in case), ``empty`` (a word without usable clips, or without any
+    in a part), ``imbalance`` (a word with under a tenth of the usual number of clips) and
+    ``speaker`` (in two parts). That clips are converted to 16 kHz mono is no fault.
 
     Raises
     ------
@@ -45,7 +45,6 @@ def check(path: Path) -> list[Finding]:
     findings = _check_lists(folder)
     first: dict[bytes, Clip] = {}
     usable: Counter[tuple[str, Part]] = Counter()
-    formats: dict[str, list[str]] = defaultdict(list)
     longer: list[str] = []
     for clip in folder.clips:
         recording = _try_read(clip.path, clip.name, LONGEST_CLIP_S, findings)
@@ -58,8 +57,6 @@ def check(path: Path) -> list[Finding]:
             usable[clip.word, clip.part] += 1
         if len(samples) > LONG * RATE:
             longer.append(clip.name)
-        if recording.converted_from:
-            formats[recording.converted_from].append(clip.name)
         if (lost := bytes_lost(clip.path)) > 0:
             findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
         other = first.setdefault(
@@ -72,9 +69,6 @@ def check(path: Path) -> list[Finding]:
             findings.append(Finding("duplicate", clip.name, where))
     for noise in folder.noises:
         _try_read(noise, f"{NOISE_FOLDER}/{noise.name}", LONGEST_NOISE_S, findings)
-    for name, names in sorted(formats.items()):
-        text = f"{len(names)} clips are converted to {RATE} Hz mono, the first is {names[0]}"
-        findings.append(Finding("format", name, text))
     if longer:
         text = f"of {len(longer)} clips only the middle second is used, the first is {longer[0]}"
         findings.append(Finding("long", path.name, text))

@@ -1,6 +1,7 @@
 """Check a folder of machine sounds for faults."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from micronas.errors import DataError
@@ -16,7 +17,7 @@ def check(path: Path) -> list[Finding]:
 
     Faults are machines without normal training, normal test or anomalous test clips; clips that
     cannot be decoded, are too short or lack their end; anomalies in the training folder; names
-    without a machine; and the same sound in both parts or of two machines.
+    without a machine; and the same sound in both parts, of two machines, or normal and anomalous.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def check(path: Path) -> list[Finding]:
         other = first.setdefault(
             hashlib.sha1(samples.tobytes(), usedforsecurity=False).digest(), clip
         )
-        if (other.training, other.machine) != (clip.training, clip.machine):
+        if replace(other, path=clip.path, name=clip.name) != clip:
             findings.append(Finding("duplicate", clip.name, f"same sound as {other.name}"))
     present = {(clip.machine, clip.training, clip.anomalous) for clip in folder.clips}
     wanted = {

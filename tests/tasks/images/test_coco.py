@@ -96,6 +96,8 @@ def test_parts(tmp_path: Path) -> None:
         "4": "validation",
     }
     assert parts(train) == {"1": None, "2": None}
+    with pytest.raises(DataError, match=r"ids\.txt has none of instances_other\.json"):
+        parts(write(tmp_path / "instances_other.json", [image(9)], []), minival=ids)
     with pytest.raises(DataError, match="must include images for training"):
         parts(val)
 
@@ -154,6 +156,9 @@ def test_boxes_are_cut_out(tmp_path: Path) -> None:
     levels = seen.amin((1, 2, 3)) * 128 + 128
     assert torch.equal(levels >= 200, data.train.labels == 0)
     assert torch.equal(seen.amin((1, 2, 3)), seen.amax((1, 2, 3))), "nothing else is seen"
+    assert [str(each) for each in check(listing)] == [
+        "short: 0.png: has smaller boxes than 16x16: left out"
+    ]
     dogs = settings.model_copy(update={"categories": ("dog",)})
     with pytest.raises(DataError, match=r"at least two categories, but .* have those of dog"):
         open_boxes(dogs)
@@ -245,6 +250,22 @@ def test_numbers_of_images_may_begin_anew_in_each_file(tmp_path: Path) -> None:
             for folder, part in (("train", "training"), ("val", "validation"))
             for i in range(3)
         }
+
+
+def test_images_of_two_files_are_counted(tmp_path: Path) -> None:
+    files = []
+    for part, numbers in (("train", (0, 1)), ("val", (1, 2))):
+        seen = [annotation(i, 1e4, kind) for i in numbers for kind in (1, 18)]
+        files.append(write(tmp_path / f"{part}.json", [image(i) for i in numbers], seen))
+    for listing in (
+        open_boxes(ImageSettings(path=tmp_path, annotations=tuple(files))),
+        open_wake(VisualSettings(path=tmp_path, annotations=tuple(files))),
+    ):
+        assert listing.notes[1:] == (
+            "Images of two annotation files, of which the first counts: 1.",
+        )
+        parts = {each.name: each.part for each in listing.images}
+        assert parts == {"0.png": "training", "1.png": "training", "2.png": "validation"}
 
 
 def test_boxes_of_an_image_of_another_size_are_refused(tmp_path: Path) -> None:

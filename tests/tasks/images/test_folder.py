@@ -34,7 +34,7 @@ def parts(root: Path) -> dict[str, tuple[str, str | None]]:
 def test_folders_are_classes(tmp_path: Path) -> None:
     touch(
         tmp_path,
-        *("person/b.JPG", "person/deep/a.png", "non_person/c.jpeg", "empty/x.txt"),
+        *("person/_DSC1.JPG", "person/deep/a.png", "non_person/c.jpeg", "empty/x.txt"),
         *("_notes/d.png", ".git/e.png", "person/._b.jpg", "person/Thumbs.db"),
         *("person/.ipynb_checkpoints/b-checkpoint.png", "person/deep/_old/a.png"),
     )
@@ -43,10 +43,13 @@ def test_folders_are_classes(tmp_path: Path) -> None:
     assert listing.cut == ("validation", "testing")
     assert parts(tmp_path) == {
         "non_person/c.jpeg": ("non_person", None),
-        "person/b.JPG": ("person", None),
+        "person/_DSC1.JPG": ("person", None),
         "person/deep/a.png": ("person", None),
     }
-    assert listing.notes == ("Files that are no images by their name: 2.",)
+    assert listing.notes == (
+        "Files that are no images by their name: 2.",
+        "Folders hidden by an underscore: _notes.",
+    )
 
 
 def test_only_subfolder_is_the_root(tmp_path: Path) -> None:

@@ -53,13 +53,8 @@ def test_other_formats_are_converted_and_counted(corpus: Path) -> None:
         said = load(settings(corpus)).summary
         counted = "2 from 44100 Hz, 2 channels; 1 from 8000 Hz, 1 channel"
         assert f"Converted to 16000 Hz mono: {counted}." in said
-    found = [str(finding) for finding in check(corpus) if finding.kind == "format"]
-    assert found == [
-        "format: 44100 Hz, 2 channels: 2 clips are converted to 16000 Hz mono, the first is "
-        "a/s00_0.wav",
-        "format: 8000 Hz, 1 channel: 1 clips are converted to 16000 Hz mono, the first is "
-        "a/s01_0.wav",
-    ]
+    # a fault would make `micronas data check` fail
+    assert not [each for each in check(corpus) if "s01_0" in each.name]
 
 
 def damage(path: Path, kind: int, random: np.random.Generator) -> None:

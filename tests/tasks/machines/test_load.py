@@ -217,14 +217,16 @@ def test_check_names_what_is_wrong(tmp_path: Path) -> None:
     write(root / "test/normal_id_01_cut.wav")
     cut = (root / "test/normal_id_01_cut.wav").read_bytes()[:-101]
     (root / "test/normal_id_01_cut.wav").write_bytes(cut)
+    shutil.copy(root / "test/normal_id_01_00000000.wav", root / "test/anomaly_id_01_0.wav")
     found = [str(finding) for finding in check(root)]
-    assert len(found) == 8
+    assert len(found) == 9
     for start, end in (
         ("name: test/machine7.wav", "which machine it is of"),
         ("cut: test/normal_id_01_cut.wav", "the last 101 bytes are missing"),
         ("unreadable: test/normal_id_01_empty.wav", "replace or delete it"),
         ("short: test/normal_id_01_short.wav", "1000 ms long"),
         ("duplicate: train/normal_id_00_00000001.wav", "same sound as test/normal_id_00_copy.wav"),
+        ("duplicate: test/normal_id_01_00000000", "same sound as test/anomaly_id_01_0.wav"),
         ("anomaly: train/anomaly_id_00_here.wav", "is in the training folder"),
         ("missing: id_02", "has no normal test clips"),
         ("missing: id_02", "has no anomalous test clips"),
