@@ -4,7 +4,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from micronas.engine.layout import Layout
@@ -26,20 +25,28 @@ def only(graph: Graph) -> tuple[Call, dict[str, float]]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_transposed_convolution_takes_what_passes_each_test(seed: int) -> None:
+def test_a_transposed_convolution_takes_the_taps_its_strides_lead_to(seed: int) -> None:
     call, terms = only(random_op_graph("TRANSPOSE_CONV", seed))
-    w, counts = call.fields["window"], np.zeros(4, int)
+    w = call.fields["window"]
+    names = ("with_rows", "rows", "rows_inside", "with_taps", "taps", "taken")
+    met: dict[str, set[tuple[int, ...]]] = {name: set() for name in names}
     sides = [range(w[name]) for name in ("out_height", "out_width", "height", "width")]
     for y, x, i, j in product(*sides):
-        down, across = y + w["top"] - i, x + w["left"] - j
-        passed = [down >= 0 and across >= 0]
-        passed.append(passed[-1] and down % w["stride_y"] == 0)
-        passed.append(passed[-1] and across % w["stride_x"] == 0)
-        is_in = down // w["stride_y"] < w["in_height"] and across // w["stride_x"] < w["in_width"]
-        counts += [*passed, passed[-1] and is_in]
-    names = ("after", "whole_rows", "whole", "taken")
-    maps, channels = call.maps, call.fields["channels"]
-    assert [terms[name] for name in names] == (maps * channels * counts).tolist()
+        row, no_row = divmod(y + w["top"] - i, w["stride_y"])
+        column, no_column = divmod(x + w["left"] - j, w["stride_x"])
+        is_in = not no_row and 0 <= row < w["in_height"]
+        is_tap = is_in and not no_column
+        for name, is_met, place in (
+            ("with_rows", not no_row, (y, x)),
+            ("rows", not no_row, (y, x, i)),
+            ("rows_inside", is_in, (y, x, i)),
+            ("with_taps", is_tap, (y, x, i)),
+            ("taps", is_tap, (y, x, i, j)),
+            ("taken", is_tap and 0 <= column < w["in_width"], (y, x, i, j)),
+        ):
+            met[name] |= {place} if is_met else set()
+    times = call.maps * call.fields["channels"]
+    assert {name: terms[name] for name in names} == {n: times * len(met[n]) for n in names}
     assert terms["macs"] == terms["taken"] * w["depth"]
 
 

@@ -175,13 +175,7 @@ def _reference(call: Call, written: float) -> Iterator[Done]:
     window, fields = call.fields["window"], call.fields
     taps, pixels = window["height"] * window["width"], window["out_height"] * window["out_width"]
     channels = fields["channels"]
-    terms = {
-        "calls": 1,
-        "pixels": pixels,
-        "outputs": pixels * channels,
-        "rows": pixels * channels * window["height"],
-        "taps": pixels * channels * taps,
-    }
+    terms = {"calls": 1, "pixels": pixels, "outputs": pixels * channels}
     if call.function == "reference_transposed":
         yield Done(call.function, terms | _gathered(window, channels))
         return
@@ -190,6 +184,8 @@ def _reference(call: Call, written: float) -> Iterator[Done]:
     rows, columns = _inside(window, "y"), _inside(window, "x")
     products = channels * inner
     terms |= {
+        "rows": pixels * channels * window["height"],
+        "taps": pixels * channels * taps,
         "below": rows * window["out_width"] * window["width"] * channels,
         "within": rows * columns * channels,
         "inside": rows * columns * products,
@@ -205,25 +201,25 @@ def _inside(window: Mapping[str, Any], axis: str) -> int:
     return int(((places >= 0) & (places < window["in_height" if down else "in_width"])).sum())
 
 
-def _gathered(window: Mapping[str, Any], channels: int) -> Terms:
-    """Return the numbers of a transposed convolution's taps that pass each test."""
-    counts: dict[str, list[int]] = {"y": [], "x": []}
-    for axis, size, taps, before in (
-        ("y", "height", window["height"], window["top"]),
-        ("x", "width", window["width"], window["left"]),
-    ):
+def _gathered(window: Mapping[str, int], channels: int) -> Terms:
+    """Return rows and taps to which a transposed convolution's strides lead, and those inside."""
+    counts = []
+    for axis, size, before in (("y", "height", "top"), ("x", "width", "left")):
         step = window[f"stride_{axis}"]
-        places = np.arange(window[f"out_{size}"])[:, None] + before - np.arange(taps)
-        after, whole = places >= 0, places % step == 0
-        there = places // step < window[f"in_{size}"]
-        counts[axis] = [int(each.sum()) for each in (after, after & whole, after & whole & there)]
-    (after_y, whole_y, there_y), (after_x, whole_x, there_x) = counts["y"], counts["x"]
+        outputs = np.arange(window[f"out_{size}"])[:, None] + window[before]
+        places = outputs - np.arange(window[size])
+        led, source = places % step == 0, places // step
+        inside = led & (source >= 0) & (source < window[f"in_{size}"])
+        counts.append([int(each.sum()) for each in (led.any(axis=1), led, inside)])
+    (with_rows, rows, rows_inside), (with_taps, taps, taps_inside) = counts
     found = {
-        "after": after_y * after_x,
-        "whole_rows": whole_y * after_x,
-        "whole": whole_y * whole_x,
-        "taken": there_y * there_x,
-        "macs": there_y * there_x * window["depth"],
+        "with_rows": with_rows * window["out_width"],
+        "rows": rows * window["out_width"],
+        "rows_inside": rows_inside * window["out_width"],
+        "with_taps": rows_inside * with_taps,
+        "taps": rows_inside * taps,
+        "taken": rows_inside * taps_inside,
+        "macs": rows_inside * taps_inside * window["depth"],
     }
     return {name: channels * amount for name, amount in found.items()}
 
