@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 Copied = TypeVar("Copied", bound="Described")
+_PARTS = ("input", "stem", "head", "pool", "classifier")
+"""Names of tensors that are of no block."""
 
 
 class Described(Settings):
@@ -104,6 +106,18 @@ class Space(Described, Searchable, Architecture):
                     f"multiply weights that meet nothing but padding, but one is "
                     f"{wide[0][0]}x{wide[0][1]}; write kernel: {wide[0][0]}x1"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> "Space":
+        """Refuse blocks of one name: the tensors of the second took the place of the first's."""
+        names = [*_PARTS, *(name for _, names in self.places() for name in names)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"blocks must have names of their own, other than {', '.join(_PARTS)} and the "
+                f"numbers of others, but several are {', '.join(twice)}; rename them"
+            )
         return self
 
     @model_validator(mode="after")

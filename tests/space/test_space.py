@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.space.blocks import Separable
@@ -74,6 +75,14 @@ def test_a_network_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyp
         network = space.architecture(space.random(source))
         network.save(str(tmp_path / "network.yaml"))
         assert Space.load(tmp_path / "network.yaml") == network
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("block2", None), ("stem", None)])
+def test_blocks_of_one_name_are_refused(names: tuple[str | None, ...]) -> None:
+    """The tensors of the second took the place of the first's, so that costs were of neither."""
+    blocks = tuple(Separable(width=8, name=name) for name in names)
+    with pytest.raises(ConfigError, match=f"names of their own, .* several are {names[0]};"):
+        Space(input=(49, 10, 1), classes=2, stem=Stem(width=8, kernel=(3, 3)), blocks=blocks)
 
 
 def test_micronet_kws_m_has_the_published_cost() -> None:
