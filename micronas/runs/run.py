@@ -23,7 +23,7 @@ from micronas.runs.history import search_history
 from micronas.runs.same_data import check_sweep, of_same_data
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.trained import teacher
-from micronas.runs.training import Metrics, Trained, train_and_check
+from micronas.runs.training import Metrics, Trained, metadata_of, train_and_check
 from micronas.space.content import content
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
@@ -107,12 +107,14 @@ def run_search(
         loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
         update = {"classes": len(loaded.classes)}
         searched = space or settings.load_space().model_copy(update=update)
+        inputs = searched.inputs if isinstance(searched, OpenSpace) else [searched.input_shape]
         if settings.distill is not None:  # refused now, not after the search
-            inputs = searched.inputs if isinstance(searched, OpenSpace) else [searched.input_shape]
             teacher(settings.distill.teacher, loaded, inputs)
         # a frame's time, on which load and energy depend, may be known by the data alone
         settings.check_feasible(searched, known=loaded.meaning)
         loaded.check_inputs()
+        for each in inputs:
+            metadata_of(loaded.seen_as(each))
         known = {"space": content(searched), "board": settings.board_content()}
         checkpoint = everyone.once(lambda: of_same_data(run.claim(known), loaded, folder))
         if shared.data is not None:
@@ -221,6 +223,7 @@ def run_training(
     if tell is not None:
         _tell_of(settings, data, tell)
     data.check_inputs()
+    metadata_of(data.seen_as(architecture.input_shape))
     checkpoint = of_same_data(run.claim({"board": settings.board_content()}), data, folder)
     _keep_arrays(settings, data)
     trained = train_and_check(

@@ -61,6 +61,16 @@ class Trained:
     """History for reports, beside the metrics; see `micronas.runs.history`."""
 
 
+def metadata_of(data: DataSet) -> dict[str, bytes]:
+    """Return what a network's file says of its data; ExportError if that is too long."""
+    return describe(
+        classes=data.classes,
+        meaning=data.meaning,
+        channels=data.input[2],
+        outputs=data.objective.described(),
+    )
+
+
 def train_and_check(
     architecture: Architecture,
     data: DataSet,
@@ -88,13 +98,7 @@ def train_and_check(
     objective, float_graph = data.objective, architecture.float_graph(network)
     quantized, rounding = better_rounding(tuned, float_graph, data)
     graph = quantized.graph()
-    metadata = describe(
-        classes=data.classes,
-        meaning=data.meaning,
-        channels=data.input[2],
-        outputs=objective.described(),
-    )
-    model = to_flatbuffer(graph, metadata=metadata)
+    model = to_flatbuffer(graph, metadata=metadata_of(data))
     real = _examples(graph, data.test or data.validation)
     examples = np.concatenate([real, _noise(real, settings.seed)])
     checked, arena = verify_and_measure(model, examples)

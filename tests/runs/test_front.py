@@ -11,10 +11,12 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, Weighte
 
 import micronas
 from micronas.engine.generate import generate
-from micronas.errors import BudgetError, ConfigError, DataError
+from micronas.errors import BudgetError, ConfigError, DataError, ExportError
 from micronas.export.verify import verify
 from micronas.report.write import write_report
 from micronas.runs.costs import describe_costs
+from micronas.runs.run import run_training
+from micronas.runs.settings import load_training
 from micronas.tasks.arrays.loaders import as_data_set
 from micronas.tflite.reader import read
 from tests.docs.markdown import ROOT, blocks
@@ -226,6 +228,18 @@ def test_a_part_of_other_inputs_ends_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"`input` \[12, 12, 1\], but one part has \[1, 12, 10\]"):
         micronas.run(given, SPACE, board="stm32f446re", folder=tmp_path / "run", **BRIEF)
     assert not (tmp_path / "run").exists()
+
+
+def test_names_that_no_file_holds_end_at_once(tmp_path: Path) -> None:
+    """A file was written, and its labels with it, after the training."""
+    given = replace(data(), classes=tuple(f"{number} {'x' * 90}" for number in range(4)))
+    run, network = tmp_path / "run", SPACE.architecture(SPACE.uniform(0.3))
+    settings = load_training(None, ["board=stm32f446re", "data.path=x", "data.task=kws"])
+    with pytest.raises(ExportError, match=r"take .*; shorten the labels"):
+        micronas.run(given, SPACE, board="stm32f446re", folder=run, **BRIEF)
+    with pytest.raises(ExportError, match=r"take .*; shorten the labels"):
+        run_training(network, settings, run, data=given)
+    assert not run.exists()
 
 
 def test_a_board_that_no_name_repeats_is_refused(tmp_path: Path) -> None:
