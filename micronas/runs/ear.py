@@ -61,7 +61,13 @@ class Ear:
         known = replace(known, decision=detector).on(engine_of(engine or found.engine), self._graph)
         self.frames = known.frames
         """Frames of a call of a network that streams; None of one that computes windows."""
-        self.rate = self.pace.rate or rate_hz or self.meaning.get("rate_hz")
+        own = self.pace.rate or self.meaning.get("rate_hz")
+        if rate_hz is not None and own:
+            raise ConfigError(
+                "--rate is for a network that does not say how many readings a second has, but "
+                f"{run} says {own:g}; leave it out"
+            )
+        self.rate = own or rate_hz
         self.unit = "readings" if self.pace.rate is None else "ms"
         self._front_end, self._calls = known.front_end, known.front_end.pace
         given = self._graph.tensors[self._graph.inputs[0]]

@@ -12,7 +12,16 @@ from micronas.errors import DataError
 from micronas.export.firmware.front_ends import FrontEnd, Image, Mfcc, Series
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.tasks.images.settings import SUFFIXES
-from micronas.tasks.series.csv_table import read_header, read_table
+from micronas.tasks.series.csv_table import Header, read_header, read_table
+from micronas.tasks.series.times import (
+    RATES_DIFFER,
+    counted_times,
+    dated,
+    is_time,
+    jumps,
+    rate_of,
+)
+from micronas.text import listed
 
 if TYPE_CHECKING:
     from micronas.tasks.waveform import Samples
@@ -105,14 +114,42 @@ def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
         from micronas.tasks.waveform import read_samples
 
         return read_samples(path)
-    table = _table(path, meaning, front_end)
+    header = read_header(path)
+    columns = _columns(header, meaning, front_end)
+    time = next(filter(is_time, header.names), None)
+    stamps = [] if time is None or time in header.numeric() else [time]
+    counts = [] if time is None or stamps else [time]
+    values, texts = read_table(header, [*columns, *counts], stamps)
+    table = values[:, : len(columns)].astype(np.float32)
     (wrong,) = np.nonzero(~np.isfinite(table).all(axis=1))
     if len(wrong):
         raise DataError(
             f"a recording must hold a number in each column, but reading {wrong[0] + 1} of {path} "
             "lacks one; fill it, or cut the recording there"
         )
+    if time is not None:
+        times = dated(header, texts[0]) if stamps else counted_times(time, values[:, -1])
+        _check_times(times, meaning, f"column {time!r} of {path}")
     return table
+
+
+def _check_times(times: Array, meaning: Mapping[str, Any], column: str) -> None:
+    """Raise DataError where times say that readings are not those of a device."""
+    rate = rate_of(times)
+    if rate is None:
+        return
+    learned = float(meaning.get("rate_hz") or rate)
+    if abs(rate - learned) > RATES_DIFFER * learned:
+        raise DataError(
+            f"a recording must have the {learned:g} readings a second of the network's data, but "
+            f"by {column} it has {rate:.4g}; resample it"
+        )
+    broken = np.flatnonzero(jumps(times, rate))
+    if len(broken):
+        raise DataError(
+            f"a recording must have no gaps, but {column} jumps or stands still after reading "
+            f"{broken[0] + 1}; cut the recording there"
+        )
 
 
 def _speech(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
@@ -171,7 +208,9 @@ def _picture(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Rec
 
 def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
     assert isinstance(front_end, Series)
-    window = _table(path, meaning, front_end, most=front_end.window)
+    header = read_header(path)
+    table, _ = read_table(header, _columns(header, meaning, front_end))
+    window = table[: front_end.window].astype(np.float32)
     if len(window) < front_end.window:
         raise DataError(f"a recording must hold a window, but {path} is shorter; leave it out")
     mean, deviation = (np.array(each, np.float32) for each in (front_end.mean, front_end.deviation))
@@ -180,13 +219,18 @@ def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Re
     return Recorded(path, window, values[:, None, :])
 
 
-def _table(
-    path: Path, meaning: Mapping[str, Any], front_end: Series, *, most: int | None = None
-) -> Array:
-    """Return the network's columns of a CSV file, float32 [readings, channels]."""
-    header = read_header(path)
-    columns = meaning.get("columns") or header.names[-len(front_end.mean) :]
-    return read_table(header, [str(name) for name in columns])[0][:most].astype(np.float32)
+def _columns(header: Header, meaning: Mapping[str, Any], front_end: Series) -> list[str]:
+    """Return the network's columns of a CSV file."""
+    columns: list[str] | None = meaning.get("columns")
+    if columns is None:  # long names have no room in a model file
+        columns = [name for name in header.numeric() if not is_time(name)]
+        if len(columns) != len(front_end.mean):
+            raise DataError(
+                f"a recording must have the network's {len(front_end.mean)} columns of numbers "
+                f"alone, since the model file does not name them, but {header.path} has "
+                f"{listed(columns)}; delete the others"
+            )
+    return [str(name) for name in columns]
 
 
 def _waveform(clip: "Samples") -> torch.Tensor:

@@ -5,12 +5,14 @@ import csv
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from micronas.errors import ConfigError, DataError
 from micronas.runs.device import device
 from micronas.runs.folder import listening
 from micronas.runs.listen import listen
@@ -152,23 +154,24 @@ def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> 
     assert not (run / "detector.json").exists()
 
 
-def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
-    """A network of one channel; readings are rows, and hours need a rate."""
+def sensor(folder: Path, **meaning: object) -> Path:
+    """Write the run of a network of one channel, in whose model file stands what is given."""
     from micronas.graph.builder import Builder
 
     builder = Builder((8, 1, 1))
     graph = quantize_randomly(builder.finish(builder.dense(builder.input, "y", 2)))
-    meaning = {
-        "features": "series",
-        "window": 8,
-        "limit": 4.0,
-        "mean": [0.0],
-        "deviation": [1.0],
-        "columns": ["force"],
-    }
-    (tmp_path / "run").mkdir()
-    data = to_flatbuffer(graph, metadata=describe(classes=("rest", "step"), meaning=meaning))
-    (tmp_path / "run/model.tflite").write_bytes(data)
+    scale = {"limit": 4.0, "mean": [0.0], "deviation": [1.0]}
+    described = describe(
+        classes=("rest", "step"), meaning={"features": "series", "window": 8, **scale, **meaning}
+    )
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(to_flatbuffer(graph, metadata=described))
+    return folder
+
+
+def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
+    """Readings are rows, and hours need a rate."""
+    sensor(tmp_path / "run", columns=["force"])
     values = np.random.default_rng(0).normal(size=200).round(3)
     table = tmp_path / "a.csv"
     table.write_text("time,force\n" + "".join(f"{n},{each}\n" for n, each in enumerate(values)))
@@ -192,6 +195,34 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
     table.write_text("time,force\n" + "".join(f"{n},\n" for n in range(200)))
     done = command("listen", "run", "a.csv", cwd=tmp_path)
     assert (done.returncode, "reading 1 of a.csv lacks one" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("header", "time", "said"),
+    [
+        ("time_s,force,label", lambda n: f"{n / 50}", ""),
+        ("time_s,force,label", lambda n: f"{n / 50 + 0.1 * (n > 90)}", ""),
+        ("time_s,force,label", lambda n: f"{n / 50 + 9 * (n > 90)}", "after reading 91; cut"),
+        ("time_s,force,label", lambda n: f"{n / 50 - 1 * (n > 90)}", "after reading 91; cut"),
+        ("time_s,force,label", lambda n: f"{n / 100}", "the 50 readings .* by column .* has 100;"),
+        ("time,force,label", lambda n: f"2026-01-01T00:00:{n % 60:02}", "by column .* has 1;"),
+        ("volts,force,label", lambda n: "3.7", "does not name them, .* has volts, force; delete"),
+    ],
+)
+def test_readings_are_of_the_rate_and_the_columns_of_training(
+    header: str, time: Callable[[int], str], said: str, tmp_path: Path
+) -> None:
+    """Events were those of other columns, or as if time had no gaps; long names have no room."""
+    run = sensor(tmp_path / "run", rate_hz=50.0)
+    lines = [f"{time(number)},{number % 7},rest" for number in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *lines]))
+    if said:
+        with pytest.raises(DataError, match=said):
+            listen(run, [tmp_path / "a.csv"])
+    else:
+        assert listen(run, [tmp_path / "a.csv"]).hours == pytest.approx(200 / 50 / 3600)
+    with pytest.raises(ConfigError, match="run says 50; leave it out"):
+        listen(run, [tmp_path / "a.csv"], rate_hz=100.0)
 
 
 @pytest.mark.parametrize(

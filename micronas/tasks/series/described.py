@@ -14,6 +14,7 @@ from micronas.tasks.series.labels import bin_names
 from micronas.tasks.series.parts import Division
 from micronas.tasks.series.recording import COUNTING, Recordings
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.times import RATES_DIFFER
 from micronas.tasks.series.windows import Windows
 from micronas.tasks.spelling import same_but_for_case
 from micronas.text import listed
@@ -21,7 +22,6 @@ from micronas.text import listed
 _LISTED, _COLUMNS = 5, 32
 _LONGEST_NAMES = 6
 """Longest channel names in the model file, in characters on average, for its limited room."""
-_RATES_DIFFER = 0.05
 
 
 def as_inputs(windows: Windows, scaler: Scaler) -> Tensor:
@@ -99,7 +99,7 @@ def summarise(
         filled = sum(each.filled for each in recordings)
         gaps = "" if settings.fill is None else f", {filled:,} samples filled"
         said.append(f"Samples are at equal steps of time{gaps}.")
-    if rates and rates[-1] > (1 + _RATES_DIFFER) * rates[0]:
+    if rates and rates[-1] > (1 + RATES_DIFFER) * rates[0]:
         said.append(
             f"Rates differ, {rates[0]:.4g} to {rates[-1]:.4g} Hz, and nothing is resampled: "
             f"the network will hear other speeds; data.rate={rates[0]:.4g} brings all to one."

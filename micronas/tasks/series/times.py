@@ -18,6 +18,8 @@ _NAMED = re.compile(
 )
 """A column's name with a unit after it: ``time_ms``, ``time (ms)``, ``Time [s]``."""
 _TIMES = ("time", "timestamp", "t", "datetime", "date_time")
+RATES_DIFFER = 0.05
+"""Largest difference of rates that are taken as equal, as a share."""
 _JUMP = 10
 """Longest step of time within a recording, in median steps."""
 
