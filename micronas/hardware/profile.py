@@ -107,6 +107,8 @@ def profile(
         layer["instructions"] = None if cost is None else round(cost.instructions)
         if _is_extrapolated(op, cost, model) and not _is_left_out(op, cost, model):
             layer["flags"].append("extrapolated")
+        if cost is not None and cost.kernel.startswith("reference_"):
+            layer["flags"].append("plain loop")
     window = Costs(
         macs=count(graph).macs,
         flash_bytes=size,

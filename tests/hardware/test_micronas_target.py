@@ -18,6 +18,7 @@ from micronas.graph.ir import Op, Tensor
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
 from micronas.hardware.profile import profile
+from micronas.hardware.table import profile_table
 from micronas.hardware.targets import CMSIS_NN, MICRONAS
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
@@ -101,6 +102,16 @@ def test_channels_that_have_died_have_a_price(filters: Any) -> None:
     usual, plain = MICRONAS.prices(graph)[0], MICRONAS.prices(replace(graph, tensors=tensors))[0]
     assert plain.instructions > usual.instructions
     assert plain.cycles > usual.cycles
+
+
+def test_layers_without_a_fast_kernel_are_marked() -> None:
+    builder = Builder((6, 6, 4))
+    value = builder.transposed(builder.input, "up", 4, (2, 2), stride=(2, 2))
+    graph = builder.finish(builder.conv(value, "y", 2))
+    described = profile(graph, ENGINE)
+    assert ["plain loop" in layer["flags"] for layer in described["layers"]] == [True, False]
+    assert "--engine tflm may be faster" in profile_table(described)
+    assert "plain loop" not in profile_table(profile(graph, BOARD))
 
 
 def test_layers_make_up_the_whole_and_say_that_it_is_an_estimate() -> None:
