@@ -72,7 +72,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     if any("extrapolated" in layer["flags"] for layer in described["layers"]):
         lines.append("extrapolated: no such operator was measured on this board; priced from above")
     if any("plain loop" in layer["flags"] for layer in described["layers"]):
-        lines.append("plain loop: the engine has no fast kernel for it; --engine tflm may be faster")
+        lines.append("plain loop: the engine has no fast kernel for it; TFLM may be faster")
     if described["int4_layers"]:
         lines.append(
             "int4 weights: only the 64-bit host unpacks whole filters; SRAM is judged on the board"

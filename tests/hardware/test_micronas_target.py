@@ -110,7 +110,7 @@ def test_layers_without_a_fast_kernel_are_marked() -> None:
     graph = builder.finish(builder.conv(value, "y", 2))
     described = profile(graph, ENGINE)
     assert ["plain loop" in layer["flags"] for layer in described["layers"]] == [True, False]
-    assert "--engine tflm may be faster" in profile_table(described)
+    assert "TFLM may be faster" in profile_table(described)
     assert "plain loop" not in profile_table(profile(graph, BOARD))
 
 
