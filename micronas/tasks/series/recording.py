@@ -16,6 +16,8 @@ COUNTING = (
     "it out by data.columns, or name it time_s or time_ms if it is a time"
 )
 """Sentence on a channel of `Recordings.counting`, after its name."""
+_JUMP, _JUMPS = 10, 0.01
+"""Steps in usual ones from which on they are gaps, and the most of them, as a share."""
 Floats = npt.NDArray[np.floating]
 
 
@@ -95,10 +97,13 @@ class Recordings:
 
 def _rises_evenly(values: Floats) -> npt.NDArray[np.bool_]:
     """Return whether each channel rises at every sample, less than a step off a line: rounding of
-    rising values moves them by less."""
+    rising values moves them by less. One step in a hundred may be a gap or a reset."""
     with np.errstate(invalid="ignore"):
         steps = np.diff(values.astype(np.float64), axis=0)
-        step = steps.mean(0)
-        off = values - values[0] - step * np.arange(len(values))[:, None]
-        even: npt.NDArray[np.bool_] = (steps > 0).all(0) & (abs(off) < step).all(0)
+        usual = np.median(steps, 0)
+        jumps = (steps <= 0) | (steps > _JUMP * usual)
+        risen = np.cumsum(np.where(jumps, usual, steps), 0)
+        step = risen[-1] / len(risen)
+        off = risen - step * np.arange(1, len(values))[:, None]
+        even: npt.NDArray[np.bool_] = (jumps.mean(0) <= _JUMPS) & (abs(off) < step).all(0)
     return even

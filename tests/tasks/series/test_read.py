@@ -288,6 +288,11 @@ def test_a_channel_that_counts_is_a_finding_and_a_warning(tmp_path: Path) -> Non
     assert " c1 rises by equal steps in every recording: a network" in load(given).summary
     alone = settings(tmp_path, columns=["c3", "c4", "c5"])
     assert "equal steps" not in load(alone).summary
+    # a counter that once jumps and once begins anew is one; a sensor between two levels is not
+    rows = [f"{i % 200 + 50 * (i > 70)},{(i // 150 + i * i % 3) * 9}" for i in range(300)]
+    write(tmp_path / "long/a/0.csv", *rows)
+    gaps = [each for each in check(settings(tmp_path / "long")) if each.kind == "counting"]
+    assert [each.name for each in gaps] == ["c1"]
 
 
 def test_columns_that_say_nothing_are_left_out_with_a_word(tmp_path: Path) -> None:
