@@ -104,6 +104,12 @@ def summarise(
             f"Rates differ, {rates[0]:.4g} to {rates[-1]:.4g} Hz, and nothing is resampled: "
             f"the network will hear other speeds; data.rate={rates[0]:.4g} brings all to one."
         )
+    assumed = sorted({each.assumed for each in recordings if each.assumed})
+    if assumed:
+        said.append(
+            f"The column of time has no unit in its name and is taken as {listed(assumed)}: name "
+            "it time_s if it counts seconds."
+        )
     counting = found.counting()
     if counting:
         said.append(f"{listed(counting, _COLUMNS)} {COUNTING}.")

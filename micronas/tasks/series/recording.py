@@ -42,6 +42,8 @@ class Recording:
     """Targets [samples, targets], for goals with targets; the label is then `MEASURED`."""
     filled: int = 0
     """Number of samples that were filled in."""
+    assumed: str = ""
+    """Unit of times that was assumed; empty where none was."""
 
     @property
     def labels(self) -> tuple[str, ...]:

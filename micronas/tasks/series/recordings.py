@@ -25,7 +25,7 @@ from micronas.tasks.series.grid import on_grid
 from micronas.tasks.series.labels import as_classes
 from micronas.tasks.series.recording import MEASURED, Floats, Recording, Recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.times import counted_times, dated, is_time, jumps, rate_of
+from micronas.tasks.series.times import assumed_unit, counted_times, dated, is_time, jumps, rate_of
 from micronas.text import listed
 
 _LABELS = ("label", "class", "activity", "target")
@@ -255,9 +255,11 @@ def _read_csv(
     labels = labels.renamed(as_classes(np.array(labels.names), settings).tolist())
     groups = next(named) if group else None
     times: Floats | None = None
-    if time is not None:
-        stamps = next(named) if not counted else None
-        times = counted_times(time, values[:, -1]) if stamps is None else dated(header, stamps)
+    assumed = ""
+    if time is not None and counted:
+        times, assumed = counted_times(time, values[:, -1]), assumed_unit(time, values[:, -1])
+    elif time is not None:
+        times = dated(header, next(named))
     count, rate = len(values), None if times is None else rate_of(times)
     breaks = np.zeros(count - 1, np.bool_)
     if groups is not None:
@@ -291,6 +293,7 @@ def _read_csv(
             file,
             tuple((int(at) - start, labels.names[labels.codes[at]]) for at in inside),
             None if targets is None else targets[start:end],
+            assumed=assumed,
         )
         if not each.labels:
             continue

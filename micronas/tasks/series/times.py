@@ -31,10 +31,14 @@ def is_time(column: str) -> bool:
 
 def counted_times(column: str, times: _Times) -> _Times:
     """Return the numbers of a column of time in seconds."""
-    _, unit = _parted(column)
-    step = _step(times)
-    # without a unit in the name: no sensor has a second or more between two samples
-    return times * (unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6))
+    return times * (_parted(column)[1] or _UNITS[assumed_unit(column, times) or "s"])
+
+
+def assumed_unit(column: str, times: _Times) -> str:
+    """Return the unit of times that are 1 or more apart, where the column's name gives none; else
+    an empty text. Few sensors have a second or more between two samples."""
+    step = 0.0 if _parted(column)[1] else _step(times)
+    return "" if step < 1 else "ms" if step < 1e3 else "us"
 
 
 def dated(header: Header, stamps: Texts) -> _Times:

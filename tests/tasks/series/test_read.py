@@ -226,6 +226,17 @@ def test_a_column_of_time_is_no_channel_whatever_its_unit(
     found = read_recordings(settings(tmp_path))
     assert found.columns == ("temperature [C]", "totals")
     assert [round(each.rate_hz or 0) for each in found.recordings] == [50]
+    assert [each.assumed for each in found.recordings] == ["us" * (column == "timestamp")]
+
+
+def test_a_unit_of_time_that_was_assumed_is_told(tmp_path: Path) -> None:
+    """A reading a second was one a millisecond, and all times of a device 1000 times too short."""
+    for name in ("time", "time_s"):
+        for place, label in enumerate("ab" * 4):
+            rows = [f"{i},{i * i % 13 + place}" for i in range(40)]
+            write(tmp_path / f"{name}/{label}/{place}.csv", f"{name},x", *rows)
+        told = "is taken as ms: name it time_s" in load(settings(tmp_path / name)).summary
+        assert told == (name == "time")
 
 
 def test_a_number_of_each_recording_is_no_channel(tmp_path: Path) -> None:
