@@ -90,6 +90,10 @@ class Classes(Objective):
     def counted(self, targets: Tensor, names: Sequence[str]) -> dict[str, int]:
         return {name: int((targets == number).sum()) for number, name in enumerate(names)}
 
+    def rarest(self, targets: Tensor) -> int:
+        counts = torch.bincount(targets)
+        return int(counts[counts > 0].min())
+
     def balanced(self, balance: str) -> "Classes":
         return replace(self, balance=cast(Balance, balance))
 
@@ -133,8 +137,8 @@ class Classes(Objective):
         accuracy, *others = found["scores"]
         accuracy["interval"] = interval
         # for even classes the other measures say the same
-        counts = torch.bincount(labels, minlength=len(judged.names))
-        scores = [accuracy, *(others if counts.max() > _UNEVEN * counts[counts > 0].min() else [])]
+        is_uneven = torch.bincount(labels).max() > _UNEVEN * self.rarest(labels)
+        scores = [accuracy, *(others if is_uneven else [])]
         found |= {
             "accuracy_name": self.accuracy_name,
             "int8_accuracy_interval": interval,

@@ -13,7 +13,6 @@ from torch import Tensor
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective, Score
 from micronas.objectives.f1 import f1_of, macro_f1
-from micronas.objectives.intervals import score_interval
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,11 @@ class Labels(Objective):
         held = dict(zip(names, targets.sum(0).long().tolist(), strict=True))
         return {**held, "none": int((targets.sum(1) == 0).sum()), "examples": len(targets)}
 
+    def rarest(self, targets: Tensor) -> int:
+        held = targets.sum(0)
+        counts = torch.minimum(held, len(targets) - held)[held > 0]
+        return int(counts.min()) if len(counts) else 0
+
     def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
         soft = targets.float() * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(outputs, soft)
@@ -92,14 +96,14 @@ class Labels(Objective):
         real = judged.answers.real.double() > judged.answers.scale * (
             edges - judged.answers.zero_point
         )
-        values = macro_f1(accepted, targets).numpy()
+        values = macro_f1(accepted, targets)
         f1: Score = {
             "name": "macro F1",
             "unit": "share",
             "larger": True,
             "float": macro_f1(real, targets).mean().item(),
-            "int8": float(values.mean()),
-            "interval": score_interval(values, judged.split.groups.numpy()),
+            "int8": values.mean().item(),
+            "interval": self.interval(values, judged),
             "on": f"at thresholds of validation, {judged.on}",
         }
         per_label = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from micronas.arrays import Floats
-from micronas.objectives.base import Answers, Judged, Measure
+from micronas.objectives.base import Answers, Judged, Measure, Objective
 from micronas.objectives.classes import Classes
 from micronas.objectives.intervals import mean_interval, score_interval
 from micronas.objectives.labels import Labels, average_precision
@@ -120,6 +120,28 @@ def test_the_interval_of_a_mean_is_of_groups() -> None:
     assert mean_interval(values, np.repeat([4, 5], 4)) is None
     assert score_interval(values, np.repeat([4, 5, 6, 7], 2)) == [*found]
     assert score_interval(np.ones(8), np.repeat([4, 5, 6, 7], 2)) is None  # not 1 to 1
+
+
+@pytest.mark.parametrize(("rare", "is_known"), [(9, False), (10, True)])
+@pytest.mark.parametrize("kind", [Classes, Labels])
+def test_nine_examples_of_a_class_give_no_interval(
+    kind: type[Objective], rare: int, is_known: bool
+) -> None:
+    """Three of a rare class, all right, gave intervals that held the truth in 70 % of cases."""
+    targets = (torch.arange(60) < rare).long()
+    targets = targets if kind is Classes else torch.stack([targets, torch.arange(60) % 2], 1)
+    codes = np.random.default_rng(0).integers(-128, 128, (60, 2)).astype(np.int8)
+    answers = Answers(torch.from_numpy(codes).float(), codes)
+    split = TensorSplit(torch.zeros(60, 1, 1, 1), targets)
+    decision = {"thresholds": [0, 0]}
+    found = kind().metrics(Judged(split, ("a", "b"), "test", answers, decision))
+    key = "balanced_accuracy" if kind is Classes else "map"
+    for measure in (key, "macro_f1"):
+        assert (found[f"int8_{measure}_interval"] is not None) == is_known
+    assert [each["interval"] is not None for each in found["scores"]][1:] == [is_known] * (
+        len(found["scores"]) - 1
+    )
+    assert found["scores"][0]["interval"] is not None or kind is Labels  # accuracy has Wilson's
 
 
 def test_a_label_that_nobody_has_does_not_count() -> None:
