@@ -1,5 +1,6 @@
 """Commands on a finished network: export and verify."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +57,7 @@ def export(
     from micronas.space.load import model_bytes
 
     data = model_bytes(model_file(model))
+    whole = Path(os.path.abspath(model))  # a run folder may be `.`
     application, example, board = None, None, None
     if form in FIRMWARE:
         from micronas.export.firmware.front_ends import Camera
@@ -75,7 +77,7 @@ def export(
     written = write(
         data,
         form,
-        name=model.stem,
+        name=whole.name if whole.is_dir() else whole.stem,
         out=out,
         application=application,
         example=example,

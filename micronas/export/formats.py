@@ -154,6 +154,11 @@ def _engine(
             f"--frames {frames}{'' if arena is None else f' and --arena {arena}'}; give --frames "
             "alone"
         )
+    if arena is not None and kernels != MICRONAS.name:
+        raise ConfigError(
+            f"--arena is for --kernels {MICRONAS.name} alone, as others compute whole maps, but "
+            f"got {kernels}; leave it out"
+        )
     check_new(folder)
     if frames is None:
         files = generate(read(data), name, most=arena, makers=known[kernels])

@@ -101,6 +101,12 @@ def test_export_writes_onnx_and_projects(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "sk" / "sk.ino").is_file()
 
 
+def test_export_names_the_output_as_the_run_folder(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "kws.v2").mkdir()
+    (tmp_path / "kws.v2" / "model.tflite").write_bytes(model.read_bytes())
+    assert run("export", ".", cwd=tmp_path / "kws.v2").stdout.startswith("kws.v2.tflite: ")
+
+
 def test_export_keeps_labels_and_profile_shows_them(tmp_path: Path) -> None:
     metadata = describe(classes=["yes", "no"], meaning={})
     data = to_flatbuffer(random_int8_graph(3, family="ds_cnn"), metadata=metadata)

@@ -78,6 +78,8 @@ def test_the_export_says_which_kernels_there_are(tmp_path: Path) -> None:
     assert found["kernels"] == "cmsis_nn"
     with pytest.raises(ConfigError, match="micronas, but got 'helium'"):
         export(data, "engine", name="net", out=tmp_path / "d", kernels="helium")
+    with pytest.raises(ConfigError, match="--arena is for --kernels micronas alone"):
+        export(data, "engine", name="net", out=tmp_path / "d", kernels="cmsis_nn", arena=1000)
     with pytest.raises(ConfigError, match="the format is c; leave it out"):
         export(data, "c", name="net", out=tmp_path / "e.h", kernels="cmsis_nn")
 
