@@ -23,7 +23,7 @@ from micronas.runs.history import search_history
 from micronas.runs.same_data import check_sweep, of_same_data
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.trained import teacher
-from micronas.runs.training import Metrics, Trained, metadata_of, train_and_check
+from micronas.runs.training import Metrics, Trained, check_early, train_and_check
 from micronas.space.content import content
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
@@ -114,7 +114,7 @@ def run_search(
         settings.check_feasible(searched, known=loaded.meaning)
         loaded.check_inputs()
         for each in inputs:
-            metadata_of(loaded.seen_as(each))
+            check_early(loaded.seen_as(each), settings)
         known = {"space": content(searched), "board": settings.board_content()}
         checkpoint = everyone.once(lambda: of_same_data(run.claim(known), loaded, folder))
         if shared.data is not None:
@@ -223,7 +223,7 @@ def run_training(
     if tell is not None:
         _tell_of(settings, data, tell)
     data.check_inputs()
-    metadata_of(data.seen_as(architecture.input_shape))
+    check_early(data.seen_as(architecture.input_shape), settings)
     checkpoint = of_same_data(run.claim({"board": settings.board_content()}), data, folder)
     _keep_arrays(settings, data)
     trained = train_and_check(

@@ -61,8 +61,23 @@ class Trained:
     """History for reports, beside the metrics; see `micronas.runs.history`."""
 
 
-def metadata_of(data: DataSet) -> dict[str, bytes]:
-    """Return what a network's file says of its data; ExportError if that is too long."""
+def check_early(data: DataSet, settings: TrainSettings) -> None:
+    """Raise what would end a run after its training.
+
+    Raises
+    ------
+    ExportError
+        If names of classes and columns are too long for the model file.
+    ConfigError
+        If costs of listening are limited, and the time of a frame or the board's power is unknown.
+    """
+    _metadata(data)
+    front_end = front_end_costs(data.meaning, data.input)
+    settings.budget.listening(front_end)
+    settings.budget.on(settings.load_board(), front_end=front_end)
+
+
+def _metadata(data: DataSet) -> dict[str, bytes]:
     return describe(
         classes=data.classes,
         meaning=data.meaning,
@@ -98,7 +113,7 @@ def train_and_check(
     objective, float_graph = data.objective, architecture.float_graph(network)
     quantized, rounding = better_rounding(tuned, float_graph, data)
     graph = quantized.graph()
-    model = to_flatbuffer(graph, metadata=metadata_of(data))
+    model = to_flatbuffer(graph, metadata=_metadata(data))
     real = _examples(graph, data.test or data.validation)
     examples = np.concatenate([real, _noise(real, settings.seed)])
     checked, arena = verify_and_measure(model, examples)

@@ -230,8 +230,8 @@ def test_a_part_of_other_inputs_ends_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_names_that_no_file_holds_end_at_once(tmp_path: Path) -> None:
-    """A file was written, and its labels with it, after the training."""
+def test_what_a_run_cannot_end_with_ends_it_at_once(tmp_path: Path) -> None:
+    """Labels and costs of listening are written after the training."""
     given = replace(data(), classes=tuple(f"{number} {'x' * 90}" for number in range(4)))
     run, network = tmp_path / "run", SPACE.architecture(SPACE.uniform(0.3))
     settings = load_training(None, ["board=stm32f446re", "data.path=x", "data.task=kws"])
@@ -239,6 +239,14 @@ def test_names_that_no_file_holds_end_at_once(tmp_path: Path) -> None:
         micronas.run(given, SPACE, board="stm32f446re", folder=run, **BRIEF)
     with pytest.raises(ExportError, match=r"take .*; shorten the labels"):
         run_training(network, settings, run, data=given)
+    for keys, said in (
+        (["budget.hop=100ms"], "the time of a frame is not known"),
+        (["budget.hop=100ms", "budget.energy=5J", "board=rp2040"], "whose power is known"),
+    ):
+        heard = load_training(None, ["board=stm32f446re", "data.path=x", "data.task=kws", *keys])
+        meaning = {} if len(keys) == 1 else {"features": "mfcc", "window_ms": 40, "hop_ms": 20}
+        with pytest.raises(ConfigError, match=said):
+            run_training(network, heard, run, data=replace(data(), meaning=meaning))
     assert not run.exists()
 
 
