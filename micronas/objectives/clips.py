@@ -15,6 +15,8 @@ from micronas.splits import Detection
 
 _MAX_FALSE_POSITIVE_RATE = 0.1
 _HALVINGS = 50
+_FEWEST = 3
+"""Units from which their scatter is estimated."""
 
 
 class _MachineScores(TypedDict):
@@ -75,14 +77,21 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _
     """
     scores = clip_scores(detection, probabilities)
     machines, anomalous = detection.machines.numpy(), detection.anomalous.numpy()
+    units = np.zeros_like(machines)
+    units[detection.clips.numpy()] = detection.split.groups.numpy()
     per_machine: dict[str, _MachineScores] = {}
     for machine in np.unique(machines):
         own = machines == machine
         curve = roc(scores[own], anomalous[own])
-        auc, count = area(*curve), int(anomalous[own].sum())
+        auc = area(*curve)
+        good, odd = (own & (anomalous == is_odd) for is_odd in (False, True))
         per_machine[detection.names[machine]] = {
             "auc": auc,
-            "auc_interval": auc_interval(auc, count, int(own.sum()) - count),
+            "auc_interval": auc_interval(
+                auc,
+                _independent(scores[odd], scores[good], units[odd]),
+                _independent(scores[good], scores[odd], units[good]),
+            ),
             "pauc": partial_area(*curve),
         }
     return {
@@ -120,12 +129,36 @@ def area(false: Floats, true: Floats) -> float:
     return float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
 
 
-def auc_interval(auc: float, anomalous: int, normal: int) -> tuple[float, float]:
-    """Return the 95 % interval of an AUC, by the numbers of anomalous and normal clips.
+def _independent(scores: Floats, others: Floats, units: npt.NDArray[np.int64]) -> float:
+    """Return how many independent clips tell as much of an AUC as these of several units.
+
+    Clips of a unit (a person, a recording) are alike. The variance of the AUC is estimated from
+    sums over units and from single clips (Obuchowski 1997); their ratio divides the count.
+
+    Parameters
+    ----------
+    others
+        Scores of the clips that these are compared with.
+    """
+    count, names = len(scores), np.unique(units, return_inverse=True)[1]
+    groups = int(names.max()) + 1
+    if groups == count:
+        return count
+    sides = [np.searchsorted(np.sort(others), scores, side=side) for side in ("left", "right")]
+    off = (sides[0] + sides[1]) / 2
+    off = off - off.mean()
+    if groups < _FEWEST or not off.any():
+        return groups  # nothing shows how units differ
+    alone = (off**2).sum() * count / (count - 1)
+    summed = (np.bincount(names, off) ** 2).sum() * groups / (groups - 1)
+    return float(np.clip(count * alone / summed, groups, count)) if summed else count
+
+
+def auc_interval(auc: float, anomalous: float, normal: float) -> tuple[float, float]:
+    """Return the 95 % interval of an AUC, by the numbers of independent anomalous and normal clips.
 
     Hanley and McNeil's variance with both numbers of clips at their mean, taken at the end of the
-    interval and not at the AUC, so that a perfect AUC has an interval, too. Clips of one recording
-    or day are correlated, so that the true interval is wider.
+    interval and not at the AUC, so that a perfect AUC has an interval, too.
 
     References
     ----------

@@ -213,6 +213,24 @@ def test_an_interval_holds_its_auc(auc: float, anomalous: int, normal: int) -> N
     assert 0 <= low <= auc <= high <= 1
 
 
+def test_the_interval_of_an_auc_is_of_units() -> None:
+    """Fifteen windows of each of six people a side: taken as independent, they held the truth in
+    60 % of cases."""
+    source, held, people = np.random.default_rng(0), [], torch.arange(12).repeat_interleave(15)
+    anomalous = torch.arange(180) >= 90
+    split = TensorSplit(torch.zeros(180, 1, 1, 1), torch.zeros(180).long(), groups=people)
+    cases = Detection(split, torch.arange(180), torch.zeros(180).long(), anomalous, ("a", "b"))
+    for _ in range(60):
+        scores = 0.6 * source.normal(size=12)[people] + 0.8 * source.normal(size=180)
+        own = 1 / (1 + np.exp(scores + 1.2 * anomalous.numpy()))
+        low, high = evaluate(cases, np.stack([own, 1 - own], 1))["auc_interval"]
+        held.append(low <= 0.802 <= high)
+    assert np.mean(held) > 0.88
+    own = np.where(anomalous, 0.1, 0.9)
+    perfect = evaluate(cases, np.stack([own, 1 - own], 1))
+    assert perfect["auc_interval"] == auc_interval(1.0, 6, 6)
+
+
 def test_the_interval_of_a_mean_adds_squares() -> None:
     """Two machines of one score: the mean's interval is narrower by the root of two."""
     both = detection([0] * 6 + [1] * 6, [0, 1] * 6)

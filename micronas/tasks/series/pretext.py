@@ -28,7 +28,13 @@ from micronas.tasks.series.front_end import LIMIT, Scaler, fit_scaler
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.recording import Recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.windows import Windows, cut_windows, require_windows, units
+from micronas.tasks.series.windows import (
+    Windows,
+    cut_windows,
+    judging_units,
+    require_windows,
+    units,
+)
 from micronas.text import listed
 
 _LOUDER, _SLOWER, _ROUGHER = 1.5, 0.8, 0.3
@@ -124,7 +130,7 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
             require_windows([settings.normal], cut[part], own, settings, part, found.columns)
     scaler = fit_scaler(np.concatenate(cut["training"].values), found.columns)
     strange = cut_windows(odd, settings, "testing")
-    detection = _detection(cut["testing"], strange, scaler)
+    detection = _detection(cut["testing"], strange, cut["training"], scaler)
     summary = summarise(found, settings, division, cut, [settings.normal])
     return DataSet(
         train=_split(cut, "training", scaler, settings),
@@ -149,7 +155,9 @@ def _split(
     )
 
 
-def _detection(normal: Windows, strange: Windows, scaler: Scaler) -> Detection | None:
+def _detection(
+    normal: Windows, strange: Windows, training: Windows, scaler: Scaler
+) -> Detection | None:
     """Return the windows of the test part, normal ones first; None where either is missing."""
     if not normal.labels or not strange.labels:
         return None
@@ -157,8 +165,9 @@ def _detection(normal: Windows, strange: Windows, scaler: Scaler) -> Detection |
     count = len(inputs)
     # as on the device, every window is as recorded: the class of place 0
     nothing = torch.zeros(count, dtype=torch.long)
+    groups = [judging_units(each, training) for each in (normal, strange)]
     return Detection(
-        TensorSplit(inputs, nothing),
+        TensorSplit(inputs, nothing, groups=torch.cat(groups)),
         clips=torch.arange(count),
         machines=nothing,
         anomalous=torch.arange(count) >= len(normal.labels),

@@ -207,6 +207,8 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
     assert int((~anomalous).sum()) * len(TRANSFORMS) == len(data.test.labels)
     assert set(data.test.labels.tolist()) == set(range(len(TRANSFORMS)))
     assert int(anomalous.sum()) == 4 * 8 * 2  # four other gestures, eight files, two windows each
+    units = [len(data.detection.split.groups[part].unique()) for part in (~anomalous, anomalous)]
+    assert units == [1, 4 * 8], "one person for test; others' files, whom training has seen"
     same = torch.tensor([0, 3])  # as recorded, smoother: of the same window
     first, smoother = data.train.batch(same, None)
     assert not torch.equal(first, smoother)
