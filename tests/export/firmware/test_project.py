@@ -27,8 +27,6 @@ from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
-SPEAKS = """#include <cstdio>
-extern "C" void micronas_puts(const char* text) { std::fputs(text, stdout); }"""
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 
 
@@ -92,8 +90,6 @@ def run(
     ]
     if sketch.exists():
         code += ["void setup();\nvoid loop();", "int main() { setup(); loop(); }"]
-    else:
-        code.append(SPEAKS)
     answer, program = project.parent / "answer.cc", project.parent / "program"
     answer.write_text("\n".join(code))
     source = [str(project / name) for name in ("main.cc", "console.cc")]
