@@ -42,7 +42,8 @@ def plain_rivals(data: DataSet, judged: Judged) -> dict[str, dict[str, Any]]:
         return {}
     with threads(1):
         known = Subset(data.train, evenly(data.train, _MOST))
-        parts = [_features(data, split) for split in (known, data.validation, judged.split)]
+        shown = data.test or data.validation  # as read, whatever the network sees of it
+        parts = [_features(data, split) for split in (known, data.validation, shown)]
         measure = next(iter(data.objective.measures.values()))
         of = f"{parts[0].shape[1]} statistics"
         outputs = _linear(data, known, *parts)

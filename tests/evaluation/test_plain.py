@@ -36,7 +36,10 @@ def compared(objective: Objective, codes: Any) -> dict[str, dict[str, Any]]:
     names = ("low", "high")[: 1 if objective.name == "regression" else 2]
     data = DataSet(*parts, names, (16, 1, 2), objective=objective, statistics=statistics)
     told = codes(parts[2].labels).numpy().astype(np.int8).reshape(40, -1)
-    judged = Judged(parts[2], names, "test", Answers(torch.zeros(40, len(names)), told), {})
+    # rivals are of the data as read, even where the network sees them in another shape
+    seen = data.seen_as((16, 2, 1)).test
+    assert seen is not None
+    judged = Judged(seen, names, "test", Answers(torch.zeros(40, len(names)), told), {})
     return plain_rivals(data, judged)
 
 
