@@ -99,17 +99,17 @@ def read_answers(path: Path) -> list[Answer]:
     lines: dict[tuple[str, str], int] = {}
     for number, row in read_rows(path):
         try:
-            texts = [row[key] for key in ("prompt_id", "model", "text")]
+            texts = [row.get(key) for key in ("prompt_id", "model", "text")]
             if not all(isinstance(text, str) for text in texts):
-                raise TypeError("prompt_id, model and text must be strings")
+                raise TypeError(f"it has {row!r:.120}")
             tokens = row.get("tokens")
-            tokens = estimate_tokens(texts[2]) if tokens is None else int(tokens)
+            tokens = estimate_tokens(texts[2]) if tokens in (None, "") else int(tokens)
             if not 0 <= tokens <= MOST_TOKENS:
                 raise ValueError(f"tokens must be 0 to {MOST_TOKENS}")
-        except (ValueError, LookupError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(
-                f"an answer must be a JSON object with prompt_id, model and text, but line "
-                f"{number} of {path} is not ({error})"
+                f"an answer must have the texts prompt_id, model and text, but line {number} of "
+                f"{path} has not ({error})"
             ) from error
         before = lines.setdefault((texts[0], texts[1]), number)
         if before != number:

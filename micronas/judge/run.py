@@ -377,7 +377,11 @@ def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
     for model in settings.models:
         if model not in known:
             raise ConfigError(f"model {model!r} has no answers; {nearest(model, known)}")
-    return [each for each in dict.fromkeys(settings.models or known) if each != settings.baseline]
+    wanted = [each for each in dict.fromkeys(settings.models or known) if each != settings.baseline]
+    if not wanted:
+        alone = f"{settings.baseline!r} is the only one"
+        raise ConfigError(f"a run compares models with the baseline, but {alone}; add answers")
+    return wanted
 
 
 def _unanswered(

@@ -257,6 +257,8 @@ def test_missing_answers_are_named_before_any_call(tmp_path: Path) -> None:
             run(keyless, prompts_for(2), [], tmp_path / "x")
         with pytest.raises(ConfigError, match="model 'm7' has no answers"):
             run(settings_for(url, models=["m7"]), prompts_for(2), answers_for(2, 1), tmp_path / "x")
+        with pytest.raises(ConfigError, match="'m0' is the only one; add answers"):
+            run(settings_for(url), prompts_for(2), answers_for(2, 0), tmp_path / "x")
         # the model could be asked, but those are paid for
         others = [Answer(f"q{each.prompt_id}", "m0", "", 0) for each in answers_for(2, 0)]
         with pytest.raises(DataError, match="none is: theirs begin with 'qp0000', those of the"):
@@ -269,8 +271,11 @@ def test_answers_are_read_from_json_lines(tmp_path: Path) -> None:
     path.write_text('{"prompt_id": "p", "model": "m", "text": "12345678"}\n\n')
     assert read_answers(path) == [Answer("p", "m", "12345678", 2)]
     path.write_text('{"prompt_id": "p", "model": "m"}\n')
-    with pytest.raises(DataError, match="line 1 of"):
+    with pytest.raises(DataError, match="line 1 of .* has not .it has {'prompt_id': 'p', 'model'"):
         read_answers(path)
+    table = tmp_path / "answers.csv"
+    table.write_text("prompt_id,model,text,tokens\np,m,12345678,\n")
+    assert read_answers(table) == [Answer("p", "m", "12345678", 2)]
 
 
 def test_two_answers_of_one_model_to_one_prompt_are_an_error(tmp_path: Path) -> None:
