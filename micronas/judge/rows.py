@@ -12,6 +12,7 @@ from micronas.language.rows import read_rows
 
 Order = Literal["first", "second", "unknown"]
 NULL_PREFIX = "null:"
+_TEXTS = ("prompt_id", "model", "text")
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def read_answers(path: Path) -> list[Answer]:
     lines: dict[tuple[str, str], int] = {}
     for number, row in read_rows(path):
         try:
-            texts = [row.get(key) for key in ("prompt_id", "model", "text")]
-            if not all(isinstance(text, str) for text in texts):
+            texts = [str(row[key]) for key in _TEXTS if isinstance(row.get(key), str)]
+            if len(texts) < len(_TEXTS):
                 raise TypeError(f"it has {row!r:.120}")
             tokens = row.get("tokens")
             tokens = estimate_tokens(texts[2]) if tokens in (None, "") else int(tokens)

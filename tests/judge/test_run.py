@@ -271,7 +271,7 @@ def test_answers_are_read_from_json_lines(tmp_path: Path) -> None:
     path.write_text('{"prompt_id": "p", "model": "m", "text": "12345678"}\n\n')
     assert read_answers(path) == [Answer("p", "m", "12345678", 2)]
     path.write_text('{"prompt_id": "p", "model": "m"}\n')
-    with pytest.raises(DataError, match="line 1 of .* has not .it has {'prompt_id': 'p', 'model'"):
+    with pytest.raises(DataError, match=r"line 1 of .* has not .it has {'prompt_id': 'p'"):
         read_answers(path)
     table = tmp_path / "answers.csv"
     table.write_text("prompt_id,model,text,tokens\np,m,12345678,\n")
