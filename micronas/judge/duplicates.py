@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from micronas.arrays import Floats
 from micronas.judge.recipe import Duplicates
 
 _RAREST = 100
@@ -43,22 +45,22 @@ def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[_Duplica
     plain = [_plain(text) for text in texts]
     grams = [_grams(text, settings.characters) for text in plain]
     numbers = [sorted("".join(n.split()) for n in _NUMBERS.findall(text)) for text in texts]
-    weights = _rarity(grams)
-    buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    similarities = _similarities(grams)
+    buckets: dict[tuple[int, bytes, str], list[int]] = defaultdict(list)
     first: dict[str, int] = {}
     duplicates = []
     for index, text in enumerate(plain):
         if text in first and numbers[index] == numbers[first[text]]:
             duplicates.append(_Duplicate(index, first[text], 1.0))
             continue
-        keys = list(enumerate(row.tobytes() for row in _signature(grams[index])))
-        candidates = sorted({other for key in keys for other in buckets[key]})
-        if settings.same_numbers:
-            candidates = [other for other in candidates if numbers[other] == numbers[index]]
-        similar = [_similarity(grams[index], grams[other], weights) for other in candidates]
-        if similar and max(similar) >= settings.threshold:
-            best = int(np.argmax(similar))
-            duplicates.append(_Duplicate(index, candidates[best], similar[best]))
+        same = " ".join(numbers[index]) if settings.same_numbers else ""
+        rows = enumerate(_signature(grams[index]))
+        keys = [(band, row.tobytes(), same) for band, row in rows]
+        candidates = sorted(set().union(*(buckets[key] for key in keys)))
+        similar = similarities(index, candidates)
+        if len(similar) and similar.max() >= settings.threshold:
+            best = int(similar.argmax())
+            duplicates.append(_Duplicate(index, candidates[best], float(similar[best])))
             continue
         first.setdefault(text, index)
         for key in keys:
@@ -106,14 +108,27 @@ def _signature(grams: _Grams) -> _Grams:
     return np.asarray(hashed.min(axis=1), np.uint64).reshape(_BANDS, _ROWS)
 
 
-def _rarity(grams: Sequence[_Grams]) -> Callable[[_Grams], float]:
-    """Return a function from n-grams to the sum of their inverse document frequencies."""
-    known, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *grams]), return_counts=True)
+def _similarities(grams: Sequence[_Grams]) -> Callable[[int, Sequence[int]], Floats]:
+    """Return a function from a text and others to their similarities, by indices.
+
+    N-grams are weighted by inverse document frequency. In a pool from one template each text has
+    all others as candidates, so that these must be compared at once.
+    """
+    every = np.concatenate([np.empty(0, np.uint64), *grams])
+    known, counts = np.unique(every, return_counts=True)
     # without a limit n-grams of a typing error would have the largest weight
     weights = np.log1p(np.minimum(len(grams) / counts, _RAREST))
-    return lambda wanted: float(weights[np.searchsorted(known, wanted)].sum())
+    place = np.searchsorted(known, every).astype(np.int32)
+    ends = np.cumsum([0, *map(len, grams)])
+    held = (np.ones(len(place), np.int8), place, ends)
+    table = sparse.csr_array(held, shape=(len(grams), len(known)))
+    sums, own = table @ weights, np.zeros(len(known))
 
+    def of(text: int, others: Sequence[int]) -> Floats:
+        wanted = place[ends[text] : ends[text + 1]]
+        own[wanted] = weights[wanted]
+        common = table[others] @ own
+        own[wanted] = 0
+        return np.asarray(common / (sums[text] + sums[others] - common))
 
-def _similarity(a: _Grams, b: _Grams, weigh: Callable[[_Grams], float]) -> float:
-    common = weigh(np.intersect1d(a, b, assume_unique=True))
-    return common / (weigh(a) + weigh(b) - common)
+    return of

@@ -1,5 +1,6 @@
 import itertools
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -87,3 +88,13 @@ def test_what_stays_has_no_duplicate_and_what_goes_has_one(texts: list[str]) -> 
     assert all(each.similarity >= 0.7 for each in found)
     stay = [text for index, text in enumerate(texts) if index not in gone]
     assert len(set(stay)) == len(stay)
+
+
+def test_prompts_of_one_template_are_compared_at_once() -> None:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(200)]
+    template = "Translate the text between the marks; keep names and units as they are. " * 4
+    texts = [template + " ".join(rng.choices(words, k=9)) for _ in range(600)]
+    start = time.process_time()
+    assert pairs([*texts, f"Please: {texts[7]}"]) == [(600, 7)]
+    assert time.process_time() - start < 1.5
