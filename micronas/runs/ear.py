@@ -196,5 +196,7 @@ class Ear:
         """Return the mean of absolute new samples of each input, rounded down; 0 for sensors."""
         if self.pace.rate is None or not len(ends):
             return np.zeros(len(ends), np.int64)
-        total = np.add.reduceat(np.abs(samples[: ends[-1]].astype(np.int64)), [0, *ends[:-1]])
+        # -32768, which int16 leaves as it is, is 32768 in uint16
+        sizes = np.abs(samples[: ends[-1]]).view(np.uint16)
+        total = np.add.reduceat(sizes, [0, *ends[:-1]], dtype=np.int64)
         return total // np.diff(ends, prepend=0)

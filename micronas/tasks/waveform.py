@@ -20,6 +20,8 @@ RATE = 16_000
 _ZERO_CROSSINGS = 24
 _ROLL_OFF = 0.95
 _KAISER_BETA = 9.0
+_LOUDEST = 100.0
+"""Samples of full scale 1 are below; beyond are integers that were stored as floats."""
 _SLICE = 2**16
 """Samples resampled at once: each is a product of some hundred numbers."""
 
@@ -37,7 +39,7 @@ def read_samples(path: Path) -> Samples:
     Raises
     ------
     DataError
-        If the file cannot be decoded, is empty, or holds NaN or infinity.
+        If the file cannot be decoded, is empty, or reaches far beyond full scale.
     """
     try:
         # read as float: libsndfile does not scale float files to int16
@@ -47,16 +49,19 @@ def read_samples(path: Path) -> Samples:
             f"a clip must be a sound file, but {path} cannot be read ({error}); "
             "replace or delete it"
         ) from error
-    if not len(sound) or not np.isfinite(sound).all():
-        what = "holds NaN or infinity" if len(sound) else "is empty"
+    loudest = max(sound.max(), -sound.min()) if len(sound) else 0.0
+    if not len(sound) or not loudest < _LOUDEST:
+        what = f"reaches {loudest:g} of a full scale of 1" if loudest else "is empty"
         raise DataError(f"a clip must hold samples, but {path} {what}; replace or delete it")
-    mono = sound.mean(axis=1, dtype=np.float64)
-    return to_int16(mono if rate == RATE else resample(mono, rate, RATE))
+    mono = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1, dtype=np.float64)
+    return to_int16(mono if rate == RATE else resample(mono.astype(np.float64), rate, RATE))
 
 
-def to_int16(signal: Signal) -> Samples:
+def to_int16(signal: NDArray[np.floating]) -> Samples:
     """Round [-1, 1) to int16, limiting values outside."""
-    return np.clip(np.rint(signal * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = signal * 32768.0  # in place from here on: recordings may last for hours
+    np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled)
+    return scaled.astype(np.int16)
 
 
 def write_samples(path: Path, samples: Samples) -> None:

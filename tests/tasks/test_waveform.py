@@ -72,15 +72,24 @@ def test_full_scale_does_not_wrap() -> None:
 
 
 def test_bad_files_name_their_path(tmp_path: Path) -> None:
+    """Among them integers that were stored as floats, of which only full scale was left."""
     (tmp_path / "text.wav").write_text("not a sound")
-    soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.int16), 16000)
-    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), 16000, subtype="FLOAT")
-    with pytest.raises(DataError, match=r"text\.wav cannot be read"):
-        read_samples(tmp_path / "text.wav")
-    with pytest.raises(DataError, match=r"empty\.wav is empty"):
-        read_samples(tmp_path / "empty.wav")
-    with pytest.raises(DataError, match=r"nan\.wav holds NaN"):
-        read_samples(tmp_path / "nan.wav")
+    for name, samples in {
+        "empty": [],
+        "nan": [0.0, np.nan],
+        "inf": [-np.inf, 0],
+        "whole": [0, -9e3],
+    }.items():
+        soundfile.write(tmp_path / f"{name}.wav", np.array(samples, float), 16000, subtype="FLOAT")
+    for name, said in {
+        "text": "cannot be read",
+        "empty": "is empty",
+        "nan": "reaches nan of",
+        "inf": "reaches inf of",
+        "whole": "reaches 9000 of a full scale of 1; replace",
+    }.items():
+        with pytest.raises(DataError, match=rf"{name}\.wav {said}"):
+            read_samples(tmp_path / f"{name}.wav")
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
