@@ -148,9 +148,11 @@ def _choose_keywords(folder: SpeechFolder, settings: KeywordSettings) -> tuple[s
         missing = [word for word in keywords if word not in words]
         if missing or len(set(keywords)) != len(keywords):
             what = f"lacks {', '.join(missing)}" if missing else "would have one twice"
+            made = {*missing} & {_SILENCE, UNKNOWN}
+            way = "; silence and unknown are made of noise and of other words" if made else ""
             raise DataError(
                 f"keywords must be different words of the folder, but {folder.root} {what}; "
-                f"it has {', '.join(sorted(words))}"
+                f"it has {', '.join(sorted(words))}{way}"
             )
     if settings.unknown_fraction > 0 and not _other_words(folder, keywords):
         raise DataError(
