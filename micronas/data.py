@@ -10,8 +10,11 @@ from micronas.errors import DataError
 from micronas.objectives.anomalies import Anomalies
 from micronas.objectives.base import Objective
 from micronas.objectives.classes import Classes
-from micronas.splits import Augment, Detection, Sliding, Split, Subset, TensorSplit, divide
+from micronas.splits import Augment, Detection, Sliding, Split, Subset, TensorSplit, divide, evenly
 from micronas.views import Layout, Shape, View
+
+_LOOKED_AT, _SMALLEST = 100, 0.01
+"""Most examples, and least deviation, of inputs that networks learn from."""
 
 __all__ = [
     "Augment",
@@ -92,6 +95,26 @@ class DataSet:
                     "inputs of all parts must be [N, channels, height, width] of the data's "
                     f"`input` {[height, width, channels]}, but one part has {shape}; resize it"
                 )
+
+    def doubt(self) -> str | None:
+        """Return why inputs of this size may teach nothing; None where they are as they should be.
+
+        A device holds all channels in steps of one size.
+        """
+        inputs = self.train.batch(evenly(self.train, _LOOKED_AT), None)
+        low, high = min(float(inputs.min()), 0.0), max(float(inputs.max()), 0.0)
+        step, deviations = (high - low) / 255, inputs.std((0, 2, 3), correction=0)
+        lost = torch.nonzero((deviations > 0) & (deviations < step)).flatten().tolist()
+        if lost:
+            what = (
+                f"channel {lost[0]} deviates by {float(deviations[lost[0]]):.2g}, less than the "
+                f"{step:.2g} by which 8 bits tell inputs of {low:.3g} to {high:.3g} apart"
+            )
+        elif 0 < (most := float(deviations.max())) < _SMALLEST:
+            what = f"they deviate by {most:.2g}, which batch norm takes for nothing"
+        else:
+            return None
+        return f"inputs should be standardised by channel, on the device too, but {what}"
 
     def seen_as(self, shape: Shape) -> "DataSet":
         """Return the data set with inputs of another shape; ConfigError if it has no such view."""

@@ -182,6 +182,8 @@ def _keep_arrays(settings: TrainSettings, data: DataSet) -> None:
 
 def _tell_of(settings: TrainSettings, data: DataSet, tell: Callable[[str], None]) -> None:
     tell(data.summary)
+    if (doubt := data.doubt()) is not None:
+        tell(doubt)
     if settings.device != "cpu":
         tell(describe_device(settings.device))
     if data.test is None and data.detection is None:
