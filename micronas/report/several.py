@@ -98,6 +98,7 @@ def _row(run: RunFolder) -> _Row:
         "unit": metrics.score.unit,
         "larger": metrics.score.larger,
         "score": metrics.score.int8,
+        "on": metrics.score.on,
         "gain": metrics.gain,
         "float_score": metrics.score.real,
         "fits": metrics.fits,

@@ -11,6 +11,9 @@ from micronas.text import difference, listed, pairs, percent, quantity, span, ta
 if TYPE_CHECKING:
     from micronas.nas.search import SearchResult
 
+_LONGEST = 40
+"""Longest name of a class, in characters."""
+
 
 def _arena_notes(metrics: Mapping[str, Any]) -> list[str]:
     """Return notes on an arena that is not exactly the board's."""
@@ -34,8 +37,10 @@ def _recall(metrics: Mapping[str, Any]) -> list[str]:
     is_pretext = metrics.get("accuracy_name") != "accuracy"
     recall = {} if is_pretext else metrics["int8_accuracy_per_class"]
     known = {name: share for name, share in recall.items() if share is not None}
+    # a long name would be cut with its number
     return [
-        f"{name} {percent(known[name])}" for name in sorted(known, key=lambda name: known[name])
+        f"{name if len(name) <= _LONGEST else f'{name[:_LONGEST]}...'} {percent(share)}"
+        for name, share in sorted(known.items(), key=lambda each: each[1])
     ]
 
 

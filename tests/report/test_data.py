@@ -216,6 +216,7 @@ def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None
     data = shown(*runs, tmp_path / "broken")
     groups = {group["score_name"] + group["unit"]: group for group in data["groups"]}
     assert groups.keys() == {"accuracyshare", "AUCshare", "MAEmm", "MAEcount"}
+    assert {row["on"] for row in data["rows"]} == {"test"}
     assert data["rows"][6]["flash_bytes"] == 14_000, "of the device, as the budget counts it"
     assert [tile["is_cost"] for tile in shown(runs[7])["tiles"]] == [False] * 2 + [True] * 5
     boards = {each["board"]: each for each in groups["accuracyshare"]["boards"]}

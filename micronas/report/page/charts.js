@@ -30,7 +30,7 @@ const inPercent = (value, step = Infinity) => `${short(100 * value, 100 * step)}
 // An axis of a measure: shares in per cent.
 const scale = (unit) => {
   const times = unit === "share" ? 100 : 1;
-  return { show: (value, step = Infinity) => short(times * value, times * step) };
+  return { show: (value, step = Infinity) => short(times * value, times * step), most: unit === "share" ? 1 : Infinity };
 };
 
 // A chart draws itself again when its width changes.
@@ -187,7 +187,7 @@ function scatter(label, { points, stairs = [], x, y, height = 260 }) {
     const [worst, best] = extent(points.map((each) => each.y));
     const space = (best - worst) * 0.08;
     const frame = axes(width, height, { ...x, low, high: high * 1.05 },
-      { ...y, low: worst - space, high: best + space });
+      { ...y, low: worst - space, high: Math.min(best + space, y.most) });
     const node = svg(width, height, frame.drawn);
     for (const stair of stairs) {
       const steps = stair.points.flatMap((each, place, all) => {
