@@ -252,7 +252,7 @@ def _parametrised() -> nn.Module:
         (Functional, r"layer that is called once, but CONV_2D 'conv2d' is not"),
         (Reused, r"layer that is called once, but CONV_2D 'again_1' is not"),
         (HardCoded, r"work at every width .* HardCoded raises RuntimeError: .* or name the layers"),
-        (Unsupported, r"aten.sort.* in the outermost module"),
+        (Unsupported, r"aten.sort.* in test_convert.py:\d+: "),
         (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
         (lambda: "network", r"convert takes a torch.nn.Module, but got str"),
     ],

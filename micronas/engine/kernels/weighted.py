@@ -51,7 +51,7 @@ class Rescaling:
         """Write the one code of a channel without weights with a usual factor, whatever its own:
         the scales of channels that have died are next to zero."""
         dead = ~self.rows.any(axis=1)
-        value = fixed_point.rescale(self.bias, self.multiplier, -self.right)
+        value = fixed_point.rescale(self._offset.astype(np.int32), self.multiplier, -self.right)
         value = np.clip(value, self.low - self.zero, self.high - self.zero)
         self._offset = np.where(dead, 4 * value, self._offset)
         self.multiplier = np.where(dead, np.int32(2**30), self.multiplier)

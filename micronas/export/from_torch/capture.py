@@ -55,7 +55,7 @@ def capture(
         ) from error
     _check_result(module, result)
     try:
-        with torch.no_grad(), _silence(), _without_origins():
+        with torch.no_grad(), _silence():
             program = torch.export.export(module, example, strict=False)
             make_functional(program.graph)
             _drop_checks(program)
@@ -78,24 +78,6 @@ def _drop_checks(program: ExportedProgram) -> None:
         program.graph.erase_node(node)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
-
-
-@contextmanager
-def _without_origins() -> Iterator[None]:
-    """Record no source lines of nodes: they are not used, and take a tenth of the tracing.
-
-    Versions of torch without the option record them.
-    """
-    config = getattr(torch.fx, "config", None)
-    before = getattr(config, "do_not_emit_stack_traces", None)
-    if before is None:
-        yield
-        return
-    torch.fx.config.do_not_emit_stack_traces = True
-    try:
-        yield
-    finally:
-        torch.fx.config.do_not_emit_stack_traces = before
 
 
 def _check_module(module: object) -> None:

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Tracer:
     def refusal(self, problem: str, way_out: str | None = None) -> ExportError:
         """Return the error for the node; `problem` gives the rule and the value."""
         path = _module(self.node)[0]
-        where = f"module {path!r}" if path else "the outermost module"
+        where = f"module {path!r}" if path else _line(self.node)
         advice = way_out or nearest(self.operation)
         return ExportError(f"{self.operation} in {where}: {problem}; {advice}")
 
@@ -373,3 +374,11 @@ def _module(node: Node) -> tuple[str, str]:
     path, kind = list(stack.values())[-1]
     name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind}"
     return re.sub(r"@\d+", "", path), name
+
+
+def _line(node: Node) -> str:
+    """Return the line of a node that is in no submodule, unless that is torch's own."""
+    lines = re.findall(r'File "(.+)", line (\d+)', node.stack_trace or "")
+    path, number = lines[-1] if lines else (torch.__file__, "")
+    is_own = Path(torch.__file__).parent not in Path(path).parents
+    return f"{Path(path).name}:{number}" if is_own else "the outermost module"

@@ -225,6 +225,7 @@ def test_one_message_names_all_refused_operations() -> None:
         to_tflite(module, torch.randn(1, 4))
     message = str(caught.value)
     assert message.startswith("3 operations cannot be exported: ")
+    assert "in test_trace.py:" in message  # of `Apply.forward`, which is in no submodule
     assert [message.count(f"aten.{name} ") for name in ("erfinv", "lgamma", "cummax")] == [1, 1, 1]
 
 
