@@ -228,7 +228,7 @@ def _columns(header: Header, meaning: Mapping[str, Any], front_end: Series) -> l
             raise DataError(
                 f"a recording must have the network's {len(front_end.mean)} columns of numbers "
                 f"alone, since the model file does not name them, but {header.path} has "
-                f"{listed(columns)}; delete the others"
+                f"{listed(columns)}; delete the others (a run's report names its channels)"
             )
     return [str(name) for name in columns]
 
