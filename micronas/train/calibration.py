@@ -1,12 +1,14 @@
 """Choose activation ranges from observed values: the part of the tails that a range covers."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from micronas.errors import ExportError
 
 Method = Literal["average", "minmax", "percentile", "mse"]
 """Rule by which a range follows from observed values.
@@ -32,6 +34,14 @@ _WIDER = np.linspace(1, 2, 33)
 """Multiples of each extreme that it tries where few values were seen."""
 _TAIL_SHARE, _FEWEST, _REPEATED = 8, 64, 2
 """One value in so many is of a tail, of at least so many; one that occurs more often is a bound."""
+
+
+def check_method(method: object) -> None:
+    """Raise ExportError if there is no such rule."""
+    if method not in get_args(Method):
+        raise ExportError(
+            f"method must be one of {', '.join(get_args(Method))}, but is {method!r}; choose one"
+        )
 
 
 @dataclass

@@ -18,7 +18,7 @@ from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.operators.row import Operator
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.graph.scaled import Scaled
-from micronas.train.calibration import Method, Observer
+from micronas.train.calibration import Method, Observer, check_method
 from micronas.train.clamps import hidden, unseen
 from micronas.train.codes import codes_of
 from micronas.train.fake_quantize import (
@@ -204,10 +204,12 @@ class QuantizedNetwork(nn.Module):
         MicronasError
             If there is no batch.
         ExportError
-            If an activation is not finite, or a batch is not a tensor of numbers.
+            If an activation is not finite, a batch is not a tensor of numbers, or there is no such
+            method.
         DataError
             If a batch does not have the network's input shapes.
         """
+        check_method(method)
         is_counted = method not in ("average", "minmax")
         given = calibration_batches(self._graph, batches)
         observers = self.observe(given, counted=is_counted, run=run or self.exact)

@@ -296,6 +296,11 @@ class TestErrors:
         with pytest.raises(MicronasError, match=r"must be finite .* input spans"):
             network.calibrate([torch.full((1, 1, 1, 1), np.inf)])
 
+    def test_calibration_needs_a_method(self) -> None:
+        network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
+        with pytest.raises(MicronasError, match="method must be one of average, .* is 'mean'"):
+            network.calibrate([torch.zeros(1, 1, 1, 1)], method="mean")  # type: ignore[arg-type]
+
     def test_shapes_are_not_enough(self) -> None:
         with pytest.raises(ExportError, match="stem/weights has no data"):
             QuantizedNetwork(random_shapes(0, family="ds_cnn"))

@@ -13,7 +13,7 @@ from micronas.graph.averages import Average, with_averages
 from micronas.graph.ir import Graph
 from micronas.graph.parts import computed_apart
 from micronas.graph.wide import widened
-from micronas.train.calibration import EXAMPLES, Method
+from micronas.train.calibration import EXAMPLES, Method, check_method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import Calibration, calibration_batches
 from micronas.train.memory import return_freed_memory
@@ -169,10 +169,7 @@ def _calibrated(
     linear_scales: LinearScales,
     tune: bool,
 ) -> QuantizedNetwork:
-    if method not in get_args(Method):
-        raise ExportError(
-            f"method must be one of {', '.join(get_args(Method))}, but is {method!r}; choose one"
-        )
+    check_method(method)
     if linear_scales not in get_args(LinearScales):
         raise ExportError(
             f"linear_scales must be one of {', '.join(get_args(LinearScales))}, but is "
