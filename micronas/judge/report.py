@@ -88,10 +88,16 @@ def write_report(
 
 
 def _summary(rows: Sequence[VerdictRow], board: Leaderboard) -> str:
-    usd = sum(row.usd for row in rows)
+    usd = sum(row.usd for row in _asked(rows))
     prompts = len({row.prompt_id for row in rows})
     paid = f", {usd:.2f} US dollars" if usd else ""
     return f"{len(board.models)} models, {prompts} prompts, {len(rows)} verdicts{paid}"
+
+
+def _asked(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """Return the verdicts that were paid for: models with one answer share a question."""
+    once = {(row.judge, row.prompt_hash or place): row for place, row in enumerate(rows)}
+    return list(once.values())
 
 
 def _separability(board: Leaderboard, level: float) -> dict[str, Any]:
@@ -276,6 +282,7 @@ def _provenance(rows: Sequence[VerdictRow], prompts: Iterable[StoredPrompt]) -> 
     judges = sorted({(row.judge, row.parameters) for row in rows})
     named = [["Judge", f"{judge} {parameters}"] for judge, parameters in judges[:_JUDGES_SHOWN]]
     rest = len(judges) - len(named)
+    asked = _asked(rows)
     constant = [[f"Constant answer {each.model}", str(each)] for each in null_models(rows)]
     return [
         ["micronas", VERSION],
@@ -286,8 +293,8 @@ def _provenance(rows: Sequence[VerdictRow], prompts: Iterable[StoredPrompt]) -> 
         ["Judge's texts, SHA-256", _digest(row.raw for row in rows)],
         [
             "Tokens in and out",
-            f"{sum(row.prompt_tokens for row in rows)}, "
-            f"{sum(row.completion_tokens for row in rows)}",
+            f"{sum(row.prompt_tokens for row in asked)}, "
+            f"{sum(row.completion_tokens for row in asked)}",
         ],
         *constant,
     ]

@@ -102,6 +102,26 @@ def test_the_numbers_are_those_counted_by_hand(report: Path) -> None:
     assert [row["name"] for row in data["categories"]] == ["co<de>", "math"]
 
 
+def test_a_question_that_models_share_is_paid_for_once(tmp_path: Path) -> None:
+    rows = [
+        VerdictRow(
+            *("p", model, "base", order, "j", "tie", 0.5),
+            prompt_hash=asked and order,
+            prompt_tokens=100,
+            completion_tokens=10,
+            usd=1.0,
+        )
+        for model, asked in (("a", "x"), ("b", "x"), ("imported", ""))
+        for order in ORDERS
+    ]
+    with writing(tmp_path / "run.sqlite") as store:
+        store.put_verdicts(rows)
+    write_report(tmp_path / "run.sqlite", tmp_path / "report.html", statistics=FEW)
+    data = data_of((tmp_path / "report.html").read_bytes())
+    assert data["summary"] == "4 models, 1 prompts, 6 verdicts, 4.00 US dollars"
+    assert ["Tokens in and out", "400, 40"] in data["provenance"]
+
+
 def test_every_text_arrives_unchanged(report: Path) -> None:
     data = data_of(report.read_bytes())
     first = data["prompts"][0]
