@@ -87,6 +87,8 @@ def ratings(
     names = ["model", "rate", "low", "high"]
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
     if by_category or categories is not None:
+        if equal_length:
+            raise DataError("win rates are by category or at equal length; leave one option out")
         own = None if categories is None else read_categories(categories)
         rows, names = by_categories(battles, statistics, own), ["category", *names]
         if not rows:

@@ -107,6 +107,8 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
 
     equal = json_of("rate", store, "--equal-length", "--prior", 1, "--rounds", 20)
     assert {row["model"] for row in equal} == set(worth)
+    both = CliRunner().invoke(judge_app, ["rate", str(store), "--equal-length", "--by-category"])
+    assert "leave one option out" in str(both.exception)
 
     people = folder / "people.csv"
     people.write_text("model,score,lower,upper\nbase,2,1.5,2.5\ngood,3,2.6,3.4\nbad,1,0.5,1.4\n")
