@@ -92,8 +92,10 @@ class DataSet:
             shape = [*part.batch(torch.tensor([0]), None).shape[1:]]
             if shape != [channels, height, width]:
                 raise DataError(
-                    "inputs of all parts must be [N, channels, height, width] of the data's "
-                    f"`input` {[height, width, channels]}, but one part has {shape}; resize it"
+                    "inputs of all parts must be [channels, height, width] = "
+                    f"{[channels, height, width]}, as the data's `input` is height, width, "
+                    f"channels = {[*self.input]}, but one part has {shape}; resize it, or correct "
+                    "`input`"
                 )
 
     def doubt(self) -> str | None:

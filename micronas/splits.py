@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from micronas.errors import DataError
@@ -70,7 +71,7 @@ class TensorSplit(Split):
     Parameters
     ----------
     inputs
-        float32 [N, channels, height, width].
+        float32 [N, channels, height, width]; a tensor or an array, as all of these.
     labels
         See `Split.labels`: whole numbers or floats [N], or [N, labels] of 0 and 1, as the objective
         requires.
@@ -91,13 +92,14 @@ class TensorSplit(Split):
 
     def __init__(
         self,
-        inputs: Tensor,
-        labels: Tensor,
+        inputs: Tensor | NDArray[Any],
+        labels: Tensor | NDArray[Any],
         *,
-        groups: Tensor | None = None,
+        groups: Tensor | NDArray[Any] | None = None,
         augment: Augment | None = None,
         mixup: float = 0.0,
     ) -> None:
+        inputs, labels = _tensor("inputs", inputs), _tensor("labels", labels)
         if inputs.ndim != 4 or labels.ndim not in (1, 2) or len(inputs) != len(labels):
             raise DataError(
                 "inputs must be [N, channels, height, width] with one label or row of labels each, "
@@ -113,7 +115,8 @@ class TensorSplit(Split):
         self.labels = labels.long() if is_class else labels.float()
         self.inputs = inputs.float()
         _check_finite(self.inputs)
-        self.groups = torch.arange(len(labels)) if groups is None else groups.long()
+        given = torch.arange(len(labels)) if groups is None else _tensor("groups", groups)
+        self.groups = given.long()
         if self.groups.shape != (len(self.labels),):
             raise DataError(
                 "groups must be [N], one for each example, but got groups "
@@ -127,6 +130,16 @@ class TensorSplit(Split):
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         inputs = self.inputs[index]
         return self.augment(inputs, generator) if self.augment and generator else inputs
+
+
+def _tensor(name: str, given: Tensor | NDArray[Any]) -> Tensor:
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{name} must be a tensor or an array of numbers, but torch says: {error}; number "
+            "classes and groups from 0"
+        ) from error
 
 
 def _check_finite(inputs: Tensor) -> None:

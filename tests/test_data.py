@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,15 @@ def test_a_split_of_ones_own_is_refused_where_it_is_trained_or_judged_on() -> No
     for act in (lambda split: fit(alone, split, recipe, seed=0), lambda s: evaluate(alone, s)):
         with pytest.raises(DataError, match="every network would be right"):
             act(Own(PAIRS * 0))
+
+
+def test_arrays_are_tensors() -> None:
+    arrays = TensorSplit(INPUTS.numpy(), PAIRS.numpy(), groups=np.arange(6) // 2)
+    assert torch.equal(arrays.labels, PAIRS)
+    assert arrays.groups.tolist() == [0, 0, 1, 1, 2, 2]
+    for names in ({"labels": np.array(["a"] * 6)}, {"groups": ["p"] * 6}):
+        with pytest.raises(DataError, match=f"{next(iter(names))} must be a tensor or an array"):
+            TensorSplit(INPUTS, **{"labels": PAIRS, **names})  # type: ignore[arg-type]
 
 
 def test_whole_numbers_of_any_type_are_labels() -> None:

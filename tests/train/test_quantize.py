@@ -298,7 +298,7 @@ class TestErrors:
 
     def test_calibration_needs_a_method(self) -> None:
         network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
-        with pytest.raises(MicronasError, match="method must be one of average, .* is 'mean'"):
+        with pytest.raises(MicronasError, match=r"method must be one of average, .* is 'mean'"):
             network.calibrate([torch.zeros(1, 1, 1, 1)], method="mean")  # type: ignore[arg-type]
 
     def test_shapes_are_not_enough(self) -> None:
