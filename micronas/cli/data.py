@@ -21,7 +21,7 @@ _Task = Annotated[
 def data_synth(
     task: _Task,
     folder: Annotated[Path, typer.Argument(help="Folder to write, which must be new or empty.")],
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     goal: Annotated[
         str | None, typer.Option(help="Goal of series: classes, regression or labels.")
     ] = None,

@@ -107,7 +107,7 @@ def export(
 def verify(
     model: Annotated[Path, typer.Argument(help="A .tflite file or a run folder.")],
     samples: Annotated[int, typer.Option(min=1, help="Random inputs to compare on.")] = 100,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare each layer with float arithmetic instead.")
     ] = False,

@@ -203,6 +203,12 @@ def test_a_mistake_ends_in_one_line_and_code_two(
     assert sorted(tmp_path.iterdir()) == before  # nothing is left behind
 
 
+@pytest.mark.parametrize("arguments", [("data", "synth", "vww", "x"), ("verify", "x.tflite")])
+def test_a_seed_is_not_negative(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--seed", -5)
+    assert (done.returncode, "greater than or equal to 0" in done.stderr) == (2, True)
+
+
 def test_every_public_name_exists() -> None:
     import micronas
 
