@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from micronas.errors import DataError
 from micronas.streaming.events import Detector, Integers
+from micronas.text import percent
 
 SHAPES = tuple((smoothing, confirm) for smoothing in (1, 2, 3) for confirm in (1, 2, 3, 4, 5, 6))
 """Pairs of smoothing and confirmation that `choose` tries, in hops."""
@@ -159,13 +160,11 @@ def choose(
             if best is None or rank < best[0]:
                 best = rank, point, points
     if best is None:
-        given = zip(
-            (misses, false_alarms), ("misses={:g}", "false alarms an hour={:g}"), strict=True
-        )
-        wanted = [text.format(value) for value, text in given if value is not None]
+        wanted = [] if misses is None else [f"misses={percent(misses)}"]
+        wanted += [] if false_alarms is None else [f"false alarms an hour={false_alarms:g}"]
         raise DataError(
             f"limits of a detector must be reachable on the recordings, but no thresholds give "
-            f"{' and '.join(wanted)}: the fewest misses are {fewest:.3g} of all; ask for more, or "
+            f"{' and '.join(wanted)}: the fewest misses are {percent(fewest)}; ask for more, or "
             "train a better network"
         )
     _, point, points = best

@@ -74,7 +74,7 @@ def test_what_is_wanted_chooses_the_point() -> None:
     assert (eager.outcome.misses, eager.outcome.false_alarms) == (0, 3)
     assert [(each.misses, each.false_alarms) for _, each in eager.curve] == [(1, 0), (0, 3)]
     silent = heard(at(30), (0, 2, 3))
-    with pytest.raises(DataError, match=r"misses=0.1.*the fewest misses are 1 of all"):
+    with pytest.raises(DataError, match=r"misses=10.0 %: the fewest misses are 100.0 %"):
         choose([silent], BOTH, misses=0.1)
 
 
@@ -85,7 +85,7 @@ def test_what_is_wanted_holds_for_what_others_chose() -> None:
     found = choose([quiet, loud], BOTH, false_alarms=0.5, shapes=[(1, 1)])
     # by the quiet one 25, by the loud one 70
     assert found.held_out == Outcome(2.0, 2, 1, 1)
-    with pytest.raises(DataError, match=r"misses=0 and false alarms an hour=0\.4"):
+    with pytest.raises(DataError, match=r"misses=0\.0 % and false alarms an hour=0\.4"):
         choose([quiet, loud], BOTH, false_alarms=0.4, misses=0, shapes=[(1, 1)])
     alike = choose([quiet, quiet, quiet], BOTH, false_alarms=0, shapes=[(1, 1)])
     assert alike.held_out == alike.outcome == Outcome(3.0, 3, 0, 0)
