@@ -177,7 +177,7 @@ def run(
     if summary["refused"]:
         print(
             f"{summary['refused']} verdicts are missing: the endpoint refuses their prompts, the "
-            f"first {summary['first_refusal']}; the same command asks for them once more",
+            f"first {summary['first_refusal']}; in ten minutes the same command asks again",
             file=sys.stderr,
         )
     if summary["stopped"]:

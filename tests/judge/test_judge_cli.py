@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from typer.testing import CliRunner
 from micronas.cli.judge import judge_app
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers
-from micronas.judge.manifest import load_prompts
+from micronas.judge.manifest import load_prompts, write_prompts
 from micronas.judge.store import verdicts_of
+from micronas.language.rows import json_lines
+from testing.odd_endpoint import OddEndpoint, refusing, serving
 from tests.command import command
 from tests.judge.judge_server import Judge, serve
+from tests.judge.runs import answers_for, prompts_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPE = """\
@@ -124,6 +128,36 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
     page = folder / "report.html"
     assert "MB" in run("report", store, "--out", page, "--prior", 1, "--rounds", 100)
     assert "Constant answer null:" in page.read_text()
+
+
+def test_a_refused_prompt_is_asked_again_when_the_command_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = prompts_for(3)
+    write_prompts(folder / "prompts.jsonl", prompts)
+    (folder / "answers.jsonl").write_bytes(json_lines(map(vars, answers_for(3, 1))))
+    (folder / "run.yaml").write_text("baseline: m0\njudge: {model: j}\nattempts: 1\n")
+
+    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
+        text = body["messages"][-1]["content"]
+        return text, "refusal" if prompts[2].text in text else "plain"
+
+    refusal = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')
+    named = ["--set", folder / "prompts.jsonl", "--answers", folder / "answers.jsonl"]
+    named += ["--out", folder / "run.sqlite", "--json"]
+    with serving(OddEndpoint(wish, more={"refusal": refusal})) as url:
+        command = [str(each) for each in ("run", folder / "run.yaml", *named)]
+        command.append(f"judge.base_url={url}")
+
+        def lost() -> int:
+            done = CliRunner().invoke(judge_app, command)
+            assert "in ten minutes the same command asks again" in done.stderr
+            return int(json.loads(done.stdout)["lost"])
+
+        assert [lost(), lost()] == [2, 0]
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 601)
+        assert lost() == 2
 
 
 def test_labels_by_hand_reach_the_set(folder: Path) -> None:
