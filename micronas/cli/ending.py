@@ -38,12 +38,12 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn Ctrl-C during a long command into one line and the usual exit code."""
+def stoppable(kept: str = "the same command goes on from the last saved step") -> Iterator[None]:
+    """Turn Ctrl-C during a long command into one line, what is kept, and the usual exit code."""
     try:
         yield
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last saved step", file=sys.stderr)
+        print(f"stopped; {kept}", file=sys.stderr)
         sys.exit(130)
 
 

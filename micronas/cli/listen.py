@@ -67,7 +67,7 @@ def listen(
     wanted = (false_alarms, misses) != (None, None)
     if wanted:
         require_run(run)
-    with stoppable(), Bars(quiet=quiet or as_json) as bars:
+    with stoppable("nothing was written"), Bars(quiet=quiet or as_json) as bars:
         found = replay(
             run,
             recordings,

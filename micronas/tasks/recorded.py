@@ -81,7 +81,8 @@ def recordings(
 
 
 def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
-    """Return the given files, and from folders those with a suffix of the kind, each once.
+    """Return the given files, and from folders those with a suffix of the kind, each once; hidden
+    ones are left out.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if each == path or each.suffix.lower() in suffixes:
+            usual = each.suffix.lower() in suffixes and each.name[0] != "." and each.is_file()
+            if usual or each == path:
                 found.setdefault(each.resolve(), each)
     return [*found.values()]
 

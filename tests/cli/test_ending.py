@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from micronas.cli.ending import one_line_errors
+from micronas.cli.ending import one_line_errors, stoppable
 
 
 def ended(error: BaseException) -> None:
@@ -42,3 +42,15 @@ def test_memory_that_torch_does_not_get_is_one_line(capsys: pytest.CaptureFixtur
 def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         ended(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [((), "the same command goes on"), (("nothing was written",), "nothing was written")],
+)
+def test_what_is_stopped_says_what_is_kept(
+    kept: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), stoppable(*kept):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.startswith(f"stopped; {said}")
