@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from micronas.data import DataSet, Split, Subset, divide
+from micronas.errors import DataError
 from micronas.nas.settings import StrategySettings
 from micronas.train.loop import generator_for
 
@@ -14,6 +15,8 @@ PARTS = (0.4, 0.4, 0.2)
 _FEW_GROUPS = 12
 """Groups below which one or two of them would rank all networks."""
 _FOLDS = 3
+_KNOWN = 0.5
+"""Least share of ranking examples of classes that were trained on."""
 
 
 def parts_of(data: DataSet, seed: int) -> list[Subset]:
@@ -46,8 +49,23 @@ def _fold_count(training: Split, settings: StrategySettings) -> int:
 
 
 def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:
-    """Return a data set that trains on some parts of the training set and ranks on another."""
+    """Return a data set that trains on some parts of the training set and ranks on another.
+
+    Raises
+    ------
+    DataError
+        If it would rank networks mostly on classes that they were not trained on.
+    """
     part = Subset(data.train, torch.cat([each.index for each in training]))
+    is_class = data.train.labels.ndim == 1 and not data.train.labels.is_floating_point()
+    known = torch.isin(ranking.labels, part.labels)
+    if is_class and known.double().mean() < _KNOWN:
+        name = data.classes[int(ranking.labels[~known][0])]
+        raise DataError(
+            "each class must have groups for training and others for ranking, but those of "
+            f"{name!r} are in one part of {len(torch.unique(data.train.groups))} groups in all; number "
+            "smaller groups, such as recordings, or leave `groups` out"
+        )
     return replace(
         data, train=part, validation=ranking, test=None, final=None, detection=None, sliding=None
     )

@@ -14,7 +14,7 @@ import torch
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
-from micronas.errors import BudgetError, ConfigError
+from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.candidate import Candidate
@@ -126,6 +126,15 @@ def test_every_group_ranks_where_groups_are_few(groups: int, folds: Any, expecte
         assert len(each.train.labels) + len(each.validation.labels) == len(few.train.labels)
         ranked |= ranking
     assert (len(ranked) == groups) == (expected > 1)
+
+
+def test_groups_of_one_class_each_rank_nothing() -> None:
+    """Each fold ranked networks on a class that it had not trained them on."""
+    train = data().train
+    inputs = train.batch(torch.arange(len(train.labels)), None)
+    one_each = TensorSplit(inputs, train.labels, groups=train.labels)
+    with pytest.raises(DataError, match=r"each class must have groups .* 4 groups in all"):
+        folds_of(replace(data(), train=one_each), SearchSettings(), seed=0)
 
 
 def by_groups(count: int) -> TensorSplit:
