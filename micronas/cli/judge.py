@@ -46,7 +46,7 @@ _Prior = Annotated[
     float,
     typer.Option(help="Number of added draws of each model; 1 where a model wins or loses all."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
 
 
 class _Format(str, Enum):
@@ -231,7 +231,8 @@ def quality(
         typer.Option(help="Ranking by people: CSV of model, score, lower, upper."),
     ] = None,
     top: Annotated[
-        list[int] | None, typer.Option(help="Measure on the best N models, too; may be repeated.")
+        list[int] | None,
+        typer.Option(min=2, help="Measure on the best N models, too; may be repeated."),
     ] = None,
     signed: Annotated[
         bool, typer.Option("--signed", help="Count agreement as 1, 0, -1 instead of 1, 0.5, 0.")

@@ -34,7 +34,7 @@ class CategorySettings(Settings):
     familiar: _Share = 0.95
     """Share of the fitting prompts, each classified by a fit without it, that is not `general`."""
     folds: Annotated[int, Field(ge=2)] = 5
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,6 +111,9 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
 
     equal = json_of("rate", store, "--equal-length", "--prior", 1, "--rounds", 20)
     assert {row["model"] for row in equal} == set(worth)
+    for wrong in ("rate --seed -1", "quality --top 1", "quality --top -1"):
+        done = CliRunner().invoke(judge_app, [*wrong.split(), str(store)])
+        assert (done.exit_code, "greater than or equal" in done.stderr) == (2, True)
     both = CliRunner().invoke(judge_app, ["rate", str(store), "--equal-length", "--by-category"])
     assert "leave one option out" in str(both.exception)
 

@@ -100,6 +100,8 @@ def test_eval_on_another_table(folder: Path) -> None:
 def test_wrong_settings_name_the_key(folder: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'familiar'"):
         run("fit", folder / "router.yaml", "categories.familar=0.9", "--out", folder / "other")
+    with pytest.raises(ConfigError, match=r"categories\.seed: .* but got -1"):
+        run("fit", folder / "router.yaml", "categories.seed=-1", "--out", folder / "other")
     with pytest.raises(DataError, match="readable file"):
         run("fit", folder / "router.yaml", "scores=none.csv", "--out", folder / "other")
 
