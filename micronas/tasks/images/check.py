@@ -1,7 +1,11 @@
 """Check a folder of images for faults."""
 
 import hashlib
+import io
 from collections import Counter
+
+import numpy as np
+from PIL import Image
 
 from micronas.errors import DataError
 from micronas.tasks.images.files import Box, cut_out, decode, read_file, refuse_another_size
@@ -11,15 +15,18 @@ from micronas.tasks.task import Finding
 
 _IMBALANCE = 10
 """Ratio of the images of two classes above which `check` reports an imbalance."""
+_FEWEST_LEVELS = 20
+_FLAT = f"spans under {_FEWEST_LEVELS} of 256 levels; spread those of 10 to 14 bits over 16"
 
 
 def check(listing: ImageListing) -> list[Finding]:
     """Find faults of a set of images, each once for all boxes of an image; decodes every file.
 
     Kinds: ``unreadable`` (cannot be decoded, or is not as large as its annotations say), ``short``
-    (under 16 pixels on a side), ``mislabelled`` (the same file under two classes), ``duplicate``
-    (the same file in two parts), ``empty`` (a class without a readable image in a part) and
-    ``imbalance`` (a class with less than a tenth of the images that another has in the part).
+    (under 16 pixels on a side), ``flat`` (16 bits without contrast), ``mislabelled`` (the same file
+    under two classes), ``duplicate`` (the same file in two parts), ``empty`` (a class without a
+    readable image in a part) and ``imbalance`` (a class with less than a tenth of the images that
+    another has in the part).
     """
     findings: list[Finding] = []
     first: dict[tuple[str, Box | None], LabelledImage] = {}
@@ -39,6 +46,9 @@ def check(listing: ImageListing) -> list[Finding]:
             text = str(error) if image.box is None else "has smaller boxes than 16x16: left out"
             findings.append(Finding("short", image.name, text))
             continue
+        with Image.open(io.BytesIO(data)) as opened:
+            if opened.mode.startswith("I") and np.ptp(np.asarray(decoded)) < _FEWEST_LEVELS:
+                findings.append(Finding("flat", image.name, _FLAT))
         readable[image.part, image.label] += 1
         digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
         other = first.setdefault((digest, image.box), image)

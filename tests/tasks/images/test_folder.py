@@ -146,6 +146,15 @@ def test_check_finds_it_all(tmp_path: Path) -> None:
     assert "40x15" in texts["train/dog/tiny.png"]
 
 
+def test_levels_of_twelve_bits_in_sixteen_are_found(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 4096, (20, 20)).astype(np.uint16)
+    for name, factor in (("cat", 1), ("dog", 16)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(levels * np.uint16(factor)).save(tmp_path / name / "a.png")
+    (found,) = check(open_image_folder(tmp_path))
+    assert (found.kind, found.name) == ("flat", "cat/a.png")
+
+
 def test_check_is_silent_on_good_data(tmp_path: Path) -> None:
     for i in range(10):
         write(tmp_path / f"cat/{i}.png", i)
