@@ -23,31 +23,47 @@ _HEADER = re.compile(
 )
 
 
-def structure(name: str, kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the definitions of a constant structure, its arrays first."""
+def structure(
+    name: str, kind: str, fields: Mapping[str, Any], tables: dict[str, str]
+) -> Iterator[str]:
+    """Yield the definitions of a constant structure, its arrays first.
+
+    Parameters
+    ----------
+    tables
+        Names of the tables so far by their definitions; equal ones, which compilers merge only
+        sometimes, are written once.
+    """
     arrays: list[str] = []
-    body = _written(name, fields, arrays)
+    body = _written(name, fields, arrays, tables)
     yield from arrays
     yield f"static const {kind} {name} = {body};"
 
 
-def _written(name: str, value: Any, arrays: list[str], member: str = "") -> str:
+def _written(
+    name: str, value: Any, arrays: list[str], tables: dict[str, str], member: str = ""
+) -> str:
     if isinstance(value, Mapping):
         inner = (
-            f".{key} = {_written(f'{name}_{key}', each, arrays, key)}"
+            f".{key} = {_written(f'{name}_{key}', each, arrays, tables, key)}"
             for key, each in value.items()
         )
         return "{" + ", ".join(inner) + "}"
     if isinstance(value, list):
-        parts = (_written(f"{name}_{index}", each, arrays) for index, each in enumerate(value))
+        parts = (
+            _written(f"{name}_{index}", each, arrays, tables) for index, each in enumerate(value)
+        )
         return "{" + ", ".join(parts) + "}"
     if isinstance(value, tuple):
         return "{" + ", ".join(integer(each) for each in value) + "}"
     if isinstance(value, Constant):
-        value = value.values
-    if isinstance(value, np.ndarray):
-        arrays.append(array(name, value, _ROWS.get(member, "")))
+        arrays.append(array(name, value.values, _ROWS.get(member, "")))
         return name
+    if isinstance(value, np.ndarray):
+        text = array(name, value, _ROWS.get(member, ""))
+        first = tables.setdefault(text.replace(f" {name}[", "[", 1), name)
+        arrays += [text] if first == name else []
+        return first
     return value if isinstance(value, str) else integer(value)
 
 

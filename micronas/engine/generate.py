@@ -167,8 +167,11 @@ class _Writer:
             for number, (cell, hidden, _) in enumerate(states)
             for tensor, member in ((cell, "cell"), (hidden, "hidden"))
         }
+        tables: dict[str, str] = {}
         for number, step, calls in self._layout.made:
-            yield from constants(self._graph, number, step, calls, self._layout.roots, places)
+            yield from constants(
+                self._graph, number, step, calls, self._layout.roots, tables, places
+            )
 
     def _op(self, stream: Stream) -> str:
         """Return the C type of any operator that runs row by row."""
@@ -231,6 +234,7 @@ def constants(
     step: Step,
     calls: Sequence[Call],
     roots: Mapping[str, str],
+    tables: dict[str, str],
     places: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Yield the constant operands and structures of an operator.
@@ -239,6 +243,8 @@ def constants(
     ----------
     roots
         Mapping whose keys are the activations.
+    tables
+        See `c_text.structure`.
     places
         Places of recurrent states.
     """
@@ -254,7 +260,7 @@ def constants(
         if call.state:
             hidden, cell = step.op.inputs[-2:]
             fields |= {"hidden": places[hidden], "cell": places[cell]}
-        yield from c_text.structure(op, call.structure, fields)
+        yield from c_text.structure(op, call.structure, fields, tables)
         if call.maps > 1:
             fields = {
                 "kernel": call.function,
@@ -263,7 +269,7 @@ def constants(
                 "read": graph.tensors[step.source].elements // call.maps,
                 "written": graph.output_of(step.op).elements // call.maps,
             }
-            yield from c_text.structure(f"{op}_maps", "Repeat", fields)
+            yield from c_text.structure(f"{op}_maps", "Repeat", fields, tables)
 
 
 def kernel_files(calls: Sequence[Call], more: Sequence[str] = ()) -> Iterator[str]:

@@ -46,8 +46,9 @@ def generate_hops(
         preamble(name, calls, references, hops.place_bytes, len(tables.outside)),
         *kernel_files(calls, ["shift"]),
     ]
+    written: dict[str, str] = {}
     for number, (step, each) in enumerate(zip(hops.steps, hops.calls, strict=True)):
-        parts += constants(hops.graph, number, step, each, hops.roots)
+        parts += constants(hops.graph, number, step, each, hops.roots, written)
     values = {
         "NAME": name,
         "UPPER": name.upper(),

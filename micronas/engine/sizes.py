@@ -33,7 +33,7 @@ def constant_bytes(layout: Layout | Hops, structures: Mapping[str, int]) -> int:
         Bytes of each kind of structure.
     """
     graph, entry = layout.graph, 2 * _POINTER + _words(3 * layout.place_bytes)
-    size, seen = 0, set[bytes]()
+    size, seen = 0, set[tuple[str, bytes]]()
     for step, calls in zip(layout.steps, layout.calls, strict=True):
         given = {step.operands[each] for call in calls for each in call.operands}
         size += sum(
@@ -83,12 +83,12 @@ def _names(text: str) -> set[str]:
     return {"".join(each) for each in _DEFINED.findall(text)}
 
 
-def _arrays(value: Any, seen: set[bytes]) -> int:
-    """Return the bytes of arrays; equal tables count once, as compilers merge them."""
+def _arrays(value: Any, seen: set[tuple[str, bytes]]) -> int:
+    """Return the bytes of arrays; equal tables are written once."""
     if isinstance(value, Constant):
         return _words(value.nbytes)
     if isinstance(value, np.ndarray):
-        content = value.tobytes()
+        content = value.dtype.str, value.tobytes()
         is_new = content not in seen
         seen.add(content)
         size = _STRUCTURE * len(value) if value.ndim == 2 else value.nbytes

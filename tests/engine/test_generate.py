@@ -150,6 +150,14 @@ def test_sums_that_wrap_around_are_right_or_refused(bias: int, tmp_path: Path) -
     assert_same_on_host(replace(graph, tensors={**graph.tensors, **tensors}), tmp_path)
 
 
+def test_equal_tables_are_written_once(tmp_path: Path) -> None:
+    builder = Builder((3, 3, 2))
+    gates = [builder.logistic(builder.input, name) for name in ("a", "b")]
+    graph = quantize_randomly(builder.finish(builder.mul(*gates, "y")))
+    assert generate(graph).source.count("_codes[256]") == 1
+    assert_same_on_host(graph, tmp_path)
+
+
 @pytest.mark.parametrize("filters", ["int8", "int4"])
 def test_channels_that_have_died_take_usual_kernels(filters: Any, tmp_path: Path) -> None:
     builder = Builder((5, 5, 6))
