@@ -4,6 +4,7 @@ A KB is 1,000 bytes and a KiB 1,024: data sheets and the MicroNets paper's table
 thousands, and the smaller reading of a limit is the safe one.
 """
 
+import itertools
 import math
 import re
 
@@ -28,6 +29,11 @@ _SPELLING = {
     "share": "5%",
     "joules": "20 J or 500 mJ",
 }
+_COSTS = {
+    **dict.fromkeys(("sram", "flash"), "bytes"),
+    **{"latency": "milliseconds", "macs": "operations", "load": "share", "energy": "joules"},
+}
+"""Dimensions of limited costs."""
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*|%)\s*")
 
 
@@ -90,6 +96,12 @@ def format_cost(name: str, value: float) -> str:
     if name == "latency":
         return f"{value:.1f} ms" if value >= 1 else f"{value:.2g} ms"
     return format_macs(value) if name == "macs" else format_bytes(value)
+
+
+def format_reached(name: str, value: float) -> str:
+    """Write a limited cost for a person, rounded up: given as the budget it is enough."""
+    texts = (format_cost(name, value * (1 + step / 1000)) for step in itertools.count())
+    return next(each for each in texts if parse(each.removesuffix("/h"), _COSTS[name]) >= value)
 
 
 def format_macs(count: float) -> str:

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from micronas.errors import ConfigError
-from micronas.quantities import format_bytes, format_macs, parse, parse_bytes
+from micronas.quantities import format_bytes, format_macs, format_reached, parse, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,28 @@ def test_parse_reads_what_people_write(text: object, dimension: str, value: floa
 def test_parse_refuses_what_is_not_a_size(text: object) -> None:
     with pytest.raises(ConfigError, match=r"quantity of bytes must be .* write 128 KB"):
         parse(text, "bytes")
+
+
+@given(
+    st.sampled_from(
+        [
+            ("sram", "bytes"),
+            ("latency", "milliseconds"),
+            ("macs", "operations"),
+            ("load", "share"),
+            ("energy", "joules"),
+        ]
+    ),
+    st.floats(1e-6, 1e9),
+)
+def test_a_smallest_cost_that_is_told_is_enough_as_a_budget(
+    kind: tuple[str, str], cost: float
+) -> None:
+    """67.84 KB were told as 67.8 KB, which was refused again."""
+    name, dimension = kind
+    cost = max(cost, {"sram": 10.0, "macs": 1000.0}.get(name, 0.0))
+    told = parse(format_reached(name, cost).removesuffix("/h"), dimension)
+    assert cost <= told <= 1.1 * cost
 
 
 def test_sizes_are_written_in_thousands() -> None:

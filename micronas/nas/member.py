@@ -9,7 +9,7 @@ from micronas.hardware.code import FULL, operators_of
 from micronas.hardware.costs import Budget, Costs, Limits, measure
 from micronas.hardware.front_ends import FrontEndCosts
 from micronas.hardware.listening import between_calls
-from micronas.quantities import format_cost
+from micronas.quantities import format_cost, format_reached
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 
@@ -94,7 +94,7 @@ class Member:
             complaints = (
                 f"{name} budget must reach the smallest network of the space: "
                 f"budget={format_cost(name, given[name])}, "
-                f"smallest={format_cost(name, given[name] * used[name])}"
+                f"smallest={format_reached(name, given[name] * used[name])}"
                 for name in over
             )
             beside = vars(self.limits.beside)
