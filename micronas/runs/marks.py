@@ -86,7 +86,7 @@ def foreign(marked: Sequence[Marked], labels: Sequence[str]) -> list[str]:
     Raises
     ------
     DataError
-        If one differs from a label of the network in case or spaces alone.
+        If one differs from a label of the network in case or spaces alone, or all are foreign.
     """
     found = sorted({each.label for each in marked} - {*labels})
     for label in found:
@@ -96,6 +96,11 @@ def foreign(marked: Sequence[Marked], labels: Sequence[str]) -> list[str]:
                 f"--labels must spell labels as the network does, but has {label!r} for "
                 f"{meant[0]!r}; mend it"
             )
+    if found and not {each.label for each in marked} & {*labels}:
+        raise DataError(
+            f"--labels must have labels of the network, {listed(labels)}, but has {listed(found)} "
+            "alone; mend it"
+        )
     return found
 
 

@@ -236,6 +236,7 @@ def test_readings_are_of_the_rate_and_the_columns_of_training(
         (("run", "a.wav", "--labels", "comma.csv"), "comma.csv has not (6 values of 4)"),
         (("run", "a.wav", "--labels", "none.csv"), "none.csv begins with nothing; write"),
         (("run", "a.wav", "--labels", "case.csv"), "has 'Low' for 'low'; mend it"),
+        (("run", "a.wav", "--labels", "foreign.csv"), "low, high, unknown, but has lo alone; mend"),
         (("run", "a.wav", "--labels", "other.csv"), "such as a.wav, but has b.wav; mend"),
         (("run", "a.wav", "--labels", "end.csv"), "ends at 600, and a.wav ends at 1; write"),
         (("run", "a.wav", "--labels", "ms.csv"), "ends at 600, and a.wav ends at 1; write"),
@@ -253,6 +254,7 @@ def test_what_cannot_be_heard_is_one_line(
         "comma": "a.wav,low,0,1,0,6",
         "case": "a.wav,Low,0,1",
         "other": "b.wav,low,0,1",
+        "foreign": "a.wav,lo,0,1",
         "end": "a.wav,low,0,600",
     }.items():
         (tmp_path / f"{name}.csv").write_text(f"recording,label,start,end\n{lines}\n")
