@@ -10,7 +10,17 @@ from micronas.errors import DataError
 from micronas.objectives.anomalies import Anomalies
 from micronas.objectives.base import Objective
 from micronas.objectives.classes import Classes
-from micronas.splits import Augment, Detection, Sliding, Split, Subset, TensorSplit, divide, evenly
+from micronas.splits import (
+    Augment,
+    Detection,
+    Sliding,
+    Split,
+    Subset,
+    TensorSplit,
+    check_split,
+    divide,
+    evenly,
+)
 from micronas.views import Layout, Shape, View
 
 _LOOKED_AT, _SMALLEST = 100, 0.01
@@ -78,6 +88,7 @@ class DataSet:
         found = None if self.detection is None else self.detection.split
         for part in (self.train, self.validation, self.test, self.final, found):
             if part is not None:
+                check_split(part)
                 self.objective.check(part.labels, len(self.classes))
         fitted = self.objective.fitted(self.train.labels, self.classes)
         object.__setattr__(self, "objective", fitted)

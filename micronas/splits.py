@@ -37,6 +37,15 @@ class Split(Protocol):
         """
 
 
+def check_split(given: object) -> None:
+    """Raise DataError if it is no split, such as one of torch's data sets."""
+    if not all(hasattr(given, each) for each in ("labels", "groups", "batch")):
+        raise DataError(
+            "a part of the data must have labels, groups and batch, but "
+            f"{type(given).__name__} has not; make one by micronas.TensorSplit(inputs, labels)"
+        )
+
+
 @dataclass(frozen=True)
 class Detection:
     """Clips of normal and anomalous machines, cut into windows and scored clip by clip."""

@@ -12,8 +12,10 @@ from torch.utils.data import TensorDataset
 from micronas.data import DataSet, Split, TensorSplit
 from micronas.errors import DataError
 from micronas.evaluation.files import evaluate
+from micronas.export.from_torch.trace import trace
 from micronas.objectives.classes import class_numbers
 from micronas.tasks.arrays.loaders import as_data_set
+from micronas.train.finetune import finetune
 from micronas.train.loop import fit
 from micronas.train.recipe import Recipe
 from tests import toy
@@ -118,6 +120,19 @@ def test_a_split_of_ones_own_is_refused_where_it_is_trained_or_judged_on() -> No
     for act in (lambda split: fit(alone, split, recipe, seed=0), lambda s: evaluate(alone, s)):
         with pytest.raises(DataError, match="every network would be right"):
             act(Own(PAIRS * 0))
+
+
+def test_a_data_set_of_torch_is_no_split() -> None:
+    given, network = TensorDataset(INPUTS, PAIRS), nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    good, recipe = TensorSplit(INPUTS, PAIRS), Recipe(epochs=1)
+    for act in (
+        lambda each: fit(network, each, recipe, seed=0),
+        lambda each: finetune(trace(network.eval(), INPUTS[:1]), each, recipe, seed=0),
+        lambda each: evaluate(network, each),
+        lambda each: DataSet(good, each, None, ("a", "b"), (2, 2, 1)),
+    ):
+        with pytest.raises(DataError, match=r"TensorDataset has not; .*TensorSplit\("):
+            act(given)
 
 
 def test_arrays_are_tensors() -> None:

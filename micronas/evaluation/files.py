@@ -15,6 +15,7 @@ from micronas.graph.ir import Graph
 from micronas.objectives.base import Scores
 from micronas.objectives.classes import CLASSES
 from micronas.space.load import model_bytes
+from micronas.splits import check_split
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.loop import evaluate as evaluate_module
@@ -51,6 +52,7 @@ def evaluate(
         objective.
     """
     split = data if not isinstance(data, DataSet) else data.test or data.validation
+    check_split(split)
     objective = data.objective if isinstance(data, DataSet) else CLASSES
     if isinstance(model, nn.Module):
         return evaluate_module(

@@ -61,10 +61,11 @@ def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> Dat
     known = torch.isin(ranking.labels, part.labels)
     if is_class and known.double().mean() < _KNOWN:
         name = data.classes[int(ranking.labels[~known][0])]
+        groups = len(torch.unique(data.train.groups))
         raise DataError(
             "each class must have groups for training and others for ranking, but those of "
-            f"{name!r} are in one part of {len(torch.unique(data.train.groups))} groups in all; number "
-            "smaller groups, such as recordings, or leave `groups` out"
+            f"{name!r} are in one part of {groups} groups in all; number smaller groups, such as "
+            "recordings, or leave `groups` out"
         )
     return replace(
         data, train=part, validation=ranking, test=None, final=None, detection=None, sliding=None

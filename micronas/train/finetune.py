@@ -11,7 +11,7 @@ from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph
 from micronas.objectives.base import Objective
 from micronas.objectives.classes import CLASSES
-from micronas.splits import Split
+from micronas.splits import Split, check_split
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, Ranges
@@ -58,6 +58,7 @@ def finetune(
         )
     graph = network if isinstance(network, Graph) else network.graph()
     quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
+    check_split(split)
     batches = _calibration_batches(split, recipe.batch_size, seed, section)
     quantized.calibrate(batches, method="average")
     return fit(

@@ -17,7 +17,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.objectives.base import Objective, Scores
 from micronas.objectives.classes import CLASSES
-from micronas.splits import Split
+from micronas.splits import Split, check_split
 from micronas.train.convolutions import mixed_precision
 from micronas.train.devices import device_of, moved
 from micronas.train.memory import keep_freed_memory
@@ -118,6 +118,7 @@ def fit(
     MicronasError
         If the loss is not finite.
     """
+    check_split(split)
     count = len(split.labels)
     if count == 0:
         raise DataError("training needs at least one example: examples=0; check the split")
