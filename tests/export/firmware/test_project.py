@@ -194,24 +194,26 @@ def test_a_golden_input_may_have_the_models_own_shape(tmp_path: Path) -> None:
 
 
 def test_each_of_several_tensors_has_an_array_and_a_position(tmp_path: Path) -> None:
-    """Two inputs and two outputs: names that C cannot have, and two that become equal in C."""
+    """Names that C cannot have, two that become equal in C, and a word of the program's own."""
     builder = Builder((6, 6, 2))
     numbers = builder.another_input("9 numbers/\n#fühler", (1, 3))
     boxes = builder.conv(builder.input, "head/boxes", 4, (3, 3))
     builder.dense(numbers, "head boxes", 2)
-    graph = quantize_randomly(builder.finish(boxes, "head boxes"))
+    builder.dense(numbers, "bytes", 1)
+    graph = quantize_randomly(builder.finish(boxes, "head boxes", "bytes"))
     project = written(graph, tmp_path / "two")
-    assert run(project, graph)[1].splitlines()[-1] == "PASS: 146 output bytes as expected"
-    assert run(project, graph, wrong_byte=True)[1].splitlines()[-1].endswith("differ (1 of 146)")
+    assert run(project, graph)[1].splitlines()[-1] == "PASS: 147 output bytes as expected"
+    assert run(project, graph, wrong_byte=True)[1].splitlines()[-1].endswith("differ (1 of 147)")
     assert re.findall(r"int8_t (k\w+)\[\]", (project / "golden.h").read_text()) == [
         *("kGoldenInputInput", "kGoldenInput9NumbersFHler"),
-        *("kGoldenOutputHeadBoxes", "kGoldenOutputHeadBoxes_1"),
+        *("kGoldenOutputHeadBoxes", "kGoldenOutputHeadBoxes_1", "kGoldenOutputBytes"),
     ]
     assert re.findall(r"int (k\w+) = (\d);  // int8 (.*)", (project / "model.h").read_text()) == [
         ("kModelInputInput", "0", "[1, 6, 6, 2]"),
         ("kModelInput9NumbersFHler", "1", "[1, 3]"),
         ("kModelOutputHeadBoxes", "0", "[1, 6, 6, 4]"),
         ("kModelOutputHeadBoxes_1", "1", "[1, 2]"),
+        ("kModelOutputBytes", "2", "[1, 1]"),
     ]
 
 
