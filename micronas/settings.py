@@ -321,8 +321,12 @@ def _by_key(error: ValidationError, words: set[int | str]) -> dict[Location, lis
         Words of the keys that were written; empty for all.
     """
     found: dict[Location, list[Any]] = {}
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    within = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
+    for item in items:
         location: Location = item["loc"]
+        if item["type"] == "too_short" and location in within:
+            continue  # pydantic does not count members that have a complaint of their own
         # pydantic puts members of unions, which the user did not write, into the path
         end = next((n for n, part in enumerate(location) if _is_member(part)), len(location))
         path = tuple(

@@ -183,6 +183,12 @@ def test_a_board_of_ones_own(tmp_path: Path) -> None:
         ),
         ("flash_bytes: 80000}", "flash_bytes: 1048576}", "reserved.flash_bytes must be less"),
         ("name: mine", "name: [", "not valid YAML"),
+        # the one complaint, not also that there is no latency model
+        (
+            OWN[OWN.index("- {") :],
+            "- {form: ops, coefficients: {ops: -1}, networks: 3, source: mine}",
+            "ops must be a number of ms that is not negative$",
+        ),
         ("sram_bytes: 262144", "sram: 264 Q", r"\.yaml: a quantity of bytes .* got '264 Q'"),
     ],
 )
