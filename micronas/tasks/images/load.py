@@ -101,6 +101,11 @@ def load(settings: ImageSettings | VisualSettings) -> DataSet:
     for row, image in enumerate(listing.images):
         if not read.problems[row]:
             rows[_part(image, read.digests[row], listing, settings)].append(row)
+    if all(read.problems):
+        raise DataError(
+            f"pictures must be readable, but none of {len(read.problems):,} is; "
+            f"the first: {read.problems[0]}"
+        )
     if not rows["validation"]:
         raise DataError(
             f"there must be images for validation, but {listing.root} has none that can be read; "

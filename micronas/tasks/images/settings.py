@@ -49,10 +49,10 @@ class PictureSettings(TaskSettings):
     """Folder of resized images, memory-mapped. ``auto``: ``.micronas`` in `path` where they take
     more than 256 MB; ``off``: keep them in memory."""
 
-    @field_validator("augment", mode="before")
+    @field_validator("annotations", "augment", mode="before")
     @classmethod
     def _one_name(cls, given: object) -> object:
-        return (given,) if isinstance(given, str) else given
+        return (given,) if isinstance(given, str | Path) else given
 
 
 class ImageSettings(PictureSettings):

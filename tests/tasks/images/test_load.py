@@ -1,6 +1,7 @@
 """Images as a data set: parts, copies, damaged files, augmentation, and the packaged sample."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_features_are_the_pixels(tmp_path: Path) -> None:
     assert data.meaning["mean"] == 128
     assert data.meaning["scale"] == 1 / 128
     describe(classes=data.classes, meaning=data.meaning)
+
+
+def test_annotations_beside_another_folder_are_named(tmp_path: Path) -> None:
+    listed = [{"id": 1, "file_name": "far/a.png", "width": 9, "height": 9}]
+    known = {"images": listed, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "a.json").write_text(json.dumps(known))
+    with pytest.raises(
+        DataError, match=r"none of 1 is; the first: an image must be a file .*far/a"
+    ):
+        load(plain(tmp_path, annotations=str(tmp_path / "a.json")))
 
 
 def test_copies_stay_together(tmp_path: Path) -> None:
@@ -337,7 +348,7 @@ def test_a_csv_labels_images_anywhere(tmp_path: Path) -> None:
         ("file,label,part\nx.png,a,test\ny.png,b,test", "must include images for training"),
         ("", "has none"),
         ("file,label\nx.png,a\ny.png," + 300 * "b", "at most 200 characters"),
-        ("file,label\nx.png,a\n\0.png,b", "must be images for validation"),
+        ("file,label\nx.png,a\n\0.png,b", "none of 2 is; the first"),
     ):
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(DataError, match=said):
