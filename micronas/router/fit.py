@@ -153,7 +153,10 @@ def fit_step1(
     """
     names = sorted(set(table.categories) - {"", GENERAL})
     if not names:
-        raise DataError("the table of scores must have categories, but has none; add them")
+        raise DataError(
+            "the table of scores must have categories, but has none; add them, or name their key "
+            "or column as category"
+        )
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
     model, validation = fit_categories(

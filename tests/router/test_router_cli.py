@@ -102,6 +102,8 @@ def test_wrong_settings_name_the_key(folder: Path) -> None:
         run("fit", folder / "router.yaml", "categories.familar=0.9", "--out", folder / "other")
     with pytest.raises(ConfigError, match=r"categories\.seed: .* but got -1"):
         run("fit", folder / "router.yaml", "categories.seed=-1", "--out", folder / "other")
+    with pytest.raises(DataError, match="name their key or column as category"):
+        run("fit", folder / "router.yaml", "category=topic", "--out", folder / "other")
     with pytest.raises(DataError, match="readable file"):
         run("fit", folder / "router.yaml", "scores=none.csv", "--out", folder / "other")
 
