@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
@@ -116,7 +117,8 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
             try:
                 _lower(tracer)
             except ExportError as error:
-                if not follows or _NONE in str(error):  # others may be consequences
+                is_own = _NONE in str(error) and isinstance(node.target, OpOverload)
+                if not follows or is_own:  # others may be consequences
                     refusals.append(error)
                 doubtful.add(node)
                 _pretend(tracer)
