@@ -217,7 +217,8 @@ def _numbers(header: Header, line: int, row: Sequence[str], places: Sequence[int
         if number is None:
             raise DataError(
                 f"values must be numbers, but {header.path} line {line} has {row[place]!r:.60} in "
-                f"column {header.names[place]!r:.60}; mend the line, or set data.columns"
+                f"column {header.names[place]!r:.60}; write a number (1 for true, 0 for false), or "
+                "name other columns"
             )
         found.append(number)
     return found

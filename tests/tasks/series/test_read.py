@@ -166,6 +166,11 @@ def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
             "has none in y; take it out of data.columns",
         ),
         (["x,x", "1,2"], {}, "names of their own"),
+        (
+            ["x,fan", "1,True"],
+            {"goal": "labels", "target": ["fan"]},
+            r"line 2 has 'True' in column 'fan'; write a number \(1 for true",
+        ),
         ([""], {}, "must have lines, but .* is empty"),
     ],
 )
