@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from micronas.errors import ConfigError
+from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
 from micronas.runs.settings import RunSettings, load_run
 from micronas.settings import with_overrides
@@ -114,6 +114,7 @@ def plan(
         varied = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
         settings = load_run(source, [*overrides, *varied], own=own)
         settings.load_board()
+        _check_made(settings, made)
         point = Point(",".join(pairs), chosen, settings, made)
         twin = found.get(point.name) or found.get(names.get(point.stored, ""))
         if twin:
@@ -124,6 +125,19 @@ def plan(
         found[point.name] = point
         names[point.stored] = point.name
     return list(found.values())
+
+
+def _check_made(settings: RunSettings, made: Mapping[str, Made]) -> None:
+    try:
+        _ = "space" in made or settings.load_space()
+    except DataError as error:
+        if "data" not in made:
+            raise
+        raise ConfigError(
+            "a function that makes data must have a task without files, but "
+            f"data.task={settings.data.task} reads them for the shape of the input; set "
+            "data.task=arrays"
+        ) from error
 
 
 def _labels(keys: Iterable[str]) -> dict[str, str]:

@@ -75,8 +75,9 @@ class Store:
             ]
             raise ConfigError(
                 "a sweep's folder must belong to one sweep, but holds one of other settings, or of "
-                f"a space or board that has changed since: {len(differing)} points differ, among "
-                f"them {differing[0]!r}; choose another --out, or repeat the command as it was"
+                f"a space, board or function that has changed since: {len(differing)} points "
+                f"differ, among them {differing[0]!r}; choose another --out, or repeat the command "
+                "as it was"
             )
         with self._sql:
             self._sql.executemany(

@@ -45,7 +45,7 @@ def sweep(
     over: Over,
     *,
     overrides: Sequence[str] = (),
-    out: Path | None = None,
+    out: str | Path | None = None,
     workers: int | None = None,
     cpus: int = 1,
     ray: str | None = None,
@@ -122,7 +122,7 @@ def sweep(
     if data is not None:
         made["data"], _ = made_by("data", data)
     planned = plan(config, over, overrides, made=made)
-    folder = out or default_folder(config)
+    folder = Path(out or default_folder(config))
     count = min(workers or max((os.cpu_count() or 1) // cpus, 1), len(planned))
     with leading(folder, planned) as store:
         _refuse(store, planned, searched)

@@ -101,7 +101,7 @@ def unrepeatable() -> micronas.ConvertedSpace:
 
 def test_budgets_that_nothing_meets_need_no_worker(config: Path, tmp_path: Path) -> None:
     over = {"budget.latency": ["0.01 ms", "0.02 ms"]}
-    points = sweep(config, over, out=tmp_path / "sweep", **OWN)
+    points = sweep(config, over, out=str(tmp_path / "sweep"), **OWN)
     assert [(point.state, point.attempts) for point in points] == [("infeasible", 0)] * 2
     assert "'DSCNN' smaller widths" in points[0].reason
 
@@ -191,6 +191,13 @@ def test_a_space_is_given_once(config: Path) -> None:
         plan("kws_small", BUDGETS, ["board=stm32f446re"], made=made)
     with pytest.raises(ConfigError, match=r"data\.path is set where nets:words is given"):
         plan(config, BUDGETS, ["data.path=words"], made=made)
+
+
+def test_a_task_that_reads_files_for_its_input_is_no_task_of_a_function() -> None:
+    made = {"data": Made("nets:words", "2")}
+    with pytest.raises(ConfigError, match=r"but data\.task=series reads .*set data\.task=arrays"):
+        plan("series", BUDGETS, ["board=stm32f446re"], made=made)
+    assert len(plan("series", BUDGETS, ["board=stm32f446re", "data.task=arrays"], made=made)) == 2
 
 
 def test_who_shares_a_warm_up(config: Path) -> None:

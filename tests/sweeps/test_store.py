@@ -67,7 +67,7 @@ def test_points_keep_to_one_board_and_space_though_settings_only_name_them(
     text = files[key].read_text()
     files[key].write_text(text.replace("133", "132").replace("max: 64", "max: 56", 1))
     with (
-        pytest.raises(ConfigError, match="a space or board that has changed since: 1 points"),
+        pytest.raises(ConfigError, match=r"a space, board or function that .*: 1 points"),
         leading(tmp_path / "out", plan(config, {"seed": [0]}, given)),
     ):
         pass
