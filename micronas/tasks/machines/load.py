@@ -1,7 +1,7 @@
 """Anomaly detection: machines in the layout of DCASE 2020 Task 2 or MIMII, as a data set."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -129,6 +129,8 @@ class _Read:
     unreadable: list[str] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
     converted: Counter[str] = field(default_factory=Counter)
+    parts: defaultdict[int, set[bool]] = field(default_factory=lambda: defaultdict(set))
+    """Whether each sound, by its hash, is for training, for test, or for both."""
 
 
 def _read_clips(folder: MachineFolder, overlap: int) -> _Read:
@@ -146,6 +148,7 @@ def _read_clips(folder: MachineFolder, overlap: int) -> _Read:
             read.short.append(str(clip.path))
             continue
         read.converted[recording.converted_from] += 1
+        read.parts[hash(recording.samples.tobytes())].add(clip.training)
         waveform = torch.from_numpy(recording.samples).float() / 32768.0
         read.images[clip] = images(log_mel(waveform.unsqueeze(0))[0], overlap=overlap)
     return read
@@ -183,6 +186,8 @@ def _summarise(
         f"{len(tested) - anomalous} normal and {anomalous} anomalous for test.",
         f"Machines: {', '.join(folder.machines)}.",
     ]
+    if shared := sum(len(each) > 1 for each in read.parts.values()):
+        said.append(f"Sounds for training and for test: {shared}; AUC will look too good.")
     sizes = Counter(clip.machine for clip in training)
     if max(sizes.values()) > 2 * min(sizes.values()):
         (most, many), *_, (least, few) = sizes.most_common()

@@ -218,6 +218,10 @@ def test_check_names_what_is_wrong(tmp_path: Path) -> None:
     cut = (root / "test/normal_id_01_cut.wav").read_bytes()[:-101]
     (root / "test/normal_id_01_cut.wav").write_bytes(cut)
     shutil.copy(root / "test/normal_id_01_00000000.wav", root / "test/anomaly_id_01_0.wav")
+    (root / "train/normal_id_02_00000001.wav").write_bytes(
+        (root / "train/normal_id_02_00000000.wav").read_bytes()
+    )
+    assert "Sounds for training and for test: 1; AUC will look" in read(root).summary
     found = [str(finding) for finding in check(root)]
     assert len(found) == 9
     for start, end in (
