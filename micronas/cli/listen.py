@@ -20,7 +20,9 @@ def listen(
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(help="CSV file of what occurs: recording, label, start, end in seconds."),
+        typer.Option(
+            help="CSV file: recording, label, start, end in seconds of sound or readings."
+        ),
     ] = None,
     false_alarms: Annotated[
         float | None,

@@ -80,17 +80,16 @@ class Ear:
         """Run the network on a recording; return also the number of samples read at each hop."""
         samples = whole(path, self.meaning, self._front_end)
         codes, ends = self._windows(samples) if self.frames is None else self._streamed(samples)
-        unit = self.pace.rate or 1
+        unit, most = self.pace.rate or 1, len(samples) + self.pace.whole  # an end may be rounded
+        times = "seconds" if self.pace.rate else "whole numbers of readings"
         for each in occurring:
-            # an end by another clock, or one rounded up, is no wrong unit
-            if (
-                each.start * unit >= len(samples)
-                or each.end * unit > len(samples) + self.pace.whole
-            ):
+            lies = each.start * unit < len(samples) and each.end * unit <= most
+            counts = bool(self.pace.rate) or not (each.start % 1 or each.end % 1)
+            if not (lies and counts):
                 raise DataError(
-                    f"--labels must lie within their recording, but {each.label} begins at "
-                    f"{each.start:g} and ends at {each.end:g}, and {path} ends at "
-                    f"{len(samples) / unit:g}; write seconds of sound or numbers of readings"
+                    f"--labels must give {times} within their recording, but {each.label} begins "
+                    f"at {each.start:g} and ends at {each.end:g}, and {path} ends at "
+                    f"{len(samples) / unit:g}; mend them"
                 )
         heard = Heard(
             codes,

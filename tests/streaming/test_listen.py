@@ -187,6 +187,9 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
     (tmp_path / "marks.csv").write_text(f"recording; label;start;end\n{lines}")
     assert read_marks(tmp_path / "marks.csv") == [Marked("a.csv", "step", 3, 9)]
     assert listen(tmp_path / "run", [tmp_path], rate_hz=50.0) == found
+    seconds = [Marked("a.csv", "step", 0.06, 0.18)]
+    with pytest.raises(DataError, match=r"whole numbers of readings .* begins at 0\.06"):
+        listen(tmp_path / "run", [table], rate_hz=50.0, marked=seconds)
     done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
     assert (done.returncode, "give --rate" in done.stderr) == (2, True)
     # as spreadsheets write it, which training reads, too
@@ -238,8 +241,8 @@ def test_readings_are_of_the_rate_and_the_columns_of_training(
         (("run", "a.wav", "--labels", "case.csv"), "has 'Low' for 'low'; mend it"),
         (("run", "a.wav", "--labels", "foreign.csv"), "low, high, unknown, but has lo alone; mend"),
         (("run", "a.wav", "--labels", "other.csv"), "such as a.wav, but has b.wav; mend"),
-        (("run", "a.wav", "--labels", "end.csv"), "ends at 600, and a.wav ends at 1; write"),
-        (("run", "a.wav", "--labels", "ms.csv"), "ends at 600, and a.wav ends at 1; write"),
+        (("run", "a.wav", "--labels", "end.csv"), "ends at 600, and a.wav ends at 1; mend"),
+        (("run", "a.wav", "--labels", "ms.csv"), "ends at 600, and a.wav ends at 1; mend"),
         (("plain.tflite", "none.wav", "--labels", "ms.csv", "--misses", "5"), "'plain.tflite' is"),
         (("plain.tflite", "a.wav"), "must tell labels of sound or of sensors"),
     ],
