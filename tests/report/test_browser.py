@@ -372,6 +372,16 @@ def test_several_runs_have_fronts(browser: Page, runs: Path) -> None:
         "[measured(0.132, 'count'), measured(5.2e-5, 'ms'), measured(1234.5, 'bytes'),"
         " measured(4e-7, ''), measured(0.5, 'share'), cost(20000, 'bytes'), cost(7.5, 'J/h')]"
     ) == ["0.132 count", "0.000052 ms", "1235 bytes", "4e-7", "50.0 %", "20.0 KB", "7.5 J/h"]
+    # perfect scores alone on their axes
+    browser.value(
+        "byId('main').append(scatter('', { points: [{ x: 1, y: 1, said: [] }], x: {}, "
+        "y: scale('share') }), lines('', { x: { values: [1, 2] }, y: { show: inPercent, most: 1 }, "
+        "series: [{ kind: 's0', values: [1, 1] }] }))"
+    )
+    ends = "[...document.querySelectorAll('#main > .chart')].map((one) => one.textContent)"
+    plotted = browser.settled().value(ends)
+    assert all("100" in each and "110" not in each for each in plotted)
+    assert len(plotted) == 2
     assert browser.value("document.querySelectorAll('circle.hollow').length") == 3
     x, y = browser.value(
         "(() => { const node = document.querySelector('circle.hollow');"

@@ -151,7 +151,8 @@ function lines(label, { x, series, y = {}, limit = null, height = 210 }) {
   return chart(label, (width) => {
     const [low, high] = extent(series.flatMap((each) => each.values), y.low, y.high, limit);
     const [first, last] = extent(x.values);
-    const frame = axes(width, height, { ...x, low: first, high: last }, { show: y.show, low, high });
+    const frame = axes(width, height, { ...x, low: first, high: last },
+      { show: y.show, low, high: Math.min(high, y.most ?? Infinity) });
     const node = svg(width, height, frame.drawn);
     if (limit !== null) {
       const at = frame.up(limit);

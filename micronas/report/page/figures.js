@@ -135,7 +135,7 @@ function training({ phases, measure: { name, unit } }) {
     "between rounding alone and training with rounding, and nothing else.",
     pair(titled("Loss", named(losses), lines("Loss", { x, series: losses })),
       titled(title, named(accuracy), lines(title, { x, series: accuracy,
-        y: unit === "share" ? { show: inPercent, tell: share }
+        y: unit === "share" ? { show: inPercent, tell: share, most: 1 }
           : { show: short, tell: (value) => measured(value, unit) } }))));
 }
 
