@@ -34,6 +34,10 @@ _SCHEMA = (
 )
 
 
+_LEADER, _PATIENCE = ".leader", 0.5
+"""File that the leader locks, and seconds to wait for those who look whether it is locked."""
+
+
 @dataclass(frozen=True)
 class SweepPoint:
     """State of a point."""
@@ -160,7 +164,7 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
     try:
         # an open transaction on a separate file: a lock that ends with the process everywhere
         with (
-            closing(sqlite3.connect(folder / ".leader", timeout=0)) as lock,
+            closing(sqlite3.connect(folder / _LEADER, timeout=_PATIENCE)) as lock,
             closing(sqlite3.connect(_file(folder))) as connection,
         ):
             lock.execute("BEGIN EXCLUSIVE")
@@ -189,6 +193,8 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
 def points_of(folder: Path) -> list[SweepPoint]:
     """Return the points of a sweep, running or not, in planned order.
 
+    Points that a killed leader left running wait.
+
     Raises
     ------
     DataError
@@ -210,11 +216,12 @@ def points_of(folder: Path) -> list[SweepPoint]:
         if "no such table" in str(error):  # the leader was killed before planning
             raise absent from error
         raise _damaged(folder, error) from error
+    is_led = _is_led(folder)
     return [
         SweepPoint(
             name=name,
             over=json.loads(over),
-            state=state,
+            state="waiting" if state == "running" and not is_led else state,
             reason=reason,
             attempts=attempts,
             metrics=metrics and json.loads(metrics),
@@ -223,6 +230,15 @@ def points_of(folder: Path) -> list[SweepPoint]:
         )
         for name, over, state, reason, metrics, attempts, seconds in rows
     ]
+
+
+def _is_led(folder: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(folder / _LEADER, timeout=0)) as lock:
+            lock.execute("SELECT name FROM sqlite_master")
+    except sqlite3.OperationalError:
+        return True
+    return False
 
 
 def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DataError:

@@ -1,5 +1,6 @@
 """The sweep's file: nothing twice, nothing lost."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def test_what_was_cut_short_or_failed_waits_again(tmp_path: Path) -> None:
         store.start("seed=1")
         assert [point.state for point in points_of(tmp_path)] == ["failed", "running"]
         assert points_of(tmp_path)[0].reason == "why"
+        # all that a killed leader leaves behind
+        shutil.copytree(tmp_path, tmp_path / "killed")
+        assert [point.state for point in points_of(tmp_path / "killed")] == ["failed", "waiting"]
     assert [point.state for point in points_of(tmp_path)] == ["failed", "waiting"]
     with leading(tmp_path, PLANNED) as store:
         assert store.waiting() == {"seed=0", "seed=1"}
