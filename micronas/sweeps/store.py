@@ -244,7 +244,7 @@ def _is_led(folder: Path) -> bool:
 def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DataError:
     return DataError(
         f"a sweep's file must be sound and writable, but {_file(folder)} is not: {error}; "
-        "restore it, or choose another --out"
+        "delete it if it is damaged: the same command goes on from the runs in points"
     )
 
 

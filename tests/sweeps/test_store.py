@@ -99,8 +99,11 @@ def test_a_folder_without_a_sweep_and_a_damaged_file_are_one_error(tmp_path: Pat
     (tmp_path / "sweep.sqlite").write_text("not a database, and long enough to be read as one")
     with pytest.raises(DataError, match="must be sound and writable"):
         points_of(tmp_path)
-    with pytest.raises(DataError, match="must be sound and writable"), leading(tmp_path, PLANNED):
+    with pytest.raises(DataError, match=r"delete it if .* goes on"), leading(tmp_path, PLANNED):
         pass
+    (tmp_path / "sweep.sqlite").unlink()
+    with leading(tmp_path, PLANNED) as store:
+        assert store.waiting() == {"seed=0", "seed=1"}
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(ConfigError, match="folder must be writable"),
