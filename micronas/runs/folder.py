@@ -59,6 +59,7 @@ class Folder:
         self._folder = folder
         self._config = folder / CONFIG
         self._text = yaml.safe_dump(settings, sort_keys=False).encode()
+        self._identity = _without_place(settings)
         self._doubt: str | None = None
         """Reason why the config does not identify the run; the checkpoint may."""
         self._examine()
@@ -81,15 +82,16 @@ class Folder:
     def _check(self, stored: bytes) -> None:
         if stored == self._text:
             return
-        self._doubt = f"has a {CONFIG} that is cut short"
         if self._text.startswith(stored):
+            self._doubt = f"has a {CONFIG} that is cut short"
             return
         try:
-            read_mapping(self._config)
+            values, _ = read_mapping(self._config)
         except ConfigError as error:
             self._doubt = f"has a damaged {CONFIG} ({error})"
         else:
-            raise self._foreign()
+            if _without_place(values) != self._identity:
+                raise self._foreign()
 
     def claim(self, named: Mapping[str, str] = MappingProxyType({})) -> "Checkpoint":
         """Lock the folder, write the settings and return the state of an earlier attempt.
@@ -103,7 +105,7 @@ class Folder:
         """
         from micronas.checkpoint import Checkpoint
 
-        digest = text_hash(self._text.decode())
+        digest = text_hash(yaml.safe_dump(self._identity, sort_keys=False))
         try:
             checkpoint = Checkpoint(self._folder / CHECKPOINT)
         except OSError as error:
@@ -157,6 +159,15 @@ class Folder:
 
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(f"a run folder must be writable: {error}; choose another --out")
+
+
+def _without_place(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without the path of the run's own arrays, whose hash tells them apart: a
+    folder may be moved, or named in another way."""
+    data = settings.get("data")
+    if not isinstance(data, Mapping) or data.get("sha256") is None:
+        return dict(settings)
+    return {**settings, "data": {**data, "path": None}}
 
 
 def model_file(path: Path) -> Path:

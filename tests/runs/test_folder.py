@@ -185,6 +185,19 @@ def test_a_folder_is_of_one_space_and_board_though_settings_only_name_them(tmp_p
     assert folder.claim(known).load("train") == {"epoch": 2}
 
 
+def test_a_folder_of_arrays_may_be_moved_or_named_in_another_way(tmp_path: Path) -> None:
+    def arrays(folder: Path, sha256: str = "1") -> dict[str, Any]:
+        return {"task": "arrays", "path": str(folder / "data.npz"), "sha256": sha256}
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    claimed(old, data=arrays(old)).save("train", {"epoch": 2})
+    assert claimed(old / ".." / "old", data=arrays(old / ".." / "old")).load("train")
+    old.rename(new)
+    assert claimed(new, data=arrays(new)).load("train") == {"epoch": 2}
+    with pytest.raises(ConfigError, match="of other settings"):
+        claimed(new, data=arrays(new, "2"))
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "gone"])
 def test_a_damaged_config_is_written_again_where_the_checkpoint_says_whose_it_is(
     tmp_path: Path, damage: str
