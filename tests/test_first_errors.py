@@ -127,6 +127,7 @@ def test_a_full_disk_and_a_folder_in_use(folder: Path) -> None:
     arguments = [*shlex.split(command), *SHORT, "--quiet"]
 
     def small() -> None:
+        sys.dont_write_bytecode = True  # Python would leave half of a module's
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     full = message.replace(os.strerror(errno.ENOSPC), os.strerror(errno.EFBIG))
