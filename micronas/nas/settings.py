@@ -62,8 +62,8 @@ class RandomSettings(StrategySettings):
 
     strategy: str = "random"
     draws: int | None = Field(None, ge=2)
-    """Number of networks drawn: 16, or, where `epochs` are given, as many as they allow, in shorter
-    trials where they do not allow two."""
+    """Number of networks drawn: 16, or, where `epochs` are given, as many as they allow. Trials are
+    shorter where they do not allow two, or the number given."""
 
 
 class HalvingSettings(StrategySettings):
@@ -71,8 +71,9 @@ class HalvingSettings(StrategySettings):
 
     strategy: str = "halving"
     draws: int | None = Field(None, ge=2)
-    """Number of networks drawn: 8, or, where `epochs` are given, as many as they allow, in shorter
-    trials where they do not allow two. Half as many descendants join with each generation."""
+    """Number of networks drawn: 8, or, where `epochs` are given, as many as they allow. Trials are
+    shorter where they do not allow two, or the number given. Half as many descendants join with
+    each generation."""
     generations: int = Field(1, ge=0)
     """Number of times descendants of the best third join before the worse half is dropped."""
 

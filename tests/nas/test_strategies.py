@@ -158,23 +158,19 @@ def test_draws_are_as_many_as_the_epochs_are_enough_for(generations: int) -> Non
         assert 0.8 * epochs < found.plan().epochs <= epochs
 
 
-def test_trials_are_shorter_where_epochs_are_few() -> None:
-    few = Halving(context(PROBLEM, settings("halving", draws=None, epochs=12)))
-    assert few.draws >= 2
+@pytest.mark.parametrize(("draws", "epochs"), [(None, 12), (2, 12), (6, 40)])
+@pytest.mark.parametrize("kind", [Halving, Random])
+def test_trials_are_shorter_where_epochs_are_few(
+    kind: type[Halving | Random], draws: int | None, epochs: int
+) -> None:
+    name = kind.Settings.model_fields["strategy"].default
+    few = kind(context(PROBLEM, settings(name, draws=draws, epochs=epochs)))
+    assert few.draws == draws or (draws is None and few.draws >= 2)
     assert 0 < few.recipe.epochs < 10
-    assert few.plan().epochs <= 12
+    assert few.plan().epochs <= epochs
     assert all(each.epochs <= few.recipe.epochs for each in few.ask(math.inf))
-    with pytest.raises(ConfigError, match=r"epochs=1, smallest=\d+; give as many"):
-        Halving(context(PROBLEM, settings("halving", draws=None, epochs=1)))
-
-
-@pytest.mark.long
-def test_no_more_is_asked_once_the_epochs_are_spent() -> None:
-    """Entrants take 5 * 2 epochs, and no descendant comes after them."""
-    trial = Recipe(epochs=2, batch_size=40)
-    for epochs, trained in ((10, 5), (11, 6)):
-        found = run("halving", update={"trial": trial, "draws": 2, "epochs": epochs})
-        assert [each.trial_epochs for each in found.candidates] == [2] * trained
+    with pytest.raises(ConfigError, match=rf"{draws or 2} draws .*epochs=1, smallest=\d+; give"):
+        kind(context(PROBLEM, settings(name, draws=draws, epochs=1)))
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,7 @@ class _Drawing(Scripted):
         super().__init__(context)
         settings = context.settings
         assert isinstance(settings, HalvingSettings | RandomSettings), "OneOf saw to it"
-        self.draws, self.recipe = settings.draws or 0, settings.trial
-        if not self.draws:
-            self.draws, self.recipe = self._affordable(settings.trial)
+        self.draws, self.recipe = self._affordable(settings.draws, settings.trial)
         self._source = source_for(self.seed, "draw")
 
     @cached_property
@@ -69,26 +67,31 @@ class _Drawing(Scripted):
         """Return the number of networks that join later."""
         return 0
 
-    def _affordable(self, trial: Recipe) -> tuple[int, Recipe]:
-        """Return the number of draws within the epochs, and the trial, shortened to allow two."""
+    def _affordable(self, given: int | None, trial: Recipe) -> tuple[int, Recipe]:
+        """Return the number of draws, and the trial, shortened to allow them within the epochs.
+
+        Where no draws are given, they are as many as the epochs allow, and at least two.
+        """
         epochs = self.context.settings.epochs
         if epochs is None:
-            return self._usual_draws, trial
+            return given or self._usual_draws, trial
 
         def needed(draws: int, recipe: Recipe) -> int:
             count = draws + self._descendants(draws) + len(self.rivals)
             return self._planned([], count, recipe).epochs
 
-        for longest in range(trial.epochs, 0, -1):
-            recipe = trial.model_copy(update={"epochs": longest})
-            if needed(2, recipe) <= epochs:
-                return max(n for n in range(2, _MOST) if needed(n, recipe) <= epochs), recipe
-        smallest = needed(2, recipe)
-        raise ConfigError(
-            "search.epochs must be enough for two draws and the textbook or uniform networks "
-            f"beside them: {epochs=}, {smallest=}; give as many (search.epochs, or effort, half of "
-            "which they are)"
-        )
+        fewest, recipe = given or 2, trial
+        while needed(fewest, recipe) > epochs and recipe.epochs > 1:
+            recipe = recipe.model_copy(update={"epochs": recipe.epochs - 1})
+        if (smallest := needed(fewest, recipe)) > epochs:
+            raise ConfigError(
+                f"search.epochs must be enough for {fewest} draws and the textbook or uniform "
+                f"networks beside them: {epochs=}, {smallest=}; give as many (search.epochs, or "
+                "effort, half of which they are)"
+            )
+        if given:
+            return given, recipe
+        return max(n for n in range(2, _MOST) if needed(n, recipe) <= epochs), recipe
 
 
 class Random(_Drawing):
