@@ -210,8 +210,8 @@ def test_the_pages_code_runs(
     text = (Path(__file__).parents[2] / "docs" / "howto" / f"{page}.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     height, width, channels = shape
-    inputs, labels = torch.randn(8, channels, height, width), torch.arange(8) % 4
-    examples = micronas.TensorSplit(inputs, labels, groups=torch.arange(8))
+    inputs, labels = torch.randn(32, channels, height, width), torch.arange(32) % 4
+    examples = micronas.TensorSplit(inputs, labels, groups=torch.arange(32))
     names: dict[str, Any] = {
         "loader": [(inputs, labels)] * 2,
         "epochs": 2,
