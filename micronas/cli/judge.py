@@ -251,12 +251,18 @@ def quality(
     from micronas.judge.leaderboard import leaderboard, read_reference
     from micronas.judge.quality import quality as measure
     from micronas.judge.store import battles_of
+    from micronas.settings import nearest
     from micronas.text import pairs
 
     statistics = _statistics(rounds, level, prior, seed)
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
     estimates = leaderboard(battles, statistics).estimates()
-    people = None if reference is None else read_reference(reference)
+    people = None if reference is None else read_reference(reference, estimates.models)
+    for name in () if people is None else people.models:
+        if name not in estimates.models:
+            hint = nearest(name, estimates.models)
+            said = f"left out: {reference} ranks {name!r}, which has no battle; {hint}"
+            print(said, file=sys.stderr)
     found = [
         measure(
             estimates,

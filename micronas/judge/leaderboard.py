@@ -1,10 +1,11 @@
 """Rank models with intervals from battles, and read a reference ranking."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -246,10 +247,11 @@ def baseline_of(battles: Battles) -> str | None:
     return battles.models[every[0]] if len(every) == 1 else None
 
 
-def read_reference(path: Path) -> Estimates:
+def read_reference(path: Path, known: Iterable[str] = ()) -> Estimates:
     """Read a ranking by people from a CSV file with columns model, score, lower, upper.
 
-    Without bounds a score is taken as certain.
+    Without bounds a score is taken as certain. Names are read as those of known models that differ
+    in blanks around them or in the Unicode form alone.
 
     Raises
     ------
@@ -257,8 +259,10 @@ def read_reference(path: Path) -> Estimates:
         If a column is missing or a value is not a number; the message names the line.
     """
     models, values = [], []
+    same = {_plain(name): name for name in known}
     for line, row in read_rows(path):
         model, score, lower, upper = (row.get(name) or "" for name in _COLUMNS)
+        model = _plain(model)
         try:
             value = float(score)
             bounds = (float(lower) if lower else value, float(upper) if upper else value)
@@ -269,9 +273,13 @@ def read_reference(path: Path) -> Estimates:
                 f"{path}:{line}: a row of a reference must have the columns model, score and maybe "
                 f"lower and upper as finite numbers, but got {dict(row)!r:.120}"
             )
-        models.append(model)
+        models.append(same.get(model, model))
         values.append((value, *bounds))
     if len(set(models)) != len(models) or not models:
         raise DataError(f"{path} must name each model once, and at least one")
     scores, lower_bounds, upper_bounds = np.array(values).T
     return Estimates(tuple(models), scores, lower_bounds, upper_bounds)
+
+
+def _plain(name: str) -> str:
+    return normalize("NFC", name).strip()

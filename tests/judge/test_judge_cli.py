@@ -127,6 +127,10 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
     assert "3 of 3 pairs" in run(
         "quality", store, "--reference", people, "--prior", 1, "--rounds", 100
     )
+    people.write_text("model,score\nbase,2\ngood,3\nBad,1\n")
+    odd = ["quality", str(store), "--reference", str(people), "--prior", "1", "--rounds", "20"]
+    done = CliRunner().invoke(judge_app, odd)
+    assert "ranks 'Bad', which has no battle; did you mean 'bad'" in done.stderr
 
     page = folder / "report.html"
     assert "MB" in run("report", store, "--out", page, "--prior", 1, "--rounds", 100)

@@ -51,6 +51,9 @@ def test_a_reference_may_have_bounds_or_not(tmp_path: Path) -> None:
     assert people.models == ("x", "y")
     assert people.lower.tolist() == [1190, 1100]
     assert people.upper.tolist() == [1215, 1100]
+    path.write_text("model,score\nModèle,1\n Mode\u0300le 2\u00a0,2\nother,3\n", encoding="utf-8")
+    known = ("Mode\u0300le", "Modèle 2 ")
+    assert read_reference(path, known).models == (*known, "other")
 
 
 @pytest.mark.parametrize(
