@@ -168,8 +168,9 @@ def read_scores(
 def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
     """Return the scores of a judge run: the mean share of points against the baseline.
 
-    Both orders and all judges count alike; the baseline has 0.5. Prompts on which one of the
-    experts, by default of all models, has no valid verdict are left out.
+    Both orders and all judges count alike, and so do prompts of one text; the baseline has 0.5.
+    Prompts on which one of the experts, by default of all models, has no valid verdict are left
+    out.
 
     Raises
     ------
@@ -185,20 +186,22 @@ def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
             f"scores of a judge run need verdicts against one baseline, but {path} has "
             f"{', '.join(sorted(baselines)) or 'no valid verdict'}"
         )
-    outcomes: dict[tuple[str, str], list[float]] = defaultdict(list)
+    prompts = prompts_of(path)
+    texts = {prompt.id: prompt.text for prompt in prompts}
+    outcomes: dict[tuple[str | None, str], list[float]] = defaultdict(list)
     for row in rows:
-        outcomes[row.prompt_id, row.model].append(float(row.outcome or 0.0))
+        outcomes[texts.get(row.prompt_id), row.model].append(float(row.outcome or 0.0))
     judged = {row.model for row in rows}
     models = sorted(judged.intersection(experts) or judged)
     complete = [
         prompt
-        for prompt in prompts_of(path)
-        if all((prompt.id, model) in outcomes for model in models)
+        for prompt in {each.text: each for each in prompts}.values()
+        if all((prompt.text, model) in outcomes for model in models)
     ]
     if not complete:
         raise DataError(f"{path} must hold a prompt on which every model was judged, but has none")
     scores = [
-        [0.5, *(float(np.mean(outcomes[prompt.id, model])) for model in models)]
+        [0.5, *(float(np.mean(outcomes[prompt.text, model])) for model in models)]
         for prompt in complete
     ]
     return ScoreTable(
