@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from micronas.router.serve.events import EventReader
+from micronas.router.serve.protocol import AttemptError
 from testing.odd_endpoint import (
     LOST,
     READABLE,
@@ -199,7 +200,7 @@ def test_an_event_in_crumbs_takes_time_in_proportion() -> None:
     for _ in range(50_000):
         reader.feed(b"data\n")
     assert time.process_time() - start < 2
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(AttemptError, match="an event of more than 1048576 bytes"):
         reader.feed(b"data\n" * 250_000)
 
 

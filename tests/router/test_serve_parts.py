@@ -15,6 +15,7 @@ from micronas.router.serve.events import EventReader
 from micronas.router.serve.plan import fallback_order
 from micronas.router.serve.protocol import (
     ApiError,
+    AttemptError,
     ascii_text,
     dump,
     is_answer,
@@ -74,7 +75,7 @@ def test_an_endless_event_is_refused() -> None:
     reader = EventReader()
     for _ in range(16):
         assert reader.feed(b"x" * 2**16) == []
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(AttemptError, match="an event of more than 1048576 bytes"):
         reader.feed(b"x")
 
 

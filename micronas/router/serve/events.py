@@ -2,6 +2,8 @@
 
 import re
 
+from micronas.router.serve.protocol import AttemptError
+
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 _LARGEST_EVENT = 2**20
 
@@ -24,7 +26,7 @@ class EventReader:
 
         Raises
         ------
-        ValueError
+        AttemptError
             If an event is larger than 1 MiB; pieces of answers are smaller.
         """
         complete: list[bytes] = []
@@ -43,5 +45,5 @@ class EventReader:
                     complete.append(b"\n".join(self._data))
                     self._data, self._data_size = [], 0
         if self._rest_size + self._data_size > _LARGEST_EVENT:
-            raise ValueError("an event is too large")
+            raise AttemptError(f"an event of more than {_LARGEST_EVENT} bytes in its stream")
         return complete
