@@ -24,5 +24,6 @@ def report(
     path, data = write_report(runs, out)
     drawn = [str(each) for each in write_figures(data, figures)] if figures is not None else []
     if as_json or not quiet:
-        lines = "\n".join([f"report: {path}", *(f"figure: {each}" for each in drawn)])
+        gone = [f"left out: {each['why']}" for each in data.get("left_out", ())]
+        lines = "\n".join([f"report: {path}", *(f"figure: {each}" for each in drawn), *gone])
         show({"report": str(path), "figures": drawn, **data}, as_json, lambda: lines)

@@ -354,22 +354,27 @@ def listening(path: Path) -> Listening:
 
 
 def runs_in(path: Path) -> list[Path]:
-    """Return the folder itself if it is a run, else the runs in it, at most two levels deep.
+    """Return the folder itself if it is a run, else the runs in it, at most two levels deep,
+    unfinished ones included.
 
     Raises
     ------
     DataError
-        If there is no run.
+        If there is no finished run.
     """
     found: list[Path] = []
     try:
         if (path / METRICS).is_file():
             return [path]
-        for pattern in (f"*/{METRICS}", f"*/*/{METRICS}"):
-            found += sorted(file.parent for file in path.glob(pattern))
+        for level in ("*", "*/*"):
+            files = (
+                file for name in (METRICS, CHECKPOINT) for file in path.glob(f"{level}/{name}")
+            )
+            found += sorted({file.parent for file in files})
+        is_finished = any((each / METRICS).is_file() for each in found)
     except OSError as error:
         raise DataError(f"a run folder must be readable: {error}; choose another") from error
-    if not found:
+    if not is_finished:
         raise DataError(
             f"a report needs finished runs, but {str(path)!r} neither is nor holds a folder with "
             f"{METRICS}; give the run folder that micronas search or train named, or finish the "

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import shutil
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from micronas.checkpoint import Checkpoint
+from micronas.cli import app
 from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
 from micronas.hardware.board import Board
@@ -148,7 +151,11 @@ def test_any_mutation_is_a_report_or_one_line(
 def test_folders_of_runs_are_opened_two_levels_deep(tmp_path: Path) -> None:
     for name in ("a", "b", "sweep/c"):
         by_hand(tmp_path / name)
-    assert [run.name for run in runs_in(tmp_path)] == ["a", "b", "c"]
+    (tmp_path / "aa").mkdir()
+    (tmp_path / "aa/checkpoint.pt").touch()
+    assert [run.name for run in runs_in(tmp_path)] == ["a", "aa", "b", "c"]
+    said = CliRunner().invoke(app, ["report", str(tmp_path)]).stdout
+    assert re.search(r"left out: .*/aa/metrics.json.*; finish the run with the same command", said)
     assert runs_in(tmp_path / "a") == [tmp_path / "a"]
     with pytest.raises(DataError, match="needs finished runs"):
         runs_in(tmp_path / "nothing")
