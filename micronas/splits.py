@@ -125,6 +125,10 @@ class TensorSplit(Split):
         self.inputs = inputs.float()
         _check_finite(self.inputs)
         given = torch.arange(len(labels)) if groups is None else _tensor("groups", groups)
+        if given.is_floating_point() and (wrong := given.frac() != 0).any():
+            raise DataError(
+                f"groups must be whole numbers, but one is {given[wrong][0]:g}; number them from 0"
+            )
         self.groups = given.long()
         if self.groups.shape != (len(self.labels),):
             raise DataError(

@@ -1,3 +1,4 @@
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -170,3 +171,10 @@ def test_an_augmentation_may_work_in_place() -> None:
     assert torch.equal(split.batch(torch.arange(6), None), INPUTS)
     with pytest.raises(DataError, match=r"one for each example, but got groups \(5,\)"):
         TensorSplit(INPUTS, PAIRS, groups=torch.arange(5))
+
+
+def test_groups_are_whole_numbers_of_any_type() -> None:
+    assert TensorSplit(INPUTS, PAIRS, groups=np.arange(6.0)).groups.tolist() == [*range(6)]
+    for wrong in (1.5, math.nan, math.inf):
+        with pytest.raises(DataError, match=f"groups must be whole numbers, but one is {wrong}"):
+            TensorSplit(INPUTS, PAIRS, groups=np.array([0, 0, 1, 1, 2, wrong]))
