@@ -181,6 +181,13 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
     assert found.hours == pytest.approx(200 / 50 / 3600)
     assert found.events
     assert all((each.position - 8) % 4 == 0 for each in found.events)
+    metrics = tmp_path / "run/metrics.json"
+    for ignored, told in (([], {"rest"}), (["rest"], {"step"})):  # rest lasts, and blocks step
+        decided = {"thresholds": [1, -255], "ignored": ignored}
+        metrics.write_text(json.dumps({"decision": decided}))
+        made = listen(tmp_path / "run", [tmp_path], rate_hz=50.0).events
+        assert {each.label for each in made} == told
+    metrics.unlink()
     done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
     # beside the recordings, as a spreadsheet writes it, and a line twice
     lines = 2 * "a.csv; step;3,0;9\n"

@@ -68,7 +68,7 @@ function thresholdChart({ ignored, seconds, points }) {
   const hour = seconds ? 3600 / seconds : null;
   const shown = hour ? (part) => `${whole(part * hour)} an hour` : share;
   const label = hour ? "false accepts an hour" : "false accepts, share";
-  return [el("h3", {}, `Threshold: ${ignored.join(", ")} accepted against words missed`),
+  return [el("h3", {}, `Threshold: ${ignored.join(", ")} accepted against others missed`),
     missesChart(label, worthwhile(points).map((each) => ({ x: each.false_accepts * (hour ?? 1), misses: each.misses,
       said: [`threshold ${digits(each.threshold, 2)}`, `${share(each.misses)} missed`,
         `${shown(each.false_accepts)} falsely accepted`] })))];

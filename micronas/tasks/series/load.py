@@ -103,6 +103,7 @@ def load(settings: SeriesSettings) -> DataSet:
         statistics=statistics,
         meaning=meaning(found, settings, scaler),
         summary=f"{summary} {_described(cut, settings)}" if settings.targets else summary,
+        ignored=settings.ignored,
         objective=_objective(settings),
     )
 
@@ -113,6 +114,11 @@ def _classes(found: Recordings, settings: SeriesSettings) -> tuple[str, ...]:
         raise DataError(
             f"there must be at least two classes to tell apart, but {found.root} has only "
             f"{listed(classes)}; add recordings of others, or set data.goal=anomalies"
+        )
+    if not {*settings.ignored} < {*classes}:
+        raise ConfigError(
+            "data.ignored must name labels of the data, and leave one that makes events, but is "
+            f"{listed(settings.ignored)}, and {found.root} has {listed(classes)}; name others"
         )
     return classes
 

@@ -38,6 +38,8 @@ class SeriesSettings(TaskSettings):
     label: str = "auto"
     """Column of labels. ``auto``: ``label``, ``class``, ``activity`` or ``target``; the label of
     files in a folder of a class is its name."""
+    ignored: tuple[str, ...] = ()
+    """Labels that make no events on a device, such as ``rest``; for ``classes``."""
     group: str = "auto"
     """Unit that is never divided between training, validation and test: a column (``auto``:
     ``group``, ``subject``, ``user``, ``device`` or ``session``), ``prefix`` for the text before the
@@ -105,6 +107,11 @@ class SeriesSettings(TaskSettings):
             raise ValueError(
                 "data.normal must go with data.goal=anomalies, but "
                 f"normal={self.normal!r} has goal={self.goal}; set the goal, or leave normal out"
+            )
+        if self.goal != "classes" and self.ignored:
+            raise ValueError(
+                "data.ignored must go with data.goal=classes, but "
+                f"ignored={[*self.ignored]} has goal={self.goal}; leave it out"
             )
         named = () if self.columns == "auto" else self.columns
         if len(set(self.targets)) < count or {*self.targets} & {*named}:

@@ -218,6 +218,16 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
         load(settings(tmp_path / "s", goal="anomalies", normal="fine"))
 
 
+def test_rest_makes_no_events(tmp_path: Path) -> None:
+    synthesise(tmp_path / "s", people=4, seconds=6)
+    assert load(settings(tmp_path / "s", ignored=["idle"])).ignored == ("idle",)
+    for wrong in (["rest"], ["circle", "idle", "lift", "shake", "twist"]):
+        with pytest.raises(ConfigError, match=rf"is {wrong[0]}.* has circle, idle, .*; name"):
+            load(settings(tmp_path / "s", ignored=wrong))
+    with pytest.raises(ValueError, match=r"ignored=\['idle'\] has goal=anomalies; leave it out"):
+        settings(ignored=["idle"], goal="anomalies")
+
+
 def failing(path: Path, units: int = 12, samples: int = 40) -> Path:
     """Units that run to failure: `left` counts down to 0, `x` is the sample's number."""
     rows = [
