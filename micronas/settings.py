@@ -103,7 +103,7 @@ class OneOf:
             raise self._wrong({"type": "missing", "loc": (self.key,), "input": value})
         name = value.get(self.key, self.default)
         if not isinstance(name, str) or name not in kinds:
-            rule = f"must be one of {', '.join(kinds)} ({nearest(str(name), kinds)})"
+            rule = f"must be one of {', '.join(kinds)} ({nearest(str(name), kinds, listed=True)})"
             unknown = PydanticCustomError("unknown_kind", "{rule}", {"rule": rule})
             raise self._wrong({"type": unknown, "loc": (self.key,), "input": name})
         return kinds[name].model_validate(value)
@@ -343,12 +343,14 @@ def _is_member(part: int | str) -> bool:
     return isinstance(part, str) and "[" in part
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the nearest known word, or with all known words."""
+def nearest(name: str, known: Iterable[str], *, listed: bool = False) -> str:
+    """Return a hint with the nearest known word, or with all known words unless they are listed."""
     options = sorted(known)
     # the name may be foreign, and comparing takes the square of its length
     close = difflib.get_close_matches(name[:_LONGEST_NAME], options, 1)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"choose one of {'them' if listed else ', '.join(options)}"
 
 
 _KINDS = {

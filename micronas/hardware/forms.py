@@ -62,7 +62,7 @@ def check_form(name: str | None) -> Form | None:
         return None
     raise ConfigError(
         f"a latency form must be one of {', '.join(FORMS)}, but got {name!r}; "
-        f"{nearest(name, FORMS)}"
+        f"{nearest(name, FORMS, listed=True)}"
     )
 
 

@@ -1,7 +1,7 @@
 """The search: run the trainings that a strategy asks for and return their results to it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from micronas.nas.candidate import Candidate, ranked
 from micronas.nas.distributed import ranks
 from micronas.nas.problem import Problem
 from micronas.nas.settings import StrategySettings, strategy_settings
-from micronas.nas.strategies.base import Context
+from micronas.nas.strategies.base import Context, Strategy, Training
 from micronas.nas.strategies.registry import strategy
 from micronas.nas.table import Picture, candidates_html, candidates_text, plot
 from micronas.nas.trials import Trials, executor
@@ -176,7 +176,7 @@ def search(
         chosen = strategy(context)
         epochs = chosen.epochs
         trials = Trials(context, planned=chosen.plan().trainings)
-        while left > 0 and (asked := chosen.ask(left)):
+        while left > 0 and (asked := _asked(chosen, left)):
             tried, spent = everyone.once(partial(trials, asked))
             known |= {each.label: each for each in tried}
             left, epochs = left - spent, epochs + spent
@@ -206,3 +206,17 @@ def search(
         everyone.once(lambda: chosen.begin(candidates[0])) or begin,
         data.objective.shown,
     )
+
+
+def _asked(chosen: Strategy, left: float) -> Sequence[Training]:
+    """Return the trainings of a strategy's next ask, which a user may have written."""
+    asked: Any = chosen.ask(left)
+    given = asked if isinstance(asked, Sequence) else [asked]
+    for each in given:
+        if not isinstance(each, Training):
+            raise ConfigError(
+                "`ask` must return a list of Trainings, but that of "
+                f"{chosen.name} returned {type(asked).__name__} with {type(each).__name__}; return "
+                "[Training(candidate, recipe, epochs), ...]"
+            )
+    return given

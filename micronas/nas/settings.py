@@ -258,4 +258,9 @@ def own_strategy(name: str) -> Any:
             "micronas.nas.strategies.base.Strategy, whose Settings derive from "
             f"micronas.nas.settings.StrategySettings, but {name!r} is none; derive both"
         )
+    if missing := ", ".join(sorted(getattr(loaded, "__abstractmethods__", ()))):
+        raise ValueError(
+            f"a strategy of one's own must have ask, tell and plan, but {name!r} has no {missing}; "
+            "define it"
+        )
     return loaded

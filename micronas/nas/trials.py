@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from types import MappingProxyType
 
 import torch
@@ -211,7 +212,7 @@ def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:
 
     A forked process has one thread, and no accelerator.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers must be 1 or more, but got {workers}; leave it out")
+    if workers is not None and not (isinstance(workers, Integral) and workers >= 1):
+        raise ConfigError(f"workers must be 1 or more, but got {workers!r}; leave it out")
     alone = recipe.threads > 1 or device != _CPU
     return 1 if alone else workers or processors()

@@ -201,7 +201,7 @@ def check_names(names: Sequence[str]) -> None:
         if name not in _TRACKERS:
             raise ConfigError(
                 f"a tracker must be one of {', '.join(_TRACKERS)}, but got {name!r}; "
-                f"{nearest(name, _TRACKERS)}"
+                f"{nearest(name, _TRACKERS, listed=True)}"
             )
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -112,8 +113,8 @@ def sweep(
         ("cpus", cpus, 1),
         ("retries", retries, 0),
     ):
-        if value is not None and value < least:
-            raise ConfigError(f"{name} must be {least} or more, but got {value}; leave it out")
+        if value is not None and not (isinstance(value, Integral) and value >= least):
+            raise ConfigError(f"{name} must be {least} or more, but got {value!r}; leave it out")
     check_names(track)
     made: dict[str, Made] = {}
     searched: Searchable | None = None

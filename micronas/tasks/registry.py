@@ -48,7 +48,8 @@ def find(name: str) -> Task[Any]:
         task: Task[Any] = getattr(import_module(f"micronas.tasks.{module}"), attribute)
         return task
     raise ConfigError(
-        f"a task must be one of {', '.join(names())}, but got {name!r}; {nearest(name, names())}"
+        f"a task must be one of {', '.join(names())}, but got {name!r}; "
+        f"{nearest(name, names(), listed=True)}"
     )
 
 

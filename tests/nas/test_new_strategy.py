@@ -1,7 +1,7 @@
 """A strategy of one's own: a class in one's own package, named by where it is imported from."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar, cast
 
@@ -124,6 +124,8 @@ def test_an_installed_package_registers_one_by_name(monkeypatch: pytest.MonkeyPa
     ("name", "complaint"),
     [
         ("halfing", "did you mean 'halving'"),
+        ("xyz", r"must be one of auto, .*, single_stage \(choose one of them\), but got 'xyz'"),
+        ("own_strategies:Half", "must have ask, tell and plan, but .*Half' has no plan, tell"),
         ("no_such_package:Tpe", "must be importable as MODULE:CLASS.*No module named"),
         ("own_strategies:Tpe", "must be importable as MODULE:CLASS.*no attribute 'Tpe'"),
         (
@@ -137,28 +139,42 @@ def test_an_unknown_strategy_is_one_error(name: str, complaint: str) -> None:
         loaded(f"search.strategy={name}")
 
 
-class Idle(Widest):
-    """Asks for the same training for ever, or for none."""
+class Half(Strategy):
+    """Lacks tell and plan."""
 
-    many: ClassVar[int]
+    def ask(self, left: float) -> Sequence[Training]:
+        return []
+
+
+class Idle(Widest):
+    """Asks for nothing, for the same training for ever, or for what is none."""
+
+    answer: ClassVar[Callable[[Candidate, Recipe], Any]]
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.networks = self.problem.rivals(context.data)
+        self.network = self.problem.rivals(context.data)[0]
 
-    def ask(self, left: float) -> Sequence[Training]:
-        trial = self.context.settings.trial
-        return [Training(each, trial, trial.epochs) for each in self.networks[: self.many]]
+    def ask(self, left: float) -> Any:
+        return type(self).answer(self.network, self.context.settings.trial)
 
 
 @pytest.mark.parametrize(
-    ("many", "complaint"),
-    [(0, "must ask for a training"), (1, "last 100 asks of .*Idle were for finished ones")],
+    ("answer", "complaint"),
+    [
+        (lambda *_: [], "must ask for a training"),
+        (
+            lambda network, trial: [Training(network, trial, 1)],
+            "last 100 asks of .*Idle were for finished ones",
+        ),
+        (lambda network, _: [network], "list of Trainings, .*Idle returned list with Candidate"),
+        (lambda *_: None, "list of Trainings, .*Idle returned NoneType"),
+    ],
 )
 def test_a_strategy_that_trains_nothing_is_one_error(
-    many: int, complaint: str, monkeypatch: pytest.MonkeyPatch
+    answer: Any, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Idle, "many", many, raising=False)
+    monkeypatch.setattr(Idle, "answer", answer, raising=False)
     trial = Recipe(epochs=1, batch_size=64)
     with pytest.raises(ConfigError, match=complaint):
         found(StrategySettings(strategy="own_strategies:Idle", trial=trial))

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,7 +157,7 @@ def test_budgets_that_nothing_meets_need_no_worker_and_no_data(tmp_path: Path) -
     assert told == []
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"cpus": 0}, {"retries": -1}])
-def test_numbers_out_of_range_are_named(wrong: dict[str, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": "2"}, {"cpus": 0}, {"retries": -1}])
+def test_numbers_out_of_range_are_named(wrong: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be"):
-        sweep("kws_small", {"seed": [0]}, out=tmp_path, **wrong)  # type: ignore[arg-type]
+        sweep("kws_small", {"seed": [0]}, out=tmp_path, **wrong)
