@@ -8,14 +8,16 @@ from micronas.report.single import finite
 from micronas.runs.folder import RunFolder
 
 _Row = dict[str, Any]
+_SHARED = ("task", "score_name", "unit", "data")
+"""Columns in which runs on one front are equal."""
 _COSTS = ("latency_ms", "sram_bytes", "flash_bytes")
 
 
 def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[str, Any]:
     """Collect the data to compare.
 
-    Runs of the same task, score and unit are compared; each board has its own front, as latencies
-    of different boards are no alternatives. SRAM and flash are as budgets count them.
+    Runs of the same task, score, unit and data are compared; each board has its own front, as
+    latencies of different boards are no alternatives. SRAM and flash are as budgets count them.
 
     Parameters
     ----------
@@ -23,18 +25,12 @@ def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[st
         Reasons for folders that are not shown, by path.
     """
     rows = [_row(run) for run in runs]
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        groups.setdefault((row["task"], row["score_name"], row["unit"]), []).append(index)
+        groups.setdefault(tuple(row[key] for key in _SHARED), []).append(index)
     compared = [
-        {
-            "task": task,
-            "score_name": name,
-            "unit": unit,
-            "runs": own,
-            "boards": _boards(rows, own),
-        }
-        for (task, name, unit), own in groups.items()
+        {**dict(zip(_SHARED, shared, strict=True)), "runs": own, "boards": _boards(rows, own)}
+        for shared, own in groups.items()
     ]
     return finite(
         {
@@ -91,6 +87,7 @@ def _row(run: RunFolder) -> _Row:
         "name": run.name,
         "path": str(run.path),
         "task": run.task,
+        "data": run.data,
         "board": metrics.board,
         "network": metrics.network,
         "origin": metrics.search.winner if metrics.search else "given",

@@ -226,8 +226,12 @@ def _kind(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
 
 
 def _task(settings: Mapping[str, Any]) -> str:
+    return str(_data(settings).get("task", ""))
+
+
+def _data(settings: Mapping[str, Any]) -> dict[str, Any]:
     data = settings.get("data")
-    return str(data.get("task", "")) if isinstance(data, dict) else ""
+    return data if isinstance(data, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,12 @@ class RunFolder:
     def task(self) -> str:
         """Task of the data settings; empty without one."""
         return _task(self.settings)
+
+    @property
+    def data(self) -> str:
+        """Name of the data: their path, or the hash of arrays, which each run keeps a copy of."""
+        data = _data(self.settings)
+        return str(data.get("sha256") or data.get("path") or "")
 
     @property
     def drawing(self) -> list[dict[str, Any]]:

@@ -211,11 +211,17 @@ def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None
             "on": "test",
         }
         runs.append(by_hand(tmp_path / f"value {place}", scores=[score], flash_bytes=9_000))
+    for name, path in (("there", "a"), ("window", "b"), ("other", "b")):
+        runs.append(by_hand(tmp_path / name, score="F1"))
+        own = f"data: {{task: kws, path: {path}, window: {len(runs)}}}\n"
+        (runs[-1] / "config.yaml").write_text(own)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metrics.json").write_text("{")
     data = shown(*runs, tmp_path / "broken")
     groups = {group["score_name"] + group["unit"]: group for group in data["groups"]}
-    assert groups.keys() == {"accuracyshare", "AUCshare", "MAEmm", "MAEcount"}
+    assert groups.keys() == {"accuracyshare", "AUCshare", "MAEmm", "MAEcount", "F1share"}
+    others = [each for each in data["groups"] if each["score_name"] == "F1"]
+    assert [(each["data"], each["runs"]) for each in others] == [("a", [8]), ("b", [9, 10])]
     assert {row["on"] for row in data["rows"]} == {"test"}
     assert data["rows"][6]["flash_bytes"] == 14_000, "of the device, as the budget counts it"
     assert [tile["is_cost"] for tile in shown(runs[7])["tiles"]] == [False] * 2 + [True] * 5

@@ -24,7 +24,8 @@ function pareto(group, cost) {
 const inUnit = ({ unit }) => (unit === "share" ? " in per cent" : unit && ` in ${unit}`);
 
 function compared(group, place) {
-  const name = [group.task, group.score_name].filter(Boolean).join(", ");
+  const alike = data.groups.filter((other) => other.task === group.task && other.score_name === group.score_name);
+  const name = [group.task, group.score_name, alike.length > 1 && group.data].filter(Boolean).join(", ");
   section(`fronts${place}`, `Fronts: ${name}${group.unit === "share" ? "" : inUnit(group)}`,
     `${capital(group.score_name)}${inUnit(group)}. A line joins the runs that no other of the same board beats; a ` +
     "hollow point does not fit its budget and is on no line.",
