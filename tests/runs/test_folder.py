@@ -43,7 +43,11 @@ def test_a_whole_run_leaves_nothing_out(whole: Path) -> None:
     assert run.absent == {}
     assert run.parts.keys() == PARTS.keys()
     assert run.kind == "toy"
-    assert not [name for name, each in sections(whole).items() if "absent" in each]
+    data = sections(whole)
+    assert not [name for name, each in data.items() if "absent" in each]
+    shown = data["candidates"]  # the winner first
+    assert shown["rows"][0]["origin"] == shown["winner"]
+    assert shown["rows"][0]["macs"] == run.metrics.macs
 
 
 @pytest.mark.long
