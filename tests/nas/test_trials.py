@@ -4,14 +4,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 from scipy.stats import t as student_t
 
+from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.comparison import Comparison, lead_over, student
+from micronas.nas.trials import at_once
 from micronas.objectives.intervals import wilson
+from micronas.train.recipe import Recipe
 
 
 def tried(origin: str, *accuracies: tuple[int, float]) -> Candidate:
@@ -146,3 +150,9 @@ def test_the_interval_is_wilsons(count: int, share: float) -> None:
     low, high = wilson(right / count, count)
     assert abs(low - expected.low) < 1e-6
     assert abs(high - expected.high) < 1e-6
+
+
+@pytest.mark.parametrize("workers", [0, "2"])
+def test_workers_are_a_number_of_at_least_one(workers: Any) -> None:
+    with pytest.raises(ConfigError, match=f"workers must be 1 or more, but got {workers!r}"):
+        at_once(workers, Recipe(), torch.device("cpu"))
