@@ -80,6 +80,8 @@ class DataSet:
                 "a data set in which anomalies are to be found must have that objective, but has "
                 f"{self.objective.name}; pass objective=Anomalies()"
             )
+        # names of an array are of numpy's type, as which errors would show them
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         if len({*self.classes}) < len(self.classes):
             raise DataError(
                 f"classes must have different names, but are {', '.join(self.classes):.200}; their "

@@ -55,6 +55,9 @@ def test_labels_out_of_range_and_a_class_alone_are_refused() -> None:
         DataSet(good, good, None, ("a", "b"), (2, 2, 1), final=three)
     with pytest.raises(DataError, match="at least two classes to tell apart, but there is 1"):
         DataSet(good, good, None, ("all",), (2, 2, 1))
+    words = np.array(["no", "up", "yes"])
+    with pytest.raises(DataError, match="but 'yes' has none"):
+        DataSet(good, good, None, tuple(words), (2, 2, 1))
     with pytest.raises(DataError, match="classes must have different names, but are a, a"):
         DataSet(good, good, None, ("a", "a"), (2, 2, 1))
     alone = TensorSplit(INPUTS, torch.ones(6).long())
