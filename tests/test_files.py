@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from micronas.errors import DataError, MicronasError
+from micronas.errors import DataError, DiskError, MicronasError
+from micronas.export.firmware.shared import write_folder
 from micronas.files import aside, regular, write_atomically
 from micronas.language.rows import read_rows
 
@@ -55,6 +56,8 @@ def test_a_full_disk_is_an_error_of_the_user_and_of_the_system(tmp_path: Path) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         with pytest.raises(MicronasError, match=r"must have room .*: .*/a; free some") as caught:
             write_atomically(tmp_path / "a", bytes(8192))
+        with pytest.raises(DiskError, match=r"must have room .*/b.*; free some"):
+            write_folder({"a": bytes(8192)}, tmp_path / "b")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert isinstance(caught.value, OSError)

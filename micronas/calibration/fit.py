@@ -51,9 +51,9 @@ class Calibration:
         is_likely = _CYCLES[0] <= cycles <= _CYCLES[1]
         if is_likely or self.board.latency[0].status == _ON_HOST:
             return None
-        told = f"{cycles:,.0f}" if cycles > 1 else f"{cycles:.2g}"
+        shown = f"{cycles:,.0f}" if cycles > 1 else f"{cycles:.2g}"
         return (
-            f"these times are {told} clock cycles for each instruction of a Cortex-M4, where "
+            f"these times are {shown} clock cycles for each instruction of a Cortex-M4, where "
             "boards take 0.2 to 4: is latency_ms in milliseconds, and --clock right?"
         )
 

@@ -186,7 +186,7 @@ def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
             f"scores of a judge run need verdicts against one baseline, but {path} has "
             f"{', '.join(sorted(baselines)) or 'no valid verdict'}"
         )
-    prompts = prompts_of(path)
+    prompts = [each for each in prompts_of(path) if each.text]  # imports may not know it
     texts = {prompt.id: prompt.text for prompt in prompts}
     outcomes: dict[tuple[str | None, str], list[float]] = defaultdict(list)
     for row in rows:
@@ -199,7 +199,9 @@ def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
         if all((prompt.text, model) in outcomes for model in models)
     ]
     if not complete:
-        raise DataError(f"{path} must hold a prompt on which every model was judged, but has none")
+        raise DataError(
+            f"{path} must hold a prompt with its text on which every model was judged, but has none"
+        )
     scores = [
         [0.5, *(float(np.mean(outcomes[prompt.text, model])) for model in models)]
         for prompt in complete

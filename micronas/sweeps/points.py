@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Point:
     made: Mapping[str, Made] = field(default_factory=dict)
     """``space`` and ``data`` that the settings do not describe."""
 
-    @property
+    @cached_property
     def stored(self) -> str:
         """Settings as JSON, with `made` and hashes of what the settings only name."""
         settings = self.settings
@@ -113,10 +114,8 @@ def plan(
         pairs = [f"{labels[key]}={_text(value)}" for key, value in chosen.items()]
         varied = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
         settings = load_run(source, [*overrides, *varied], own=own)
-        settings.load_board()
-        _check_made(settings, made)
         point = Point(",".join(pairs), chosen, settings, made)
-        twin = found.get(point.name) or found.get(names.get(point.stored, ""))
+        twin = found.get(point.name) or found.get(names.get(_stored(point), ""))
         if twin:
             raise ConfigError(
                 f"the points of a sweep must differ, but {point.over} and {twin.over} are the same "
@@ -127,15 +126,15 @@ def plan(
     return list(found.values())
 
 
-def _check_made(settings: RunSettings, made: Mapping[str, Made]) -> None:
+def _stored(point: Point) -> str:
     try:
-        _ = "space" in made or settings.load_space()
+        return point.stored
     except DataError as error:
-        if "data" not in made:
+        if "data" not in point.made:
             raise
         raise ConfigError(
             "a function that makes data must have a task without files, but "
-            f"data.task={settings.data.task} reads them for the shape of the input; set "
+            f"data.task={point.settings.data.task} reads them for the shape of the input; set "
             "data.task=arrays"
         ) from error
 

@@ -113,6 +113,10 @@ def test_scores_of_a_judge_run(tmp_path: Path) -> None:
         store.put_prompts([StoredPrompt("r", "Text of q")])
         store.put_verdicts([VerdictRow("r", "a", "base", "first", "judge", "A", 0.0)])
     assert read_scores(path, experts=["base", "a"]).scores.tolist() == [[0.5, 0.75], [0.5, 0.5]]
+    with writing(path) as store:  # as imports do that have no texts
+        store.put_prompts(StoredPrompt(each, "") for each in "pqr")
+    with pytest.raises(DataError, match="must hold a prompt with its text"):
+        read_scores(path)
     with writing(path) as store:
         store.drop("all", "1")
     with pytest.raises(DataError, match="no valid verdict"):

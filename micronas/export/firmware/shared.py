@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from micronas.errors import ExportError
+from micronas.errors import DiskError, ExportError
 from micronas.files import aside
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import Target
@@ -97,6 +97,8 @@ def write_folder(files: Mapping[str, str | bytes], folder: Path) -> None:
                 path = whole / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except DiskError:
+        raise
     except OSError as error:
         raise ExportError(
             f"a folder to write must be writable, but {str(folder)!r} is not ({error.strerror}); "
