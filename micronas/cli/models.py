@@ -158,7 +158,7 @@ def verify(
 def _promise(model: Path) -> dict[str, Any]:
     """Return a run's board, its arena, and whether the network fits the budget."""
     from micronas.runs.costs import describe_costs
-    from micronas.runs.folder import own
+    from micronas.runs.finished import own
 
     if own(model).board is None:
         return {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from micronas.report.network import blocks_of
 from micronas.report.single import finite
-from micronas.runs.folder import RunFolder
+from micronas.runs.finished import RunFolder
 
 _Row = dict[str, Any]
 _SHARED = ("task", "score_name", "unit", "data")

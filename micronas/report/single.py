@@ -15,15 +15,8 @@ from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import DEFAULT, TFLM
 from micronas.report.network import blocks_of, outputs_of
-from micronas.runs.folder import (
-    ARCHITECTURE,
-    CONFIG,
-    MODEL,
-    RunFolder,
-    listening,
-    model_file,
-    own_module,
-)
+from micronas.runs.finished import RunFolder, listening
+from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, model_file, own_module
 from micronas.runs.stored import Metrics, Score
 from micronas.space.load import model_bytes
 from micronas.text import span

@@ -8,7 +8,8 @@ from micronas.errors import DataError, MicronasError
 from micronas.files import write_atomically
 from micronas.page import page_of
 from micronas.report import several, single
-from micronas.runs.folder import REPORT, RunFolder, open_run, runs_in
+from micronas.runs.finished import RunFolder, open_run, runs_in
+from micronas.runs.folder import REPORT
 
 _PARTS = Path(__file__).parent / "page"
 _SINGLE = ["charts.js", "network.js", "run.js", "mistakes.js", "figures.js"]

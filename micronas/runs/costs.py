@@ -9,7 +9,8 @@ from micronas.hardware.board import Board, available
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import check_form
 from micronas.hardware.profile import on_boards, profile
-from micronas.runs.folder import Own, model_file, own
+from micronas.runs.finished import Own, own
+from micronas.runs.folder import model_file
 from micronas.space.load import Loaded, load
 from micronas.space.published import paper_figures, paper_ops
 

@@ -17,7 +17,8 @@ from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Tensor
 from micronas.graph.kernels.codes import Values
-from micronas.runs.folder import CONFIG, DETECTOR, HISTORY, METRICS, own
+from micronas.runs.finished import own
+from micronas.runs.folder import CONFIG, DETECTOR, HISTORY, METRICS
 from micronas.settings import read_mapping
 from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end

@@ -23,7 +23,7 @@ from micronas.objectives.labels import Labels
 from micronas.objectives.registry import OBJECTIVES, from_plain, to_plain
 from micronas.objectives.regression import Regression
 from micronas.report.single import page_data
-from micronas.runs.folder import open_run
+from micronas.runs.finished import open_run
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
 from micronas.tasks import registry

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from micronas.report.write import write_report
-from micronas.runs.folder import runs_in
+from micronas.runs.finished import runs_in
 from tests.browser import Page, chromium
 
 _COLOURS = 96  # a flat design has few, and the files stay small

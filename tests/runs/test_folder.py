@@ -19,7 +19,8 @@ from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
 from micronas.hardware.board import Board
 from micronas.report.write import report_line, write_report
-from micronas.runs.folder import Folder, open_run, runs_in
+from micronas.runs.finished import open_run, runs_in
+from micronas.runs.folder import Folder
 from micronas.runs.stored import PARTS
 from micronas.space.content import content
 from tests.report.runs import by_hand, found, searched

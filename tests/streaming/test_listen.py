@@ -14,7 +14,7 @@ import soundfile
 
 from micronas.errors import ConfigError, DataError
 from micronas.runs.device import device
-from micronas.runs.folder import listening
+from micronas.runs.finished import listening
 from micronas.runs.listen import listen
 from micronas.runs.marks import Marked, read_marks
 from micronas.streaming.events import Detector
