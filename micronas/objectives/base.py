@@ -41,6 +41,12 @@ class Measure:
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         return self.values(outputs, targets).mean().item()
 
+    def within(self, interval: list[float]) -> list[float]:
+        """Return the part of an interval that the measure can reach."""
+        low, high = interval
+        is_positive = self.unit == "share" or not self.larger
+        return [max(low, 0.0) if is_positive else low, min(high, 1.0) if self.larger else high]
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -310,13 +316,14 @@ class Objective(ABC):
         """Measure both networks."""
         targets = judged.split.labels
         values = measure.values(judged.answers.int8, targets)
+        interval = self.interval(values, judged)
         return {
             "name": measure.name,
             "unit": measure.unit,
             "larger": measure.larger,
             "float": measure(judged.answers.real, targets),
             "int8": values.mean().item(),
-            "interval": self.interval(values, judged),
+            "interval": interval and measure.within(interval),
             "on": judged.on,
         }
 

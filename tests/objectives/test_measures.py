@@ -144,6 +144,22 @@ def test_nine_examples_of_a_class_give_no_interval(
     assert found["scores"][0]["interval"] is not None or kind is Labels  # accuracy has Wilson's
 
 
+def test_an_interval_ends_where_its_measure_does() -> None:
+    """Balanced accuracy of 98.5 % stood with 96.8 to 100.1 %."""
+    codes = np.where(np.arange(60) % 2, 9, -9)
+    codes[0] = 9
+    answers = np.stack([-codes, codes], 1).astype(np.int8)
+    split = TensorSplit(torch.zeros(60, 1, 1, 1), torch.arange(60) % 2)
+    judged = Judged(
+        split, ("a", "b"), "test", Answers(torch.from_numpy(answers).float(), answers), {}
+    )
+    low, high = Classes().metrics(judged)["int8_balanced_accuracy_interval"]
+    assert 0.9 < low < high == 1.0
+    mae, _, r2 = Regression().measures.values()
+    assert mae.within([-0.1, 1.1]) == [0.0, 1.1]
+    assert r2.within([-0.1, 1.1]) == [-0.1, 1.0]
+
+
 def test_a_label_that_nobody_has_does_not_count() -> None:
     none = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert np.isnan(average_precision(none[:, 0], none[:, 1])[0])
