@@ -155,6 +155,15 @@ def test_an_example_that_is_drawn_again_stays_in_its_part() -> None:
     assert "for test" not in told
 
 
+def test_a_shuffled_loader_gives_one_order() -> None:
+    """The same call found another order, so that it could not resume its own killed run."""
+    given = pictures(60, 0)
+    parts = (DataLoader(given, 16, shuffle=True, drop_last=True), DataLoader(pictures(20, 1), 16))
+    found = as_data_set(parts).train
+    assert isinstance(found, micronas.TensorSplit)
+    assert torch.equal(found.inputs, given.tensors[0])
+
+
 def test_one_data_set_keeps_a_fifth_for_validation() -> None:
     found = as_data_set(pictures(200, 0))
     assert (len(found.train.labels), len(found.validation.labels)) == (160, 40)

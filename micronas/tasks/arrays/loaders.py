@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 
 from micronas.data import DataSet, TensorSplit
 from micronas.errors import DataError
@@ -104,10 +104,8 @@ def _shared(same: Sequence[Tensor]) -> list[str]:
 
 
 def _read(part: Any) -> TensorSplit:
-    is_ours = not isinstance(part, DataLoader)
-    batches = DataLoader(part, batch_size=256, collate_fn=_stacked) if is_ours else part
     inputs, labels = list[Any](), list[Any]()
-    for batch in batches:
+    for batch in _batches(part):
         if not (isinstance(batch, Sequence) and len(batch) == 2):
             raise DataError(
                 "an example must be a pair of input and label, but the data set gives "
@@ -121,6 +119,16 @@ def _read(part: Any) -> TensorSplit:
         return TensorSplit(*(torch.cat([*map(torch.as_tensor, each)]) for each in (inputs, labels)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise _unlike(error) from error
+
+
+def _batches(part: Any) -> DataLoader[Any]:
+    if not isinstance(part, DataLoader):
+        return DataLoader(part, batch_size=256, collate_fn=_stacked)
+    by = part.sampler
+    if not isinstance(by, RandomSampler) or by.replacement or by.num_samples < len(by.data_source):
+        return part
+    # shuffled, the same call would find other data in the folder of its killed run
+    return DataLoader(part.dataset, part.batch_size, collate_fn=part.collate_fn)
 
 
 def _stacked(examples: list[Any]) -> Any:
