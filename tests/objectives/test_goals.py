@@ -26,8 +26,10 @@ from micronas.report.single import page_data
 from micronas.runs.finished import open_run
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
+from micronas.settings import with_overrides
 from micronas.tasks import registry
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.task import TASK
 from micronas.tasks.series.wear import synthesise
 from micronas.tflite.reader import read
 from tests import toy
@@ -62,6 +64,15 @@ def searched(folder: Path, *settings: str) -> dict[str, Any]:
     made = command("export", folder / "run", "--format", "project", "--out", folder / "firmware")
     assert made.returncode == 0, made.stderr
     return {**metrics, "printed": done.stdout}
+
+
+def test_the_settings_that_a_sample_names_suit_it(tmp_path: Path) -> None:
+    """Windows of 128 left ten of 20 machines out, and worn in every one."""
+    said = TASK.sample(tmp_path / "machines", goal="labels")
+    named = re.findall(r"data\.(window=\d+|goal=labels|target=\[[^]]+\])", said)
+    values = with_overrides({"path": str(tmp_path / "machines")}, named)
+    assert len(named) == 3
+    assert not TASK.check(SeriesSettings.model_validate(values))
 
 
 @pytest.mark.long
