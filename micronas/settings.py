@@ -14,6 +14,13 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from micronas.errors import ConfigError
 from micronas.files import regular
+from micronas.yaml_text import (
+    LARGEST_FILE,
+    LONGEST_NAME,
+    Location,
+    mark_lines,
+    parsed,
+)
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Metaclass
@@ -21,31 +28,7 @@ else:
     _Metaclass = type(BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``yes``, ``no`` and dates are words, as in YAML 1.2: they may be names."""
-
-
-_BOOLEAN, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOLEAN, _DATE)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    _BOOLEAN, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-"""Errors of constructors of scalars: `!!int x` raises a ValueError, `!!bool x` a KeyError."""
-_LARGEST_FILE = 2**17
-"""Largest file in bytes, which takes seconds; files of micronas are a hundred times smaller."""
-_LARGEST_VALUE = 2**18
-"""Largest value in characters, with every alias written out."""
-_DEEPEST = 100
-"""Most brackets open at once; a parser takes time for each of them at every word."""
-_LONGEST_NUMBER = 100
-
-Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
-_LONGEST_NAME = 200
 Extent = Annotated[int, Field(gt=0, le=65_535)]
 """Size of a part of a network; larger ones fit no board and would take for ever to count."""
 
@@ -149,7 +132,7 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Read a YAML mapping and the line of each of its keys."""
     try:
         with regular(path).open("rb") as file:
-            text = file.read(_LARGEST_FILE + 1).decode()
+            text = file.read(LARGEST_FILE + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         command = f"micronas search series board=NAME data.path={path}"
         hint = f"; data goes into data.path, as in `{command}`" if path.exists() else ""
@@ -157,13 +140,13 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
             f"a configuration must be a readable text file of settings: {error}{hint}"
         ) from error
     try:
-        values, node = _parsed(text)
-    except (*_NOT_YAML, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {_reason(error)}") from error
+        values, node = parsed(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path} must hold a mapping of keys to values, but got {values!r:.80}")
     lines: dict[Location, int] = {}
-    _mark_lines(node, (), lines)
+    mark_lines(node, (), lines)
     return values, lines
 
 
@@ -181,82 +164,12 @@ def with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str
             inner[parent] = dict(below) if isinstance(below, dict) else {}
             inner = inner[parent]
         try:
-            inner[last], _ = _parsed(value)
-        except (*_NOT_YAML, RecursionError) as error:
+            inner[last], _ = parsed(value)
+        except ValueError as error:
             raise ConfigError(
-                f"the value of override {key!r} must be YAML, but got {value!r:.80} "
-                f"({_reason(error)})"
+                f"the value of override {key!r} must be YAML, but got {value!r:.80} ({error})"
             ) from error
     return result
-
-
-def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
-    """Parse YAML once, for values and lines alike."""
-    if len(text) > _LARGEST_FILE:
-        raise ValueError(f"it is longer than {_LARGEST_FILE} bytes; is it another file?")
-    _check_depth(text)
-    loader = _Loader(text)
-    node = loader.get_single_node()
-    if node is None:
-        return None, None
-    _check_size(node, {})
-    return loader.construct_document(node), node
-
-
-def _check_depth(text: str) -> None:
-    depth = 0
-    for bracket in re.findall(r"[][{}]", text):
-        depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
-        if depth > _DEEPEST:
-            raise ValueError(f"brackets must stand at most {_DEEPEST} deep in one another")
-
-
-def _reason(error: Exception) -> str:
-    said = " ".join(str(error).split())[:300]
-    says = isinstance(error, yaml.YAMLError | ValueError)
-    return said if says else f"{type(error).__name__} {said}"
-
-
-def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
-    """Return the number of characters of a node with its aliases written out.
-
-    A few lines of aliases of aliases stand for more values than any memory holds.
-    """
-    if node in known:
-        size = known[node]
-        if size is None:
-            raise ValueError("an alias must not stand within what it stands for")
-        return size
-    known[node] = None
-    if isinstance(node, yaml.ScalarNode):
-        if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
-            raise ValueError(f"a number must have at most {_LONGEST_NUMBER} digits")
-        if "\0" in node.value:  # no name of a file can hold it
-            raise ValueError("a text must not hold a zero byte")
-        size = 1 + len(node.value.encode())  # an error for half a surrogate pair
-    elif isinstance(node, yaml.MappingNode):
-        _check_keys(node)
-        size = 1 + sum(_check_size(part, known) for pair in node.value for part in pair)
-    else:
-        size = 1 + sum(_check_size(part, known) for part in node.value)
-    if size > _LARGEST_VALUE:
-        raise ValueError("its aliases must not stand for more than a file could hold")
-    known[node] = size
-    return size
-
-
-def _check_keys(node: yaml.MappingNode) -> None:
-    """Refuse duplicate keys, of which a parser takes the last one."""
-    lines: dict[tuple[str, str], int] = {}
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode):
-            name, line = (key.tag, key.value), key.start_mark.line + 1
-            if name in lines:
-                raise ValueError(
-                    f"key {key.value[:_LONGEST_NAME]!r} stands twice, on lines {lines[name]} and "
-                    f"{line}; keep one"
-                )
-            lines[name] = line
 
 
 def validate_settings(
@@ -347,7 +260,7 @@ def nearest(name: str, known: Iterable[str], *, listed: bool = False) -> str:
     """Return a hint with the nearest known word, or with all known words unless they are listed."""
     options = sorted(known)
     # the name may be foreign, and comparing takes the square of its length
-    close = difflib.get_close_matches(name[:_LONGEST_NAME], options, 1)
+    close = difflib.get_close_matches(name[:LONGEST_NAME], options, 1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"choose one of {'them' if listed else ', '.join(options)}"
@@ -441,16 +354,3 @@ def _nested(annotation: Any) -> set[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}
     return {model for argument in get_args(annotation) for model in _nested(argument)}
-
-
-def _mark_lines(node: yaml.Node, path: Location, lines: dict[Location, int]) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*path, key.value)
-            lines[inner] = key.start_mark.line + 1
-            _mark_lines(value, inner, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            inner = (*path, position)
-            lines[inner] = value.start_mark.line + 1
-            _mark_lines(value, inner, lines)

@@ -44,7 +44,7 @@ IMPORTED = r"^\s*(?:from|import) (\w+)"
 
 LOOSE = {
     *("arrays", "checkpoint", "cluster", "errors", "event_file", "files", "keys", "npz", "page"),
-    *("progress", "quantities", "resources", "settings", "splits", "text", "views"),
+    *("progress", "quantities", "resources", "settings", "splits", "text", "views", "yaml_text"),
 }
 """Modules of no room, below all of them."""
 

@@ -17,7 +17,7 @@ from micronas.files import write_atomically
 from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
 from micronas.graph.streaming import frames_read, streaming
-from micronas.settings import Extent, Location, Settings, read_mapping, validate_settings
+from micronas.settings import Extent, Settings, read_mapping, validate_settings
 from micronas.space.blocks import Block
 from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields, stride_mark
 from micronas.space.choice_graph import ChoiceGraph
@@ -25,6 +25,7 @@ from micronas.space.decisions import Choice, Filters, Pair, Widths, kernel_text
 from micronas.space.lowering import Lowering
 from micronas.space.searchable import Architecture, Searchable
 from micronas.text import html_table
+from micronas.yaml_text import Location
 
 if TYPE_CHECKING:
     import torch
