@@ -96,7 +96,14 @@ class DataSet:
         object.__setattr__(self, "objective", fitted)
 
     def check_inputs(self) -> None:
-        """Raise DataError for a part of other inputs: test is read last, after all training."""
+        """Raise DataError for a part of no or other inputs: test is read last, after training."""
+        for name in ("validation", "test"):
+            given = getattr(self, name)
+            if given is not None and not len(given.labels):
+                raise DataError(
+                    f"a part must hold examples, but `{name}` has none; give it some of those of "
+                    "training (test may be None)"
+                )
         height, width, channels = self.input
         found = None if self.detection is None else self.detection.split
         for part in (self.train, self.validation, self.test, self.final, found):

@@ -236,6 +236,10 @@ def test_a_part_of_other_inputs_ends_at_once(tmp_path: Path) -> None:
     given = replace(parts, test=other)
     with pytest.raises(DataError, match=r"= \[1, 12, 12\], .* one part has \[1, 12, 10\]"):
         micronas.run(given, SPACE, board="stm32f446re", folder=tmp_path / "run", **BRIEF)
+    empty = micronas.TensorSplit(other.inputs[:0], other.labels[:0])
+    for part in ("validation", "test"):
+        with pytest.raises(DataError, match=f"must hold examples, but `{part}` has none"):
+            replace(parts, **{part: empty}).check_inputs()
     assert not (tmp_path / "run").exists()
 
 
