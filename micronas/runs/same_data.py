@@ -1,14 +1,16 @@
 """Compare the data of runs, without keeping it."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
 from micronas.errors import ConfigError
-from micronas.splits import evenly
+from micronas.splits import Split, evenly
 
 _SECTION, _COMPARED = "data", 100
 """Section of a checkpoint on the data, and the most inputs of a part that are compared."""
@@ -16,8 +18,8 @@ _CLOSE = 1e-3
 """Difference of inputs on another computer, as a share."""
 
 
-def identity(data: DataSet, *, judging: bool) -> State:
-    """Return a hash of labels and groups, and means and deviations of a few inputs of each part.
+def looked_at(data: DataSet, *, judging: bool) -> Iterator[tuple[Split, Tensor]]:
+    """Yield the parts of a data set, each with a few of its inputs.
 
     Parameters
     ----------
@@ -27,12 +29,18 @@ def identity(data: DataSet, *, judging: bool) -> State:
     parts = [data.train, data.validation, data.final]
     if judging:
         parts += [data.test, None if data.detection is None else data.detection.split]
-    digest, seen = hashlib.sha256(), []
     for part in parts:
         if part is not None:
-            digest.update(part.labels.numpy().tobytes() + part.groups.numpy().tobytes())
-            inputs = part.batch(evenly(part, _COMPARED), None).flatten(1)
-            seen.append(torch.stack([inputs.mean(1), inputs.std(1, correction=0)]))
+            yield part, part.batch(evenly(part, _COMPARED), None)
+
+
+def _identity(data: DataSet, *, judging: bool) -> State:
+    """Return a hash of labels and groups, and means and deviations of a few inputs."""
+    digest, seen = hashlib.sha256(), []
+    for part, given in looked_at(data, judging=judging):
+        digest.update(part.labels.numpy().tobytes() + part.groups.numpy().tobytes())
+        inputs = given.flatten(1)
+        seen.append(torch.stack([inputs.mean(1), inputs.std(1, correction=0)]))
     return {"sha256": digest.hexdigest(), "moments": torch.cat(seen, 1)}
 
 
@@ -50,7 +58,7 @@ def of_same_data(
     judging
         Whether the test part must be the same, too: scores of several runs are compared.
     """
-    found = identity(data, judging=judging)
+    found = _identity(data, judging=judging)
     known = checkpoint.load(_SECTION) or found
     least = _CLOSE * float(known["moments"][1].mean())
     is_close = known["sha256"] == found["sha256"] and torch.allclose(

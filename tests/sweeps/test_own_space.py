@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import micronas
-from micronas.data import TensorSplit
+from micronas.data import DataSet, TensorSplit
 from micronas.errors import ConfigError
 from micronas.report.write import write_report
 from micronas.runs.run import run_search
@@ -99,6 +99,18 @@ def unrepeatable() -> micronas.ConvertedSpace:
     return micronas.convert(module, torch.zeros(1, 1, 12, 12))
 
 
+def pairs() -> DataSet:
+    part = TensorSplit(torch.tensor([0.0, 1.0]).expand(4, 1, 1, 2), torch.arange(4) % 2)
+    return DataSet(part, part, part, ("no", "yes"), (1, 2, 1))
+
+
+def mirrored() -> DataSet:
+    """Other inputs of the same sums: these differ in their last bits between processors."""
+    known = pairs()
+    part = TensorSplit(known.train.batch(torch.arange(4), None).flip(3), known.train.labels)
+    return replace(known, train=part)
+
+
 def test_budgets_that_nothing_meets_need_no_worker(config: Path, tmp_path: Path) -> None:
     over = {"budget.latency": ["0.01 ms", "0.02 ms"]}
     points = sweep(config, over, out=str(tmp_path / "sweep"), **OWN)
@@ -117,6 +129,7 @@ def test_what_another_process_makes_is_compared() -> None:
         make("space", made)
     made, _ = made_by("data", own_space.data)
     assert make("data", made).classes == toy.CLASSES
+    assert made_by("data", mirrored)[0].content != made_by("data", pairs)[0].content
 
 
 def test_a_point_on_other_data_than_the_points_before_it_fails(
