@@ -89,8 +89,9 @@ def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     if found is None:
         raise BudgetError(_impossible(problem, budget))
     # the solver takes any of equal scores
+    smallest_first = np.argsort(problem.active, kind="stable")
     for category, values in enumerate(problem.utilities):
-        for expert in np.argsort(problem.active, kind="stable"):
+        for expert in smallest_first:
             if problem.active[expert] >= problem.active[found[category]]:
                 break
             other = np.where(np.arange(len(found)) == category, expert, found)

@@ -76,7 +76,7 @@ def of_same_data(
 def check_sweep(file: Path, data: DataSet) -> None:
     """Raise ConfigError if the data is not that of the runs that wrote the file before."""
     checkpoint = Checkpoint(file, yields=True)
-    is_first = checkpoint.load(_SECTION) is None
-    of_same_data(checkpoint, data, file.parent, judging=True)
-    if is_first:
-        checkpoint.save(_SECTION, checkpoint.load(_SECTION) or {})
+    if checkpoint.load(_SECTION) is None:
+        checkpoint.save(_SECTION, _identity(data, judging=True))
+    else:
+        of_same_data(checkpoint, data, file.parent, judging=True)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.tasks.parts import Part
+from micronas.tasks.series.times import JUMP
 
 MEASURED = "measured"
 """Label of samples that have targets instead."""
@@ -16,8 +17,8 @@ COUNTING = (
     "it out by data.columns, or name it time_s or time_ms if it is a time"
 )
 """Sentence on a channel of `Recordings.counting`, after its name."""
-_JUMP, _JUMPS = 10, 0.01
-"""Steps in usual ones from which on they are gaps, and the most of them, as a share."""
+_JUMPS = 0.01
+"""Most steps that are gaps or resets, as a share."""
 Floats = npt.NDArray[np.floating]
 
 
@@ -99,11 +100,11 @@ class Recordings:
 
 def _rises_evenly(values: Floats) -> npt.NDArray[np.bool_]:
     """Return whether each channel rises at every sample, less than a step off a line: rounding of
-    rising values moves them by less. One step in a hundred may be a gap or a reset."""
+    rising values moves them by less."""
     with np.errstate(invalid="ignore"):
         steps = np.diff(values.astype(np.float64), axis=0)
         usual = np.median(steps, 0)
-        jumps = (steps <= 0) | (steps > _JUMP * usual)
+        jumps = (steps <= 0) | (steps > JUMP * usual)
         risen = np.cumsum(np.where(jumps, usual, steps), 0)
         step = risen[-1] / len(risen)
         off = risen - step * np.arange(1, len(values))[:, None]

@@ -20,8 +20,8 @@ _NAMED = re.compile(
 _TIMES = ("time", "timestamp", "t", "datetime", "date_time")
 RATES_DIFFER = 0.05
 """Largest difference of rates that are taken as equal, as a share."""
-_JUMP = 10
-"""Longest step of time within a recording, in median steps."""
+JUMP = 10
+"""Longest step within a recording, in median steps; longer ones are gaps."""
 
 
 def is_time(column: str) -> bool:
@@ -75,7 +75,7 @@ def jumps(times: _Times, rate: float, *, fill: float | None = None) -> npt.NDArr
     fill
         Longest gap that is filled, in seconds, at least two steps; by default ten steps.
     """
-    longest = _JUMP / rate if fill is None else max(fill, 2 / rate)
+    longest = JUMP / rate if fill is None else max(fill, 2 / rate)
     with np.errstate(invalid="ignore", over="ignore"):
         steps = np.diff(times)
     return (steps <= 0) | (steps > longest)
