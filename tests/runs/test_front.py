@@ -1,6 +1,7 @@
 """One call from data to a verified file."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,11 +158,19 @@ def test_an_example_that_is_drawn_again_stays_in_its_part() -> None:
 
 def test_a_shuffled_loader_gives_one_order() -> None:
     """The same call found another order, so that it could not resume its own killed run."""
-    given = pictures(60, 0)
-    parts = (DataLoader(given, 16, shuffle=True, drop_last=True), DataLoader(pictures(20, 1), 16))
+    given, asked = pictures(60, 0), multiprocessing.Event()
+
+    def begin(number: int) -> None:
+        asked.set()
+
+    loader = DataLoader(
+        given, 16, shuffle=True, drop_last=True, num_workers=1, worker_init_fn=begin
+    )
+    parts = (loader, DataLoader(pictures(20, 1), 16))
     found = as_data_set(parts).train
     assert isinstance(found, micronas.TensorSplit)
     assert torch.equal(found.inputs, given.tensors[0])
+    assert asked.is_set(), "its workers read it"
 
 
 def test_one_data_set_keeps_a_fifth_for_validation() -> None:

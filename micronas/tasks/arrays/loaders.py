@@ -128,7 +128,13 @@ def _batches(part: Any) -> DataLoader[Any]:
     if not isinstance(by, RandomSampler) or by.replacement or by.num_samples < len(by.data_source):
         return part
     # shuffled, the same call would find other data in the folder of its killed run
-    return DataLoader(part.dataset, part.batch_size, collate_fn=part.collate_fn)
+    return DataLoader(
+        part.dataset,
+        part.batch_size,
+        collate_fn=part.collate_fn,
+        num_workers=part.num_workers,
+        worker_init_fn=part.worker_init_fn,
+    )
 
 
 def _stacked(examples: list[Any]) -> Any:
