@@ -233,11 +233,12 @@ def points_of(folder: Path) -> list[SweepPoint]:
 
 
 def _is_led(folder: Path) -> bool:
+    uri = f"{(folder / _LEADER).absolute().as_uri()}?mode=ro"  # who looks writes no file
     try:
-        with closing(sqlite3.connect(folder / _LEADER, timeout=0)) as lock:
+        with closing(sqlite3.connect(uri, uri=True, timeout=0)) as lock:
             lock.execute("SELECT name FROM sqlite_master")
-    except sqlite3.OperationalError:
-        return True
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
     return False
 
 
