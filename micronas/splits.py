@@ -1,9 +1,11 @@
 """Parts of a data set: examples, their labels, and the groups they come from."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -146,8 +148,12 @@ class TensorSplit(Split):
 
 
 def _tensor(name: str, given: Tensor | NDArray[Any]) -> Tensor:
+    if isinstance(given, np.ndarray):  # torch takes no mirrored views and no foreign byte order
+        given = np.require(given, given.dtype.newbyteorder("="), "C")
     try:
-        return torch.as_tensor(given)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{name} must be a tensor or an array of numbers, but torch says: {error}; number "

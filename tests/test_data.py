@@ -143,6 +143,9 @@ def test_arrays_are_tensors() -> None:
     arrays = TensorSplit(INPUTS.numpy(), PAIRS.numpy(), groups=np.arange(6) // 2)
     assert torch.equal(arrays.labels, PAIRS)
     assert arrays.groups.tolist() == [0, 0, 1, 1, 2, 2]
+    mirrored = INPUTS.numpy()[..., ::-1].astype(">f4")[..., ::-1]
+    mirrored.flags.writeable = False  # as of a mapped file
+    assert torch.equal(TensorSplit(mirrored, PAIRS).inputs, INPUTS)
     for names in ({"labels": np.array(["a"] * 6)}, {"groups": ["p"] * 6}):
         with pytest.raises(DataError, match=f"{next(iter(names))} must be a tensor or an array"):
             TensorSplit(INPUTS, **{"labels": PAIRS, **names})  # type: ignore[arg-type]
