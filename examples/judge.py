@@ -69,7 +69,7 @@ def main(overrides: list[str]) -> None:
         writer.writerow(["model", "score"])
         writer.writerows((name, sum(skill.values())) for name, (skill, _) in world.MODELS.items())
     measured = quality(board.estimates(), read_reference(RUN / "reference.csv"))
-    print("\n" + pairs({key: str(value) for key, value in vars(measured).items()}))
+    print("\n" + pairs(measured.shown()))
 
     # 5. Everything on one page.
     write_report(store, RUN / "report.html", title="A small world", statistics=statistics)

@@ -273,14 +273,10 @@ def quality(
         )
         for count in (None, *(top or ()))
     ]
-    figures = [
-        {name: str(value) for name, value in vars(each).items() if value is not None}
-        for each in found
-    ]
     show(
         [asdict(each) for each in found],
         as_json,
-        lambda: "\n".join(f"{pairs(each)}\n" for each in figures),
+        lambda: "\n".join(f"{pairs(each.shown())}\n" for each in found),
     )
 
 

@@ -90,6 +90,14 @@ class Quality:
     brier: float | None = None
     log_loss: float | None = None
 
+    def shown(self) -> dict[str, str]:
+        """Return the figures there are as text, by name."""
+        return {
+            name: f"{value:.4g}" if isinstance(value, float) else str(value)
+            for name, value in vars(self).items()
+            if value is not None
+        }
+
 
 def quality(
     benchmark: Estimates,

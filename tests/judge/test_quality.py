@@ -162,6 +162,7 @@ def test_quality_on_shared_models_and_on_the_top() -> None:
     assert every.agreement == Share(5, 6)
     assert every.spearman == pytest.approx(1 - 6 * 2 / 60)
     assert every.kendall == pytest.approx(4 / 6)
+    assert every.shown()["kendall"] == "0.6667"
     assert every.brier == pytest.approx(1 / 6)
     top = quality(benchmark, reference, top=2)
     assert (top.models, top.strict_agreement) == (2, Share(0, 1))
