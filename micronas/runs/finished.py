@@ -260,8 +260,8 @@ def _json(path: Path) -> Any:
         return json.loads(regular(path).read_bytes())
     except OSError as error:
         raise DataError(
-            f"a report needs {path.name} of a finished run: {error}; finish the run with the same "
-            "command"
+            f"a report needs {path.name} of a finished run, but {path} cannot be read "
+            f"({error.strerror}); finish the run with the same command"
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
