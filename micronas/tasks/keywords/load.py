@@ -103,7 +103,8 @@ def load(settings: KeywordSettings) -> DataSet:
                 f"the cache must be in a folder that can be written: {error}; choose another "
                 "cache=FOLDER, or cache=off"
             ) from error
-        note = f"Nothing is cached: {error}."
+        # without the advice of a full disk: the run goes on
+        note = f"Nothing is cached: {error.__cause__ or error}."
         cache = None
         clips = _read_planned(folder, plans.values(), None)
     splits = {

@@ -1,6 +1,7 @@
 """The keyword data set on small corpora made here, whose samples tell where they come from."""
 
 import os
+import resource
 import tarfile
 from pathlib import Path
 
@@ -346,6 +347,14 @@ def test_a_cache_that_cannot_be_written_is_done_without_or_refused(corpus: Path)
     assert same(data, load(settings(corpus, cache="off")))
     with pytest.raises(DataError, match="the cache must be in a folder that can be written"):
         load(settings(corpus, cache=corpus / ".micronas"))
+    (corpus / ".micronas").unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        full = load(settings(corpus))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "Nothing is cached: [Errno" in full.summary
 
 
 def test_features_that_cannot_be_written_are_computed(corpus: Path) -> None:
