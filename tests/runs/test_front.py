@@ -182,6 +182,8 @@ def test_one_data_set_keeps_a_fifth_for_validation() -> None:
     given = data()
     assert as_data_set(given) is given
     assert as_data_set([named_pictures(CLASSES), pictures(20, 1)]).classes == CLASSES
+    part = DataLoader(Subset(named_pictures(CLASSES), range(20)), 8)  # as of random_split
+    assert as_data_set([part, pictures(20, 1)]).classes == CLASSES
 
 
 @pytest.mark.parametrize(

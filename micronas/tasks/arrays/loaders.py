@@ -153,7 +153,7 @@ def _unlike(error: Exception) -> DataError:
 
 def _classes(parts: Iterable[Any], labels: Iterable[Tensor]) -> tuple[str, ...]:
     """Return the data sets' `classes`, as in torchvision; else numbers as names."""
-    each_named = (getattr(getattr(part, "dataset", part), "classes", None) for part in parts)
+    each_named = map(_named, parts)
     named = list(dict.fromkeys(tuple(map(str, each)) for each in each_named if each is not None))
     if len(named) > 1:
         raise DataError(
@@ -170,6 +170,12 @@ def _classes(parts: Iterable[Any], labels: Iterable[Tensor]) -> tuple[str, ...]:
             f"labels of up to {count - 1}; number them anew in __getitem__"
         )
     return tuple(map(str, range(count)))
+
+
+def _named(part: Any) -> Sequence[Any] | None:
+    while not hasattr(part, "classes") and hasattr(part, "dataset"):  # a loader of a Subset
+        part = part.dataset
+    return getattr(part, "classes", None)
 
 
 def _given(batch: Any) -> str:
