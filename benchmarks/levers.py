@@ -47,6 +47,7 @@ LEVERS = (
     ("open: both, later first comparison on pictures", OPEN, "default", "single"),
     ("open: first comparison after 150 steps, not 100", OPEN, "default", "sooner"),
     ("open: twice the epochs of second trainings", OPEN, "twice", "sooner"),
+    ("open: finalists compared later, 15 epochs anew", OPEN, "longer", "default"),
     ("open: 4 bits a choice, where flash binds", OPEN, "mixed", "default"),
     ("textbook with weights of 4 bits", OPEN, "4 bits", "textbook"),
     ("textbook with squeeze-and-excite gates", OPEN, "gated", "textbook"),
