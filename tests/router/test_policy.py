@@ -231,6 +231,7 @@ def test_few_labels_are_enough() -> None:
     assert np.mean([d.category == kind for d, kind in zip(decisions, kinds, strict=True)]) > 0.9
 
 
+@pytest.mark.long
 def test_rows_with_translated_text_teach_a_language() -> None:
     def spanish(texts: Sequence[str]) -> tuple[str, ...]:
         words = dict(each.split("=") for each in _SPANISH.split())

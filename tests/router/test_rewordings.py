@@ -75,6 +75,7 @@ def test_other_words_are_a_function_of_prompt_and_seed() -> None:
     assert reworded(prompts, 0) == []
 
 
+@pytest.mark.long
 def test_categories_are_learned_from_what_stays() -> None:
     """Each kind of prompt has a form of its own, which tells it until the form changes."""
     frame = {"sums": "Question: {}\nAnswer:", "words": "= {} =\n\n\n", "code": "{}"}

@@ -78,6 +78,7 @@ def test_explain(folder: Path) -> None:
         run("explain", prompt, "--router", folder)
 
 
+@pytest.mark.long
 def test_eval(folder: Path) -> None:
     out = folder / "eval.json"
     config = folder / "router.yaml"

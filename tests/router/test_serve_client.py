@@ -156,6 +156,7 @@ def test_every_request_ends_in_one_answer_or_one_error(
         assert sum(map(float, ends)) == count
 
 
+@pytest.mark.long
 def test_a_fitted_router_is_served(tmp_path: Path) -> None:
     settings = FitSettings(embedding=Embedding(kind="ngrams"))
     fitted = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))

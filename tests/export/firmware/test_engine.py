@@ -108,6 +108,7 @@ def test_ten_words_are_ten_lines_of_what_integers_compute(model: bytes, tmp_path
     assert [re.sub(r"microphone: |, front.*", "", line) for line in lines] == expected(model)
 
 
+@pytest.mark.long
 def test_a_sketch_checks_itself_and_listens(model: bytes, tmp_path: Path) -> None:
     project = written(model, tmp_path / "listener", kind="arduino")
     made = compiled(project, main="listener.ino", around=SKETCH)
