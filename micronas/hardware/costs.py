@@ -4,7 +4,7 @@ Imports no torch, so that an impossible budget is refused before anything heavy 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationInfo, model_validator
@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ValidationInfo, model_validator
 from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
+from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.front_ends import FrontEndCosts
 from micronas.hardware.listening import Listening, call_ms, hopped_on, joules_per_hour
@@ -350,19 +351,31 @@ def measure(
         on_board = on_host = hopped.plan
         flash = hopped.flash_bytes
     load = mean / listening.hop_ms if listening else None
+    costs = counted(graph, board, on_board, on_host, flash, latency)
+    energy = None if load is None else joules_per_hour(board, load)
+    return replace(costs, load=load, energy_j_per_hour=energy)
+
+
+def counted(
+    graph: Graph,
+    board: Board,
+    on_board: ArenaPlan,
+    on_host: ArenaPlan,
+    flash_bytes: int,
+    latency_ms: float,
+) -> Costs:
+    """Return the costs of a network whose arenas, size and latency are known."""
     return Costs(
         macs=count(graph).macs,
-        flash_bytes=flash,
+        flash_bytes=flash_bytes,
         arena_bytes=on_board.total,
         arena_head_bytes=on_board.head,
         arena_required_bytes=on_board.required,
         host_arena_bytes=on_host.total,
         host_arena_head_bytes=on_host.head,
-        latency_ms=latency,
-        energy_mj=board.energy_mj(latency),
+        latency_ms=latency_ms,
+        energy_mj=board.energy_mj(latency_ms),
         has_int4=any(tensor.dtype == "int4" for tensor in graph.tensors.values()),
-        load=load,
-        energy_j_per_hour=None if load is None else joules_per_hour(board, load),
     )
 
 

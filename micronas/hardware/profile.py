@@ -7,11 +7,11 @@ from typing import Any
 
 from micronas.graph.averages import pool_window
 from micronas.graph.builder import Builder
-from micronas.graph.counts import OpCount, count, per_op
+from micronas.graph.counts import OpCount, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.hardware.board import Board, LatencyModel
-from micronas.hardware.costs import Budget, Costs, measure
+from micronas.hardware.costs import Budget, counted, measure
 from micronas.hardware.features import (
     COVERED,
     CYCLES,
@@ -109,18 +109,7 @@ def profile(
             layer["flags"].append("extrapolated")
         if cost is not None and cost.kernel.startswith("reference_"):
             layer["flags"].append("plain loop")
-    window = Costs(
-        macs=count(graph).macs,
-        flash_bytes=size,
-        arena_bytes=on_board.total,
-        arena_head_bytes=on_board.head,
-        arena_required_bytes=on_board.required,
-        host_arena_bytes=on_host.total,
-        host_arena_head_bytes=on_host.head,
-        latency_ms=latency,
-        energy_mj=board.energy_mj(latency),
-        has_int4=any("int4" in layer["flags"] for layer in layers),
-    )
+    window = counted(graph, board, on_board, on_host, size, latency)
     front_end = _front_end(graph, meaning)
     given = (budget or Budget()).listening(front_end)
     costs = window
