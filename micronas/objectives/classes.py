@@ -98,11 +98,14 @@ class Classes(Objective):
         return replace(self, balance=cast(Balance, balance))
 
     def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-        weights = None
-        if self.balance == "weights" and self.counts:
-            counts = torch.tensor(self.counts, dtype=outputs.dtype, device=outputs.device)
-            weights = counts.sum() / (len(self.counts) * counts.clamp(min=1))
-        return F.cross_entropy(outputs, targets, weights, label_smoothing=smoothing)
+        if self.balance != "weights" or not self.counts:
+            return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+        # torch's own weights would count smoothing by the classes that it goes to: towards a class
+        # of one in fifty it would outweigh the label
+        losses = F.cross_entropy(outputs, targets, reduction="none", label_smoothing=smoothing)
+        counts = torch.tensor(self.counts, dtype=losses.dtype, device=losses.device)
+        weights = 1 / counts.clamp(min=1)[targets]
+        return (weights * losses).sum() / weights.sum()
 
     def scores(self, outputs: Tensor, targets: Tensor) -> ClassScores:
         found = super().scores(outputs, targets)

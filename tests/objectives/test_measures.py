@@ -196,6 +196,13 @@ def test_classes_of_any_frequency_count_alike() -> None:
     each = -logits.log_softmax(1)[torch.arange(4), labels]
     expected = (each[:3].mean() + each[3]) / 2
     assert weighted.loss(logits, labels).item() == pytest.approx(expected.item())
+    # of 1 in 50, smoothing of torch's own kind put the rare class first for all
+    labels = torch.arange(50).eq(0).long()
+    told = torch.zeros(50, 2, requires_grad=True)
+    weighted = Classes(balance="weights").fitted(labels, ("a", "b"))
+    weighted.loss(told, labels, smoothing=0.05).backward()
+    assert told.grad is not None
+    assert torch.equal(told.grad.argmin(1), labels)
     source = torch.Generator().manual_seed(0)
     many = torch.tensor([0] * 900 + [1] * 100)
     drawn = many[Classes(balance="sampling").order(many, source)]
