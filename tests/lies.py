@@ -89,7 +89,6 @@ def scaled(source: float, weights: float, output: float, activation: Any = "NONE
     graph = quantize_randomly(builder.finish(name))
     for tensor, scale in ((graph.inputs[0], source), ("conv/weights", weights), (name, output)):
         old = graph.tensors[tensor]
-        assert old.quantization is not None
         scales = np.full_like(old.quantization.scale, scale)
         graph.tensors[tensor] = replace(old, quantization=replace(old.quantization, scale=scales))
     return graph

@@ -26,7 +26,6 @@ def saved(path: Path, *numbers: int) -> None:
 
 def epoch(path: Path) -> int:
     state = Checkpoint(path).load("train")
-    assert state is not None
     assert torch.equal(state["weights"], torch.full((100,), float(state["epoch"])))
     return int(state["epoch"])
 
@@ -74,7 +73,6 @@ def test_steps_in_quick_succession_are_written_with_the_next_that_must(tmp_path:
     for number in (1, 2, 3):
         checkpoint.save_soon("train", {"epoch": number, "weights": torch.full((100,), number)})
         state = checkpoint.load("train")
-        assert state is not None
         assert state["epoch"] == number
         assert epoch(path) == 1
     checkpoint.save("scores", {})

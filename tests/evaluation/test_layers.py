@@ -46,7 +46,6 @@ def test_a_channel_of_huge_range_makes_its_layer_the_culprit() -> None:
     # Scaled up in one layer and down in the next: the function stays, the range in between grows.
     for name, channel, factor in (("block0/pw", 0, 1000), ("block1/dw", 3, 1 / 1000)):
         data = tensors[f"{name}/weights"].data
-        assert data is not None
         scaled = data.copy()
         np.moveaxis(scaled, channel, 0)[3] *= factor
         tensors[f"{name}/weights"] = replace(tensors[f"{name}/weights"], data=scaled)
@@ -54,7 +53,6 @@ def test_a_channel_of_huge_range_makes_its_layer_the_culprit() -> None:
     graph = quantized(exact)
     errors = compare(exact, graph, quantize_inputs(graph, examples()))
     worst = culprit(errors)
-    assert worst is not None
     assert worst.name == "block0/pw"
     assert worst.local.median_channel_db < 10
     assert worst.local.sqnr_db > 30  # which the large channel alone decides
@@ -68,7 +66,6 @@ def test_a_badly_scaled_tensor_is_the_culprit_and_those_after_it_are_not(factor:
     name = "block0/pw"
     before = named(compare(exact, graph, quantize_inputs(graph, examples())), name)
     tensor = graph.tensors[name]
-    assert tensor.quantization is not None
     wrong = replace(
         tensor,
         quantization=Quantization(
@@ -78,7 +75,6 @@ def test_a_badly_scaled_tensor_is_the_culprit_and_those_after_it_are_not(factor:
     broken = replace(graph, tensors={**graph.tensors, name: wrong})
     errors = compare(dequantized(broken), broken, quantize_inputs(graph, examples()))
     worst = culprit(errors)
-    assert worst is not None
     assert worst.name == name
     following = named(errors, "block1/dw")
     assert following.cumulative.sqnr_db < 25

@@ -43,8 +43,6 @@ def run(graph: Graph, inputs: npt.NDArray[np.int8], rounding: Rounding) -> npt.N
     (name,), (output,) = graph.inputs, graph.outputs
     source = graph.tensors[name].quantization
     target = graph.tensors[output].quantization
-    assert source is not None
-    assert target is not None
     real = (inputs.astype(np.float32) - source.zero_point) * source.scale
     real = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
     size = session.get_inputs()[0].shape[0]  # a name, where it may be any

@@ -100,7 +100,6 @@ def test_float_int8_and_tflm_are_near_each_other() -> None:
     codes = tflm_outputs(to_flatbuffer(graph), tuple(quantize_all_inputs(graph, inputs).values()))
     for name, simulated, given in zip(graph.outputs, outputs, codes, strict=True):
         quantization = graph.tensors[name].quantization
-        assert quantization is not None
         real = quantization.scale[0] * (given.astype(np.float32) - quantization.zero_point)
         real = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
         assert np.abs(real - simulated.detach().numpy()).max() <= 5 * quantization.scale[0]
@@ -154,7 +153,6 @@ def test_mismatches_are_counted_by_output() -> None:
     graph, _ = quantised()
     model, given = to_flatbuffer(graph), random_inputs(graph, 4, seed=2)
     bias = graph.tensors["angle/bias"]
-    assert bias.data is not None
     moved = replace(bias, data=bias.data + np.int32(2**20))
     other = to_flatbuffer(replace(graph, tensors={**graph.tensors, bias.name: moved}))
     ours = integer.run_outputs(read(model), given)
@@ -266,7 +264,6 @@ def test_onnx_takes_and_gives_all_by_name() -> None:
     expected = integer.run_outputs(graph, quantize_all_inputs(graph, inputs))
     for name, real in zip(graph.outputs, answers, strict=True):
         quantization = graph.tensors[name].quantization
-        assert quantization is not None
         steps = (np.moveaxis(real, 1, -1) if real.ndim == 4 else real) / quantization.scale[0]
         codes = expected[name].astype(np.float32) - quantization.zero_point
         assert np.abs(steps - codes).max() <= 1.01

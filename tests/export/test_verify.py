@@ -55,7 +55,6 @@ def rescaled(kind: Kind, seed: int) -> Graph:
     """An operator whose output has a scale of its own, and sometimes a zero point."""
     graph = random_op_graph(kind, seed)
     output = graph.tensors["output"]
-    assert output.quantization is not None
     scale = output.quantization.scale * np.float32(1.7)
     zero_point = output.quantization.zero_point if seed % 2 else 11 * seed
     other = replace(output, quantization=Quantization(scale, zero_point))

@@ -72,8 +72,7 @@ def _pair(source: random.Random) -> tuple[int, int]:
 
 
 def _call(x: Tensor, layer: nn.Module) -> Tensor:
-    result: Tensor = layer(x)
-    return result
+    return layer(x)
 
 
 def _conv(source: random.Random, shape: Sequence[int]) -> tuple[Any, ...]:

@@ -97,7 +97,6 @@ def test_concatenation_must_fit() -> None:
     )
     (op,), shape = graph.ops, graph.tensors["output"].shape
     quantization = graph.tensors["output"].quantization
-    assert quantization is not None
     almost = replace(quantization, scale=np.nextafter(quantization.scale, np.float32(1)))
     with pytest.raises(ModelError, match="inputs and output of CONCATENATION must share one scale"):
         check_int8(change(graph, "output", quantization=almost))

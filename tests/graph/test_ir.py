@@ -28,7 +28,6 @@ def test_graphs_with_scales_for_each_channel_compare() -> None:
     assert graph == again
     name = graph.ops[0].inputs[1]
     quantization = graph.tensors[name].quantization
-    assert quantization is not None
     assert len(quantization.scale) > 1
     wider = replace(quantization, scale=quantization.scale * np.float32(2))
     tensors = {**graph.tensors, name: replace(graph.tensors[name], quantization=wider)}

@@ -211,7 +211,6 @@ def visual_with_shared_tables(name: str) -> Graph:
     names: dict[str, str] = {}
     for tensor in graph.tensors.values():
         if tensor.name.endswith("/amounts"):
-            assert tensor.data is not None
             names[tensor.name] = first.setdefault(tensor.data.tobytes(), tensor.name)
     ops = tuple(
         replace(op, inputs=tuple(names.get(name, name) for name in op.inputs)) for op in graph.ops

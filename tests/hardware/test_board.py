@@ -145,7 +145,6 @@ def test_energy() -> None:
     assert board.Board.load("stm32f767zi").energy_mj(426.0) is None
     latency = torch.tensor(10.0, requires_grad=True)
     small.energy_mj(latency).backward()
-    assert latency.grad is not None
     assert float(latency.grad) == pytest.approx(0.1611)
 
 

@@ -23,7 +23,6 @@ def test_predict_keeps_the_gradient_of_a_tensor() -> None:
     latency = LinearLatency({"constant": 1.0, "ops": 1e-5}).predict({"ops": 2 * macs})
     latency.backward()
     assert float(latency.detach()) == pytest.approx(41.0)
-    assert macs.grad is not None
     assert float(macs.grad) == pytest.approx(2e-5)
 
 
@@ -53,7 +52,6 @@ def test_left_out_errors_by_hand() -> None:
     rows, measured = [{"ops": 1.0}, {"ops": 2.0}, {"ops": 4.0}], [1.0, 4.0, 4.0]
     result = fit(rows, measured, terms=("ops",))
     ratios = [1.0, 0.5, 1.0]
-    assert result.left_out is not None
     for left in range(3):
         others = [ratio for index, ratio in enumerate(ratios) if index != left]
         slope = sum(others) / sum(ratio**2 for ratio in others)

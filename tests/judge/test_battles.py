@@ -42,7 +42,6 @@ def test_a_category_keeps_its_prompts_and_all_models() -> None:
     assert law.models == ("a", "b", "c")
     assert law.prompt.tolist() == [0, 0, 1]
     assert law.weight.tolist() == [2, 3, 4]
-    assert law.length_left is not None
     assert law.length_left.tolist() == [20, 30, 40]
 
 

@@ -89,8 +89,6 @@ def test_neither_side_nor_the_unit_matters() -> None:
     one, other = control(battles), control(swapped(battles))
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-9)
     assert one.effect == pytest.approx(other.effect)
-    assert battles.length_left is not None
-    assert battles.length_right is not None
     words = replace(
         battles, length_left=battles.length_left / 5, length_right=battles.length_right / 5
     )

@@ -71,7 +71,6 @@ def test_tokens_are_estimated_where_the_server_counts_none() -> None:
 def test_null_content_is_an_empty_text() -> None:
     with answering(200, b'{"choices": [{"message": {"content": null}}]}') as (url, _):
         reply = send(url)
-    assert isinstance(reply, Reply)
     assert reply.text == ""
 
 
@@ -91,8 +90,6 @@ def test_retry_after(header: str | timedelta, low: float, high: float) -> None:
         header = format_datetime(datetime.now(timezone.utc) + header)
     with answering(429, b"", {"Retry_After": header}) as (url, _):
         lost = send(url)
-    assert isinstance(lost, Lost)
-    assert lost.wait is not None
     assert low <= lost.wait <= high
     assert not lost.perhaps_paid
 

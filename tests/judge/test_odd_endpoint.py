@@ -69,7 +69,6 @@ def test_what_was_paid_for_is_kept_and_not_paid_again(form: str, tmp_path: Path)
 def test_what_cannot_be_read_is_lost_in_one_line(form: str) -> None:
     with serving(always(form, **CUT)) as url:
         lost = send(url)
-    assert isinstance(lost, Lost)
     assert lost.perhaps_paid != form.startswith("limit")
     assert "\n" not in lost.reason
     assert lost.wait in (None, 0.0)
@@ -80,7 +79,6 @@ def test_an_answer_without_end_is_left_in_time(form: str) -> None:
     start = time.monotonic()
     with serving(always(form)) as url:
         lost = send(url, timeout=0.7)
-    assert isinstance(lost, Lost)
     assert lost.perhaps_paid
     assert time.monotonic() - start < 20
 
@@ -149,7 +147,6 @@ def test_a_word_in_place_of_a_key_changes_no_text(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("JUDGE_KEY", "answer")
     with serving(always("plain")) as url:
         reply = send(url, api_key_env="JUDGE_KEY")
-    assert isinstance(reply, Reply)
     assert reply.text == "answer to <1>"
 
 

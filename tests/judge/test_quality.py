@@ -220,9 +220,7 @@ def test_arena_hards_table(arena_hard: Path, name: str) -> None:
     result = quality(shared(arena_hard, name), arena, convention="arena-hard")
     assert result.separability == Share(190 - crossed, 190)
     assert quality(shared(arena_hard, name, 0.8)).separability == Share(190 - at_80, 190)
-    assert result.strict_agreement is not None
     assert result.strict_agreement.value == pytest.approx(strict, abs=1e-6)
-    assert result.agreement is not None
     assert result.agreement.pairs == 177
     assert result.agreement.value == pytest.approx(agreed, abs=1e-6)
     assert result.spearman == pytest.approx(spearman, abs=1e-6)
@@ -235,9 +233,7 @@ def test_arena_hards_other_figures(arena_hard: Path) -> None:
     arena = load_arena(arena_hard)
     assert quality(shared(arena_hard, "20k_votes")).separability == Share(131, 190)
     votes = quality(shared(arena_hard, "20k_votes_elo"), arena, convention="arena-hard")
-    assert votes.strict_agreement is not None
     assert votes.strict_agreement.value == pytest.approx(0.957895, abs=1e-6)
-    assert votes.agreement is not None
     assert votes.agreement.value == pytest.approx(0.898305, abs=1e-6)
     assert votes.spearman == pytest.approx(0.981955, abs=1e-6)
     assert quality(shared(arena_hard, "20k_votes_elo", 0.8)).separability == Share(156, 190)

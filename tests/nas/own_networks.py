@@ -21,8 +21,7 @@ class Plain(nn.Module):
         self.last = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.norm(self.first(x)).relu().mean((2, 3)))
-        return y
+        return self.last(self.norm(self.first(x)).relu().mean((2, 3)))
 
 
 class Separable(nn.Module):
@@ -52,8 +51,7 @@ class DSCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.adaptive_avg_pool2d(self.blocks(self.stem(x)), 1)
-        y: Tensor = self.classifier(self.drop(x.flatten(1)))
-        return y
+        return self.classifier(self.drop(x.flatten(1)))
 
 
 class Residual(nn.Module):
@@ -72,8 +70,7 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(self.stem(x), 2)
         branch = self.narrow(F.relu(self.norm(self.wide(F.relu(self.before(x))))))
-        y: Tensor = self.classifier(self.down(F.relu(x + branch)).flatten(1))
-        return y
+        return self.classifier(self.down(F.relu(x + branch)).flatten(1))
 
 
 class Same(nn.Module):
@@ -90,8 +87,7 @@ class Same(nn.Module):
         x = self.stem(x)
         x = F.relu(x + self.inner(x))
         x = F.relu(self.wider(x) + F.pad(x, (0, 0, 0, 0, 0, 4)))
-        y: Tensor = self.classifier(x.mean((2, 3)))
-        return y
+        return self.classifier(x.mean((2, 3)))
 
 
 class Filters(nn.Conv2d):
@@ -118,8 +114,7 @@ class Joined(nn.Module):
         x = self.grouped(F.relu(self.mixed(self.more(joined))))
         x = F.avg_pool2d(torch.cat([F.relu(x), right], 1), 2)
         x = x.permute(0, 2, 3, 1).flatten(1)
-        y: Tensor = self.classifier(F.relu(self.norm(self.hidden(x))))
-        return y
+        return self.classifier(F.relu(self.norm(self.hidden(x))))
 
 
 class Reused(nn.Module):
@@ -132,8 +127,7 @@ class Reused(nn.Module):
         self.last = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.again(self.again(self.first(x))).mean((2, 3)))
-        return y
+        return self.last(self.again(self.again(self.first(x))).mean((2, 3)))
 
 
 class Gated(nn.Module):
@@ -149,8 +143,7 @@ class Gated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x).relu()
         x = torch.sigmoid(self.gate(x)) * x
-        y: Tensor = self.last(self.mix(x).relu().mean((2, 3)))
-        return y
+        return self.last(self.mix(x).relu().mean((2, 3)))
 
 
 class Series(nn.Module):
@@ -170,8 +163,7 @@ class Series(nn.Module):
         x = F.relu(self.norm(self.stem(x)))
         x = F.relu(x + self.inner(x))
         x = F.max_pool1d(F.relu(self.norm2(self.pointwise(self.depthwise(x)))), 2)
-        y: Tensor = self.classifier(x.mean(2))
-        return y
+        return self.classifier(x.mean(2))
 
 
 EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {

@@ -224,20 +224,17 @@ class Functional(nn.Module):
         self.last = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(F.conv2d(x, self.weight).mean((2, 3)))
-        return y
+        return self.last(F.conv2d(x, self.weight).mean((2, 3)))
 
 
 class HardCoded(Plain):
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.norm(self.first(x)).relu().mean((2, 3)).view(-1, 8))
-        return y
+        return self.last(self.norm(self.first(x)).relu().mean((2, 3)).view(-1, 8))
 
 
 class Unsupported(Plain):
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(torch.sort(self.first(x), 1).values.mean((2, 3)))
-        return y
+        return self.last(torch.sort(self.first(x), 1).values.mean((2, 3)))
 
 
 def _parametrised() -> nn.Module:

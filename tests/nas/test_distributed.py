@@ -222,7 +222,6 @@ def test_a_lone_process_changes_nothing() -> None:
     loss = layer(torch.ones(1, 2)).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     assert alone.average(layer, loss) == loss
-    assert layer.weight.grad is not None
     assert layer.weight.grad.tolist() == [[1.0, 1.0]]
     assert alone.once(lambda: "value") == "value"
 

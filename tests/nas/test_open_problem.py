@@ -201,7 +201,6 @@ def test_the_best_of_two_families_train_anew_and_longer() -> None:
     assert (first.trial_loss or 0) <= (second.trial_loss or 0)
     assert {each.trial_epochs for each in others} == {2}
     kept = checkpoint.load(f"trial/{first}/anew") or {}
-    assert result.begin is not None
     assert result.begin.keys() == kept["module"].keys()
     assert all(torch.equal(result.begin[name], each) for name, each in kept["module"].items())
     assert checkpoint.load(f"trial/{second}/anew") is None
@@ -239,7 +238,6 @@ def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> N
     assert {each.origin for each in alone.candidates} == {"search", "textbook"}
     assert max(each.trial_score or 0 for each in alone.candidates) > 0.5
     for each in alone.candidates:
-        assert isinstance(each.architecture, Space)
         assert not each.architecture.decisions
         assert each.space.resolve(each.choice) == each.architecture.graph()
 
@@ -304,7 +302,6 @@ def test_textbook_networks_are_the_widest_that_fit() -> None:
     (found,) = textbook_networks(
         shipped(["tc_resnet8"]), BOARD, budget, kind="kws", input_shape=(49, 10, 1), classes=40
     )
-    assert isinstance(found.architecture, Space)
     assert found.architecture.input == (49, 1, 10)
     assert budget.on(BOARD).fits(found.costs)
     assert 0.9 < max(budget.on(BOARD).used(found.costs).values()) <= 1

@@ -116,8 +116,6 @@ def test_all_steps_of_the_effort_are_taken_by_any_number_of_workers(epochs: int)
     )
     assert result.history[-1]["step"] == epochs * (len(seen.train.labels) * 4 // 5 // 16)
     assert result == other
-    assert result.begin is not None
-    assert other.begin is not None
     assert all(torch.equal(value, other.begin[name]) for name, value in result.begin.items())
 
 

@@ -34,7 +34,6 @@ def half_width(groups: list[Any], *pairs: Any) -> float | None:
     lead = lead_over(
         judged(groups, *(pair[0] for pair in pairs)), [judged(groups, *(pair[1] for pair in pairs))]
     )
-    assert lead is not None
     return lead.half_width
 
 
@@ -44,7 +43,6 @@ def test_a_winner_is_compared_after_as_many_epochs_as_its_rivals_had() -> None:
     rival = tried("search", (5, 0.81), (10, 0.85), (20, 0.90))
     first, second = tried("uniform", (5, 0.82), (10, 0.849)), tried("uniform", (5, 0.70))
     ahead = ahead_of_other_origin([winner, rival, first, second])
-    assert ahead is not None
     assert ahead.epochs == 10
     assert round(ahead.score, 3) == 0.011
     assert ahead.half_width is None  # one example
@@ -59,7 +57,6 @@ def test_the_interval_of_a_lead_is_of_pairs() -> None:
     one = Comparison(4, 0.8, ("1111111100",), groups)
     other = Comparison(4, 0.6, ("1111100010",), groups)
     ahead = lead_over([one], [[other]])
-    assert ahead is not None
     assert ahead.score == pytest.approx(0.2)
     assert ahead.half_width == pytest.approx(
         2.262 * (3.6111 * 10 / 9 + 1.0556) ** 0.5 / 12, rel=1e-3
@@ -76,17 +73,14 @@ def test_the_interval_of_a_lead_is_of_groups() -> None:
     m = 2 / 12
     squares = (3 - 4 * m) ** 2 / 0.6 + ((2 * m) ** 2 * 2 + (1 + 2 * m) ** 2) / 0.8 + 1 + 2 * m * m
     ahead = lead_over([one], [[other]])
-    assert ahead is not None
     assert ahead.half_width == pytest.approx(3.505 * squares**0.5 / 12, rel=0.02)
 
     twice = [each._replace(values=each.values * 2, groups=groups * 2) for each in (one, other)]
     again = lead_over(twice[:1], [twice[1:]])
-    assert again is not None
     assert again.half_width == pytest.approx(ahead.half_width, rel=0.05)
 
     few = [each._replace(groups=((7,) * 8 + (8, 9),)) for each in (one, other)]
     nothing = lead_over(few[:1], [few[1:]])
-    assert nothing is not None
     assert nothing.half_width is None
 
 
@@ -131,7 +125,6 @@ def test_the_interval_of_a_lead_covers(sizes: list[int], shares: tuple[float, fl
         differ = source.uniform(-0.05, 0.05, (2, len(sizes))) * (max(sizes) > 1)
         pair = source.random((2, len(of))) < np.array(shares)[:, None] + differ[:, of]
         half = half_width([of], pair)
-        assert half is not None
         covered += abs(pair[0].mean() - pair[1].mean() - (shares[0] - shares[1])) <= half
     assert 0.935 <= covered / times <= 0.995  # of 20 examples few differ: wider than need be
 

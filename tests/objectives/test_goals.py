@@ -84,13 +84,10 @@ def test_a_value_from_csv_to_firmware(wear: Path, tmp_path: Path) -> None:
             {"path": wear, "goal": "regression", "target": "rul", "unit": "cycles", "window": 32}
         )
     )
-    assert data.test is not None
-    assert isinstance(data.objective, Regression)
     # what the file's codes stand for, undone by hand
     model = (tmp_path / "run/model.tflite").read_bytes()
     graph = read(model)
     quantization = graph.tensors[graph.outputs[0]].quantization
-    assert quantization is not None
     output = float(quantization.scale[0]) * (
         codes(graph, data.test)[:, 0].astype(float) - quantization.zero_point
     )
@@ -133,7 +130,6 @@ def test_several_labels_at_once_from_csv_to_firmware(wear: Path, tmp_path: Path)
             {"path": wear, "goal": "labels", "target": ("worn", "leaking"), "window": 32}
         )
     )
-    assert data.test is not None
     assert data.test.labels.sum(1).max() == 2  # both at once
     graph = read((tmp_path / "run/model.tflite").read_bytes())
     thresholds = found["decision"]["thresholds"]

@@ -66,7 +66,6 @@ def test_misses_and_false_accepts_by_hand() -> None:
         ]
     )
     found = thresholds(split, answers, names=names, ignored=("silence",))
-    assert found is not None
     assert found["ignored"] == ["silence"]
     by = {point["threshold"]: point for point in found["points"]}
     assert by[0.1] == {"threshold": 0.1, "misses": 0.25, "false_accepts": 1.0}

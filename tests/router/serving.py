@@ -75,7 +75,6 @@ def running(folder: Path, *, under: Sequence[str] = (), **settings: Any) -> Iter
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r"http://\S+/v1", line)
         assert found, line + log.read_text()

@@ -30,7 +30,6 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
     assert (small.name, small.active, small.total) == ("small", 270e6, 270e6)
     assert small.price == Price(prompt=0.1, completion=0.4)
     assert small.price.usd(1000, 500) == pytest.approx(0.0003)
-    assert small.endpoint is not None
     assert small.endpoint.base_url == "http://127.0.0.1:9/v1"
     assert (mixture.active, mixture.total) == (pytest.approx(12.9e9), pytest.approx(46.7e9))
     assert (unserved.active, unserved.endpoint) == (1.5e12, None)

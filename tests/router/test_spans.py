@@ -29,9 +29,7 @@ def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) 
         until(lambda: len(kept.get_finished_spans()) == 1)
     (span,) = kept.get_finished_spans()
     assert (span.name, span.context.trace_id) == ("chat a", int("ab" * 16, 16))
-    assert span.parent is not None
     assert span.parent.span_id == int("cd" * 8, 16)
-    assert span.attributes is not None
     assert span.attributes["gen_ai.response.model"] == "a"
     # estimated: three letters asked, twenty-one said
     tokens = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
@@ -42,7 +40,6 @@ def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) 
         assert chat(client, "<2>").status_code == 502
         until(lambda: len(kept.get_finished_spans()) == 1)
     (span,) = kept.get_finished_spans()
-    assert span.attributes is not None
     assert span.attributes["error.type"] == "502"
 
 
@@ -56,5 +53,4 @@ def test_the_extra_starts_the_server_with_an_exporter(tmp_path: Path) -> None:
     ):
         assert said(chat(client, "<3>")) == "a answers <3> in full"
         server.interrupt()
-        assert server.process.stdout is not None
         assert '"name": "chat micronas-router"' in server.process.stdout.read()

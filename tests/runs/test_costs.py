@@ -76,7 +76,6 @@ def test_the_board_is_the_one_of_the_day_of_the_run(tmp_path: Path) -> None:
     model = (tmp_path / "run/model.tflite").read_bytes()
     assert describe_costs(tmp_path / "run")["board"] == "mine"
     emulated = device(tmp_path / "run", model, read(model)).board
-    assert emulated is not None
     assert (emulated.memory_of, emulated.ram_bytes) == ("mine", 40_000)
 
 

@@ -51,8 +51,6 @@ def test_a_resumed_training_remembers_all_epochs(tmp_path: Path) -> None:
         )
     state = Checkpoint(tmp_path / "state").load("train")
     expected = whole.load("train")
-    assert state is not None
-    assert expected is not None
     assert state["history"] == expected["history"]
     assert [epoch["number"] for epoch in state["history"]] == [1, 2, 3]
     last = evaluate(trained, validation)

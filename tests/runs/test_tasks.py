@@ -203,7 +203,6 @@ def test_scores_of_anomalies_are_those_of_the_outputs_softmax() -> None:
     assert found["float_auc"] == detect.evaluate(detection, softmax)["auc"]
     codes = integer.run(graph, quantize_inputs(graph, split.inputs)).reshape(64, -1)
     quantization = graph.tensors[graph.outputs[0]].quantization
-    assert quantization is not None
     real = (codes.astype(float) - quantization.zero_point) * float(quantization.scale[0])
     powers = np.exp(real)
     expected = detect.evaluate(detection, powers / powers.sum(1, keepdims=True))

@@ -92,7 +92,6 @@ def test_mlflows_store_holds_steps_settings_and_the_model(
         go(tmp_path / "run", "mlflow", last=2, ends=False)
     client = MlflowClient()
     experiment = client.get_experiment_by_name("micronas")
-    assert experiment is not None
     (killed,) = client.search_runs([experiment.experiment_id])
     assert killed.info.status == "KILLED"
     go(tmp_path / "run", "mlflow", first=3)

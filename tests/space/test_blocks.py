@@ -20,7 +20,6 @@ from micronas.space.blocks import Block
 from micronas.space.space import Space
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
 
@@ -180,7 +179,6 @@ def test_a_block_is_trained_quantised_exported_and_run(kind: str) -> None:
     choice = found.random(random.Random(2))
     torch.manual_seed(0)
     network = found.architecture(choice).build()
-    assert isinstance(network, Network)
     split = TensorSplit(inputs(64), torch.arange(64) % 3)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(8):

@@ -80,7 +80,6 @@ def test_two_budgets_share_a_warm_up_and_a_report(config: Path, tmp_path: Path) 
 
 def check_point(point: SweepPoint) -> None:
     assert point.state == "done", point
-    assert point.metrics is not None
     assert point.metrics["fits"] is True
     assert point.metrics["tflm_mismatches"] == 0
     assert point.metrics["latency_ms"] <= float(point.over["budget.latency"].split()[0])

@@ -91,7 +91,6 @@ def test_what_listening_takes_has_columns_where_it_is_known() -> None:
         point("window", "b", 0.9, 2.0, 256.0, True),
     ]
     assert "load" not in sweep_table(points)
-    assert points[0].metrics is not None
     points[0].metrics["listening"] = {"load": 0.043, "energy_j_per_hour": 17.25}
     header, _, often, window, *rest = sweep_table(points).splitlines()
     assert header.split()[5:8] == ["latency", "load", "energy"]
@@ -105,7 +104,6 @@ def test_a_larger_budget_never_shows_less(values: list[Any]) -> None:
     """Whatever fits a point's limits counts for it, so scores rise with the limits."""
     points = [point(str(number), *each) for number, each in enumerate(values)]
     for each, (_, _, latency, *_) in zip(points, values, strict=True):
-        assert each.metrics is not None
         each.metrics["budget"] = {"sram": 768.0, "latency": latency}
         each.metrics["used"] = {"sram": 0.5, "latency": 1.0}
     best = best_that_fit(points)
@@ -126,7 +124,6 @@ def test_what_runs_beside_the_network_takes_its_part_of_a_limit() -> None:
         point("80ms", "a", 0.9, 20.0, 512.0, True),
     ]
     for each, limit in zip(points, (40.0, 60.0, 80.0), strict=True):
-        assert each.metrics is not None
         each.metrics["budget"]["latency"] = limit
         used = (each.metrics["latency_ms"] + 35.0) / limit
         each.metrics["used"]["latency"] = used
@@ -147,12 +144,10 @@ def test_a_network_of_another_engine_hop_or_data_stands_for_none(
 ) -> None:
     points = [point("poor", "a", 0.6, 4.0, 512.0, True), point("good", "a", 0.9, 4.0, 512.0, True)]
     for each in points:
-        assert each.metrics is not None
         each.metrics["budget"] = {"sram": 1024.0, "flash": 1e6, "load": 0.1}
         each.metrics["used"] = {"sram": 0.5, "flash": 0.5, "load": 0.5}
         each.metrics["listening"] = {"hop_frames": 5, "frame_ms": 20.0, "load": 0.05}
     assert best_that_fit(points) == {"poor": "good", "good": "good"}
-    assert points[1].metrics is not None
     points[1].metrics.update(changed)
     points[1].over.update(over)
     assert best_that_fit(points) == {"poor": "poor", "good": "good"}
@@ -165,7 +160,6 @@ def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
         point("80ms", "a", 0.9, 79.0, 512.0, True),
     ]
     for each, limit in zip(points, (60.0, 80.0), strict=True):
-        assert each.metrics is not None
         each.metrics["budget"]["latency"] = limit
         each.metrics["used"]["latency"] = each.metrics["latency_ms"] / limit
         each.metrics["scores"][0]["interval"] = [0.88, 0.92]

@@ -62,7 +62,6 @@ def test_a_meaning_that_no_device_can_compute_is_refused(
 
 def files_of(meaning: dict[str, Any], shape: tuple[int, ...]) -> dict[str, str]:
     made = front_end(meaning, shape)
-    assert made is not None
     return made.files(scale(0.03))
 
 

@@ -209,7 +209,6 @@ def test_per_channel_fully_connected_runs() -> None:
     graph = quantize_randomly(ds_cnn(6, 1, 5))
     scales = np.linspace(0.001, 0.01, 5).astype(np.float32)
     source = graph.tensors["pool"].quantization
-    assert source is not None
     for name, scale in (("weights", scales), ("bias", scales * source.scale)):
         tensor = graph.tensors[f"classifier/{name}"]
         object.__setattr__(tensor, "quantization", type(source)(scale, 0, 0))

@@ -74,7 +74,6 @@ class TestTraining:
         network = calibrated(float_network(3, "mobilenet").graph()).train()
         network(random_batch(network.graph(), 8)).square().sum().backward()
         for name, parameter in network.named_parameters():
-            assert parameter.grad is not None, name
             assert parameter.grad.abs().sum() > 0, name
 
     def test_average_ranges_follow_training_only(self) -> None:

@@ -44,7 +44,6 @@ def test_the_extremes_of_both_make_the_scale() -> None:
     network.calibrate([x], method="minmax")
     # rows of the weights: -1 -.6, -.2 .2, .6 1: sums -1.6, 0, 1.6, and twenty times as much
     quantization = network.graph().tensors["both"].quantization
-    assert quantization is not None
     assert quantization.scale[0] == pytest.approx(64 / 255, rel=1e-5)
 
 
@@ -54,5 +53,4 @@ def test_moving_averages_follow_both() -> None:
     network.calibrate([x], method="minmax")
     network.train()(x / 2)
     quantization = network.graph().tensors["both"].quantization
-    assert quantization is not None
     assert quantization.scale[0] == pytest.approx(0.995 * 64 / 255, rel=1e-4)

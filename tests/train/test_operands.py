@@ -74,7 +74,6 @@ def test_a_bounded_range_holds_what_comes_out(
     network.calibrate([torch.tensor([[-0.01, 0.5]])], method="minmax")
     found = network.graph()
     quantization = found.tensors["y"].quantization
-    assert quantization is not None
     assert quantization.scale.item() == pytest.approx(scale / 255, rel=1e-5)
     given = quantize_inputs(found, torch.tensor([[-0.01, 0.5]]))
     assert integer.run(found, given).tolist() == [codes]

@@ -96,7 +96,6 @@ def int8(network: QuantizedNetwork, x: Tensor) -> np.ndarray:
     graph = network.graph()
     codes = integer.run(graph, quantize_inputs(graph, x)).astype(np.float64)
     quantization = graph.tensors[graph.outputs[0]].quantization
-    assert quantization is not None
     real: np.ndarray = (codes - quantization.zero_point) * quantization.scale[0]
     return real.reshape(len(x), -1)
 
@@ -156,7 +155,6 @@ def test_bias_correction_makes_up_for_a_weight_that_rounds_to_nothing() -> None:
     network.calibrate([x], method="minmax")
     correct_biases(network, [x])
     bias = network.unit(graph.ops[0]).bias
-    assert bias is not None
     assert bias.item() == pytest.approx(0.5 + 0.4 * x[:, 1].mean().item(), abs=0.01)
 
 

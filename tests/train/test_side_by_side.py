@@ -52,7 +52,6 @@ def test_results_and_what_jobs_save_arrive(workers: int) -> None:
     assert found == {"0": 0, "1": 3, "2": 6, "3": 9, "4": 12}
     for number in range(5):
         state = checkpoint.load(f"job/{number}")
-        assert state is not None
         assert state["value"].tolist() == [number]
 
 

@@ -15,7 +15,6 @@ from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Quantization
-from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from tests.kept import kept
 
@@ -118,7 +117,6 @@ def events(graph: Graph, known: Application, samples: Array) -> list[str]:
     """What is to be said of a recording: a window every fifth of a second, three averaged."""
     given = graph.tensors[graph.inputs[0]]
     assert given.quantization is not None
-    assert isinstance(known.decision, Detector)
     hears = OnHost(known.front_end, given.quantization)
     starts = range(0, len(samples) - 16_000 + 1, 3_200)
     codes = np.stack([hears.codes(samples[at : at + 16_000]) for at in starts])

@@ -84,7 +84,6 @@ def program(
     )
     (given,) = golden.values()
     quantization = graph.tensors[graph.inputs[0]].quantization
-    assert quantization is not None
     zero = int(quantization.zero_point)
     answered = integer.run(graph, given).reshape(-1)
     own = [
@@ -125,7 +124,6 @@ def test_ten_words_in_one_recording_are_ten_lines(listener: Path) -> None:
     events = [re.fullmatch(pattern, line) for line in lines if not line.startswith("registered")]
     assert [each and each[1] for each in events] == WORDS
     for number, each in enumerate(events):
-        assert each is not None
         assert 2000 * number + 1000 < int(each[2]) < 2000 * number + 2600
 
 
@@ -143,8 +141,6 @@ def test_it_speaks_and_calls_back_while_it_listens(tmp_path: Path) -> None:
     }"""
     made = program(tmp_path, network(49, 10, 1), speech(), stand_in=HEARS, board=BOARD + own)
     with subprocess.Popen([str(made)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-        assert running.stdin is not None
-        assert running.stdout is not None
         said = b""
         for word in ("low", "high"):
             running.stdin.write(spoken([word]).tobytes())
@@ -207,7 +203,6 @@ def test_a_value_is_told_in_its_unit_at_every_inference(
     """
     graph = network(8, 1, 1, outputs=1)
     output = graph.tensors[graph.outputs[0]].quantization
-    assert output is not None
     deviation = step / float(output.scale[0])
     made = program(
         tmp_path,

@@ -72,7 +72,6 @@ def test_codes_and_costs_on_a_cortex_m4(
     heard = emulated.run(inputs)
     assert [each.codes.tolist() for each in heard] == [here.codes(x).tolist() for x in inputs]
     costs, sizes = front_end_costs(meaning, shape), emulated.sizes()
-    assert costs is not None
     assert costs.buffer_bytes == sizes.buffers
     assert 0.95 * costs.flash_bytes <= sizes.flash <= costs.flash_bytes
     taken = heard[0].total_ticks * INSTRUCTIONS_PER_TICK[CORTEX_M4.machine]

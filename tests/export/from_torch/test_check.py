@@ -43,7 +43,6 @@ def test_accuracies_are_those_of_torch_and_of_tflm() -> None:
     inputs, labels = examples(module, 64)
     batches = [(inputs[:40], labels[:40]), (inputs[40:], labels[40:])]
     model = to_tflite(module, inputs[:1], calibration=[inputs], check=batches)
-    assert model.check is not None
     codes = tflm_run(model, quantize_inputs(read(model), inputs))
     on_device = float((codes.argmax(1) == labels.numpy()).mean())
     assert (model.check.examples, model.check.float_accuracy) == (64, 0.75)
@@ -56,7 +55,6 @@ def test_outputs_are_compared_without_labels_and_without_asking_nothing_is() -> 
     module = classifier()
     inputs, _ = examples(module, 16)
     model = to_tflite(module, inputs, calibration=inputs, check=[(inputs, None)])
-    assert model.check is not None
     assert (model.check.float_accuracy, model.check.int8_accuracy) == (None, None)
     assert model.check.sqnr_db > 20
     assert to_tflite(module, inputs, calibration=inputs).check is None
@@ -70,7 +68,6 @@ def test_maps_are_checked_by_position() -> None:
         labels = module(inputs).argmax(1)
     labels[:4] = (labels[:4] + 1) % 4
     check = to_tflite(module, inputs, calibration=inputs, check=[(inputs, labels)]).check
-    assert check is not None
     assert check.float_accuracy == 0.5
 
 
@@ -80,7 +77,6 @@ def test_a_quantized_network_is_checked_too() -> None:
     network = QuantizedNetwork(micronas.trace(module, inputs[:1]))
     network.calibrate([inputs])
     check = to_tflite(network.eval(), inputs[:1], check=[(inputs, labels)]).check
-    assert check is not None
     assert check.float_accuracy == 0.75
     with pytest.raises(ExportError, match="but got tune as well"):
         to_tflite(network, inputs[:1], tune=True)
@@ -95,7 +91,6 @@ def test_tuning_comes_nearer_to_float() -> None:
         model = to_tflite(
             module, calibration[:1], calibration=[calibration], tune=tune, check=[(unseen, None)]
         )
-        assert model.check is not None
         decibels.append(model.check.sqnr_db)
     assert decibels[1] > decibels[0]
 
@@ -129,8 +124,7 @@ class Recurrent(nn.Module):
         self.cell = nn.LSTM(4 * 3, 6, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.cell(self.body(x).permute(0, 2, 1, 3).flatten(2))[0][:, -1]
-        return y
+        return self.cell(self.body(x).permute(0, 2, 1, 3).flatten(2))[0][:, -1]
 
 
 @pytest.mark.long
@@ -138,5 +132,4 @@ def test_networks_with_an_lstm_are_tuned() -> None:
     torch.manual_seed(0)
     x = torch.randn(16, 1, 8, 6)
     model = to_tflite(Recurrent().eval(), x[:1], calibration=[x], tune=True, check=[(x, None)])
-    assert model.check is not None
     assert model.check.sqnr_db > 15

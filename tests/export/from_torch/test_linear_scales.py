@@ -40,8 +40,6 @@ def weights(model: bytes) -> Tensor:
 def ratio_of_smallest(model: bytes, module: nn.Linear) -> float:
     """SQNR of the smallest row of weights."""
     written = weights(model)
-    assert written.quantization is not None
-    assert written.data is not None
     values = written.data * written.quantization.scale.reshape(-1, 1)
     return sqnr_db(module.weight.detach().numpy()[-1], values[-1])
 

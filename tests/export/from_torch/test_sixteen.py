@@ -175,8 +175,7 @@ def test_operators_without_a_kernel_are_all_named() -> None:
             self.grouped, self.gelu = nn.Conv2d(4, 4, 3, groups=2), nn.GELU()
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.gelu(self.gelu(self.grouped(x))).amax(3)
-            return y
+            return self.gelu(self.gelu(self.grouped(x))).amax(3)
 
     x = torch.randn(8, 4, 6, 6)
     with pytest.raises(ExportError, match="activations=8") as caught:
@@ -195,7 +194,6 @@ def test_files_become_headers_and_nothing_of_int8(tmp_path: Path) -> None:
     found = re.search(
         r"#else\nconstexpr std::size_t kNetArenaBytes = (\d+)", (tmp_path / "net.h").read_text()
     )
-    assert found is not None
     assert 0 <= int(found[1]) - arena < 16
     export(model, "tflite", name="net", out=tmp_path / "net.tflite")
     assert (tmp_path / "net.tflite").read_bytes() == model

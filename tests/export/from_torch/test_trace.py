@@ -345,8 +345,7 @@ class Remembering(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         before, self.last = self.last, x
-        found: Tensor = self.layer(x if before is None else x + before)
-        return found
+        return self.layer(x if before is None else x + before)
 
 
 def test_a_state_between_calls_is_refused() -> None:
@@ -358,8 +357,7 @@ def test_a_state_between_calls_is_refused() -> None:
 def test_changes_of_buffers_and_inputs_that_no_one_reads_are_left_out() -> None:
     def counted(m: Any, x: Tensor) -> Tensor:
         m.norm.num_batches_tracked += 1
-        found: Tensor = m.norm(x.mul_(2))
-        return found
+        return m.norm(x.mul_(2))
 
     x = torch.randn(1, 4)
     given = x.clone()

@@ -86,8 +86,7 @@ def test_rows_between_an_embedding_and_the_output_are_reshaped_once() -> None:
     def decoded(module: Any, x: Tensor) -> Tensor:
         y = module.words(x) + module.places.weight
         mixed = F.scaled_dot_product_attention(*heads(y).chunk(3, -1), is_causal=True)
-        z: Tensor = head(y + mixed)
-        return z
+        return head(y + mixed)
 
     module, x = Case(decoded).eval(), torch.randint(WORDS, (16, 12))
     graph = trace(module, x[:1])

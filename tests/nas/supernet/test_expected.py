@@ -88,5 +88,4 @@ def test_every_decision_moves_every_cost() -> None:
         gates.zero_grad()
         value.backward(retain_graph=True)
         for decision, logits in zip(space.decisions, gates.logits, strict=True):
-            assert logits.grad is not None, decision.name
             assert float(logits.grad.abs().max()) > 0, decision.name

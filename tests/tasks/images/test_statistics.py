@@ -29,7 +29,6 @@ def test_a_slope_goes_in_one_direction(slope: tuple[int, int], bins: set[int]) -
 def test_pictures_have_a_plain_rival(tmp_path: Path) -> None:
     data = load(ImageSettings(path=sample_grounds(tmp_path / "grounds"), cache="off"))
     split = data.test
-    assert split is not None
     nothing = torch.zeros(len(split.labels), len(data.classes))
     judged = Judged(
         split, data.classes, "test", Answers(nothing, nothing.to(torch.int8).numpy()), {}

@@ -32,7 +32,6 @@ def test_parts_classes_and_sizes(corpus: Path) -> None:
     assert data.input == (49, 10, 1)
     assert torch.bincount(data.train.labels).tolist() == [8, 8, 4, 8]
     assert torch.bincount(data.validation.labels).tolist() == [4, 4, 2, 4]
-    assert data.test is not None
     assert torch.bincount(data.test.labels).tolist() == [4, 4, 2, 4]
     assert "40 for training, 20 for validation, 20 for testing" in data.summary
     assert "80 clips of 5 words by 16 speakers" in data.summary

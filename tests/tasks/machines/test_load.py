@@ -48,10 +48,8 @@ def test_dcase_layout(tmp_path: Path) -> None:
     assert data.input == (32, 32, 1)
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert data.validation.labels.tolist() == [0, 1, 2]
-    assert data.test is not None
     assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     found = data.detection
-    assert found is not None
     assert found.machines.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
     assert found.anomalous.tolist() == [True] * 6 + [False] * 6
     assert found.names == data.classes
@@ -62,12 +60,10 @@ def test_windows_of_a_clip_stay_together_and_know_it(tmp_path: Path) -> None:
     root = dcase(tmp_path)
     write(root / "test/anomaly_id_01_00000009.wav", samples=160_000)
     data = read(root)
-    assert data.detection is not None
     # 311 frames: (311 - 64) // 20 + 1 = 13 windows; the clip is the last of the anomalies.
     assert data.detection.clips.bincount().tolist() == [1, 1, 1, 1, 13, 1, 1, 1, 1]
     assert torch.equal(data.detection.split.groups, data.detection.clips)
     sparse = read(root, overlap=0)
-    assert sparse.detection is not None
     assert sparse.detection.clips.bincount().tolist() == [1, 1, 1, 1, 4, 1, 1, 1, 1]
 
 
@@ -81,11 +77,8 @@ def test_inputs_are_standardised_on_the_training_part(tmp_path: Path) -> None:
     assert values.shape == (6, 1, 32, 32)
     assert abs(values.mean().item()) < 0.01
     assert abs(values.std().item() - 1) < 0.01
-    assert data.test is not None
     silent = data.test.batch(torch.arange(len(data.test.labels)), None)[-1]
     mean, deviation = data.meaning["mean"], data.meaning["deviation"]
-    assert isinstance(mean, float)
-    assert isinstance(deviation, float)
     expected = max((math.log(1e-6) - mean) / deviation, -4.0)
     assert torch.allclose(silent, torch.tensor(expected), atol=1e-4)
 
@@ -166,7 +159,6 @@ def test_imbalance_and_machines_without_a_test_are_told(tmp_path: Path) -> None:
     data = read(root)
     assert "id_00 has 7, id_01 has 3" in data.summary
     assert "for want of normal or anomalous clips: id_01." in data.summary
-    assert data.detection is not None
     assert set(data.detection.machines.tolist()) == {0}
     shutil.rmtree(root / "test")
     assert read(root).detection is None
@@ -268,7 +260,6 @@ def test_damaged_files_never_stop_the_loader(tmp_path: Path) -> None:
         path.write_bytes(damage(content, generator))
     data = read(root)
     named = {each.name for each in check(root) if each.kind in ("unreadable", "short")}
-    assert data.detection is not None
     clips = len(data.detection.machines)
     assert clips + len(named) == 208
     assert 20 < len(named) < 200

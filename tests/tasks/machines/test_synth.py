@@ -103,7 +103,6 @@ def spectrum(split: Split) -> np.ndarray:
 def test_faults_can_be_heard_but_not_by_all_means(corpus: Path) -> None:
     """Distance from the machine's own normal clips finds most faults and not all."""
     data = load(MachineSettings(path=corpus))
-    assert data.detection is not None
     train, labels = spectrum(data.train), data.train.labels.numpy()
     test, tested = spectrum(data.detection.split), data.detection.split.labels.numpy()
     centres = np.array([train[labels == label].mean(0) for label in range(8)])

@@ -58,7 +58,6 @@ def test_labels_and_targets_are_those_of_the_last_sample_before() -> None:
     made = on_grid(recording([0, 1, 2, 3], changes=((2, "b"),), targets=targets), times, 2)
     assert made.label == "a"
     assert made.changes == ((4, "b"),)
-    assert made.targets is not None
     assert made.targets[:, 0].tolist() == [9, 9, 8, 8, 7, 7, 6]
 
 

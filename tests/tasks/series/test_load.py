@@ -76,7 +76,6 @@ def test_parts_of_the_source_count(tmp_path: Path) -> None:
             rows = "\n".join(str(value + index % 3) for index in range(64))
             (place / f"{value}.csv").write_text(f"x\n{rows}\n")
     data = load(settings(tmp_path, window=16))
-    assert data.test is not None
     assert len(data.test.labels) == 8
     assert "test as given, validation by whole files: 2 for training, 2 for validation" in (
         data.summary
@@ -152,7 +151,6 @@ def test_what_float32_would_lose_is_refused(tmp_path: Path) -> None:
 def test_windows_that_judge_do_not_overlap(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", up=np.arange(1000.0), down=-np.arange(1000.0))
     data = load(settings(tmp_path / "a.npz", window=10, stride=5))
-    assert data.test is not None
     assert len(data.train.labels) == 2 * 129  # 650 samples, a window of 10 every 5
     assert len(data.validation.labels) == 2 * 15
     assert len(data.test.labels) == 2 * 20
@@ -201,8 +199,6 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
     data = load(given)
     assert data.classes == tuple(TRANSFORMS)
     assert data.objective.accuracy_name == "pretext accuracy"
-    assert data.detection is not None
-    assert data.test is not None
     anomalous = data.detection.anomalous
     assert int((~anomalous).sum()) * len(TRANSFORMS) == len(data.test.labels)
     assert set(data.test.labels.tolist()) == set(range(len(TRANSFORMS)))
@@ -250,8 +246,6 @@ def test_windows_over_an_edge_are_judged_by_their_last_sample(tmp_path: Path) ->
     given = settings(path, label="left", group="unit", bins=(4, 10, 20), window=8)
     data = load(given)
     assert data.classes == ("below 4", "4 to 10", "10 to 20", "20 and above")
-    assert data.test is not None
-    assert data.sliding is not None
     units = len(data.test.labels) // 33
     assert torch.bincount(data.test.labels).tolist() == [n * units for n in (4, 6, 10, 13)]
     assert len(data.sliding.within) == 33 * units
@@ -268,7 +262,6 @@ def test_windows_over_an_edge_are_judged_by_their_last_sample(tmp_path: Path) ->
     torch.testing.assert_close(last.diff(), last.diff().mean().expand(32), atol=1e-3, rtol=0)
     held = load(given.model_copy(update={"test_fraction": 0.0}))
     assert held.test is None
-    assert held.sliding is not None
     assert len(held.sliding.within) == len(held.validation.labels)
 
 
@@ -282,8 +275,6 @@ def test_an_unlabelled_last_sample_is_nobodys_and_labels_keep_their_order(tmp_pa
     path.write_text("\n".join(["group,x,label", *rows]) + "\n")
     data = load(settings(path, window=8))
     assert data.classes == ("2", "10")
-    assert data.test is not None
-    assert data.sliding is not None
     units = len(data.test.labels) // (73 + 120)
     assert torch.bincount(data.test.labels).tolist() == [73 * units, 120 * units]
     assert int(data.sliding.within.sum()) == (73 + 113) * units
