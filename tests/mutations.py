@@ -11,14 +11,7 @@ _HUGE = (
 _VALUES = (
     *(b"null", b"[]", b"{}", b"''", b'""', b"true", b"- a", b"!!python/object/apply:os.getcwd []"),
     *(
-        b"&a [*a]",
-        b"\x00",
-        b"../../x",
-        b"2026-13-45",
-        b"0x",
-        b"{",
-        b"]",
-        b"\xff\xfe",
+        *(b"&a [*a]", b"\x00", b"../../x", b"2026-13-45", b"0x", b"{", b"]", b"\xff\xfe"),
         b"\xed\xa0\x80",
     ),
 )

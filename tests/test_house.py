@@ -16,22 +16,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    *(
-        "streaming",
-        "objectives",
-        "data",
-        "graph",
-        "tflite",
-        "train",
-        "space",
-        "engine",
-        "hardware",
-        "evaluation",
-        "export",
-        "nas",
-        "tasks",
-    ),
-    *("calibration", "runs", "report", "sweeps", "language", "judge", "router", "cli"),
+    *("streaming", "objectives", "data", "graph", "tflite", "train", "space", "engine", "hardware"),
+    *("evaluation", "export", "nas", "tasks", "calibration", "runs", "report", "sweeps"),
+    *("language", "judge", "router", "cli"),
 )
 """Rooms from the bottom.
 

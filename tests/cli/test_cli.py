@@ -27,14 +27,7 @@ def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
     for name in (
-        "search",
-        "train",
-        "export",
-        "profile",
-        "verify",
-        "boards",
-        "spaces",
-        "data",
+        *("search", "train", "export", "profile", "verify", "boards", "spaces", "data"),
         "calibrate",
     ):
         assert re.search(rf"\b{name}\b", done.stdout)

@@ -12,44 +12,12 @@ from micronas.judge.build import Build
 from micronas.judge.manifest import load_prompts
 from micronas.judge.recipe import Recipe, RecipeFile
 
-WORDS = {
-    "math": [
-        "integral",
-        "matrix",
-        "prime",
-        "equation",
-        "angle",
-        "theorem",
-        "fraction",
-        "polynomial",
-        "vector",
-        "proof",
-    ],
-    "coding": [
-        "function",
-        "compiler",
-        "pointer",
-        "array",
-        "loop",
-        "class",
-        "thread",
-        "bug",
-        "parser",
-        "library",
-    ],
-    "medical": [
-        "patient",
-        "dose",
-        "fever",
-        "therapy",
-        "kidney",
-        "vaccine",
-        "symptom",
-        "surgery",
-        "nurse",
-        "blood",
-    ],
+_WORDS = {
+    "math": "integral matrix prime equation angle theorem fraction polynomial vector proof",
+    "coding": "function compiler pointer array loop class thread bug parser library",
+    "medical": "patient dose fever therapy kidney vaccine symptom surgery nurse blood",
 }
+WORDS = {category: words.split() for category, words in _WORDS.items()}
 ASKS = ["Explain the words {}, {}, {}, {}, {}", "Why need {}, {}, {}, {}, {}"]
 RUSSIAN = ["Расскажи про погоду в городе номер {}", "Какие книги о море стоит прочитать {}"]
 

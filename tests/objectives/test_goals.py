@@ -36,13 +36,8 @@ from tests import toy
 from tests.command import command
 
 BRIEF = (
-    "board=stm32f446re",
-    "budget.sram=24 KB",
-    "data.window=32",
-    "search.strategy=halving",
-    "search.draws=2",
-    "search.folds=1",
-    "search.champions=1",
+    *("board=stm32f446re", "budget.sram=24 KB", "data.window=32", "search.strategy=halving"),
+    *("search.draws=2", "search.folds=1", "search.champions=1"),
     "search.trial={epochs: 1, batch_size: 32}",
     "train={epochs: 8, batch_size: 32, learning_rate: 0.01}",
     "quantize={epochs: 1, batch_size: 32}",

@@ -63,15 +63,8 @@ def test_a_page_that_is_named_may_ask() -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.example",
-        "evil.example:8000",
-        "localhost.evil.example",
-        "localhost@evil.example",
-        "127.0.0.1.evil.example",
-        "93.184.216.34",
-        "[::ffff:9.9.9.9]",
-        "",
-        "local host",
+        *("evil.example", "evil.example:8000", "localhost.evil.example", "localhost@evil.example"),
+        *("127.0.0.1.evil.example", "93.184.216.34", "[::ffff:9.9.9.9]", "", "local host"),
         "127.0.0.1:80:80",
     ],
 )

@@ -69,13 +69,7 @@ def test_metrics_alone_are_a_report(tmp_path: Path) -> None:
     data = sections(by_hand(tmp_path / "old"))
     absent = {n: s["absent"] for n, s in data.items() if isinstance(s, dict) and "absent" in s}
     assert absent.keys() == {
-        "network",
-        "arena",
-        "layers",
-        "search",
-        "candidates",
-        "training",
-        "outcome",
+        *("network", "arena", "layers", "search", "candidates", "training", "outcome"),
         "quantization",
     }
     assert "needs history.json" in absent["training"]

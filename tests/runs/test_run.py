@@ -29,15 +29,9 @@ from tests.kept import five_words
 from tests.toy import data as toy_data
 
 SHORT = (
-    "board=stm32f446re",
-    "search.strategy=dnas",
-    "search.steps=20",
-    "search.warmup=20",
-    "search.batch_size=16",
-    "search.candidates=4",
-    "search.finalists=1",
-    "search.trial={epochs: 1, batch_size: 16}",
-    "train={epochs: 2, batch_size: 16}",
+    *("board=stm32f446re", "search.strategy=dnas", "search.steps=20", "search.warmup=20"),
+    *("search.batch_size=16", "search.candidates=4", "search.finalists=1"),
+    *("search.trial={epochs: 1, batch_size: 16}", "train={epochs: 2, batch_size: 16}"),
     "quantize={epochs: 2, batch_size: 16, learning_rate: 0.001}",
 )
 RESULTS = ("architecture.yaml", "model.tflite", "metrics.json")
@@ -77,15 +71,8 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
     out, _, printed = finished
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "architecture.yaml",
-        "checkpoint.pt",
-        "checkpoint.pt.previous",
-        "config.yaml",
-        "history.json",
-        "log",
-        "metrics.json",
-        "model.tflite",
-        "report.html",
+        *("architecture.yaml", "checkpoint.pt", "checkpoint.pt.previous", "config.yaml"),
+        *("history.json", "log", "metrics.json", "model.tflite", "report.html"),
     }
     metrics = json.loads((out / "metrics.json").read_text())
     model = (out / "model.tflite").read_bytes()

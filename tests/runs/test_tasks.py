@@ -36,12 +36,8 @@ from tests.training import finetune, run_search
 pytestmark = pytest.mark.usefixtures("device")
 
 SHORT = (
-    "board=stm32f446re",
-    "search.strategy=halving",
-    "search.draws=2",
-    "search.generations=0",
-    "search.champions=1",
-    "search.trial={epochs: 1, batch_size: 16}",
+    *("board=stm32f446re", "search.strategy=halving", "search.draws=2", "search.generations=0"),
+    *("search.champions=1", "search.trial={epochs: 1, batch_size: 16}"),
     "train={epochs: 1, batch_size: 16}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )

@@ -15,20 +15,10 @@ from micronas.sweeps.points import parse_over, plan
 from micronas.sweeps.store import points_of
 
 SHORT = (
-    "board=stm32f446re",
-    "budget.sram=16 KB",
-    "budget.flash=20 KB",
-    "budget.counts=network",
-    "data.keywords=[yes, no, stop]",
-    "data.silence_fraction=0.3",
-    "data.unknown_fraction=0.3",
-    "search.strategy=dnas",
-    "search.steps=10",
-    "search.warmup=20",
-    "search.batch_size=16",
-    "search.candidates=4",
-    "search.finalists=1",
-    "search.trial={epochs: 1, batch_size: 16}",
+    *("board=stm32f446re", "budget.sram=16 KB", "budget.flash=20 KB", "budget.counts=network"),
+    *("data.keywords=[yes, no, stop]", "data.silence_fraction=0.3", "data.unknown_fraction=0.3"),
+    *("search.strategy=dnas", "search.steps=10", "search.warmup=20", "search.batch_size=16"),
+    *("search.candidates=4", "search.finalists=1", "search.trial={epochs: 1, batch_size: 16}"),
     "train={epochs: 1, batch_size: 16}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )

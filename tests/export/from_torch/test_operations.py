@@ -242,30 +242,18 @@ CASES: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "with a constant": lambda: on_tokens(lambda x: torch.cat([torch.ones(len(x), 1, 8), x], 1)),
 }
 """Modules and the shapes of their inputs."""
-LAYOUTS = {
-    "chunk": 2,
-    "shuffle": 2,
-    "pixel shuffle": 1,
-    "flip": 1,
-    "roll": 1,
-    "reflection": 2,
-    "every second": 1,
-    "patches": 1,
-    "patches in steps": 2,
-    "stack of an edge that is repeated": 2,
-    "transposed tokens": 1,
-    "attention": 5,
-    "transformer": 6,
-    "attention of one head": 3,
-    "talking heads": 4,
-    "pixels mixed": 8,
-    "two radices": 2,
-    "boxes": 4,
-    "unfolded": 2,
-    "matrices of patches": 2,
-    "last step of an lstm": 1,
-    "attention of one token, and of one head": 6,
+_MOST = {
+    1: "pixel shuffle | flip | roll | every second | patches | transposed tokens | "
+    "last step of an lstm",
+    2: "chunk | shuffle | reflection | patches in steps | "
+    "stack of an edge that is repeated | two radices | unfolded | matrices of patches",
+    3: "attention of one head",
+    4: "talking heads | boxes",
+    5: "attention",
+    6: "transformer | attention of one token, and of one head",
+    8: "pixels mixed",
 }
+LAYOUTS = {name: most for most, names in _MOST.items() for name in names.split(" | ")}
 """Most layout operators, where there are any."""
 
 
@@ -277,18 +265,10 @@ def _stored(graph: Graph, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 RESHAPES = {
-    "attention": 4,
-    "transformer": 4,
-    "attention of one head": 2,
-    "statistics": 0,
-    "talking heads": 2,
-    "boxes": 2,
-    "pixels mixed": 2,
-    "two radices": 4,
+    **dict.fromkeys(("statistics", "maximum beyond edges", "reflection"), 0),
     "differences from centres": 1,
-    "unfolded": 4,
-    "maximum beyond edges": 0,
-    "reflection": 0,
+    **dict.fromkeys(("attention of one head", "talking heads", "boxes", "pixels mixed"), 2),
+    **dict.fromkeys(("attention", "transformer", "two radices", "unfolded"), 4),
 }
 """Most reshapes, which are needed only between different rows."""
 
