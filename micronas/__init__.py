@@ -11,28 +11,33 @@ from typing import TYPE_CHECKING, Any
 from micronas._version import VERSION
 
 if TYPE_CHECKING:
-    from micronas.data import DataSet, TensorSplit
-    from micronas.errors import MicronasError
-    from micronas.evaluation.files import evaluate
-    from micronas.export.from_torch.module import to_tflite
-    from micronas.export.from_torch.trace import trace
-    from micronas.export.verify import verify
-    from micronas.hardware.board import Board
-    from micronas.hardware.costs import Budget
-    from micronas.nas.convert import ConvertedSpace, convert
-    from micronas.nas.custom_loop import SearchBudget, Supernet
-    from micronas.nas.search import search
-    from micronas.nas.settings import SearchSettings
-    from micronas.runs.front import Run, run
-    from micronas.space.open_space import OpenSpace, load_space
-    from micronas.space.space import Space
-    from micronas.sweeps.sweep import sweep
-    from micronas.tflite.writer import to_flatbuffer
-    from micronas.train.finetune import finetune
-    from micronas.train.loop import fit
-    from micronas.train.network import Network
-    from micronas.train.quantize import QuantizedNetwork
-    from micronas.train.recipe import Recipe
+    from micronas.data import DataSet as DataSet
+    from micronas.data import TensorSplit as TensorSplit
+    from micronas.errors import MicronasError as MicronasError
+    from micronas.evaluation.files import evaluate as evaluate
+    from micronas.export.from_torch.module import to_tflite as to_tflite
+    from micronas.export.from_torch.trace import trace as trace
+    from micronas.export.verify import verify as verify
+    from micronas.hardware.board import Board as Board
+    from micronas.hardware.costs import Budget as Budget
+    from micronas.nas.convert import ConvertedSpace as ConvertedSpace
+    from micronas.nas.convert import convert as convert
+    from micronas.nas.custom_loop import SearchBudget as SearchBudget
+    from micronas.nas.custom_loop import Supernet as Supernet
+    from micronas.nas.search import search as search
+    from micronas.nas.settings import SearchSettings as SearchSettings
+    from micronas.runs.front import Run as Run
+    from micronas.runs.front import run as run
+    from micronas.space.open_space import OpenSpace as OpenSpace
+    from micronas.space.open_space import load_space as load_space
+    from micronas.space.space import Space as Space
+    from micronas.sweeps.sweep import sweep as sweep
+    from micronas.tflite.writer import to_flatbuffer as to_flatbuffer
+    from micronas.train.finetune import finetune as finetune
+    from micronas.train.loop import fit as fit
+    from micronas.train.network import Network as Network
+    from micronas.train.quantize import QuantizedNetwork as QuantizedNetwork
+    from micronas.train.recipe import Recipe as Recipe
 
 __version__ = VERSION
 
@@ -66,36 +71,7 @@ _HOMES = {
     "verify": "export.verify",
 }
 
-__all__ = [
-    "Board",
-    "Budget",
-    "ConvertedSpace",
-    "DataSet",
-    "MicronasError",
-    "Network",
-    "OpenSpace",
-    "QuantizedNetwork",
-    "Recipe",
-    "Run",
-    "SearchBudget",
-    "SearchSettings",
-    "Space",
-    "Supernet",
-    "TensorSplit",
-    "__version__",
-    "convert",
-    "evaluate",
-    "finetune",
-    "fit",
-    "load_space",
-    "run",
-    "search",
-    "sweep",
-    "to_flatbuffer",
-    "to_tflite",
-    "trace",
-    "verify",
-]
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -105,4 +81,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__
