@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from micronas.errors import DataError
 from micronas.export.firmware.front_ends import Mfcc as MfccInC
@@ -62,42 +62,25 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
         If the waveforms have another shape.
     """
     settings = settings or MfccSettings()
-    return _features(waveforms, settings, *_tables(settings))
-
-
-class Mfcc(nn.Module):
-    """`mfcc` as a module without parameters, to put in front of a network.
-
-    Its tables are buffers: they follow the module to another device and are not saved with it.
-
-    Parameters
-    ----------
-    settings
-        Settings of the features; by default `MfccSettings()`.
-    """
-
-    window: Tensor
-    """float32 [fft]: Hann window, then zeros up to the length of the transform."""
-    filters: Tensor
-    """float32 [bins, 40]: mel filters, without bins above the highest."""
-    cosines: Tensor
-    """float32 [40, 10]: DCT-II, divided by the scale of each coefficient."""
-    bias: Tensor
-    """float32 [10]: the offset of each coefficient, likewise divided."""
-
-    def __init__(self, settings: MfccSettings | None = None) -> None:
-        super().__init__()
-        self._settings = settings or MfccSettings()
-        tables = _tables(self._settings)
-        for name, table in zip(("window", "filters", "cosines", "bias"), tables, strict=True):
-            # a copy: tables are shared, and a module may be moved or changed in place
-            self.register_buffer(name, table.clone(), persistent=False)
-
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Return features float32 [N, 49, 10] of waveforms float32 [N, 16000]."""
-        return _features(
-            waveforms, self._settings, self.window, self.filters, self.cosines, self.bias
+    window, filters, cosines, bias = _tables(settings)
+    if waveforms.ndim != 2 or waveforms.shape[1] != RATE:
+        raise DataError(
+            f"waveforms must be [N, {RATE}], one second each, but are {tuple(waveforms.shape)}; "
+            "pad or crop them first"
         )
+    if settings.level == "peak":
+        waveforms = waveforms / waveforms.amax(1, keepdim=True).clamp_min(1 / 32768)
+    fft = len(window)
+    # the window includes the zeros of the transform: padding every frame would copy all frames
+    padded = torch.nn.functional.pad(waveforms, (0, fft - (RATE - HOP * (FRAMES - 1))))
+    spectrum = torch.fft.rfft(padded.unfold(1, fft, HOP) * window)
+    # half of the spectrum lies above the highest filter
+    spectrum = spectrum[:, :, : len(filters)]
+    power = spectrum.real.square() + spectrum.imag.square()
+    energies: Tensor = (power.sqrt_() if settings.spectrum == "magnitude" else power) @ filters
+    logarithms = (energies + settings.log_floor).log_()
+    limit = _limit(settings)
+    return (logarithms @ cosines + bias).clamp_(-limit, limit)
 
 
 def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICIENTS) -> MfccInC:
@@ -132,34 +115,6 @@ def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICI
         cosines=cosines[:, :coefficients],
         bias=bias[:coefficients],
     )
-
-
-def _features(
-    waveforms: Tensor,
-    settings: MfccSettings,
-    window: Tensor,
-    filters: Tensor,
-    cosines: Tensor,
-    bias: Tensor,
-) -> Tensor:
-    if waveforms.ndim != 2 or waveforms.shape[1] != RATE:
-        raise DataError(
-            f"waveforms must be [N, {RATE}], one second each, but are {tuple(waveforms.shape)}; "
-            "pad or crop them first"
-        )
-    if settings.level == "peak":
-        waveforms = waveforms / waveforms.amax(1, keepdim=True).clamp_min(1 / 32768)
-    fft = len(window)
-    # the window includes the zeros of the transform: padding every frame would copy all frames
-    padded = torch.nn.functional.pad(waveforms, (0, fft - (RATE - HOP * (FRAMES - 1))))
-    spectrum = torch.fft.rfft(padded.unfold(1, fft, HOP) * window)
-    # half of the spectrum lies above the highest filter
-    spectrum = spectrum[:, :, : len(filters)]
-    power = spectrum.real.square() + spectrum.imag.square()
-    energies: Tensor = (power.sqrt_() if settings.spectrum == "magnitude" else power) @ filters
-    logarithms = (energies + settings.log_floor).log_()
-    limit = _limit(settings)
-    return (logarithms @ cosines + bias).clamp_(-limit, limit)
 
 
 def _limit(settings: MfccSettings) -> float:

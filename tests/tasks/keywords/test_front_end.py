@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from micronas.errors import ConfigError, DataError
-from micronas.tasks.keywords.front_end import LIMIT, Mfcc, mfcc
+from micronas.tasks.keywords.front_end import LIMIT, mfcc
 from micronas.tasks.keywords.settings import MfccSettings
 
 OFFSET = np.array([-6, 4, 0, 0, 0, 0, 0, 0, 0, 0.0])
@@ -116,17 +116,3 @@ def test_wrong_settings_and_shapes_name_the_value() -> None:
         MfccSettings(log_floor=0)
     with pytest.raises(DataError, match=r"\(1, 8000\)"):
         mfcc(torch.zeros(1, 8000))
-
-
-@pytest.mark.parametrize("settings", [MfccSettings(40), MLPERF])
-def test_the_module_is_the_function(settings: MfccSettings) -> None:
-    waveforms = 0.3 * torch.randn(3, 16000, generator=torch.Generator().manual_seed(4))
-    module = Mfcc(settings)
-    assert torch.equal(module(waveforms), mfcc(waveforms, settings))
-    assert list(module.parameters()) == []
-    assert module.state_dict() == {}
-    module.bias.fill_(100)
-    assert torch.equal(Mfcc(settings)(waveforms), mfcc(waveforms, settings))
-    doubled = Mfcc(settings).double()(waveforms.double())
-    assert doubled.dtype == torch.float64
-    torch.testing.assert_close(doubled.float(), mfcc(waveforms, settings), atol=1e-4, rtol=0)
