@@ -1,6 +1,7 @@
 """Operators on single elements: sums, products, and functions of one code as tables."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -34,16 +35,18 @@ _SUM_BITS, _SQUARE_BITS, _WIDE_SUM_BITS = 20, 7, 15
 _gate_shape = partial(fine_shape, 2.5)  # a factor of 15 bits to steps of 2**-12 / 3
 
 
-def _add(graph: Graph, op: Op) -> Kernel:
-    left, right = _at_common_scale(graph, op, _sum_bits(graph, op), np.float64)
-    factor = _sum_factor(graph, op, np.float64)
-    return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) + right(y), *factor))
-
-
-def _sub(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
+def _sum(
+    function: Callable[[Any, Any], Any], graph: Graph, op: Op, precision: _Precision = np.float64
+) -> Kernel:
+    """Return the kernel of ADD or SUB, by the function that adds or subtracts."""
     left, right = _at_common_scale(graph, op, _sum_bits(graph, op), precision)
     factor = _sum_factor(graph, op, precision)
-    return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) - right(y), *factor))
+    return _finished(
+        graph, op, lambda x, y: fixed_point.rescale(function(left(x), right(y)), *factor)
+    )
+
+
+_add, _sub = partial(_sum, operator.add), partial(_sum, operator.sub)
 
 
 def squared_difference(graph: Graph, op: Op) -> Kernel:
@@ -87,42 +90,29 @@ def _prelu(graph: Graph, op: Op) -> Kernel:
     return _finished(graph, op, bend)
 
 
-def _maximum(graph: Graph, op: Op) -> Kernel:
-    """Return the kernel of the larger codes: all three tensors share one scale."""
+def _extreme(function: Callable[[Values, Values], Values], graph: Graph, op: Op) -> Kernel:
+    """Return the kernel of the larger or smaller codes: all three tensors share one scale."""
     output = graph.output_of(op)
-    return lambda x, y: np.maximum(_widened(x, output), _widened(y, output))
+    return lambda x, y: function(_widened(x, output), _widened(y, output))
 
 
-def _minimum(graph: Graph, op: Op) -> Kernel:
-    output = graph.output_of(op)
-    return lambda x, y: np.minimum(_widened(x, output), _widened(y, output))
-
-
-def _logistic(graph: Graph, op: Op) -> Kernel:
+def _gate(
+    table: Callable[[float, int], Any],
+    curve: Callable[[Int64, tuple[int, int]], Int64],
+    graph: Graph,
+    op: Op,
+) -> Kernel:
+    """Return the kernel of a gate, by TFLM's table of int8 codes or its curve of int16."""
     source = graph.input_of(op)
+    step = float(scale(source))
     if source.dtype == "int16":
-        return _gate(source, recurrent.sigmoid)
-    return _looked_up(lookup.logistic(float(scale(source)), zero_point(source)))
-
-
-def _tanh(graph: Graph, op: Op) -> Kernel:
-    source = graph.input_of(op)
-    if source.dtype == "int16":
-        return _gate(source, recurrent.tanh)
-    return _looked_up(lookup.tanh(float(scale(source)), zero_point(source)))
-
-
-def _gate(source: Tensor, curve: Callable[[Int64, tuple[int, int]], Int64]) -> Kernel:
-    table = curve(codes_of(source), recurrent.gate_factor(float(scale(source))))
-    return _looked_up(stored(table, source))
+        codes = curve(codes_of(source), recurrent.gate_factor(step))
+        return _looked_up(stored(codes, source))
+    return _looked_up(table(step, zero_point(source)))
 
 
 def hard_swish(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     return _looked_up(lookup.hard_swish(*_ends(graph, op, precision)))
-
-
-def _relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    return _of_every_code(graph, op, lookup.relu, precision)
 
 
 def _relu6(graph: Graph, op: Op) -> Kernel:
@@ -131,21 +121,23 @@ def _relu6(graph: Graph, op: Op) -> Kernel:
     return _clamped(codes, source)
 
 
-def _quantize(graph: Graph, op: Op) -> Kernel:
-    """Return the kernel of codes at another scale."""
-    return _of_every_code(graph, op, lookup.requantize, np.float64)
+def _of_every_code(
+    function: Callable[..., Int64], graph: Graph, op: Op, precision: _Precision = np.float64
+) -> Kernel:
+    table = function(codes_of(graph.input_of(op)), *_ends(graph, op, precision))
+    return _clamped(table, graph.output_of(op))
+
+
+_relu = partial(_of_every_code, lookup.relu)
+_absolute = partial(_of_every_code, lookup.absolute)
 
 
 def leaky_relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    return _of_every_code(graph, op, partial(lookup.leaky_relu, alpha=op.alpha), precision)
+    return _of_every_code(partial(lookup.leaky_relu, alpha=op.alpha), graph, op, precision)
 
 
 def _elu(graph: Graph, op: Op) -> Kernel:
     return _looked_up(lookup.elu(*_ends(graph, op, np.float32)))
-
-
-def _absolute(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
-    return _of_every_code(graph, op, lookup.absolute, precision)
 
 
 def inverse_root(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
@@ -240,13 +232,6 @@ def _widened(x: Values, output: Tensor) -> Values:
 def _looked_up(table: npt.NDArray[Any]) -> Callable[[Values], Any]:
     """Return a kernel that looks each code up in a table of all, which starts with the lowest."""
     return lambda x: table[x.astype(np.intp) + len(table) // 2]
-
-
-def _of_every_code(
-    graph: Graph, op: Op, function: Callable[..., Int64], precision: _Precision
-) -> Kernel:
-    table = function(codes_of(graph.input_of(op)), *_ends(graph, op, precision))
-    return _clamped(table, graph.output_of(op))
 
 
 def _clamped(table: Int64, output: Tensor) -> Kernel:
@@ -363,19 +348,23 @@ def _square_scales(sources: Sequence[float], output: float) -> str | None:
 RULES: Mapping[str, Rule] = {
     "ADD": Rule(_broadcast_shape, _add, scales=_common_scales),
     "MUL": Rule(_broadcast_shape, _mul, scales=_mul_scales),
-    "LOGISTIC": Rule(_gate_shape, _logistic, scales=_usual_scales),
+    "LOGISTIC": Rule(
+        _gate_shape, partial(_gate, lookup.logistic, recurrent.sigmoid), scales=_usual_scales
+    ),
     "HARD_SWISH": Rule(same_shape, hard_swish, scales=_hard_swish_scales),
     "RELU": Rule(same_shape, _relu, scales=rescaled_scales),
     "RELU6": Rule(same_shape, _relu6, scales=_usual_scales),
     "SUB": Rule(_broadcast_shape, _sub, scales=_common_scales),
     "SQUARED_DIFFERENCE": Rule(_broadcast_shape, squared_difference, scales=_square_scales),
-    "MAXIMUM": Rule(_loop_broadcast_shape, _maximum),
-    "MINIMUM": Rule(_loop_broadcast_shape, _minimum),
+    "MAXIMUM": Rule(_loop_broadcast_shape, partial(_extreme, np.maximum)),
+    "MINIMUM": Rule(_loop_broadcast_shape, partial(_extreme, np.minimum)),
     "PRELU": Rule(_prelu_shape, _prelu, scales=_prelu_scales),
     "LEAKY_RELU": Rule(_leaky_relu_shape, leaky_relu, scales=rescaled_scales),
     "ELU": Rule(same_shape, _elu, scales=_elu_scales),
-    "TANH": Rule(_gate_shape, _tanh, scales=_usual_scales),
+    "TANH": Rule(_gate_shape, partial(_gate, lookup.tanh, recurrent.tanh), scales=_usual_scales),
     "ABS": Rule(same_shape, _absolute, scales=rescaled_scales),
     "RSQRT": Rule(_rsqrt_shape, inverse_root, scales=_inverse_root_scales),
-    "QUANTIZE": Rule(same_shape, _quantize, scales=rescaled_scales),
+    "QUANTIZE": Rule(
+        same_shape, partial(_of_every_code, lookup.requantize), scales=rescaled_scales
+    ),
 }
