@@ -84,18 +84,10 @@ def _var(
     return (centred * centred).mean(dims, keepdim=keepdim) * (count / max(count - of, 1e-9))
 
 
-def _var_of(x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
-    return _var(x, dim, correction=float(unbiased), keepdim=keepdim)
-
-
 def _std(
     x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
 ) -> Any:
     return _var(x, dim, correction=correction, keepdim=keepdim).sqrt()
-
-
-def _std_of(x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
-    return _std(x, dim, correction=float(unbiased), keepdim=keepdim)
 
 
 def _var_mean(
@@ -105,10 +97,13 @@ def _var_mean(
     return _var(x, dim, correction=correction, keepdim=keepdim), x.mean(of_all, keepdim=keepdim)
 
 
-def _var_mean_of(
-    x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False
-) -> tuple[Tensor, Tensor]:
-    return _var_mean(x, dim, correction=float(unbiased), keepdim=keepdim)
+def _unbiased(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a correction as one of whether the estimate is unbiased."""
+
+    def of(x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
+        return function(x, dim, correction=float(unbiased), keepdim=keepdim)
+
+    return of
 
 
 def _lerp(x: Tensor, end: Tensor, weight: Any) -> Any:
@@ -257,11 +252,11 @@ def _folded(
 
 _OURS: Mapping[Any, Callable[..., Any]] = {
     _aten.var.correction: _var,
-    _aten.var.dim: _var_of,
+    _aten.var.dim: _unbiased(_var),
     _aten.std.correction: _std,
-    _aten.std.dim: _std_of,
+    _aten.std.dim: _unbiased(_std),
     _aten.var_mean.correction: _var_mean,
-    _aten.var_mean.dim: _var_mean_of,
+    _aten.var_mean.dim: _unbiased(_var_mean),
     _aten.lerp.Scalar: _lerp,
     _aten.lerp.Tensor: _lerp,
     _aten.prod.dim_int: _prod,

@@ -361,9 +361,9 @@ def led(shape: Shape) -> Shape:
     return shape if shape and shape[0] == 1 else (1, *shape)
 
 
-def pair(sizes: int | Sequence[int]) -> Pair:
-    height, width = (sizes, sizes) if isinstance(sizes, int) else (sizes[0], sizes[-1])
-    return int(height), int(width)
+def pair(sizes: Sequence[int], other: int) -> Pair:
+    """Return sizes of rows and columns; `other` is that of a sequence's columns."""
+    return int(sizes[0]), int(sizes[1]) if len(sizes) > 1 else other
 
 
 def _module(node: Node) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,9 @@ def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields
     )
 
 
-def relu(tracer: Tracer, arguments: Arguments) -> Value:
-    return _activated(tracer, arguments["self"], "RELU")
-
-
-def relu6(tracer: Tracer, arguments: Arguments) -> Value:
-    return _activated(tracer, arguments["self"], "RELU6")
+def clipped(kind: Activation) -> _Lowering:
+    """Return the lowering of an activation that the preceding operator may have."""
+    return lambda tracer, arguments: _activated(tracer, arguments["self"], kind)
 
 
 def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
@@ -182,7 +180,7 @@ def compared(function: str) -> _Lowering:
     """Return the lowering of a comparison of two values to one of their difference with zero."""
 
     def lower(tracer: Tracer, arguments: Arguments) -> Value:
-        return tabled(tracer, _sum(tracer, {**arguments, "alpha": 1}, -1.0), function)
+        return tabled(tracer, subtract(tracer, {**arguments, "alpha": 1}), function)
 
     return lower
 
@@ -223,20 +221,12 @@ def power(tracer: Tracer, arguments: Arguments) -> Value:
     return tabled(tracer, value, "power", exponent)
 
 
-def add(tracer: Tracer, arguments: Arguments) -> Value:
-    return _sum(tracer, arguments, 1.0)
-
-
-def subtract(tracer: Tracer, arguments: Arguments) -> Value:
-    return _sum(tracer, arguments, -1.0)
-
-
 def reversed_subtract(tracer: Tracer, arguments: Arguments) -> Value:
     swapped = {**arguments, "self": arguments["other"], "other": arguments["self"]}
-    return _sum(tracer, swapped, -1.0)
+    return subtract(tracer, swapped)
 
 
-def _sum(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
+def _sum(tracer: Tracer, arguments: Arguments, *, sign: float) -> Value:
     left, right, alpha = arguments["self"], arguments["other"], sign * float(arguments["alpha"])
     if tracer.is_constant(right):
         shift = alpha * tracer.constant(right)
@@ -248,6 +238,9 @@ def _sum(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
         other = scaled(tracer, other, torch.tensor(abs(alpha)), torch.tensor(0.0))
     kind: Kind = "ADD" if alpha > 0 else "SUB"
     return combined(tracer, kind, tracer.value(left), other)
+
+
+add, subtract = (partial(_sum, sign=sign) for sign in (1.0, -1.0))
 
 
 def _shifted(tracer: Tracer, node: object, factor: torch.Tensor, shift: torch.Tensor) -> Value:
@@ -287,15 +280,8 @@ def negate(tracer: Tracer, arguments: Arguments) -> Value:
     return affine(tracer, arguments["self"], torch.tensor(-1.0), torch.tensor(0.0))
 
 
-def greater(tracer: Tracer, arguments: Arguments) -> Value:
-    return _extreme(tracer, arguments, "MAXIMUM")
-
-
-def smaller(tracer: Tracer, arguments: Arguments) -> Value:
-    return _extreme(tracer, arguments, "MINIMUM")
-
-
-def _extreme(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
+def of_two(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
+    """Append an operator whose operands may change places, the second a constant."""
     left, right = arguments["self"], arguments["other"]
     if tracer.is_constant(left):
         left, right = right, left

@@ -13,7 +13,7 @@ from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.movement import moved, moved_now
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.padding import margins, placed, with_pad
-from micronas.export.from_torch.tracer import Pair, Tracer
+from micronas.export.from_torch.tracer import Pair, Tracer, pair
 from micronas.graph.ir import Array, Kind, Op
 from micronas.train.clamps import LEAST
 
@@ -168,7 +168,7 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
 def _dilated_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
     """Pool windows of separate pixels, arranged side by side."""
     value, (window, stride, before) = tracer.map_value(arguments["self"]), _sweep(arguments)
-    dilation = _sizes(arguments["dilation"], 1)
+    dilation = pair(arguments["dilation"], 1)
     sides = zip(
         value.shape[2:], tracer.map_shape[2:], window, stride, before, dilation, strict=True
     )
@@ -201,9 +201,9 @@ def _margins(tracer: Tracer, arguments: Arguments) -> tuple[list[Pair], bool]:
 
 def _sweep(arguments: Arguments) -> tuple[Pair, Pair, Pair]:
     """Return window, stride and padding of a pool."""
-    window = _sizes(arguments["kernel_size"], 1)
-    stride = _sizes(arguments["stride"], 1) if arguments["stride"] else window
-    return window, stride, _sizes(arguments["padding"], 0)
+    window = pair(arguments["kernel_size"], 1)
+    stride = pair(arguments["stride"], 1) if arguments["stride"] else window
+    return window, stride, pair(arguments["padding"], 0)
 
 
 def _pool(
@@ -230,15 +230,7 @@ def _overhangs(tracer: Tracer, value: Value, window: Pair, stride: Pair, before:
     return any((out - 1) * s + k > n + 2 * b for n, out, k, s, b in sizes)
 
 
-def adaptive_average_pool(tracer: Tracer, arguments: Arguments) -> Value:
-    return _adaptive_pool(tracer, arguments, "AVERAGE_POOL_2D")
-
-
-def adaptive_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
-    return _adaptive_pool(tracer, arguments, "MAX_POOL_2D")
-
-
-def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
+def adaptive_pool(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.map_value(arguments["self"])
     (height, width), (rows, columns) = value.shape[2:], tracer.map_shape[2:]
     if height % rows == 0 and width % columns == 0:
@@ -315,22 +307,14 @@ def resampled(tracer: Tracer, arguments: Arguments) -> Value:
     return Value(value.tensor, tracer.shaped(value.positions))
 
 
-def nearest(tracer: Tracer, arguments: Arguments) -> Value:
-    return _resized(tracer, arguments, "RESIZE_NEAREST_NEIGHBOR", half_pixel=False)
-
-
-def nearest_exact(tracer: Tracer, arguments: Arguments) -> Value:
-    return _resized(tracer, arguments, "RESIZE_NEAREST_NEIGHBOR", half_pixel=True)
-
-
 def bilinear(tracer: Tracer, arguments: Arguments) -> Value:
     corners = bool(arguments["align_corners"])
-    return _resized(
-        tracer, arguments, "RESIZE_BILINEAR", half_pixel=not corners, align_corners=corners
+    return resized(
+        "RESIZE_BILINEAR", tracer, arguments, half_pixel=not corners, align_corners=corners
     )
 
 
-def _resized(tracer: Tracer, arguments: Arguments, kind: Kind, **fields: bool) -> Value:
+def resized(kind: Kind, tracer: Tracer, arguments: Arguments, **fields: bool) -> Value:
     value = tracer.map_value(arguments["input"])
     outputs = tracer.map_shape[2:]
     factors = arguments.get("scale_factors") or ()
@@ -343,10 +327,3 @@ def _resized(tracer: Tracer, arguments: Arguments, kind: Kind, **fields: bool) -
     size = tracer.filled(f"{name}/size", np.array(outputs, np.int32))
     op = Op(kind, name, (source, size), (name,), **fields)  # type: ignore[arg-type]
     return tracer.result(tracer.append(op, (1, *outputs, len(order))).tensor, order)
-
-
-def _sizes(sizes: list[int], other: int) -> Pair:
-    """Return sizes of rows and columns; `other` is that of a sequence's columns."""
-    if len(sizes) == 1:
-        return int(sizes[0]), other
-    return int(sizes[0]), int(sizes[1])

@@ -1,6 +1,7 @@
 """Lowerings of torch's operations."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from micronas.export.from_torch.operations import (
 from micronas.export.from_torch.tracer import Part, Tracer
 
 _aten = torch.ops.aten
+_nearest = partial(maps.resized, "RESIZE_NEAREST_NEIGHBOR")
 
 SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Part]]] = {
     _aten.lstm.input: recurrent.lstm,
@@ -62,8 +64,8 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.embedding.default: elementwise.embedding,
     _aten.batch_norm.default: affine.batch_norm,
     _aten._native_batch_norm_legit_no_training.default: affine.batch_norm,
-    _aten.relu.default: elementwise.relu,
-    _aten.relu6.default: elementwise.relu6,
+    _aten.relu.default: elementwise.clipped("RELU"),
+    _aten.relu6.default: elementwise.clipped("RELU6"),
     _aten.hardtanh.default: elementwise.clamp,
     _aten.clamp.default: elementwise.clamp,
     _aten.clamp_min.default: elementwise.clamp,
@@ -117,8 +119,8 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.neg.default: elementwise.negate,
     _aten.pow.Tensor_Scalar: elementwise.power,
     _aten.square.default: elementwise.power,
-    _aten.maximum.default: elementwise.greater,
-    _aten.minimum.default: elementwise.smaller,
+    _aten.maximum.default: partial(elementwise.of_two, "MAXIMUM"),
+    _aten.minimum.default: partial(elementwise.of_two, "MINIMUM"),
     _aten.pad.default: maps.pad,
     _aten.constant_pad_nd.default: maps.pad,
     _aten.avg_pool1d.default: maps.average_pool,
@@ -126,14 +128,14 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.max_pool1d.default: maps.max_pool,
     _aten.max_pool2d.default: maps.max_pool,
     _aten.max_pool2d_with_indices.default: maps.max_pool,
-    _aten.adaptive_avg_pool1d.default: maps.adaptive_average_pool,
-    _aten.adaptive_avg_pool2d.default: maps.adaptive_average_pool,
-    _aten._adaptive_avg_pool2d.default: maps.adaptive_average_pool,
-    _aten.adaptive_max_pool1d.default: maps.adaptive_max_pool,
-    _aten.adaptive_max_pool2d.default: maps.adaptive_max_pool,
-    _aten.upsample_nearest1d.vec: maps.nearest,
-    _aten.upsample_nearest2d.vec: maps.nearest,
-    _aten._upsample_nearest_exact2d.vec: maps.nearest_exact,
+    _aten.adaptive_avg_pool1d.default: partial(maps.adaptive_pool, "AVERAGE_POOL_2D"),
+    _aten.adaptive_avg_pool2d.default: partial(maps.adaptive_pool, "AVERAGE_POOL_2D"),
+    _aten._adaptive_avg_pool2d.default: partial(maps.adaptive_pool, "AVERAGE_POOL_2D"),
+    _aten.adaptive_max_pool1d.default: partial(maps.adaptive_pool, "MAX_POOL_2D"),
+    _aten.adaptive_max_pool2d.default: partial(maps.adaptive_pool, "MAX_POOL_2D"),
+    _aten.upsample_nearest1d.vec: partial(_nearest, half_pixel=False),
+    _aten.upsample_nearest2d.vec: partial(_nearest, half_pixel=False),
+    _aten._upsample_nearest_exact2d.vec: partial(_nearest, half_pixel=True),
     _aten.upsample_linear1d.vec: maps.bilinear,
     _aten.upsample_bilinear2d.vec: maps.bilinear,
     _aten.upsample_bicubic2d.vec: maps.resampled,

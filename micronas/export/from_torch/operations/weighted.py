@@ -16,17 +16,17 @@ from micronas.graph.transposing import of_torch
 def convolution(tracer: Tracer, arguments: Arguments) -> Value:
     """Convolve a map, or a sequence as a map of width 1."""
     value, ahead = without_pad(tracer, arguments["input"])
-    weight, dilation = tracer.constant(arguments["weight"]), _steps(arguments["dilation"])
+    weight, dilation = tracer.constant(arguments["weight"]), pair(arguments["dilation"], 1)
     if weight.ndim == 3:
         weight = weight.unsqueeze(-1)
     out, depth, *size = weight.shape
     groups = arguments["groups"]
     window = extent(size[0], dilation[0]), extent(size[1], dilation[1])
-    stride, padding = _steps(arguments["stride"]), (0, 0)
+    stride, padding = pair(arguments["stride"], 1), (0, 0)
     if arguments["padding"] == "same":
         padding = (window[0] - 1) // 2, (window[1] - 1) // 2
     elif arguments["padding"] != "valid":
-        padding = _pads(arguments["padding"])
+        padding = pair(arguments["padding"], 0)
     before = ahead[0] + padding[0], ahead[1] + padding[1]
     is_depthwise = groups == value.shape[1] and depth == 1 and groups > 1
     name = tracer.name()
@@ -56,19 +56,19 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
     value, weight = tracer.map_value(arguments["input"]), tracer.constant(arguments["weight"])
     if weight.ndim == 3:
         weight = weight.unsqueeze(-1)
-    weight = _spread_taps(weight, _steps(arguments["dilation"]))
-    stride, padding = _steps(arguments["stride"]), _pads(arguments["padding"])
+    weight = _spread_taps(weight, pair(arguments["dilation"], 1))
+    stride, padding = pair(arguments["stride"], 1), pair(arguments["padding"], 0)
     if arguments["groups"] != 1:
         return _enlarged(tracer, value, weight, stride, padding, arguments)
     source, order = tracer.as_map(value)
-    size, kernel = pair(tracer.shape_of(source)[1:3]), pair(weight.shape[2:])
-    more = _pads(arguments["output_padding"])
+    size, kernel = pair(tracer.shape_of(source)[1:3], 1), pair(weight.shape[2:], 1)
+    more = pair(arguments["output_padding"], 0)
     written = of_torch(size, kernel, stride, padding, more, len(order))
     cut = (0, 0)
     if written is None:
         ends = [max(s - k, 0) for s, k in zip(stride, kernel, strict=True)]
         weight = F.pad(weight, (0, ends[1], 0, ends[0]))
-        written = of_torch(size, pair(weight.shape[2:]), stride, (0, 0), more, len(order))
+        written = of_torch(size, pair(weight.shape[2:], 1), stride, (0, 0), more, len(order))
         assert written is not None, "always possible without padding"
         cut = padding
     (top, bottom), (left, right) = written.zeros
@@ -115,7 +115,7 @@ def _enlarged(
     arguments: Arguments,
 ) -> Value:
     """Transpose a grouped convolution by zeros between pixels, and reversed filters."""
-    groups, (kernel, name) = arguments["groups"], (pair(weight.shape[2:]), tracer.name())
+    groups, (kernel, name) = arguments["groups"], (pair(weight.shape[2:], 1), tracer.name())
     source = tracer.materialised(value)
     _, height, width, depth = tracer.shape_of(source)
     area = height * stride[0], width * stride[1]
@@ -195,19 +195,3 @@ def _weights(
         shift[outputs] = tracer.constant(bias)
     weights = tracer.filled(f"{name}/weights", weight.numpy())
     return weights, tracer.filled(f"{name}/bias", shift.numpy())
-
-
-def _steps(sizes: object) -> Pair:
-    """Return strides or dilations of a map; a sequence's width has 1."""
-    return _filled(sizes, 1)
-
-
-def _pads(sizes: object) -> Pair:
-    return _filled(sizes, 0)
-
-
-def _filled(sizes: object, other: int) -> Pair:
-    if isinstance(sizes, list | tuple) and len(sizes) == 1:
-        return int(sizes[0]), other
-    assert isinstance(sizes, int | list | tuple)
-    return pair(sizes)
