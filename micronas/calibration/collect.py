@@ -13,7 +13,12 @@ from micronas.files import regular
 
 
 def collect(
-    source: Path, *, log: Path | None = None, host: str | None = None, clock_hz: float | None = None
+    source: Path,
+    *,
+    log: Path | None = None,
+    host: str | None = None,
+    clock_hz: float | None = None,
+    board: str | None = None,
 ) -> Path:
     """Return the CSV of measurements of a plan, or the given CSV itself.
 
@@ -27,6 +32,8 @@ def collect(
         Engine of this machine to time the plan on: ``litert`` or ``tflm``.
     clock_hz
         Clock by which the log's cycles become milliseconds.
+    board
+        Board that printed the log.
 
     Raises
     ------
@@ -40,7 +47,7 @@ def collect(
             text = regular(log).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise DataError(f"a log must be a readable text file: {error}") from error
-        return add_times(source, read_log(text, clock_hz=clock_hz))
+        return add_times(source, read_log(text, clock_hz=clock_hz), board=board or "")
     models = read_plan(source)
     if host is None:
         return source / MEASUREMENTS

@@ -1,6 +1,7 @@
 """A user's measurements: a CSV of networks and their milliseconds on one board."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from statistics import median
 from micronas.calibration.plan import MEASUREMENTS, read_plan
 from micronas.errors import DataError, MicronasError
 from micronas.files import regular, write_atomically
+from micronas.hardware.features import features
 from micronas.hardware.targets import DEFAULT, Target
 from micronas.space.load import load
 
@@ -70,29 +72,31 @@ def read_measurements(
             f"measurements must be of one board, but {path} holds {', '.join(boards)}; make one "
             "file of each"
         )
-    repeated: dict[str, list[tuple[float, float | None]]] = {}
+    repeated: dict[Path, list[tuple[float, float | None]]] = {}
+    first: dict[Path, tuple[int, str]] = {}
     for line, row in rows:
         latency = _positive(path, line, "latency_ms", row["latency_ms"])
         text = row.get("energy_mj") or ""
         energy = _positive(path, line, "energy_mj", text) if text.strip() else None
-        repeated.setdefault(row["model"].strip(), []).append((latency, energy))
-    lines = {row["model"].strip(): line for line, row in rows}
+        file = _file(path, row["model"])
+        repeated.setdefault(file, []).append((latency, energy))
+        first.setdefault(file, (line, row["model"].strip()))
     return [
         Measurement(
             name,
-            _features(path, lines[name], name, locate, target),
-            median(latency for latency, _ in runs),
-            _median([energy for _, energy in runs if energy is not None]),
+            _features(path, line, name, locate, target),
+            median(latency for latency, _ in repeated[file]),
+            _median([energy for _, energy in repeated[file] if energy is not None]),
             boards[0] if boards else "",
         )
-        for name, runs in repeated.items()
+        for file, (line, name) in first.items()
     ]
 
 
 def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") -> Path:
     """Write times of a plan's networks into its ``measurements.csv``.
 
-    Earlier times of the same `board` stay; those of another device are dropped.
+    Other columns and earlier times stay; those of a computer are dropped.
 
     Parameters
     ----------
@@ -101,7 +105,7 @@ def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") 
     latencies
         Milliseconds by the network's name.
     board
-        Device they were measured on; begins with `HOST` for a computer.
+        Device they were measured on, where it is known; begins with `HOST` for a computer.
 
     Returns
     -------
@@ -110,7 +114,8 @@ def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") 
     Raises
     ------
     DataError
-        If a time is of a network that is not in the plan, or the file cannot be written.
+        If a time is of a network that is not in the plan, the file cannot be written, or a board's
+        times would be lost or mixed with another's.
     """
     folder = folder.expanduser()
     models = read_plan(folder)
@@ -121,19 +126,36 @@ def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") 
             f"{', '.join(strange)}; measure the firmware of this plan"
         )
     path = folder / MEASUREMENTS
-    kept = {
-        row["model"]: row["latency_ms"]
-        for _, row in (_rows(path) if path.exists() else ())
-        if (row.get(BOARD) or "") == board
-    }
-    times = kept | {
-        str(models[name].relative_to(folder)): f"{latency:.6g}"
-        for name, latency in latencies.items()
-    }
-    head, mark = (",".join((*COLUMNS, BOARD)), f",{board}") if board else (",".join(COLUMNS), "")
-    rows = [head, *(f"{model},{time}{mark}" for model, time in times.items() if time)]
+    times = {models[name].resolve(): f"{latency:.6g}" for name, latency in latencies.items()}
+    rows: list[dict[str, str]] = []
+    for _, row in _rows(path) if path.exists() else ():
+        device, time = row.get(BOARD) or "", times.get(_file(path, row["model"]))
+        is_filled = any(value for name, value in row.items() if name not in ("model", BOARD))
+        if device.startswith(HOST) or not is_filled:
+            continue
+        is_of_another = bool(board and device) and device != board
+        if board.startswith(HOST) or (is_of_another and time is None):
+            raise DataError(
+                f"a plan's times must be of one board, but {path} holds times of "
+                f"{device or 'a board'}, which those of {board} would not replace; keep a copy "
+                "of it elsewhere and delete it"
+            )
+        rows.append(row if time is None else row | {"latency_ms": time, BOARD: board or device})
+    written = {_file(path, row["model"]) for row in rows}
+    rows += [
+        {"model": str(models[name].relative_to(folder)), "latency_ms": time, BOARD: board}
+        for name, time in zip(latencies, times.values(), strict=True)
+        if models[name].resolve() not in written
+    ]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    if not any(row.get(BOARD) for row in rows):
+        columns.pop(BOARD, None)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     try:
-        write_atomically(path, "".join(f"{row}\n" for row in rows).encode())
+        write_atomically(path, text.getvalue().encode())
     except OSError as error:
         raise DataError(f"a plan's folder must be writable: {error}") from error
     return path
@@ -155,6 +177,11 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             f"measurements must have the columns {', '.join(COLUMNS)}, but {path} lacks "
             f"{', '.join(missing)} (it has {', '.join(columns) or 'none'}); name them in its "
             "first line"
+        )
+    if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise DataError(
+            f"each column must have a name of its own, but {path} has {', '.join(twice)} twice; "
+            "rename one"
         )
     for line, row in rows:
         if None in row or any(row[name] is None for name in COLUMNS):
@@ -178,16 +205,35 @@ def _positive(path: Path, line: int, column: str, text: str) -> float:
     return value
 
 
+def _file(path: Path, model: str) -> Path:
+    """Return the network's file or folder of a row, the same for all its spellings."""
+    return (path.parent / Path(model.strip()).expanduser()).resolve()
+
+
 def _features(
     path: Path, line: int, model: str, locate: Callable[[Path], Path], target: Target
 ) -> dict[str, float]:
     try:
-        return target.features(load(locate(path.parent / Path(model).expanduser())).graph)
+        graph = load(locate(path.parent / Path(model).expanduser())).graph
     except MicronasError as error:
         raise DataError(
             f"model must name a .tflite, an architecture or a run folder, relative to the CSV "
             f"file, but {path} line {line} has {model!r}: {error}"
         ) from error
+    prices = target.prices(graph)
+    # times of operators that features leave out, or price from above, would be those of others
+    if uncounted := sorted(
+        {
+            op.name if op.kind == "UNKNOWN" else op.kind
+            for op, price in zip(graph.ops, prices, strict=True)
+            if price is None or price.extrapolated
+        }
+    ):
+        raise DataError(
+            f"measured networks must have operators whose instructions were counted, but {path} "
+            f"line {line} has {model!r} with {', '.join(uncounted)}; delete the row"
+        )
+    return features(graph, prices)
 
 
 def _median(values: list[float]) -> float | None:

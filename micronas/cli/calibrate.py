@@ -84,7 +84,7 @@ def calibrate(
         return
     from micronas.calibration.collect import collect
 
-    table = collect(source, log=from_log, host=host, clock_hz=clock_hz)
+    table = collect(source, log=from_log, host=host, clock_hz=clock_hz, board=board)
     if board is None:
         if table == source:
             raise ConfigError("a calibration must name its board, but does not; add --board NAME")

@@ -183,6 +183,7 @@ def test_a_csv_may_name_a_run_folder(plan: Path) -> None:
             "model,latency_ms,board\nnetworks/kws_01.tflite,5,a\nnetworks/ad_01.tflite,6,b\n",
             "of one board, but .* holds a, b; make one",
         ),
+        ("model,latency_ms,latency_ms\nnetworks/kws_01.tflite,5,6\n", "has latency_ms twice"),
     ],
 )
 def test_a_wrong_csv_is_one_clear_error(plan: Path, text: str, message: str) -> None:
@@ -192,7 +193,8 @@ def test_a_wrong_csv_is_one_clear_error(plan: Path, text: str, message: str) -> 
 
 
 def test_one_network_is_not_enough(plan: Path) -> None:
-    path = csv(plan, "model,latency_ms\nnetworks/kws_01.tflite,5\n")
+    """Nor is it two by another spelling."""
+    path = csv(plan, "model,latency_ms\nnetworks/kws_01.tflite,5\n./networks/kws_01.tflite,5\n")
     with pytest.raises(DataError, match="at least 2 networks, but got 1; measure more"):
         calibrate(read_measurements(path), name="mine", **SIZES)
 
@@ -205,6 +207,26 @@ def test_times_are_added_to_those_of_an_earlier_firmware(plan: Path) -> None:
     )
     with pytest.raises(DataError, match="no vww_99; measure the firmware of this plan"):
         add_times(plan, {"vww_99": 1.0})
+
+
+def test_times_lose_no_column_and_no_other_boards_times(plan: Path) -> None:
+    path = plan / "measurements.csv"
+    path.write_text(
+        "model,latency_ms,energy_mj\nnetworks/kws_01.tflite,5,2\n./networks/ad_01.tflite,,3"
+    )
+    add_times(plan, {"ad_01": 4.0, "vww_01": 7.0}, board="one")
+    kept = (
+        "model,latency_ms,energy_mj,board\nnetworks/kws_01.tflite,5,2,\n"
+        "./networks/ad_01.tflite,4,3,one\nnetworks/vww_01.tflite,7,,one\n"
+    )
+    assert path.read_text() == kept
+    for board, refused in (("host: x86", "a board, which"), ("two", "times of one, which")):
+        with pytest.raises(DataError, match=refused):
+            add_times(plan, {"kws_01": 1.0}, board=board)
+    assert path.read_text() == kept
+    path.write_text(kept.replace(",one", ",host: x86"))
+    path = add_times(plan, {"vww_01": 9.0})
+    assert "host" not in path.read_text()
 
 
 @pytest.mark.long
@@ -269,5 +291,5 @@ def test_the_command_line_says_what_is_missing(plan: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "networks/kws_01.tflite" in done.stdout
-    assert "kws_01.tflite,10\n" in (plan / "measurements.csv").read_text()
+    assert "kws_01.tflite,10,b\n" in (plan / "measurements.csv").read_text()
     assert Board.load(plan.parent / "b.yaml").clock_hz == 80_000_000

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import ai_edge_litert.schema_py_generated as schema
@@ -15,7 +16,8 @@ import flatbuffers
 import pytest
 
 from micronas.calibration.host import Engine, Timing, _Session, _time, measure, measure_all
-from micronas.errors import ConfigError, ExportError, ModelError
+from micronas.calibration.measurements import read_measurements
+from micronas.errors import ConfigError, DataError, ExportError, ModelError
 from micronas.graph.builder import Builder
 from micronas.hardware.targets import CMSIS_NN
 from micronas.tflite.writer import to_flatbuffer
@@ -162,6 +164,13 @@ def test_an_operator_the_engine_lacks_is_named(engine: Engine, message: str) -> 
     with pytest.raises(ExportError, match=f"^odd: {message}") as caught:
         measure_all({"odd": unknown_operator()}, engine=engine)
     assert "\n" not in str(caught.value)
+
+
+def test_a_time_with_an_operator_that_nobody_counted_measures_no_other(tmp_path: Path) -> None:
+    (tmp_path / "odd.tflite").write_bytes(unknown_operator())
+    (tmp_path / "mine.csv").write_text("model,latency_ms\nodd.tflite,5\n")
+    with pytest.raises(DataError, match=r"line 2 has 'odd.tflite' with SpecialOperator; delete"):
+        read_measurements(tmp_path / "mine.csv")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
