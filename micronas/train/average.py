@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from micronas.data import Split
 from micronas.train.recipe import Recipe
+from micronas.train.threads import threads
 
 _RECENT = 0.1
 """Share of the steps so far after which a step weighs a third of the last one."""
@@ -30,15 +31,17 @@ def averaged(module: nn.Module) -> AveragedModel:
 def recalibrated(
     network: nn.Module, split: Split, recipe: Recipe, generator: torch.Generator
 ) -> nn.Module:
-    """Return the network in eval mode, with batch norm's statistics of some training batches."""
+    """Return the network in eval mode, with batch norm's statistics of some training batches.
+
+    Torch computes on the recipe's number of threads, as in `fit`.
+    """
     order = torch.randperm(len(split.labels), generator=generator)
-    update_bn(
-        (
-            split.batch(order[step * recipe.batch_size :][: recipe.batch_size], generator)
-            for step in range(min(recipe.steps(len(order)), _BATCHES))
-        ),
-        network,
+    batches = (
+        split.batch(order[step * recipe.batch_size :][: recipe.batch_size], generator)
+        for step in range(min(recipe.steps(len(order)), _BATCHES))
     )
+    with threads(recipe.threads):
+        update_bn(batches, network)
     return network.eval()
 
 

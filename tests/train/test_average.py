@@ -8,6 +8,7 @@ from micronas.data import TensorSplit
 from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for
 from micronas.train.recipe import Recipe
+from micronas.train.threads import threads
 from tests.train.test_loop import QUICK, bright_corner, same_weights, small_network
 
 
@@ -56,6 +57,17 @@ def test_batch_norm_is_that_of_batches_of_the_training_part() -> None:
     assert torch.allclose(norm.running_mean, split.inputs.mean((0, 2, 3)), atol=1e-5)
     within = torch.stack([batch.var((0, 2, 3)) for batch in _batches(split, recipe)]).mean(0)
     assert torch.allclose(norm.running_var, within, atol=1e-5)
+
+
+def test_statistics_are_the_same_on_any_number_of_cores() -> None:
+    """A training alone, the last of a search for one, is not in a process of one thread."""
+    inputs = torch.randn(64, 32, 32, 3).permute(0, 3, 1, 2)  # channels last, as networks have them
+    split = TensorSplit(inputs, torch.zeros(64, dtype=torch.long))
+    recipe, found = Recipe(epochs=1, batch_size=64), []
+    for count in (1, 2):
+        with threads(count):
+            found.append(recalibrated(nn.BatchNorm2d(3), split, recipe, generator_for(0)))
+    assert same_weights(*found)
 
 
 def _batches(split: TensorSplit, recipe: Recipe) -> list[torch.Tensor]:
