@@ -223,13 +223,22 @@ def divide(split: Split, shares: tuple[float, ...], generator: torch.Generator) 
             f"a training set must have a group (speaker, machine) for each of {len(shares)} "
             f"disjoint parts: groups={len(groups)}; add data or leave `groups` out"
         )
-    part_of = torch.zeros(len(groups), dtype=torch.long)
     wanted = torch.tensor(shares) * len(members)
     # largest groups first, each to the part that lacks most: every part is filled in proportion
     order = torch.randperm(len(groups), generator=generator)
-    for group in order[sizes[order].argsort(descending=True, stable=True)]:
-        part = int(wanted.argmax())
-        part_of[group] = part
-        wanted[part] -= sizes[group]
+    order = order[sizes[order].argsort(descending=True, stable=True)]
+    part_of = _dealt(order, sizes, wanted, torch.ones(len(shares)))
+    if len(torch.unique(part_of)) < len(shares):  # beside a group larger than a part's room
+        part_of = _dealt(order, sizes, wanted, torch.tensor(shares))
     parts = part_of[members]
     return [Subset(split, (parts == part).nonzero()[:, 0]) for part in range(len(shares))]
+
+
+def _dealt(order: Tensor, sizes: Tensor, wanted: Tensor, units: Tensor) -> Tensor:
+    """Return the part of each group, dealt in order to the part that lacks most of its units."""
+    lacking, part_of = wanted.clone(), torch.zeros_like(order)
+    for group in order:
+        part = int((lacking / units).argmax())
+        part_of[group] = part
+        lacking[part] -= sizes[group]
+    return part_of

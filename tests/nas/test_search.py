@@ -202,6 +202,11 @@ def test_parts_of_the_training_set_share_no_speaker() -> None:
     assert sizes == pytest.approx([160, 160, 80], abs=8)
     groups = [set(part.groups.tolist()) for part in parts]
     assert sum(map(len, groups)) == len(set().union(*groups)) == 100
+    # where one of twelve speakers has most clips, the others rank, too
+    given = torch.tensor([0] * 100 + [*range(1, 12)])
+    split = TensorSplit(torch.zeros(111, 1, 1, 1), given * 0, groups=given)
+    parts = divide(split, (0.4, 0.4, 0.2), generator_for(0, "parts"))
+    assert [len(part.labels) for part in parts] == [100, 7, 4]
 
 
 @pytest.mark.parametrize(
