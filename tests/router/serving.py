@@ -22,6 +22,7 @@ from micronas.router.decision import Routing
 from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured, listen
 from micronas.router.serve.settings import ServeSettings
+from tests.upstreams import Behaviour, upstreams
 
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
 
@@ -44,6 +45,20 @@ def serving(
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def behind(
+    behaviours: Behaviour | dict[str, Behaviour], routing: Routing | None = None, **settings: Any
+) -> Iterator[tuple[Any, httpx.Client]]:
+    """Serve in front of upstreams by name, or of one, "a", whose expert has the keys `expert`."""
+    more = settings.pop("expert", {})
+    several = isinstance(behaviours, dict)
+    with (
+        upstreams(**behaviours if several else {"a": behaviours}) as servers,
+        serving(routing, experts=[each.expert(**more) for each in servers], **settings) as client,
+    ):
+        yield servers if several else servers[0], client
 
 
 @dataclass

@@ -19,7 +19,7 @@ from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
 from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
-from tests.router.serving import running, serving
+from tests.router.serving import behind, running, serving
 from tests.router.world import EXPERTS, prompt, table
 from tests.upstreams import (
     Call,
@@ -231,8 +231,7 @@ def test_the_responses_api_is_routed_streamed_and_counted() -> None:
     body: dict[str, Any] = {"model": "micronas-router", "instructions": "Be brief."}
     body["input"] = [{"role": "user", "content": content}]
     with (
-        upstreams(small=answers, large=responds) as servers,
-        serving(ByTopic(), experts=[each.expert() for each in servers]) as http,
+        behind(dict(small=answers, large=responds), ByTopic()) as (servers, http),
         openai.OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as client,
     ):
         whole = client.responses.create(**body)
@@ -282,12 +281,7 @@ def test_a_trace_is_passed_on() -> None:
 
 def test_each_key_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYS", "first,second")
-    with (
-        upstream("a", answers) as server,
-        serving(
-            experts=[server.expert()], keys_env="KEYS", limits={"requests_per_minute": 2}
-        ) as http,
-    ):
+    with behind(answers, keys_env="KEYS", limits={"requests_per_minute": 2}) as (_, http):
         url = f"{http.base_url}/v1"
         first, second = (
             openai.OpenAI(base_url=url, api_key=key, max_retries=0) for key in ("first", "second")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from micronas.router.decision import GENERAL, RoutingDecision
-from tests.router.serving import chat, said, serving, streamed, until
+from tests.router.serving import behind, chat, said, serving, streamed, until
 from tests.upstreams import (
     Behaviour,
     Call,
@@ -41,10 +41,7 @@ class ByWord:
 
 
 def test_a_prompt_goes_where_the_router_says() -> None:
-    with (
-        upstreams(a=answers, b=answers) as (a, b),
-        serving(ByWord(), experts=[a.expert(), b.expert()]) as client,
-    ):
+    with behind(dict(a=answers, b=answers), ByWord()) as ((a, b), client):
         response = chat(client, "b please <1>", temperature=0.5)
         assert said(response) == "b answers <1> in full"
         assert response.json()["model"] == "b"
@@ -69,7 +66,7 @@ def test_a_prompt_goes_where_the_router_says() -> None:
 
 def test_a_stream_is_passed_on_piece_by_piece() -> None:
     body = {"model": "a", "messages": [{"role": "user", "content": "x"}], "stream": True}
-    with upstream("a", slowly) as a, serving(experts=[a.expert()]) as client:
+    with behind(slowly) as (_, client):
         times = []
         with client.stream("POST", "/v1/chat/completions", json=body) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -92,7 +89,7 @@ def test_the_price_is_in_the_headers_and_the_metrics() -> None:
         return True
 
     price = {"prompt": 2.0, "completion": 10.0}
-    with upstream("a", counted) as a, serving(experts=[a.expert(price=price)]) as client:
+    with behind(counted, expert=dict(price=price)) as (_, client):
         assert chat(client, "x").headers["x-micronas-usd"] == "0.00700000"
         assert streamed(chat(client, "x", stream=True))[2]
         # the last request is counted after its last byte
@@ -108,10 +105,7 @@ def test_the_price_is_in_the_headers_and_the_metrics() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("bad", [limited, broken, hangs], ids=lambda each: each.__name__)
 def test_another_expert_steps_in_before_the_first_byte(bad: Behaviour, stream: bool) -> None:
-    with (
-        upstreams(a=bad, b=answers) as (a, b),
-        serving(ByWord(), experts=[a.expert(), b.expert()], timeouts={"first_byte": 1.5}) as client,
-    ):
+    with behind(dict(a=bad, b=answers), ByWord(), timeouts={"first_byte": 1.5}) as ((a, _), client):
         response = chat(client, "a <1>", stream=stream)
         text = streamed(response)[0] if stream else said(response)
         assert text == "b answers <1> in full"
@@ -137,7 +131,7 @@ def test_who_comes_next_is_the_routers_ranking() -> None:
 
 def test_an_expert_that_recovers_is_asked_again_first() -> None:
     flaky = in_turn(broken, limited, answers)
-    with upstream("a", flaky) as a, serving(experts=[a.expert()], retries=2) as client:
+    with behind(flaky, retries=2) as (_, client):
         response = chat(client, "<1>")
         assert said(response) == "a answers <1> in full"
         assert response.headers["x-micronas-attempts"] == "3"
@@ -203,10 +197,7 @@ def moved(call: Call) -> None:
     ],
 )
 def test_nonsense_is_no_answer(bad: Behaviour, stream: bool) -> None:
-    with (
-        upstreams(a=bad, b=answers) as (a, b),
-        serving(experts=[a.expert(), b.expert()], fixed="a") as client,
-    ):
+    with behind(dict(a=bad, b=answers), fixed="a") as (_, client):
         response = chat(client, "<1>", stream=stream)
         text, errors, ended = streamed(response) if stream else (said(response), [], True)
         assert (text, errors, ended) == ("b answers <1> in full", [], True)
@@ -218,10 +209,7 @@ def test_nonsense_is_no_answer(bad: Behaviour, stream: bool) -> None:
 
 
 def test_a_cut_stream_ends_in_one_error_and_no_second_answer() -> None:
-    with (
-        upstreams(a=cuts, b=answers) as (a, b),
-        serving(experts=[a.expert(), b.expert()], fixed="a") as client,
-    ):
+    with behind(dict(a=cuts, b=answers), fixed="a") as ((a, b), client):
         response = chat(client, "<1>", stream=True)
         text, errors, ended = streamed(response)
         assert text == "half an "
@@ -238,10 +226,7 @@ def test_a_stream_that_stops_is_given_up() -> None:
         call.piece("so ")
         call.wait_until_gone()
 
-    with (
-        upstream("a", stops) as a,
-        serving(experts=[a.expert()], timeouts={"idle": 0.3}) as client,
-    ):
+    with behind(stops, timeouts={"idle": 0.3}) as (a, client):
         text, errors, ended = streamed(chat(client, "<1>", stream=True))
         assert (text, ended) == ("so ", False)
         assert errors[0]["message"] == "expert 'a' broke off: a stream that stopped"
@@ -258,7 +243,7 @@ def test_characters_split_between_pieces_of_the_network_survive() -> None:
             call.write(bytes([byte]))
         return True  # and no [DONE]: the choice has ended all the same
 
-    with upstream("a", split) as a, serving(experts=[a.expert()]) as client:
+    with behind(split) as (_, client):
         assert streamed(chat(client, "<1>", stream=True)) == (text, [], True)
 
 

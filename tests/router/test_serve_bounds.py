@@ -13,7 +13,7 @@ from micronas.errors import ConfigError
 from micronas.router.serve.app import create_app
 from micronas.router.serve.server import listen
 from micronas.router.serve.settings import ServeSettings
-from tests.router.serving import chat, closed, said, serving, streamed, until
+from tests.router.serving import behind, chat, closed, said, serving, streamed, until
 from tests.upstreams import (
     Behaviour,
     Call,
@@ -23,7 +23,6 @@ from tests.upstreams import (
     in_turn,
     limited,
     upstream,
-    upstreams,
 )
 
 JSON = {"Content-Type": "application/json"}
@@ -37,10 +36,7 @@ def test_no_request_outlives_its_deadline(stream: bool) -> None:
             call.piece("drip ")
             time.sleep(0.1)
 
-    with (
-        upstream("a", drips if stream else hangs) as a,
-        serving(experts=[a.expert()], deadline=0.7) as client,
-    ):
+    with behind(drips if stream else hangs, deadline=0.7) as (_, client):
         response = chat(client, "<1>", stream=stream)
         if stream:
             text, errors, ended = streamed(response)
@@ -51,12 +47,13 @@ def test_no_request_outlives_its_deadline(stream: bool) -> None:
 
 
 def test_an_expert_that_fails_in_a_row_is_left_alone_for_a_while() -> None:
-    with (
-        upstreams(a=in_turn(*[broken] * 3, answers), b=answers) as (a, b),
-        serving(
-            experts=[a.expert(), b.expert()], fixed="a", retries=0, failures=3, cool_down=4
-        ) as client,
-    ):
+    with behind(
+        dict(a=in_turn(*[broken] * 3, answers), b=answers),
+        fixed="a",
+        retries=0,
+        failures=3,
+        cool_down=4,
+    ) as ((a, _), client):
         for number in range(6):
             assert said(chat(client, f"<{number}>")) == f"b answers <{number}> in full"
         assert a.requests == 3
@@ -73,10 +70,12 @@ def test_retry_after_is_waited_for_within_bounds() -> None:
     def at_limit(wait: str) -> Behaviour:
         return lambda call: call.send(429, b"", Retry_After=wait)
 
-    with (
-        upstreams(a=in_turn(at_limit("0.4"), answers, at_limit("3600")), b=answers) as (a, b),
-        serving(experts=[a.expert(), b.expert()], fixed="a", longest_wait=1, cool_down=7) as client,
-    ):
+    with behind(
+        dict(a=in_turn(at_limit("0.4"), answers, at_limit("3600")), b=answers),
+        fixed="a",
+        longest_wait=1,
+        cool_down=7,
+    ) as ((a, b), client):
         start = time.monotonic()
         assert said(chat(client, "<1>", model="a")) == "a answers <1> in full"
         assert 0.4 <= time.monotonic() - start < 5
@@ -87,7 +86,7 @@ def test_retry_after_is_waited_for_within_bounds() -> None:
 
 
 def test_a_limit_of_all_experts_is_a_limit() -> None:
-    with upstream("a", limited) as a, serving(experts=[a.expert()]) as client:
+    with behind(limited) as (_, client):
         response = chat(client, "<1>")
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
@@ -111,7 +110,7 @@ def test_a_client_that_leaves_takes_the_call_with_it(stream: bool) -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    with upstream("a", begins) as a, serving(experts=[a.expert()]) as client:
+    with behind(begins) as (a, client):
         asyncio.run(leave(client.base_url))
         assert a.ended.wait(5)
         assert a.requests == 1
@@ -143,10 +142,7 @@ def test_over_the_bound_requests_wait() -> None:
             inside -= 1
         return answers(call)
 
-    with (
-        upstream("a", counted) as a,
-        serving(experts=[a.expert()], concurrency=2, patience=30) as client,
-    ):
+    with behind(counted, concurrency=2, patience=30) as (_, client):
         responses = asyncio.run(at_once(client.base_url, 8))
         assert [said(each) for each in responses] == [f"a answers <{n}> in full" for n in range(8)]
         assert most == 2
@@ -159,11 +155,7 @@ def test_requests_that_waited_too_long_are_refused() -> None:
         release.wait(30)
         return answers(call)
 
-    with (
-        upstream("a", held) as a,
-        serving(experts=[a.expert()], concurrency=2, patience=0.3) as client,
-        ThreadPoolExecutor(1) as thread,
-    ):
+    with behind(held, concurrency=2, patience=0.3) as (a, client), ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(asyncio.run, at_once(client.base_url, 6))
         until(lambda: 'end="503",expert=""} 4.0' in client.get("/metrics").text)
         release.set()
@@ -176,10 +168,7 @@ def test_requests_that_waited_too_long_are_refused() -> None:
 
 
 def test_wrong_requests_are_errors_in_the_form_of_the_api() -> None:
-    with (
-        upstream("a", answers) as a,
-        serving(experts=[a.expert()], largest_body="1 KB") as client,
-    ):
+    with behind(answers, largest_body="1 KB") as (a, client):
         path = "/v1/chat/completions"
         for response, status, code in (
             (client.post(path, content=b"{not json", headers=JSON), 400, "invalid_request"),
@@ -207,7 +196,7 @@ def test_connections_do_not_wait_for_acknowledgements() -> None:
 
 
 def test_large_requests_models_health_and_metrics() -> None:
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (_, client):
         assert said(chat(client, "<1>" + 3_900_000 * "x")) == "a answers <1> in full"
         names = [each["id"] for each in client.get("/v1/models").json()["data"]]
         assert names == ["micronas-router", "a"]

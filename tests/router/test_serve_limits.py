@@ -16,7 +16,7 @@ import pytest
 from micronas.router.serve.clients import Clients
 from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
-from tests.router.serving import chat, said, serving, streamed, until
+from tests.router.serving import behind, chat, said, serving, streamed, until
 from tests.upstreams import (
     Behaviour,
     Call,
@@ -25,7 +25,6 @@ from tests.upstreams import (
     broken,
     cuts,
     event,
-    upstream,
     upstreams,
     whole,
 )
@@ -81,10 +80,9 @@ def leave_after(client: httpx.Client, pieces: int, text: str = "x") -> None:
 
 def test_streams_that_are_closed_early_are_counted_and_limited() -> None:
     limits = {"tokens_per_minute": 400}
-    with (
-        upstream("a", words(1000, pause=0.002)) as a,
-        serving(experts=[a.expert(price={"completion": 1e6})], limits=limits) as client,
-    ):
+    with behind(
+        words(1000, pause=0.002), expert=dict(price={"completion": 1e6}), limits=limits
+    ) as (_, client):
         leave_after(client, 300)
         until(lambda: completion_tokens(client) >= 300)
         leave_after(client, 200)
@@ -111,9 +109,9 @@ def test_cut_upstreams_and_abandoned_answers_are_counted() -> None:
 
     slow = after(1.0, words(50))
     turns = iter([words(50), slow])
-    with (
-        upstreams(a=lambda call: next(turns)(call), b=cuts, c=broken) as (a, b, c),
-        serving(experts=[a.expert(), b.expert(), c.expert()], fixed="a", retries=0) as client,
+    with behind(dict(a=lambda call: next(turns)(call), b=cuts, c=broken), fixed="a", retries=0) as (
+        (a, _, _c),
+        client,
     ):
         said(chat(client, "x", model="a"))
         assert completion_tokens(client) == 50
@@ -130,9 +128,9 @@ def test_cut_upstreams_and_abandoned_answers_are_counted() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_as_many_tokens_count_as_the_upstream_says_unless_it_says_too_few(stream: bool) -> None:
-    with (
-        upstreams(a=words(400, usage=5000), b=words(400, usage=20)) as (a, b),
-        serving(experts=[a.expert(), b.expert()], fixed="a") as client,
+    with behind(dict(a=words(400, usage=5000), b=words(400, usage=20)), fixed="a") as (
+        (a, _),
+        client,
     ):
         for name in "ab":
             response = chat(client, "x", model=name, stream=stream)
@@ -147,10 +145,7 @@ def test_as_many_tokens_count_as_the_upstream_says_unless_it_says_too_few(stream
 
 def test_estimates_learn_from_what_an_upstream_reports() -> None:
     # three tokens a word, where four letters are taken for one
-    with (
-        upstream("a", words(100, pause=0.002, usage=300)) as a,
-        serving(experts=[a.expert()]) as client,
-    ):
+    with behind(words(100, pause=0.002, usage=300)) as (_, client):
         streamed(chat(client, "x", stream=True))
         until(lambda: completion_tokens(client) == 300)
         leave_after(client, 50)
@@ -165,20 +160,14 @@ def at_once(client: httpx.Client, count: int, **more: Any) -> list[httpx.Respons
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_sixty_requests_at_once_do_not_pass_a_limit_of_one(stream: bool) -> None:
-    with (
-        upstream("a", after(0.3, answers)) as a,
-        serving(experts=[a.expert()], limits={"tokens_per_minute": 1}) as client,
-    ):
+    with behind(after(0.3, answers), limits={"tokens_per_minute": 1}) as (a, client):
         found = at_once(client, 60, stream=stream)
         assert sorted(each.status_code for each in found) == [200] + [429] * 59
         assert a.requests == 1
 
 
 def test_a_stream_ends_where_it_takes_more_than_it_reserved_and_nothing_is_left() -> None:
-    with (
-        upstream("a", words(20_000)) as a,
-        serving(experts=[a.expert()], limits={"tokens_per_minute": 500}) as client,
-    ):
+    with behind(words(20_000), limits={"tokens_per_minute": 500}) as (_, client):
         text, errors, ended = streamed(chat(client, "x", stream=True))
         # an answer of unknown length reserves 1,024 tokens
         assert 4 * 1000 < len(text) < 4 * 1100
@@ -213,10 +202,9 @@ def test_dollars_of_a_day_and_of_a_request_are_kept() -> None:
 
 def test_dollars_are_reserved_before_a_request_starts() -> None:
     price = {"completion": 1e4}
-    with (
-        upstream("a", after(0.3, words(20, usage=20))) as a,
-        serving(experts=[a.expert(price=price)], limits={"usd_per_day": 0.5}) as client,
-    ):
+    with behind(
+        after(0.3, words(20, usage=20)), expert=dict(price=price), limits={"usd_per_day": 0.5}
+    ) as (a, client):
         found = at_once(client, 40, max_tokens=20)
         # 0.2 each: the third begins while 0.1 is left, and is the one beyond
         assert sum(each.status_code == 200 for each in found) == 3
@@ -256,8 +244,7 @@ def test_what_was_spent_without_a_limit_is_no_debt_under_a_later_one() -> None:
 def test_slow_streams_of_one_key_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYS, "first,second,third")
     with (
-        upstream("a", words(40, pause=0.1)) as a,
-        serving(experts=[a.expert()], keys_env=KEYS, concurrency=8, patience=1) as server,
+        behind(words(40, pause=0.1), keys_env=KEYS, concurrency=8, patience=1) as (_, server),
         with_key(server, "first") as first,
         with_key(server, "second") as second,
         with_key(server, "third") as third,
@@ -276,8 +263,7 @@ def test_slow_streams_of_one_key_leave_room_for_others(monkeypatch: pytest.Monke
 def test_a_key_may_have_so_many_requests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYS, "first,second")
     with (
-        upstream("a", after(0.3, answers)) as a,
-        serving(experts=[a.expert()], keys_env=KEYS, limits={"requests_at_once": 3}) as server,
+        behind(after(0.3, answers), keys_env=KEYS, limits={"requests_at_once": 3}) as (_, server),
         with_key(server, "first") as first,
     ):
         found = at_once(first, 20)
@@ -295,8 +281,7 @@ def poisoned(call: Call) -> bool | None:
 def test_an_expert_rests_by_its_failures_across_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYS, "first,second")
     with (
-        upstreams(a=poisoned, b=answers) as (a, b),
-        serving(experts=[a.expert(), b.expert()], fixed="a", keys_env=KEYS) as server,
+        behind(dict(a=poisoned, b=answers), fixed="a", keys_env=KEYS) as (_, server),
         with_key(server, "first") as first,
         with_key(server, "second") as second,
     ):
@@ -312,10 +297,7 @@ def test_an_expert_rests_by_its_failures_across_keys(monkeypatch: pytest.MonkeyP
 
 
 def test_the_last_expert_does_not_rest() -> None:
-    with (
-        upstream("a", poisoned) as a,
-        serving(experts=[a.expert()], failures=2, retries=0) as client,
-    ):
+    with behind(poisoned, failures=2, retries=0) as (_, client):
         for _ in range(3):
             assert chat(client, "poison").status_code == 502
         assert said(chat(client, "<1>")) == "a answers <1> in full"
@@ -353,10 +335,7 @@ def test_a_key_does_not_come_back_letter_by_letter_or_packed(
         call.write(b"data: [DONE]\n\n")
         return True
 
-    with (
-        upstream("a", spells) as a,
-        serving(experts=[a.expert(endpoint={"api_key_env": "UPSTREAM_KEY"})]) as client,
-    ):
+    with behind(spells, expert=dict(endpoint={"api_key_env": "UPSTREAM_KEY"})) as (_, client):
         response = chat(client, "x", stream=stream)
     got = streamed(response)[0] if stream else said(response)
     longest = max(range(len(text)), key=lambda size: size if SPELT[form][:size] in got else 0)
@@ -378,7 +357,7 @@ def test_the_longest_answer_that_a_request_allows() -> None:
 
 def test_a_request_of_95000_messages_is_refused_before_it_is_read() -> None:
     """JSON is read without giving other threads a turn: half a second and more of the loop."""
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (a, client):
         for count, status in ((95_000, 400), (10_000, 200)):
             messages = [{"role": "user", "content": '"role"'}] * count
             body = {"model": "a", "messages": messages}

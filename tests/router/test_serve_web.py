@@ -10,7 +10,7 @@ import yaml
 
 from micronas.errors import ConfigError
 from micronas.router.serve.settings import ServeSettings, read_settings
-from tests.router.serving import closed, raw, running, said, serving
+from tests.router.serving import behind, closed, raw, running, said, serving
 from tests.upstreams import answers, upstream
 
 EXPERTS = [closed("a")]
@@ -27,7 +27,7 @@ def asked(client: httpx.Client, **headers: str) -> httpx.Response:
 
 
 def test_a_page_of_another_origin_spends_nothing() -> None:
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (a, client):
         # what a browser sends without asking first, and what it would ask for
         for kind in ("text/plain", "application/x-www-form-urlencoded", "", "text/json"):
             assert asked(client, Content_Type=kind).status_code == 415
@@ -45,7 +45,7 @@ def test_a_page_of_another_origin_spends_nothing() -> None:
 
 def test_a_page_that_is_named_may_ask() -> None:
     page = "https://chat.example"
-    with upstream("a", answers) as a, serving(experts=[a.expert()], origins=[page]) as client:
+    with behind(answers, origins=[page]) as (_, client):
         preflight = {
             "Origin": page,
             "Access-Control-Request-Method": "POST",
@@ -69,7 +69,7 @@ def test_a_page_that_is_named_may_ask() -> None:
     ],
 )
 def test_a_host_of_another_is_not_served(host: str) -> None:
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (a, client):
         for path in ("/v1/models", "/metrics", "/healthz", "/openapi.json", "/elsewhere"):
             head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
             answer = raw(client, head)

@@ -14,7 +14,7 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
-from tests.router.serving import chat, closed, raw, said, serving, until
+from tests.router.serving import behind, chat, closed, raw, said, serving, until
 from tests.upstreams import Call, answers, upstream
 
 HEAD = (
@@ -39,7 +39,7 @@ def connected(client: httpx.Client) -> socket.socket:
     ids=["one header", "many headers", "no header", "trailers", "an extension"],
 )
 def test_a_flood_of_headers_is_refused_and_keeps_nobody_waiting(flood: bytes) -> None:
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (a, client):
         # of this whole process: while the server works on a head, it answers nobody else
         start = time.process_time()
         answer = raw(client, HEAD + flood, seconds=30)
@@ -61,7 +61,7 @@ def test_a_hundred_headers_and_bodies_in_crumbs_are_served() -> None:
     body = b'{"model": "a", "messages": [{"role": "user", "content": "<1>"}]}'
     crumbs = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     more = b"".join(b"x-%d: y\r\n" % number for number in range(90))
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (a, client):
         head = HEAD + more + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert b"a answers <1> in full" in raw(client, head + crumbs)
         # a large body is no head, however often it comes
@@ -71,7 +71,7 @@ def test_a_hundred_headers_and_bodies_in_crumbs_are_served() -> None:
 
 
 def test_slow_bodies_end_with_the_deadline(caplog: pytest.LogCaptureFixture) -> None:
-    with upstream("a", answers) as a, serving(experts=[a.expert()], deadline=0.5) as client:
+    with behind(answers, deadline=0.5) as (a, client):
         wires = [connected(client) for _ in range(20)]
         for each in wires:
             each.sendall(HEAD + b'Content-Length: 5000\r\n\r\n{"model": ')
@@ -103,11 +103,7 @@ def test_the_deadline_counts_from_the_head_of_a_request() -> None:
         return answers(call)
 
     body = b'{"model": "a", "messages": [{"role": "user", "content": "<1>"}]}'
-    with (
-        upstream("a", late) as a,
-        serving(experts=[a.expert()], deadline=1.2) as client,
-        connected(client) as own,
-    ):
+    with behind(late, deadline=1.2) as (_, client), connected(client) as own:
         own.settimeout(10)
         own.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
         time.sleep(0.7)
@@ -169,7 +165,7 @@ def test_a_name_of_megabytes_blocks_nobody() -> None:
     assert nearest("x" * 3_900_000, ["micronas-router", "a"]).startswith("choose one of")
     assert nearest("micronas-ruoter", ["micronas-router"]) == "did you mean 'micronas-router'?"
     assert time.process_time() - start < 0.3
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (a, client):
         start = time.process_time()
         refused = chat(client, "x", model="aa" * 1_900_000)
         assert time.process_time() - start < 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.router.serving import chat, running, said, serving, until
+from tests.router.serving import behind, chat, running, said, until
 from tests.upstreams import answers, broken, upstream
 
 pytestmark = pytest.mark.spans
@@ -23,7 +23,7 @@ def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(trace, "get_tracer", lambda name: provider.get_tracer(name))
     body = {"model": "a", "messages": [{"role": "user", "content": "<1>"}]}
     parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+    with behind(answers) as (_, client):
         found = client.post("/v1/chat/completions", json=body, headers={"traceparent": parent})
         assert said(found) == "a answers <1> in full"
         until(lambda: len(kept.get_finished_spans()) == 1)
@@ -36,7 +36,7 @@ def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) 
     assert [span.attributes[each] for each in tokens] == [1, 5]
     assert "error.type" not in span.attributes
     kept.clear()
-    with upstream("a", broken) as a, serving(experts=[a.expert()], retries=0) as client:
+    with behind(broken, retries=0) as (_, client):
         assert chat(client, "<2>").status_code == 502
         until(lambda: len(kept.get_finished_spans()) == 1)
     (span,) = kept.get_finished_spans()
