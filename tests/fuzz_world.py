@@ -297,10 +297,7 @@ def _judge() -> None:
         for n in range(11, 16)
     ]
     questions += [
-        {
-            "text": f"Which river flows through the town of {town}, and where to?",
-            "category": "towns",
-        }
+        dict(text=f"Which river flows through the town of {town}, and where to?", category="towns")
         for town in towns
     ]
     Path("questions.jsonl").write_bytes(json_lines(questions))
@@ -360,11 +357,7 @@ def _judge() -> None:
 def _router() -> None:
     scores = table(30)
     rows = [
-        {
-            "prompt": prompt,
-            "category": category,
-            "scores": dict(zip(scores.experts, row, strict=True)),
-        }
+        dict(prompt=prompt, category=category, scores=dict(zip(scores.experts, row, strict=True)))
         for prompt, category, row in zip(
             scores.prompts, scores.categories, scores.scores.tolist(), strict=True
         )

@@ -31,13 +31,7 @@ SMALL = Space.model_validate(
         **SPACE.model_dump(exclude={"stem", "blocks"}),
         "stem": {"width": [4, 8, 16], "kernel": [3, 3], "stride": [2, 2]},
         "blocks": [
-            {
-                "type": "separable",
-                "width": [8, 16, 24],
-                "repeat": 2,
-                "skip": True,
-                "kernel": ["3x3", "5x5"],
-            }
+            dict(type="separable", width=[8, 16, 24], repeat=2, skip=True, kernel=["3x3", "5x5"])
         ],
     }
 )

@@ -62,11 +62,7 @@ def event(value: dict[str, Any]) -> bytes:
 
 
 def whole(text: str, **more: Any) -> bytes:
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": text},
-        "finish_reason": "stop",
-    }
+    choice = dict(index=0, message={"role": "assistant", "content": text}, finish_reason="stop")
     value = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
     return json.dumps({**value, "choices": [choice], **more}).encode()
 

@@ -337,13 +337,7 @@ def test_a_join_of_channels_copies_each_position() -> None:
     # parts of 8 and 6 bytes, 5 times; every other one begins in the middle of a word
     work = concatenation(5, [8, 6])
     first, second = (28 + 32) / 2, (31 + 34) / 2
-    assert work.terms == {
-        "copying": 5 * (first + second),
-        "copies": 10,
-        "outer": 5,
-        "parts": 2,
-        "calls": 1,
-    }
+    assert work.terms == dict(copying=5 * (first + second), copies=10, outer=5, parts=2, calls=1)
 
 
 def test_two_operands_run_loop_in_loop_where_they_differ() -> None:

@@ -220,11 +220,7 @@ def test_int4_is_judged_on_the_board_alone() -> None:
     between = (second["arena_required_bytes"] + second["host_arena_bytes"]) // 2
     reserved = BOARD.reserved.model_copy(update={"flash_bytes": 0})
     board = BOARD.model_copy(
-        update={
-            "sram_bytes": between + reserved.sram_bytes,
-            "flash_bytes": 2**21,
-            "reserved": reserved,
-        }
+        update=dict(sram_bytes=between + reserved.sram_bytes, flash_bytes=2**21, reserved=reserved)
     )
     assert profile(packed, board)["fits"] is True
     assert "SRAM is judged on the board" in profile_table(second)

@@ -45,14 +45,7 @@ PROBLEM = Problem(SPACE, BOARD, BUDGET)
 
 def settings(strategy: str, **more: object) -> StrategySettings:
     trial = Recipe(epochs=10, batch_size=10, learning_rate=1e-2)
-    few = {
-        "steps": 40,
-        "batch_size": 32,
-        "finalists": 3,
-        "draws": 6,
-        "generations": 1,
-        "champions": 2,
-    }
+    few = dict(steps=40, batch_size=32, finalists=3, draws=6, generations=1, champions=2)
     return brief(strategy, **{**few, "trial": trial} | more)
 
 

@@ -202,14 +202,7 @@ def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None
         by_hand(tmp_path / "sounds", score="AUC", int8=0.9),
     ]
     for place, unit in enumerate(("mm", "count")):
-        score = {
-            "name": "MAE",
-            "unit": unit,
-            "larger": False,
-            "float": 1,
-            "int8": 0.1,
-            "on": "test",
-        }
+        score = dict(name="MAE", unit=unit, larger=False, float=1, int8=0.1, on="test")
         runs.append(by_hand(tmp_path / f"value {place}", scores=[score], flash_bytes=9_000))
     for name, path in (("there", "a"), ("window", "b"), ("other", "b")):
         runs.append(by_hand(tmp_path / name, score="F1"))

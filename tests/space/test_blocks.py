@@ -26,13 +26,7 @@ from testing.graphs import random_inputs
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "separable": [
         {"type": "separable", "width": [8, 12], "stride": [2, 1]},
-        {
-            "type": "separable",
-            "width": [8, 16],
-            "kernel": [3, "5x1", "5x3"],
-            "repeat": 2,
-            "skip": True,
-        },
+        dict(type="separable", width=[8, 16], kernel=[3, "5x1", "5x3"], repeat=2, skip=True),
     ],
     "bottleneck": [
         {"type": "bottleneck", "expansion": [8, 24], "width": [8, 12], "stride": 2},

@@ -123,12 +123,7 @@ def test_equalisation_keeps_what_is_computed_and_restores_bad_scales() -> None:
 def test_channels_are_scaled_where_nothing_else_reads_them() -> None:
     graph = separable()
     pairs = {pair.source.name: [op.name for op in pair.readers] for pair in scalable_pairs(graph)}
-    assert pairs == {
-        "stem": ["dw"],
-        "dw": ["pw"],
-        "pw": ["grouped"],
-        "grouped": ["classifier"],
-    }
+    assert pairs == dict(stem=["dw"], dw=["pw"], pw=["grouped"], grouped=["classifier"])
     builder = Builder((4, 4, 3))
     value = builder.conv(builder.input, "a", 4, activation="RELU6")  # not proportional
     value = builder.conv(value, "b", 4)

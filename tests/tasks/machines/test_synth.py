@@ -46,10 +46,7 @@ def test_layout_and_list_of_faults(corpus: Path) -> None:
         kind: {row["fault"] for row in rows if row["file"].startswith(kind)}
         for kind in ("fan", "slider")
     }
-    assert faults == {
-        "fan": {"imbalance", "ticks", "rub"},
-        "slider": {"loose belt", "ticks", "rub"},
-    }
+    assert faults == dict(fan={"imbalance", "ticks", "rub"}, slider={"loose belt", "ticks", "rub"})
     assert all(0.5 <= float(row["severity"]) <= 1.5 for row in rows)
 
 
