@@ -66,6 +66,16 @@ def texts(browser: Page, selector: str) -> list[str]:
     return found
 
 
+def centre(browser: Page, node: str) -> tuple[float, float]:
+    """Where the middle of a node is once it has been scrolled to."""
+    browser.value(f"{node}.scrollIntoView({{block: 'center'}})")
+    x, y = browser.settled().value(
+        "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+        f"({node}.getBoundingClientRect())"
+    )
+    return x, y
+
+
 def test_an_empty_chart_is_noticed(browser: Page, tmp_path: Path) -> None:
     page = tmp_path / "empty.html"
     page.write_text("<div class=chart><svg width=300 height=200></svg></div>")
@@ -214,23 +224,12 @@ def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
     assert captions[2].startswith(NASTY)
     assert browser.value("document.querySelectorAll('.mistake polyline').length") == 2
     assert browser.value("document.querySelectorAll('canvas.picture').length") == 2
-    x, y = browser.value(
-        "(() => { const node = document.querySelector('button.play');"
-        "node.scrollIntoView({block: 'center'}); const {x, y} = node.getBoundingClientRect();"
-        "return [x + 5, y + 5]; })()"
-    )
-    browser.settled().click(x, y)
+    browser.click(*centre(browser, "document.querySelector('button.play')"))
     assert browser.value("document.querySelector('button.play').dataset.played") == "256"
-    x, y = browser.value(
-        "(() => { const node = [...document.querySelectorAll('#outcome circle.hit')].at(-1);"
-        "node.scrollIntoView({block: 'center'});"
-        "const {x, y, width} = node.getBoundingClientRect(); return [x + width / 2, y + width / 2];"
-        "})()"
-    )
-    browser.settled()
-    browser.move(x, y)
+    hits = "document.querySelectorAll('#outcome circle.hit')"
+    browser.move(*centre(browser, f"[...{hits}].at(-1)"))
     # the lowest misses as many as the second, and accepts more
-    assert browser.value("document.querySelectorAll('#outcome circle.hit').length") == 2
+    assert browser.value(f"{hits}.length") == 2
     said = browser.value("document.getElementById('tip').innerText")
     assert said.splitlines() == ["threshold 0.90", "20.0 % missed", "36 an hour falsely accepted"]
     assert browser.value("document.documentElement.scrollWidth") <= 1200
@@ -265,12 +264,7 @@ def test_long_recordings_are_seen_and_heard(browser: Page, tmp_path: Path) -> No
     assert "of 8 words 25.0 % are missed, with 4 false alarms an hour" in said
     assert min(drawn(browser).values()) > 0.002
     assert browser.value("document.querySelectorAll('#listening .line').length") == 4
-    x, y = browser.value(
-        "(() => { const node = document.querySelector('#listening button.play');"
-        "node.scrollIntoView({block: 'center'}); const {x, y} = node.getBoundingClientRect();"
-        "return [x + 5, y + 5]; })()"
-    )
-    browser.settled().click(x, y)
+    browser.click(*centre(browser, "document.querySelector('#listening button.play')"))
     assert browser.value("document.querySelector('#listening .play').dataset.played") == "400"
     assert browser.value("globalThis.hacked") is None
     assert browser.complaints == []
@@ -309,13 +303,7 @@ def test_tables_sort_by_what_numbers_are_worth(browser: Page, runs: Path) -> Non
 def test_pointing_and_arrow_keys_read_values(browser: Page, runs: Path) -> None:
     opened(browser, runs / "found")
     assert browser.value("document.getElementById('tip').hidden") is True
-    browser.value("document.querySelector('#arena svg').scrollIntoView({block: 'center'})")
-    browser.settled()
-    x, y = browser.value(
-        "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
-        "(document.querySelectorAll('#arena .mark')[2].getBoundingClientRect())"
-    )
-    browser.move(x, y)
+    browser.move(*centre(browser, "document.querySelectorAll('#arena .mark')[2]"))
     said = browser.value("document.getElementById('tip').innerText")
     assert "activation" in said
     assert " B\n" in said or "KB" in said
@@ -374,14 +362,7 @@ def test_several_runs_have_fronts(browser: Page, runs: Path) -> None:
     assert all("100" in each and "110" not in each for each in plotted)
     assert len(plotted) == 2
     assert browser.value("document.querySelectorAll('circle.hollow').length") == 3
-    x, y = browser.value(
-        "(() => { const node = document.querySelector('circle.hollow');"
-        "node.scrollIntoView({block: 'center'});"
-        "const {x, y, width} = node.getBoundingClientRect(); return [x + width / 2, y + width / 2];"
-        "})()"
-    )
-    browser.settled()
-    browser.move(x, y)
+    browser.move(*centre(browser, "document.querySelector('circle.hollow')"))
     said = browser.value("document.getElementById('tip').innerText")
     assert said.startswith("over")
     assert "does not fit its budget" in said
