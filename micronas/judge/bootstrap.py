@@ -43,11 +43,33 @@ def bootstrap(
         raise DataError(f"a bootstrap needs one round or more, but got {rounds}")
     pairs = Pairs.of(battles)
     likelihood = Likelihood.of(pairs, battles.models, prior)
-    points = _draw_prompts(battles, pairs, rounds, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    points = _draw_prompts(battles, pairs, rounds, generator)
     wins, losses = points[: len(pairs.first)], points[len(pairs.first) :]
     total = np.stack(pairs.totals())[:, :, None]
     start = likelihood.fit(total[0], total[1])
-    return at_zero(likelihood.fit(wins, losses, start).T, battles, baseline)
+    scores = likelihood.fit(wins, losses, start).T
+    error = one_sided_errors(battles, prior, baseline)
+    return at_zero(scores + error * generator.standard_normal(scores.shape), battles, baseline)
+
+
+def one_sided_errors(battles: Battles, prior: float, baseline: str | None) -> Floats:
+    """Return the standard errors [models] of those that won or lost every battle, 0 of others.
+
+    Only a prior makes their scores finite. All resamples agree on them, and alone would give an
+    interval of no width; the error is that of the likelihood. The baseline has none.
+    """
+    sides, size = np.concatenate([battles.left, battles.right]), len(battles.models)
+    if not prior:
+        return np.zeros(size)
+    points = battles.weight * battles.outcome
+    won = np.bincount(sides, np.concatenate([points, battles.weight - points]), size)
+    total = np.bincount(sides, np.tile(battles.weight, 2), size)
+    share = (won + prior / 2) / (total + prior)
+    error = 1 / np.sqrt((total + prior) * share * (1 - share))
+    if baseline is not None:
+        error[battles.index(baseline)] = 0
+    return np.where((total > 0) & np.isclose(won * (total - won), 0), error, 0)
 
 
 def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator) -> Indices:

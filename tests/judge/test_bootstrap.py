@@ -9,6 +9,7 @@ from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap, prompt_counts
+from micronas.judge.control import control
 from micronas.judge.rating import bradley_terry
 from micronas.language.intervals import intervals, paired_intervals
 from testing.coverage import apart, coverage
@@ -108,6 +109,25 @@ def test_resamples_in_which_a_model_wins_everything() -> None:
     with pytest.raises(DataError, match=r"some of 100 resamples .* 'm' lost no battle .*; give a"):
         bootstrap(battles, 100)
     assert np.isfinite(bootstrap(battles, 100, prior=1)).all()
+
+
+@pytest.mark.parametrize("prompts", [10, 100])
+def test_a_model_that_won_everything_is_not_certain(prompts: int) -> None:
+    """Clopper and Pearson's lower bound is alpha / 2 to the power of 1 / prompts."""
+    battles = Battles.of_names(
+        ["all"] * prompts + ["some"] * 2 * prompts,
+        ["base"] * 3 * prompts,
+        [1.0] * prompts + [1.0, 0.0] * prompts,
+        prompt=[str(row % prompts) for row in range(3 * prompts)],
+        length_left=np.resize([4.0, 6, 9, 2, 5, 7, 1], 3 * prompts),
+        length_right=[5.0] * 3 * prompts,
+    )
+    equal_length = control(battles, rounds=200, prior=1, baseline="base").samples
+    for samples in (bootstrap(battles, 2000, prior=1, baseline="base"), equal_length):
+        lower, upper = intervals(1 / (1 + np.exp(-samples)))
+        assert 0 < 0.025 ** (1 / prompts) - lower[0] < 1 / prompts + 0.03
+        assert upper[0] > 0.995
+        assert lower[1] == upper[1] == 0.5
 
 
 def test_wrong_arguments() -> None:
