@@ -84,6 +84,10 @@ def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     BudgetError
         If no mapping is within the budget; names the smallest feasible one.
     """
+    for name, limit in vars(budget).items():
+        if limit is not None and not limit > 0:
+            said = f"{name}={limit:g}; None is no limit"
+            raise BudgetError(f"a budget must be a number of parameters above zero, but {said}")
     weights = problem.weights[:, None]
     found = _program(problem, -weights * problem.utilities, np.zeros_like(problem.total), budget)
     if found is None:

@@ -148,6 +148,10 @@ def test_one_category_is_the_best_single_within_the_budget() -> None:
         assert solve(problem, ParameterBudget(active=limit)).tolist() == [expert]
     with pytest.raises(BudgetError, match="can be met is 1"):
         solve(problem, ParameterBudget(active=0.9))
+    for limit in (0.0, -9e9, float("nan")):
+        for name in ("active", "total"):
+            with pytest.raises(BudgetError, match=f"above zero, but {name}="):
+                solve(problem, ParameterBudget(**{name: limit}))
 
 
 def test_the_solver_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
