@@ -1,12 +1,15 @@
 """Make a latency model of a board: calibrate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from micronas.cli.shared import Json, show
 from micronas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from micronas.hardware.board import Board
 
 _Quantity = str | None
 
@@ -114,6 +117,7 @@ def calibrate(
         kernels=kernels,
     )
     file = out or Path(f"{board}.yaml")
+    _check_loses_nothing(file, calibration.board)
     calibration.board.save(file)
     from micronas.calibration.report import calibration_report
 
@@ -121,4 +125,22 @@ def calibrate(
         {"file": str(file), **calibration.view()},
         as_json,
         lambda: f"{calibration_report(calibration)}\n{file}: use it as board={file}",
+    )
+
+
+def _check_loses_nothing(file: Path, board: "Board") -> None:
+    """Refuse to replace a file that holds more than an earlier fit of the same board."""
+    from micronas.hardware.board import Board
+
+    if not file.exists():
+        return
+    try:
+        fitted = {"form": board.form, "latency": board.latency}
+        if Board.load(file).model_copy(update=fitted) == board:
+            return
+    except ConfigError:
+        pass  # no board at all
+    raise ConfigError(
+        f"a calibration replaces only an earlier fit of the same board, but {file} holds something "
+        "else; name another file with --out, or delete it"
     )

@@ -293,3 +293,21 @@ def test_the_command_line_says_what_is_missing(plan: Path) -> None:
     assert "networks/kws_01.tflite" in done.stdout
     assert "kws_01.tflite,10,b\n" in (plan / "measurements.csv").read_text()
     assert Board.load(plan.parent / "b.yaml").clock_hz == 80_000_000
+
+
+def test_an_earlier_fit_is_replaced_and_nothing_else(plan: Path) -> None:
+    path = add_times(plan, {name: 3.0 + number for number, name in enumerate(read_plan(plan))})
+    file, text = plan / "b.yaml", path.read_text()
+    limits = ("--sram", "256KB", "--flash", "1MB", "--clock", "80MHz")
+
+    def fit(*more: str) -> str:
+        done = micronas("calibrate", plan, "--board", "b", "--out", file, *limits, *more)
+        return complaints(done.stderr)
+
+    assert (fit(), fit()) == ("", "")
+    edited = file.read_text().replace("sram_bytes: 8000", "sram_bytes: 9000")
+    file.write_text(edited)
+    assert "b.yaml holds something else; name another file with --out" in fit()
+    assert file.read_text() == edited
+    assert "measurements.csv holds something else" in fit("--out", str(path))
+    assert path.read_text() == text
