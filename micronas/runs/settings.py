@@ -25,10 +25,10 @@ from micronas.space.space import Space
 from micronas.tasks.registry import (
     DEFAULT,
     DataSettings,
-    input_of,
-    known_of,
     names,
-    reading_of,
+)
+from micronas.tasks.registry import (
+    find as find_task,
 )
 from micronas.train.recipe import FINETUNE, Device, Recipe
 
@@ -94,7 +94,7 @@ class RunSettings(TrainSettings):
     def load_space(self) -> Space | OpenSpace:
         """Read the space, with the input shape of the data where the data decides it."""
         space = load_space(self.space)
-        shape = input_of(self.data, space.inputs)
+        shape = find_task(self.data.task).input(self.data, space.inputs)
         if shape is None or (isinstance(space, OpenSpace) and space.input is None):
             return space
         return space.model_copy(update={"input": shape})
@@ -162,7 +162,8 @@ class RunSettings(TrainSettings):
 
         Costs of listening are not limited where only the data gives the duration of a frame.
         """
-        space, known = space or self.load_space(), known_of(self.data) if known is None else known
+        space = space or self.load_space()
+        known = find_task(self.data.task).known_of(self.data) if known is None else known
         unheard = {"hop": None, "load": None, "energy": None}
         budget = self.budget if has_times(known) else self.budget.model_copy(update=unheard)
         return Problem(space, self.load_board(), budget, meaning=known)
@@ -272,7 +273,7 @@ def _completed(
         data = {"task": task or DEFAULT, **data}
     shown = network or known
     if shown is not None and data["task"] in names():
-        data = {**reading_of(data["task"], shown.inputs), **data}
+        data = {**find_task(data["task"]).reading(shown.inputs), **data}
     return {**values, "data": data}
 
 

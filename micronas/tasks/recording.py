@@ -6,7 +6,7 @@ from pathlib import Path
 import soundfile
 
 from micronas.errors import DataError
-from micronas.tasks.waveform import RATE, Samples, read_samples
+from micronas.tasks.waveform import RATE, Samples, read_samples, unreadable
 
 _RATES = (4_000, 192_000)
 _RATE_STEP = 25
@@ -39,10 +39,7 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
     try:
         info = soundfile.info(path) if path.is_file() else None
     except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"a clip must be a sound file, but {path} cannot be read ({error}); "
-            "replace or delete it"
-        ) from error
+        raise unreadable(path, error) from error
     if info is None:
         raise DataError(f"a clip must be a file, but {path} is something else; delete it")
     rate, channels = int(info.samplerate), int(info.channels)

@@ -5,7 +5,7 @@ To add one to the package, write its folder and its line in `_PLACES`; from outs
 here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -95,23 +95,6 @@ def load(settings: TaskSettings) -> "DataSet":
     if settings.balance == "none":
         return data
     return replace(data, objective=data.objective.balanced(settings.balance))
-
-
-def known_of(settings: TaskSettings) -> Mapping[str, object]:
-    """Return the known part of an input's meaning before the data is read."""
-    return find(settings.task).known_of(settings)
-
-
-def input_of(
-    settings: TaskSettings, inputs: Sequence[tuple[int, int, int]]
-) -> tuple[int, int, int] | None:
-    """Return the shape of inputs where the data decides it, else None; see `Task.input`."""
-    return find(settings.task).input(settings, inputs)
-
-
-def reading_of(task: str, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
-    """Return settings that read a task's data as finely as inputs of these shapes need."""
-    return find(task).reading(inputs)
 
 
 def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:

@@ -45,16 +45,19 @@ def read_samples(path: Path) -> Samples:
         # read as float: libsndfile does not scale float files to int16
         sound, rate = soundfile.read(regular(path), dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"a clip must be a sound file, but {path} cannot be read ({error}); "
-            "replace or delete it"
-        ) from error
+        raise unreadable(path, error) from error
     loudest = max(sound.max(), -sound.min()) if len(sound) else 0.0
     if not len(sound) or not loudest < _LOUDEST:
         what = f"reaches {loudest:g} of a full scale of 1" if loudest else "is empty"
         raise DataError(f"a clip must hold samples, but {path} {what}; replace or delete it")
     mono = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1, dtype=np.float64)
     return to_int16(mono if rate == RATE else resample(mono.astype(np.float64), rate, RATE))
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"a clip must be a sound file, but {path} cannot be read ({error}); replace or delete it"
+    )
 
 
 def to_int16(signal: NDArray[np.floating]) -> Samples:

@@ -119,10 +119,10 @@ def test_pictures_are_read_as_the_space_sees_them(images: Path) -> None:
 
 def test_the_finest_input_of_a_space_is_read() -> None:
     several = [(32, 32, 3), (48, 48, 1), (16, 16, 1)]
-    assert registry.reading_of("vww", several) == {"size": 48, "color": "rgb"}
-    assert registry.reading_of("vww", several[2:]) == {"size": 32, "color": "gray"}
-    assert registry.reading_of("kws", [(49, 10, 1)]) == {}
-    assert registry.reading_of("series", [(64, 1, 6), (32, 1, 6)]) == {}
+    assert registry.find("vww").reading(several) == {"size": 48, "color": "rgb"}
+    assert registry.find("vww").reading(several[2:]) == {"size": 32, "color": "gray"}
+    assert registry.find("kws").reading([(49, 10, 1)]) == {}
+    assert registry.find("series").reading([(64, 1, 6), (32, 1, 6)]) == {}
 
 
 def test_a_wrong_task_or_setting_names_the_nearest() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from micronas.errors import DataError
 from micronas.export.firmware.front_ends import Mfcc as MfccInC
 from micronas.tasks.keywords.settings import MfccSettings
+from micronas.tasks.mel import mel_filters
 from micronas.tasks.waveform import RATE
 
 HOP = 320
@@ -126,16 +127,7 @@ def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return window [fft], filters [bins, 40], scaled DCT [40, 10] and bias [10]; in float32."""
     samples = _samples(settings)
     fft = 1 << (samples - 1).bit_length()
-    bins = int(_HIGHEST_HZ * fft / RATE) + 1
-    frequency = torch.arange(bins, dtype=torch.float64) * RATE / fft
-    corners = torch.linspace(
-        _mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), _MEL_BINS + 2, dtype=torch.float64
-    )
-    position = (1127.0 * torch.log1p(frequency / 700.0)).unsqueeze(1)
-    rising = (position - corners[:-2]) / (corners[1:-1] - corners[:-2])
-    falling = (corners[2:] - position) / (corners[2:] - corners[1:-1])
-    filters = torch.minimum(rising, falling).clamp(min=0.0)
-
+    filters = mel_filters(_LOWEST_HZ, _HIGHEST_HZ, _MEL_BINS, fft)
     centre = (torch.arange(_MEL_BINS, dtype=torch.float64) + 0.5).unsqueeze(1)
     order = torch.arange(COEFFICIENTS, dtype=torch.float64)
     cosines = torch.cos(math.pi / _MEL_BINS * centre * order) * math.sqrt(2.0 / _MEL_BINS)
@@ -152,7 +144,3 @@ def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _samples(settings: MfccSettings) -> int:
     """Return the samples of a window."""
     return RATE * settings.window_ms // 1000
-
-
-def _mel(hertz: float) -> float:
-    return 1127.0 * math.log1p(hertz / 700.0)

@@ -1,13 +1,13 @@
 """Log-mel spectrograms: two seconds of a machine's sound as a 32 x 32 image."""
 
-import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from micronas.errors import ConfigError, DataError
+from micronas.errors import DataError
 from micronas.export.firmware.front_ends import LogMel
+from micronas.tasks.mel import mel_filters
 from micronas.tasks.waveform import RATE
 
 WINDOW = RATE * 64 // 1000
@@ -76,17 +76,7 @@ def images(frames: Tensor, *, overlap: int = _OVERLAP) -> Tensor:
     -------
     Tensor
         float32 [images, 32, 32], time by band; none if there are fewer than 64 frames.
-
-    Raises
-    ------
-    ConfigError
-        If the overlap is not possible.
     """
-    if not 0 <= overlap < _FRAMES:
-        raise ConfigError(
-            f"the overlap of images must be 0 to {_FRAMES - 1} frames, but is {overlap}; "
-            f"{_OVERLAP} is the paper's"
-        )
     if len(frames) < _FRAMES:
         return torch.zeros(0, SIZE, SIZE)
     stacked = frames.unfold(0, _FRAMES, _FRAMES - overlap).transpose(1, 2)
@@ -120,11 +110,5 @@ def standardise(values: Tensor, mean: float, deviation: float) -> Tensor:
 @lru_cache
 def _tables() -> tuple[Tensor, Tensor]:
     """Return the window [1024] and the filters [513, 64], in float32."""
-    frequency = torch.arange(WINDOW // 2 + 1, dtype=torch.float64) * RATE / WINDOW
-    highest = 1127.0 * math.log1p(RATE / 2 / 700.0)
-    corners = torch.linspace(0.0, highest, BANDS + 2, dtype=torch.float64)
-    position = (1127.0 * torch.log1p(frequency / 700.0)).unsqueeze(1)
-    rising = (position - corners[:-2]) / (corners[1:-1] - corners[:-2])
-    falling = (corners[2:] - position) / (corners[2:] - corners[1:-1])
-    filters = torch.minimum(rising, falling).clamp(min=0.0)
+    filters = mel_filters(0.0, RATE / 2, BANDS, WINDOW)
     return torch.hann_window(WINDOW, periodic=True), filters.float()

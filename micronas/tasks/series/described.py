@@ -77,21 +77,16 @@ def summarise(
     ]
     if not cut["testing"].labels:
         said.append("There is no test part: figures will be those of validation.")
-    if every is not None and settings.targets:
-        judge = cut["testing"] if cut["testing"].labels else cut["validation"]
-        said.append(
-            "A window has the targets of its last sample: figures are over "
-            f"{len(judge.labels)} windows that end at "
-            f"{'every sample' if every == 1 else f'one sample in {every}'}."
-        )
-    elif every is not None:
+    if every is not None:
         judge = cut["testing"] if cut["testing"].labels else cut["validation"]
         which = "every sample" if every == 1 else f"one sample in {every}"
+        over = f"over {len(judge.labels)} windows that end at {which}"
         said.append(
-            "Labels change inside recordings, and a window has the label of its last sample: "
-            f"accuracy is over {len(judge.labels)} windows that end at {which}; "
-            f"{sum(judge.within)} of them lie within one label. A group that names takes "
-            "(data.group) ends recordings where they are not continuous."
+            f"A window has the targets of its last sample: figures are {over}."
+            if settings.targets
+            else "Labels change inside recordings, and a window has the label of its last sample: "
+            f"accuracy is {over}; {sum(judge.within)} of them lie within one label. A group that "
+            "names takes (data.group) ends recordings where they are not continuous."
         )
     if division.warning:
         said.append(division.warning)
