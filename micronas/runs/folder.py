@@ -36,6 +36,7 @@ _SETTINGS = "settings"
 """Section of the checkpoint with the hash of its settings."""
 LOG = "log"
 """Folder of TensorBoard's events."""
+_ELSEWHERE = "choose another --out (folder= in Python)"
 
 
 class Folder:
@@ -61,7 +62,7 @@ class Folder:
             elif folder.exists() and not all(is_passing(each) for each in folder.iterdir()):
                 raise ConfigError(
                     f"a run folder must be new or hold a run, but {folder} holds other files; "
-                    "choose another --out"
+                    f"{_ELSEWHERE}"
                 )
         except OSError as error:
             raise self._unusable(error) from error
@@ -77,8 +78,11 @@ class Folder:
         except ConfigError as error:
             self._doubt = f"has a damaged {CONFIG} ({error})"
         else:
-            if _without_place(values) != self._identity:
-                raise self._foreign()
+            known = _without_place(values)
+            keys = {**self._identity, **known}
+            differing = [key for key in keys if known.get(key) != self._identity.get(key)]
+            if differing:
+                raise self._foreign(f"that differs in {', '.join(differing)}")
 
     def claim(self, named: Mapping[str, str] = MappingProxyType({})) -> "Checkpoint":
         """Lock the folder, write the settings and return the state of an earlier attempt.
@@ -104,11 +108,11 @@ class Folder:
         if stored is None and self._doubt and self._holds_more():
             raise ConfigError(
                 f"a run folder must say whose it is, but {self._folder} {self._doubt}; put the "
-                "config back, choose another --out, or delete the folder"
+                f"config back, {_ELSEWHERE}, or delete the folder"
             )
         for name, content in named.items():
             if (stored or named).get(name, content) != content:
-                raise self._foreign(f"another {name}, or of an earlier form of it")
+                raise self._foreign(f"of another {name}, or of an earlier form of it")
         checkpoint.note(_SETTINGS, {"sha256": digest, **named})
         try:
             for name in (CONFIG, ARCHITECTURE, MODEL, HISTORY, METRICS):
@@ -122,10 +126,10 @@ class Folder:
         """Return whether there are files that a run of other settings could have left."""
         return any((self._folder / name).exists() for name in (CHECKPOINT, MODEL, METRICS))
 
-    def _foreign(self, other: str = "other settings") -> ConfigError:
+    def _foreign(self, other: str = "of other settings") -> ConfigError:
         return ConfigError(
-            f"a run folder must belong to one run, but {self._folder} holds a run of {other}; "
-            "choose another --out, or delete the folder"
+            f"a run folder must belong to one run, but {self._folder} holds a run {other}; "
+            f"{_ELSEWHERE}, or delete the folder"
         )
 
     def write(
@@ -145,7 +149,7 @@ class Folder:
         write_atomically(self._folder / METRICS, text.encode())
 
     def _unusable(self, error: OSError) -> ConfigError:
-        return ConfigError(f"a run folder must be writable: {error}; choose another --out")
+        return ConfigError(f"a run folder must be writable: {error}; {_ELSEWHERE}")
 
 
 def _without_place(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,10 @@ CORPUS: Mapping[str, tuple[str | bytes | Callable[[], bytes], str]] = {
     "dates of no calendar": (_timed(lambda _: "2026-13-45"), "must be numbers or dates"),
     "windows": (_windows(), ""),
     "an archive that unpacks to gigabytes": (_bomb, "and may take .* in a file of that size"),
-    "an archive that lies about it": (_lying_bomb, "and may take .* in a file of that size"),
+    "an archive that lies about it": (
+        _lying_bomb,
+        "and may take .* in a file of that size|Overlapped entries",  # as newer Pythons say
+    ),
     "a shape of 10^20": (lambda: _members(a=_header(f"({10**20},)")), "npz must be readable"),
     "a shape of terabytes": (lambda: _members(a=_header(f"({10**12},)")), "npz must be readable"),
     "10^12 channels": (lambda: _members(a=_header(f"(0, {10**12})")), "at most 65,535 channels"),

@@ -28,6 +28,7 @@ from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
 from micronas.settings import with_overrides
 from micronas.tasks import registry
+from micronas.tasks.series.recordings import read_columns
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.task import TASK
 from micronas.tasks.series.wear import synthesise
@@ -62,12 +63,14 @@ def searched(folder: Path, *settings: str) -> dict[str, Any]:
 
 
 def test_the_settings_that_a_sample_names_suit_it(tmp_path: Path) -> None:
-    """Windows of 128 left ten of 20 machines out, and worn in every one."""
+    """Windows of 128 left out ten of 20 machines, and worn in all; worn was told by rul."""
     said = TASK.sample(tmp_path / "machines", goal="labels")
-    named = re.findall(r"data\.(window=\d+|goal=labels|target=\[[^]]+\])", said)
+    named = re.findall(r"data\.(window=\d+|goal=labels|(?:columns|target)=\[[^]]+\])", said)
     values = with_overrides({"path": str(tmp_path / "machines")}, named)
-    assert len(named) == 3
-    assert not TASK.check(SeriesSettings.model_validate(values))
+    assert len(named) == 4
+    settings = SeriesSettings.model_validate(values)
+    assert not TASK.check(settings)
+    assert read_columns(settings) == ("vibration", "pressure", "current")
 
 
 @pytest.mark.long

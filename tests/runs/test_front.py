@@ -110,7 +110,7 @@ def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
             space.model_copy(update={"blocks": space.blocks[:-1]}),
             **{"board": board, "budget": budget, "folder": run.folder, "quiet": True, **BRIEF},
         )
-    with pytest.raises(ConfigError, match="holds a run of other settings"):
+    with pytest.raises(ConfigError, match="holds a run that differs in budget, seed;"):
         micronas.run(
             parts, space, board=board, folder=tmp_path / "run", seed=1, quiet=True, **BRIEF
         )

@@ -187,7 +187,7 @@ def test_a_folder_of_another_run_is_refused(
     whole = finished[0]
     done = command(*words(corpus, whole, "seed=5"))
     assert done.returncode == 2
-    assert "holds a run of other settings" in done.stderr
+    assert "holds a run that differs in seed; " in done.stderr
     (tmp_path / "mine.txt").write_text("kept")
     settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
     with pytest.raises(ConfigError, match="holds other files"):

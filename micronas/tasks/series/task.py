@@ -45,8 +45,9 @@ class _Series(Task[SeriesSettings]):
             synthesise_wear(folder, seed=seed)
             return (
                 "made-up machines that run until they fail as CSV files, for trying the tool: "
-                "data.window=32 and data.goal=regression data.target=rul data.unit=cycles, or "
-                "data.goal=labels data.target=[worn, leaking]"
+                "data.columns=[vibration, pressure, current] data.window=32, and "
+                "data.goal=regression data.target=rul data.unit=cycles, or data.goal=labels "
+                "data.target=[worn, leaking]"
             )
         from micronas.tasks.series.synth import synthesise
 
