@@ -50,7 +50,7 @@ def calibrate(
 
     1. micronas calibrate plan --plan 12 --sram 256KB --flash 1MB
 
-    2. run plan/firmware on the board and save its output
+    2. run the firmware in plan on the board and save its output
 
     3. micronas calibrate plan --from-log uart.txt --board NAME --sram 256KB --flash 1MB --clock
     80MHz
@@ -79,10 +79,7 @@ def calibrate(
         show(
             {"folder": str(source), "networks": len(written), "firmware": firmware},
             as_json,
-            lambda: (
-                f"{source}: {len(written)} networks; {', '.join(firmware)} prints their times on "
-                "a board"
-            ),
+            lambda: f"{source}: {len(written)} networks, timed on a board by {', '.join(firmware)}",
         )
         return
     from micronas.calibration.collect import collect
