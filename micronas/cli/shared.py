@@ -25,7 +25,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
-        help="Settings, e.g. budget.latency=100ms",
+        help="Settings, such as `micronas config` shows",
         autocompletion=settings,
     ),
 ]
