@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from micronas.errors import DataError
-from micronas.objectives.base import Decides, Judged, Measure, Objective, Score
+from micronas.objectives.base import Decides, Judged, Measure, Objective
 from micronas.objectives.f1 import f1_of, macro_f1
 
 
@@ -97,13 +97,12 @@ class Labels(Objective):
             edges - judged.answers.zero_point
         )
         values = macro_f1(accepted, targets)
-        f1: Score = {
-            "name": "macro F1",
-            "unit": "share",
-            "larger": True,
+        interval = self.interval(values, judged)
+        precision, f1 = found["scores"]
+        f1 |= {
             "float": macro_f1(real, targets).mean().item(),
             "int8": values.mean().item(),
-            "interval": self.interval(values, judged),
+            "interval": interval and self.measures["macro_f1"].within(interval),
             "on": f"at thresholds of validation, {judged.on}",
         }
         per_label = {
@@ -118,7 +117,7 @@ class Labels(Objective):
             "int8_f1_per_label": dict(
                 zip(names, f1_of(accepted, targets)[0].tolist(), strict=True)
             ),
-            "scores": [found["scores"][0], f1],
+            "scores": [precision, f1],
         }
 
     def figures(self, judged: Judged) -> dict[str, Any]:

@@ -148,13 +148,19 @@ def test_an_interval_ends_where_its_measure_does() -> None:
     """Balanced accuracy of 98.5 % stood with 96.8 to 100.1 %."""
     codes = np.where(np.arange(60) % 2, 9, -9)
     codes[0] = 9
-    answers = np.stack([-codes, codes], 1).astype(np.int8)
+    both = np.stack([-codes, codes], 1).astype(np.int8)
     split = TensorSplit(torch.zeros(60, 1, 1, 1), torch.arange(60) % 2)
-    judged = Judged(
-        split, ("a", "b"), "test", Answers(torch.from_numpy(answers).float(), answers), {}
-    )
+    judged = Judged(split, ("a", "b"), "test", Answers(torch.from_numpy(both).float(), both), {})
     low, high = Classes().metrics(judged)["int8_balanced_accuracy_interval"]
     assert 0.9 < low < high == 1.0
+    held = torch.arange(60)[:, None] % torch.tensor([2, 3]) == 0
+    codes = np.where(held, 9, -9).astype(np.int8)
+    codes[0] = -9
+    split = TensorSplit(torch.zeros(60, 1, 1, 1), held.float())
+    answers, decision = Answers(torch.from_numpy(codes).float(), codes), {"thresholds": [0, 0]}
+    found = Labels().metrics(Judged(split, ("a", "b"), "test", answers, decision))
+    low, high = found["int8_macro_f1_interval"]
+    assert 0.9 < low < high == 1.0 == found["scores"][1]["interval"][1]
     mae, _, r2 = Regression().measures.values()
     assert mae.within([-0.1, 1.1]) == [0.0, 1.1]
     assert r2.within([-0.1, 1.1]) == [-0.1, 1.0]
