@@ -75,9 +75,9 @@ def fit(
 ) -> Module:
     """Train a module in place and return it, in eval mode, where it was.
 
-    Order and augmentation depend only on the seed, the section and the number of the epoch, so a
-    run that continues from `checkpoint` ends in the same weights, bit for bit, as an uninterrupted
-    one on the same machine. Torch computes on the recipe's number of threads.
+    Order, augmentation and dropout depend only on the seed, the section and the number of the
+    epoch, so a run that continues from `checkpoint` ends in the same weights, bit for bit, as an
+    uninterrupted one on the same machine. Torch computes on the recipe's number of threads.
 
     A split whose `mixup` is above 0 is trained on mixtures of every batch and the same batch in
     another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise (H. Zhang et
@@ -135,7 +135,8 @@ def fit(
     last = recipe.epochs if until is None else min(until, recipe.epochs)
     for epoch in range(first, last):
         generator = generator_for(seed, section, epoch)
-        with threads(recipe.threads):
+        with threads(recipe.threads), torch.random.fork_rng([]):
+            torch.manual_seed(generator_for(seed, section, epoch, "module").initial_seed())
             order = objective.order(split.labels, generator)
             mean = _epoch(
                 module, split, recipe, optimizer, criterion, epoch, generator, average, order

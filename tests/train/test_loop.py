@@ -93,14 +93,15 @@ class TestFit:
         first = fit(small_network(), split, QUICK, seed=3, section="a")
         assert not same_weights(first, fit(small_network(), split, QUICK, seed=3, section="b"))
 
-    def test_going_on_after_a_stop_changes_nothing(self) -> None:
+    @pytest.mark.parametrize("more", [(), (nn.Dropout(),)])
+    def test_going_on_after_a_stop_changes_nothing(self, more: tuple[nn.Module, ...]) -> None:
         split = bright_corner()
         checkpoint = Checkpoint()
         epochs: list[int] = []
         for until in (1, 3, None):
             # Other weights than at the start: what counts is in the checkpoint.
             part = fit(
-                small_network(seed=0 if until == 1 else 9),
+                nn.Sequential(small_network(seed=0 if until == 1 else 9), *more),
                 split,
                 QUICK,
                 seed=3,
@@ -109,7 +110,9 @@ class TestFit:
                 progress=lambda epoch: epochs.append(epoch.number),
             )
         assert epochs == [1, 2, 3, 4]
-        assert same_weights(part, fit(small_network(), split, QUICK, seed=3))
+        state, whole = torch.get_rng_state(), nn.Sequential(small_network(), *more)
+        assert same_weights(part, fit(whole, split, QUICK, seed=3))
+        assert torch.equal(torch.get_rng_state(), state)
 
     def test_until_zero_and_beyond_the_end(self) -> None:
         split = bright_corner()
