@@ -166,6 +166,44 @@ class Series(nn.Module):
         return self.classifier(x.mean(2))
 
 
+class Shuffled(nn.Module):
+    """Channels in another order, in front of a depthwise convolution and of one that mixes; dilated
+    groups; a pool padded by other than zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 16, 3, 2, 1)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.norm = nn.BatchNorm2d(16)
+        self.inner = nn.Conv2d(16, 16, 1)
+        self.grouped = nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=2)
+        self.before = nn.BatchNorm2d(16)
+        self.last = nn.Conv2d(16, 12, 1)
+        self.classifier = nn.Linear(12 * 3 * 3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.depthwise(F.channel_shuffle(self.stem(x), 4)))
+        x = self.before(F.channel_shuffle(F.relu(self.grouped(self.inner(x))), 2))
+        y: Tensor = self.classifier(F.max_pool2d(self.last(x), 3, 2, 1).flatten(1))
+        return y
+
+
+class Tokens(nn.Module):
+    """Linear layers on each pixel of a map, one of which reads rows as channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 16, 4, 4)
+        self.hidden = nn.Linear(16, 24)
+        self.rows = nn.Linear(24 * 3, 8)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.hidden(self.patches(x).flatten(2).transpose(1, 2)))
+        y: Tensor = self.classifier(F.relu(self.rows(x.unflatten(1, (3, 3)).flatten(2))).mean(1))
+        return y
+
+
 EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
     "plain": Plain,
     "ds_cnn": DSCNN,
@@ -174,4 +212,6 @@ EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
     "joined": Joined,
     "gated": Gated,
     "series": Series,
+    "shuffled": Shuffled,
+    "tokens": Tokens,
 }

@@ -237,6 +237,36 @@ class Unsupported(Plain):
         return self.last(torch.sort(self.first(x), 1).values.mean((2, 3)))
 
 
+class Halved(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last((0.5 * self.first(x)).relu().mean((2, 3)))
+        return y
+
+
+class Raised(Plain):
+    """One more than the first batch norm gives, which no other must be taken for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last((self.norm(self.first(x)) + 1).relu().mean((2, 3)))
+        return y
+
+
+class HalvedGroups(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(8, 8, 1)
+        self.groups = nn.Conv2d(8, 8, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = 0.5 * self.groups(self.first(x).relu())
+        y: Tensor = self.last(self.mix(x).relu().mean((2, 3)))
+        return y
+
+
 def _parametrised() -> nn.Module:
     module = Plain()
     nn.utils.parametrizations.weight_norm(module.first)
@@ -251,6 +281,9 @@ def _parametrised() -> nn.Module:
         (HardCoded, r"work at every width .* HardCoded raises RuntimeError: .* or name the layers"),
         (Unsupported, r"aten.sort.* in test_convert.py:\d+: "),
         (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
+        (Halved, r"compute what its layers do, but first is scaled, shifted or re-ordered"),
+        (Raised, r"compute what its layers do, but first is scaled"),
+        (HalvedGroups, r"compute what its layers do, but HalvedGroups is scaled"),
         (lambda: "network", r"convert takes a torch.nn.Module, but got str"),
     ],
 )

@@ -43,7 +43,7 @@ def find_channels(
         Importance of each output channel of each operator with weights; one number per channel,
         comparable within the operator.
     rigid
-        Operators that need all their input and output channels, such as grouped convolutions.
+        Operators that need all their input channels, such as grouped convolutions.
     kept
         Operators that keep all their output channels.
     shares, step
@@ -140,7 +140,7 @@ class _Follow:
             out = self.numbers[op.outputs[0]] = self._written(op)
             if op.name in rigid:
                 self._keep(self.numbers[op.inputs[0]])
-            if op.name in rigid or op.name in kept:
+            if op.name in kept:
                 self._keep(out)
         self._keep(self.numbers[graph.outputs[0]])
 

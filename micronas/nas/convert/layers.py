@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ from micronas.train.network import weighted_ops
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 Convolution = nn.Conv1d | nn.Conv2d
 
+_STEP, _EIGHTHS = 97, 3
+"""Marker of the n-th batch norm is n steps and so many eighths: no sum of two, or of one and a
+small whole number, is that of another."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -31,8 +35,9 @@ class Layer:
     norm: str | None
     """Path of the batch norm, folded or alone."""
     columns: Numbers | None
-    """Column of a linear layer's weight for each element of its stored input."""
-
+    """Column of the weight for each element of the stored input, if the layer mixes all."""
+    rows: Numbers | None
+    """Torch's channel for each that is stored, if there is one output for each input."""
     groups: int
     """Groups of a convolution; 1 for others."""
 
@@ -46,20 +51,33 @@ class Layer:
         return self.path is not None and self.op.kind != "DEPTHWISE_CONV_2D"
 
     @property
-    def is_rigid(self) -> bool:
+    def is_grouped(self) -> bool:
         """Return whether the layer needs all its channels: a grouped convolution that mixes."""
         return self.mixes and self.groups > 1
 
+    def needs_inputs(self, channels: int) -> bool:
+        """Return whether fewer input channels would come in another order, as from a shuffle."""
+        order = self.columns if self.rows is None else self.rows
+        if order is None:
+            return self.is_grouped
+        steps = np.diff(order.reshape(-1, channels))
+        return bool((steps != steps.flat[:1]).any())
+
     def inputs(self, choices: ChoiceGraph, choice: Choice) -> Kept:
         """Return whether a choice keeps each input of the layer, in torch's order."""
-        source = self.op.inputs[0]
-        kept = choices.channels[source].kept(choice)
-        if self.columns is None:
-            return kept
-        stored = np.tile(kept, choices.tensors[source].elements // len(kept))
-        ordered = np.empty_like(stored)
-        ordered[self.columns] = stored
-        return ordered
+        return _placed(choices.channels[self.op.inputs[0]].kept(choice), self.columns)
+
+    def outputs(self, choices: ChoiceGraph, choice: Choice) -> Kept:
+        """Return whether a choice keeps each output of the layer, in torch's order."""
+        return _placed(choices.channels[self.op.outputs[0]].kept(choice), self.rows)
+
+
+def _placed(kept: Kept, places: Numbers | None) -> Kept:
+    if places is None:
+        return kept
+    ordered = np.empty(len(places), np.bool_)
+    ordered[places] = np.tile(kept, len(places) // len(kept))
+    return ordered
 
 
 def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[Layer]]:
@@ -86,14 +104,33 @@ def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[L
         weights, bias = (graph.constant_of(op, position).data for position in (1, 2))
         assert weights is not None, "a trace fills weights"
         assert bias is not None, "a trace fills biases"
-        norm = norms.get(round(float(bias[0])))
+        norm = norms.get(round(8 * float(bias[0])))
+        if norm is None and bias.any():
+            raise ExportError(changed(path))
         owned = [part, *([probe.get_submodule(norm)] if norm is not None else [])]
         for each in {id(item): item for item in owned}.values():
             _check_own(each, norm if each is not part else path, op, claimed)
-        columns = np.rint(weights[0]).astype(np.int64) if isinstance(part, nn.Linear) else None
         groups = part.groups if isinstance(part, Convolution) else 1
-        layers.append(Layer(op, None if isinstance(part, _Norm) else path, norm, columns, groups))
+        own = None if isinstance(part, _Norm) else path
+        layer = Layer(op, own, norm, None, None, groups)
+        if not layer.is_grouped:
+            markers = weights.reshape(-1, weights.shape[-1])[0]
+            if not layer.mixes and own is not None and norm is not None:
+                markers = np.sqrt(markers)  # those of both are multiplied
+            order = np.rint(markers).astype(np.int64) - 1
+            if not np.array_equal(np.sort(order), np.arange(len(order))):
+                raise ExportError(changed(layer.name))
+            layer = replace(layer, **{"columns" if layer.mixes else "rows": order})
+        layers.append(layer)
     return graph, layers
+
+
+def changed(name: str) -> str:
+    """Return the words on a module that computes something else than its layers."""
+    return (
+        f"a module must compute what its layers do, but {name} is scaled, shifted or re-ordered "
+        "in between; move constant factors and shifts of a layer's output into its weight and bias"
+    )
 
 
 def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
@@ -116,6 +153,7 @@ def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
     weight = module.get_submodule(layer.path).weight
     assert isinstance(weight, Tensor)
     folded = weight.detach().abs().flatten(1).sum(1) * factor
+    folded = folded if layer.rows is None else folded[torch.from_numpy(layer.rows)]
     return folded.double().numpy()
 
 
@@ -126,7 +164,7 @@ def prune(
     pruned = copy.deepcopy(module)
     for layer in layers:
         inputs = torch.from_numpy(layer.inputs(choices, choice))
-        outputs = torch.from_numpy(choices.channels[layer.op.outputs[0]].kept(choice))
+        outputs = torch.from_numpy(layer.outputs(choices, choice))
         if layer.path is not None:
             _cut_layer(pruned.get_submodule(layer.path), inputs, outputs)
         if layer.norm is not None:
@@ -141,8 +179,9 @@ def prune(
 def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
     """Copy a module with weights that identify its layers in a trace.
 
-    Each batch norm adds its own number, found in the bias it is folded into. Each linear layer's
-    weights are the numbers of their columns, which give the order of its inputs.
+    Each batch norm adds its own number, found in the bias it is folded into. Weights are the
+    numbers of their columns, which give the order of inputs; those of depthwise convolutions, and
+    the factors of batch norms, are the numbers of their rows.
     """
     if not isinstance(module, nn.Module):
         raise ExportError(
@@ -152,18 +191,22 @@ def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
     norms: dict[int, str] = {}
     for path, part in probe.named_modules():
         if isinstance(part, _Norm) and part.running_mean is not None:
-            norms[len(norms) + 1] = path
+            eighths = 8 * _STEP * (len(norms) + 1) + _EIGHTHS
+            norms[eighths] = path
             assert part.running_var is not None
-            nn.init.constant_(part.running_mean, -len(norms))
-            nn.init.constant_(part.running_var, 1 - part.eps)
+            factor = torch.arange(1, part.num_features + 1)
+            part.running_mean.copy_(-eighths / 8 / factor)
+            part.running_var.copy_(factor.double() ** -2 - part.eps)
             if part.affine:
                 nn.init.ones_(part.weight)
                 nn.init.zeros_(part.bias)
         if isinstance(part, Convolution | nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
-        if isinstance(part, nn.Linear) and _is_plain(part):
+        if isinstance(part, Convolution | nn.Linear) and _is_plain(part):
+            weight = part.weight
+            axis = 0 if isinstance(part, Convolution) and part.groups > 1 else 1
             with torch.no_grad():
-                part.weight.copy_(torch.arange(part.in_features))
+                weight.transpose(axis, -1).copy_(torch.arange(1, weight.shape[axis] + 1))
     return probe, norms
 
 

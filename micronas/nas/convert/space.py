@@ -18,7 +18,8 @@ from micronas.errors import ConfigError, ExportError
 from micronas.export.from_torch.trace import trace
 from micronas.graph.ir import Graph
 from micronas.nas.convert.channels import find_channels
-from micronas.nas.convert.layers import Layer, find_layers, prune, strength
+from micronas.nas.convert.layers import Layer, changed, find_layers, prune, strength
+from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, OwnLayers, Searchable
@@ -78,11 +79,15 @@ def convert(
     choices = find_channels(
         graph,
         strengths={layer.op.name: strength(layer, module) for layer in layers},
-        rigid={layer.op.name for layer in layers if layer.is_rigid},
+        rigid={
+            layer.op.name
+            for layer in layers
+            if layer.needs_inputs(graph.tensors[layer.op.inputs[0]].shape[-1])
+        },
         kept={
             layer.op.name
             for layer in layers
-            if any(fnmatchcase(layer.name, pattern) for pattern in keep)
+            if layer.is_grouped or any(fnmatchcase(layer.name, pattern) for pattern in keep)
         },
         shares=shares,
         step=step,
@@ -177,18 +182,27 @@ class ConvertedSpace(Searchable):
         narrowest = self.narrowed(self.module, self.smallest()).eval()
         try:
             with torch.no_grad():
-                elements = narrowest(self.example).numel()
+                found = narrowest(self.example)
         except Exception as error:
             said = f"raises {type(error).__name__}: {str(error).splitlines()[0]}"
         else:
-            if elements == self.outputs:
+            if found.numel() == self.outputs:
+                self._check_layers(found)
                 return
-            said = f"returns {elements} elements in place of {self.outputs}"
+            said = f"returns {found.numel()} elements in place of {self.outputs}"
         raise ExportError(
             "a module's code must work at every width of its layers, but with fewer channels "
             f"{self.title} {said}; take sizes from the tensors, as x.flatten(1) "
             "does, or name the layers in keep"
         )
+
+    def _check_layers(self, expected: Tensor) -> None:
+        """Refuse code that changes what a layer computes, which shared weights would leave out."""
+        shared = SharedNetwork(self, running=True).eval()
+        with torch.no_grad():
+            found = shared.sliced(self.example, self.smallest())
+        if not torch.allclose(found, expected.flatten(1), 0, 1e-3 * float(expected.abs().max())):
+            raise ExportError(changed(self.title))
 
 
 def _squeeze(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

@@ -125,7 +125,9 @@ class MaskedPass:
             left, right = (self._mixed(name).whole().values for name in step.operands)
             feature = Feature(add_padded(left, right))
         elif OPERATORS[step.kind].by_channel and self._keeps_channels(step):
-            feature = self._values[step.operands[0]].each(lambda x, _: self._plain(step, [x]))
+            constants = [self._values[name].values for name in step.operands[1:]]
+            source = self._values[step.operands[0]]
+            feature = source.each(lambda x, _: self._plain(step, [x, *constants]))
         elif step.kind == "MUL" and len({channels[name] for name in step.operands}) == 1:
             factors = [self._values[name].whole() for name in step.operands]
             product = self._plain(step, [each.values for each in factors])

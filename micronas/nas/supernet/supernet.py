@@ -168,9 +168,7 @@ class SharedNetwork(nn.Module):
         out = part_of(target, choice, device)
         weight = self.by_name[op.name].largest()[out]
         if op.kind != "DEPTHWISE_CONV_2D" and source.decisions:
-            positions = 1
-            if op.kind == "FULLY_CONNECTED":
-                positions = choices.tensors[op.inputs[0]].elements // source.size
+            positions = weight.shape[1] // source.size
             weight = weight[:, part_of(source, choice, device, repeats=positions)]
         if weight.ndim == 4:
             decision = choices.acts.get(op.name, Acts()).kernel

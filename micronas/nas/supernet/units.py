@@ -15,9 +15,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.graph.ir import Op
-from micronas.space.channels import Channels
+from micronas.space.channels import Channels, Numbers
 from micronas.space.decisions import Choice
-from micronas.train.convolutions import linear, same_conv2d
+from micronas.train.convolutions import linear
 
 if TYPE_CHECKING:
     from micronas.nas.convert.layers import Layer
@@ -113,8 +113,8 @@ class LayerUnit(SharedUnit):
         assert part is None or isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear)
         assert norm is None or isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
         self._layer, self._norm = part, norm
-        self._groups = layer.groups if layer.mixes else 1
-        self._columns = None if layer.columns is None else torch.from_numpy(layer.columns)
+        self._is_map = layer.op.kind != "FULLY_CONNECTED"
+        self._rows, self._columns = (_order(each) for each in (layer.rows, layer.columns))
 
     def largest(self) -> Tensor:
         if self._layer is None:
@@ -123,40 +123,44 @@ class LayerUnit(SharedUnit):
             assert example is not None, "a trace takes running statistics only"
             return torch.ones(len(example), 1, 1, 1, device=example.device)
         weight: Tensor = self._layer.weight
-        weight = weight.unsqueeze(-1) if weight.ndim == 3 else weight  # a map of width 1
-        return weight if self._columns is None else weight[:, self._columns.to(weight.device)]
+        if self._is_map:  # a sequence is one of width 1, and rows are its pixels
+            weight = weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim))
+        weight = weight if self._rows is None else weight[self._rows]
+        return weight if self._columns is None else weight[:, self._columns]
 
     def bias_of(self, out: Part) -> Tensor | None:
-        bias = None if self._layer is None else self._layer.bias
-        return None if bias is None else bias[out]
+        return None if self._layer is None else self._stored(self._layer.bias, out)
 
     def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
         norm = self._norm
         if norm is None:
             return y
         if running and norm.training and y.shape[1] == norm.num_features:
+            y = y if self._rows is None else y[:, self._rows.argsort()]
             # sequences are maps [N, channels, length, 1] here
             is_sequence = isinstance(norm, nn.BatchNorm1d) and y.ndim == 4
-            found: Tensor = norm(y.flatten(2) if is_sequence else y)
-            return found.view_as(y)
-        weight, bias = (None if each is None else each[out] for each in (norm.weight, norm.bias))
+            found: Tensor = norm(y.flatten(2) if is_sequence else y).view_as(y)
+            return found if self._rows is None else found[:, self._rows]
+        weight, bias, means, variances = (
+            self._stored(each, out)
+            for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        )
         if not running or norm.training:
             return F.batch_norm(y, None, None, weight, bias, training=True, eps=norm.eps)
-        assert norm.running_mean is not None, "a trace takes running statistics only"
-        assert norm.running_var is not None, "a trace takes running statistics only"
-        means, variances = norm.running_mean[out], norm.running_var[out]
         return F.batch_norm(y, means, variances, weight, bias, eps=norm.eps)
 
-    def run(self, op: Op, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
-        if self._groups == 1:
-            return super().run(op, x, weight, out, running=running)
-        # no channel of a grouped convolution is ever cut
-        bias, stride = self.bias_of(out), op.stride
-        if op.padding == "SAME":
-            y = same_conv2d(x, weight, bias, stride=stride, groups=self._groups)
-        else:
-            y = F.conv2d(x, weight, bias, stride, groups=self._groups)
-        return self.normalise(y, out, running=running)
+    def _stored(self, values: Tensor | None, out: Part) -> Tensor | None:
+        """Return values of some output channels, in the order they are stored in."""
+        if values is None:
+            return None
+        return values[out] if self._rows is None else values[self._rows][out]
+
+
+def _order(places: Numbers | None) -> Tensor | None:
+    """Return places as an index; None for channels in order."""
+    if places is None or bool((places == np.arange(len(places))).all()):
+        return None
+    return torch.from_numpy(places)
 
 
 def cut_kernel(weight: Tensor, kernel: tuple[int, ...]) -> Tensor:
