@@ -185,9 +185,12 @@ class _Micronas(Target):
         return Hopped(found.stride, plan, (*turns,), _flash(found) + _tables_bytes(found))
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
-        """Return ms per modelled cycle; the board waits for its memory as often as with TFLM."""
+        """Return ms per modelled cycle; the board waits for its memory as often as with TFLM.
+
+        A rate of less than no waiting is that of kernels for Helium or an accelerator.
+        """
         usual = _cores()[self._core].cycles_per_instruction
-        waits = 1.0 if rate is None else rate * clock_hz / 1e3 / usual
+        waits = 1.0 if rate is None else max(1.0, rate * clock_hz / 1e3 / usual)
         return {CYCLES: 1e3 * waits / clock_hz}
 
     def _left_to_copy(self, graph: Graph) -> Mapping[str, list[Call]]:
