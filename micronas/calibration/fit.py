@@ -141,7 +141,7 @@ def calibrate(
         flash_bytes=int(flash_bytes),
         clock_hz=int(clock_hz),
         reserved=FIRMWARE,
-        power_mw=power_mw or (round(fmean(energies), 1) if energies else None),
+        power_mw=round(fmean(energies), 1) if power_mw is None and energies else power_mw,
         source="given by the user; reserved: MicroNets (arXiv 2010.11267) figure 2",
         kernels=kernels,
         form=form,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from micronas import resources
 from micronas.errors import ConfigError
@@ -34,13 +34,23 @@ def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
             raise ValueError(f"unknown term {term!r}; {nearest(term, (CONSTANT, *FEATURES))}")
         if not math.isfinite(milliseconds) or milliseconds < 0:
             raise ValueError(f"{term} must be a number of ms that is not negative")
+    if not any(coefficients.values()):
+        raise ValueError("one term must be above 0; any network would fit otherwise")
     return coefficients
+
+
+def _check_clock(hertz: int) -> int:
+    if hertz < _SLOWEST_HZ:
+        raise ValueError(f"a clock must be at least 1 MHz, but is {hertz} Hz; write 80 MHz")
+    return hertz
 
 
 def _check_engine(name: str | None) -> str | None:
     return None if name in (None, TFLM) else named(str(name)).name
 
 
+_SLOWEST_HZ = 1_000_000
+"""Slower clocks are numbers without their unit."""
 _HEADER = """\
 # A board. Coefficients are milliseconds per unit of a feature, so 1.0e-05 is 10 ms per million;
 # "constant" is in ms. `form` names the latency model to use.
@@ -115,12 +125,12 @@ class Board(Settings):
     """Whole SRAM; as ``sram`` with a unit, like ``264 KB``."""
     flash_bytes: PositiveInt
     """Whole flash; as ``flash`` with a unit."""
-    clock_hz: PositiveInt
+    clock_hz: Annotated[int, AfterValidator(_check_clock)]
     """Clock of the core; as ``clock`` with a unit, like ``133 MHz``."""
     measured_hz: PositiveInt | None = None
     """Clock at which `latency` was measured; another `clock_hz` makes it an estimate."""
     reserved: Reserved
-    power_mw: PositiveFloat | None = None
+    power_mw: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Power while it computes; None where it was not measured."""
     source: str
     """Source of sizes, clock and power."""

@@ -14,6 +14,7 @@ from typing import Any
 from micronas import resources
 from micronas.errors import ConfigError
 from micronas.hardware.names import board_file
+from micronas.hardware.targets import WITHOUT_FPU, core_name
 from micronas.quantities import parse
 from micronas.settings import read_mapping
 
@@ -23,6 +24,8 @@ _SIZES = {"sram": "sram_bytes", "flash": "flash_bytes", "clock": "clock_hz"}
 _DIMENSIONS = {"sram_bytes": "bytes", "flash_bytes": "bytes", "clock_hz": "hertz"}
 _ACCELERATED = ("Silicon Labs MVP",)
 """Kernels that run on an accelerator: their times do not measure the core."""
+_SMALL = "Cortex-M0+"
+"""Measured core for those without the DSP extension: a Cortex-M4 would be far too fast."""
 _FEWEST = 4
 """Least number of networks behind a model that measures a core."""
 _Values = dict[str, Any]
@@ -41,10 +44,17 @@ def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -
     ConfigError
         If the board it is like does not exist, or is an estimate itself.
     """
+    if twice := sorted(key for key, other in _SIZES.items() if {key, other} <= values.keys()):
+        raise ConfigError(
+            f"a board must give each size once, but has {twice[0]} and {_SIZES[twice[0]]}; leave "
+            "one out"
+        )
     found = {_SIZES.get(key, key): value for key, value in values.items()}
     for key, dimension in _DIMENSIONS.items():
         if isinstance(found.get(key), str):
             found[key] = int(parse(found[key], dimension))
+    if isinstance(found.get("core"), str):
+        found["core"] = core_name(found["core"])
     if found.get("like") is not None and "latency" not in found:
         return _like(found, described)
     measured, clock = found.get("measured_hz"), found.get("clock_hz")
@@ -118,14 +128,15 @@ def _are_models(models: Any) -> bool:
 def _factor(core: str, base: str) -> tuple[float, str]:
     """Return cycles of a core over those of another, and a note on their source."""
     cycles = _cycles()
-    if core == base:
+    measured = _SMALL if core in WITHOUT_FPU and core not in cycles else core
+    if measured == base:
         return 1.0, ""
-    if core not in cycles:
+    if measured not in cycles:
         return (
             1.0,
             f", {core} taken for as fast as {base} at the same clock since none was measured",
         )
-    ratio = median(cycles[core]) / median(cycles.get(base, cycles[core]))
+    ratio = median(cycles[measured]) / median(cycles.get(base, cycles[measured]))
     return ratio, f" and core ({ratio:.2f} times the cycles)"
 
 

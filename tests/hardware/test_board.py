@@ -188,6 +188,10 @@ def test_a_board_of_ones_own(tmp_path: Path) -> None:
             "- {form: ops, coefficients: {ops: -1}, networks: 3, source: mine}",
             "ops must be a number of ms that is not negative$",
         ),
+        ("{ops: 4.0e-6}", "{ops: 0}", "one term must be above 0"),
+        ("clock_hz: 160000000", "clock: 160", "at least 1 MHz, but is 160 Hz; write 80 MHz"),
+        ("source: data", "sram: 1 MB\nsource: data", "each size once, but has sram and sram_bytes"),
+        ("source: data", "power_mw: .inf\nsource: data", "power_mw: .*finite"),
         ("sram_bytes: 262144", "sram: 264 Q", r"\.yaml: a quantity of bytes .* got '264 Q'"),
     ],
 )

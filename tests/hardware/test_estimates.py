@@ -57,6 +57,14 @@ def test_another_core_takes_its_own_cycles(tmp_path: Path) -> None:
     # by hand: M7 0.516 0.598 1.101 1.063, M4 0.986 1.577 2.092 cycles an instruction
     ratio = (0.598 + 1.063) / 2 / 1.577
     assert faster / Board.load("stm32f446re").latency_ms(counted) == pytest.approx(ratio, rel=0.01)
+    own = Board.load(written(tmp_path, text.replace("Cortex-M7", "arm cortex_m7f")))
+    assert (own.core, own.latency_ms(counted)) == ("Cortex-M7", faster)
+    small = {
+        Board.load(written(tmp_path, text.replace("Cortex-M7", core))).latency_ms(counted)
+        for core in ("Cortex-M0+", "m0plus", "Cortex-M0", "Cortex-M3", "Cortex-M23")
+    }
+    assert len(small) == 1
+    assert min(small) > 2 * faster
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """Targets, one per file, and the choice of a board's."""
 
+import re
 from collections.abc import Collection
 
 from micronas.errors import ConfigError
@@ -52,6 +53,13 @@ def named(name: str) -> Target:
     return _NAMED[name]
 
 
+def core_name(core: str) -> str:
+    """Return the usual name of a core, ``Cortex-M4`` for ``ARM cortex-m4f``; unknown ones as is."""
+    plain = re.sub(r"arm|cortex|[\s_-]", "", core.lower()).replace("plus", "+").removesuffix("f")
+    known = (*_DSP, *_PLAIN, *_HELIUM)
+    return next((each for each in known if each.lower() == f"cortex-{plain}"), core)
+
+
 def choose(kernels: str, core: str) -> Choice:
     """Choose the target of a board's kernels and core: one registered by that name, or TFLM.
 
@@ -70,6 +78,7 @@ def choose(kernels: str, core: str) -> Choice:
     core
         Core, such as ``Cortex-M4``.
     """
+    core = core_name(core)
     if kernels in _NAMED:
         return _NAMED[kernels].chosen(core)
     return Choice(
