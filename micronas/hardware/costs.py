@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationInfo, model_validator
 
-from micronas.errors import ConfigError
+from micronas.errors import BudgetError, ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
@@ -125,7 +125,16 @@ class Budget(Settings):
         ------
         ConfigError
             If `energy` is limited and the board's power is not known.
+        BudgetError
+            If the board has less SRAM or flash than the budget.
         """
+        for name, whole in (("sram", board.sram_bytes), ("flash", board.flash_bytes)):
+            limit = getattr(self, name)
+            if limit is not None and limit > whole:
+                raise BudgetError(
+                    f"budget.{name} must be at most what the board has, but is {limit:,.0f} B, and "
+                    f"{board.name} has {whole:,} B; leave it out for all that is free"
+                )
         if self.energy is not None and board.power_mw is None:
             raise ConfigError(
                 f"budget.energy must be for a board whose power is known, but {board.name} has no "

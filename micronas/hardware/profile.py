@@ -145,10 +145,11 @@ def on_boards(
     kind: str | None = None,
     flash_bytes: int | None = None,
     meaning: Mapping[str, Any] | None = None,
+    budget: Budget | None = None,
 ) -> list[dict[str, Any]]:
     """Return the costs that differ between boards: fit, latency and energy of the network."""
     described = [
-        profile(graph, board, kind=kind, flash_bytes=flash_bytes, meaning=meaning)
+        profile(graph, board, kind=kind, flash_bytes=flash_bytes, meaning=meaning, budget=budget)
         for board in boards
     ]
     keys = (

@@ -73,7 +73,7 @@ def describe_costs(
     if paper is not None:
         described["paper"] = paper | {"ops_by_its_rounding": paper_ops(loaded.graph)}
     if len(boards) > 1:
-        described["boards"] = _on(boards, loaded, run)
+        described["boards"] = _on(boards, loaded, run, budget)
     return described
 
 
@@ -83,13 +83,16 @@ def describe_boards(network: Path) -> list[dict[str, Any]]:
     return _on(boards, load(model_file(network)), own(network))
 
 
-def _on(boards: Sequence[Board], loaded: Loaded, run: Own) -> list[dict[str, Any]]:
+def _on(
+    boards: Sequence[Board], loaded: Loaded, run: Own, budget: Budget | None = None
+) -> list[dict[str, Any]]:
     return on_boards(
         loaded.graph,
         boards,
         kind=run.kind,
         flash_bytes=loaded.flash_bytes,
         meaning=_meaning(loaded),
+        budget=budget,
     )
 
 

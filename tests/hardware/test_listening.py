@@ -16,10 +16,14 @@ from micronas.hardware.table import profile_table
 from micronas.hardware.targets import MICRONAS
 from micronas.nas.member import Member
 from micronas.nas.problem import Problem
+from micronas.runs.costs import describe_costs
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
 from micronas.space.open_space import load_space
 from micronas.space.space import Space
+from micronas.tflite.metadata import describe
+from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
 
 BOARD = Board.load("stm32f446re")
 ENGINE = BOARD.using(None, engine="micronas")
@@ -173,3 +177,13 @@ def test_a_budget_of_a_call_is_that_of_a_profile() -> None:
     assert found["used"]["load"] > costs.load / 0.1
     assert found["fits"] is True
     assert found["budget"]["load"] == 0.1
+
+
+def test_a_hop_is_judged_on_each_board(tmp_path: Path) -> None:
+    described = describe(classes=[str(number) for number in range(12)], meaning=MEANING)
+    data = to_flatbuffer(quantize_randomly(streaming().graph()), metadata=described)
+    (tmp_path / "heard.tflite").write_bytes(data)
+    names = ["nucleo_g0b1re", "stm32f767zi"]
+    found = describe_costs(tmp_path / "heard.tflite", names, hop="100ms")
+    slow, fast = found["boards"]
+    assert (found["fits"], slow["fits"], fast["fits"]) == (False, False, True)

@@ -72,7 +72,7 @@ def test_costs_are_the_targets(board: Board, registered: Toy) -> None:
     rate = board.latency_model("kws").coefficients["instructions"]
     assert costs.latency_ms == pytest.approx(written(graph) * rate)
     assert costs.arena_bytes == costs.host_arena_bytes == registered.plan(graph).total
-    assert Budget(sram=1e5, flash=1e6).on(board, operators=["ADD"]).beside.flash == 1000
+    assert Budget(sram=1e5, flash=5e5).on(board, operators=["ADD"]).beside.flash == 1000
 
 
 def test_limits_are_judged_by_it(board: Board) -> None:

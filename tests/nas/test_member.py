@@ -118,6 +118,13 @@ def test_a_budget_below_the_smallest_network_names_it(name: str) -> None:
     Member(SMALL, board, Budget()).check_feasible()
 
 
+@pytest.mark.parametrize(("name", "budget"), [("sram", "132 KB"), ("flash", "1 MB")])
+def test_a_budget_beyond_the_board_is_refused(name: str, budget: str) -> None:
+    board = Board.load("stm32f446re")
+    with pytest.raises(BudgetError, match=rf"budget.{name} must be at most what the board has"):
+        Member(SMALL, board, Budget(**{name: budget}))
+
+
 @pytest.mark.long
 def test_an_impossible_budget_is_refused_without_torch_and_before_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """The folder of data does not exist: the budget must be what is complained about."""
