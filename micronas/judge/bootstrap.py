@@ -49,27 +49,27 @@ def bootstrap(
     total = np.stack(pairs.totals())[:, :, None]
     start = likelihood.fit(total[0], total[1])
     scores = likelihood.fit(wins, losses, start).T
-    error = one_sided_errors(battles, prior, baseline)
+    error = unvaried_errors(battles, prior, baseline)
     return at_zero(scores + error * generator.standard_normal(scores.shape), battles, baseline)
 
 
-def one_sided_errors(battles: Battles, prior: float, baseline: str | None) -> Floats:
-    """Return the standard errors [models] of those that won or lost every battle, 0 of others.
+def unvaried_errors(battles: Battles, prior: float, baseline: str | None) -> Floats:
+    """Return the standard errors [models] of those with one outcome in every battle, 0 of others.
 
-    Only a prior makes their scores finite. All resamples agree on them, and alone would give an
+    All resamples agree on a model that won, lost or tied every battle, and alone would give an
     interval of no width; the error is that of the likelihood. The baseline has none.
     """
     sides, size = np.concatenate([battles.left, battles.right]), len(battles.models)
-    if not prior:
-        return np.zeros(size)
-    points = battles.weight * battles.outcome
-    won = np.bincount(sides, np.concatenate([points, battles.weight - points]), size)
-    total = np.bincount(sides, np.tile(battles.weight, 2), size)
-    share = (won + prior / 2) / (total + prior)
-    error = 1 / np.sqrt((total + prior) * share * (1 - share))
+    outcome, weight = np.concatenate([battles.outcome, 1 - battles.outcome]), battles.weight
+    total, won, square = (
+        np.bincount(sides, np.tile(weight, 2) * outcome**power, size) for power in (0, 1, 2)
+    )
+    unvaried = (total > 0) & np.isclose(total * square, won**2)
     if baseline is not None:
-        error[battles.index(baseline)] = 0
-    return np.where((total > 0) & np.isclose(won * (total - won), 0), error, 0)
+        unvaried[battles.index(baseline)] = False
+    share = (won + prior / 2) / np.where(unvaried, total + prior, 1)
+    variance = np.where(unvaried, (total + prior) * share * (1 - share), np.inf)
+    return np.asarray(1 / np.sqrt(variance))
 
 
 def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator) -> Indices:

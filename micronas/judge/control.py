@@ -15,7 +15,7 @@ from scipy.special import expit
 from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.bootstrap import one_sided_errors, prompt_counts
+from micronas.judge.bootstrap import prompt_counts, unvaried_errors
 from micronas.judge.rating import at_zero, bradley_terry
 
 _TOLERANCE = 1e-10
@@ -71,7 +71,7 @@ def control(
     counts = prompt_counts(battles, rounds, generator)
     fits = [fit.solve(battles.weight * count[battles.prompt], solution) for count in counts]
     drawn = np.reshape(fits, (rounds, models + 1))[:, :models]
-    error = one_sided_errors(battles, prior, baseline)
+    error = unvaried_errors(battles, prior, baseline)
     drawn = drawn + error * generator.standard_normal(drawn.shape)
     return _Controlled(
         scores=at_zero(solution[:models], battles, baseline),

@@ -35,7 +35,8 @@ class Share:
         return self.points / self.pairs if self.pairs else float("nan")
 
     def __str__(self) -> str:
-        return f"{100 * self.value:.2f} % ({self.points:g} of {self.pairs} pairs)"
+        said = f"{100 * self.value:.2f} % ({self.points:g} of {self.pairs} pairs)"
+        return said if self.pairs else "undefined (no pairs)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def quality(
         benchmark, reference = benchmark.of_models(shared), reference.of_models(shared)
     if top is not None:
         judge = benchmark if reference is None else reference
-        order = np.argsort(-judge.scores, kind="stable")[:top]
+        order = np.argsort(-judge.scores, kind="stable")[: max(top, 0)]
         names = [judge.models[place] for place in order]
         benchmark = benchmark.of_models(names)
         reference = None if reference is None else reference.of_models(names)

@@ -112,22 +112,25 @@ def test_resamples_in_which_a_model_wins_everything() -> None:
 
 
 @pytest.mark.parametrize("prompts", [10, 100])
-def test_a_model_that_won_everything_is_not_certain(prompts: int) -> None:
-    """Clopper and Pearson's lower bound is alpha / 2 to the power of 1 / prompts."""
+def test_a_model_whose_battles_all_end_alike_is_not_certain(prompts: int) -> None:
+    """Clopper and Pearson's lower bound of wins alone is alpha / 2 to the power of 1 / prompts."""
+    names = [name for name in ("all", "some", "some", "ties") for _ in range(prompts)]
     battles = Battles.of_names(
-        ["all"] * prompts + ["some"] * 2 * prompts,
-        ["base"] * 3 * prompts,
-        [1.0] * prompts + [1.0, 0.0] * prompts,
-        prompt=[str(row % prompts) for row in range(3 * prompts)],
-        length_left=np.resize([4.0, 6, 9, 2, 5, 7, 1], 3 * prompts),
-        length_right=[5.0] * 3 * prompts,
+        names,
+        ["base"] * 4 * prompts,
+        [1.0] * prompts + [1.0, 0.0] * prompts + [0.5] * prompts,
+        prompt=[str(row % prompts) for row in range(4 * prompts)],
+        length_left=np.resize([4.0, 6, 9, 2, 5, 7, 1], 4 * prompts),
+        length_right=[5.0] * 4 * prompts,
     )
     equal_length = control(battles, rounds=200, prior=1, baseline="base").samples
     for samples in (bootstrap(battles, 2000, prior=1, baseline="base"), equal_length):
-        lower, upper = intervals(1 / (1 + np.exp(-samples)))
-        assert 0 < 0.025 ** (1 / prompts) - lower[0] < 1 / prompts + 0.03
+        (won, base, some, tied), upper = intervals(1 / (1 + np.exp(-samples)))
+        assert 0 < 0.025 ** (1 / prompts) - won < 1 / prompts + 0.05
         assert upper[0] > 0.995
-        assert lower[1] == upper[1] == 0.5
+        assert base == upper[1] == 0.5
+        # ties vary less than wins and losses do
+        assert 0.3 * (0.5 - some) < 0.5 - tied < 2 * (0.5 - some)
 
 
 def test_wrong_arguments() -> None:

@@ -166,6 +166,8 @@ def test_quality_on_shared_models_and_on_the_top() -> None:
     assert every.brier == pytest.approx(1 / 6)
     top = quality(benchmark, reference, top=2)
     assert (top.models, top.strict_agreement) == (2, Share(0, 1))
+    with pytest.raises(DataError, match="but got 0"):
+        quality(benchmark, top=-1)
     alone = quality(benchmark)
     assert (alone.models, alone.separability, alone.spearman) == (5, Share(10, 10), None)
 
@@ -181,6 +183,7 @@ def test_pairing_separates_what_shares_its_noise() -> None:
 
 def test_a_share_shows_its_pairs() -> None:
     assert str(Share(38, 45)) == "84.44 % (38 of 45 pairs)"
+    assert str(Share(0, 0)) == "undefined (no pairs)"
 
 
 def test_models_that_do_not_match() -> None:
