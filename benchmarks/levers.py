@@ -33,7 +33,7 @@ LEVERS = (
     ("trials begin with shared weights, as long", QUALITY, "whole", "anew"),
     ("finalists of different depths, too", QUALITY, "depths", "ranked"),
     ("crossing and mutation", QUALITY, "evolution", "ranked"),
-    ("gates and penalties, as published", QUALITY, "dnas", "ranked"),
+    ("gates and penalties, after MicroNets", QUALITY, "dnas", "ranked"),
     ("one supernet for all budgets", BUDGETS, "space", "ranked"),
     ("600 more draws", PROPOSALS, "more", "draws"),
     ("gradient: natural evolution strategies", PROPOSALS, "centre", "draws"),
