@@ -1,9 +1,9 @@
-"""Integer execution against numbers worked out by hand and against the real TFLM."""
+"""Integer execution against the real TFLM; fixed point against the C code's rules."""
 
 import math
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from micronas.errors import ModelError
 from micronas.export.verify import tflm_run
 from micronas.graph import fixed_point, integer
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Activation, Graph, Kind, Op, Padding, Tensor
+from micronas.graph.ir import Kind, Tensor
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import (
     quantize_randomly,
@@ -23,38 +23,10 @@ from testing.graphs import (
     random_op_graph,
     random_shapes,
 )
-from tests.graph.made import both, quantization, tensor
+from tests.graph.made import both, constant, one, quantization, tensor
 
 FAMILIES = ["ds_cnn", "mobilenet", "maps", "series"]
 INT32 = st.integers(-(2**31), 2**31 - 1)
-
-
-def convolution(
-    weights: np.ndarray,
-    bias: list[int],
-    source: Tensor,
-    output: Tensor,
-    *,
-    stride: tuple[int, int] = (1, 1),
-    padding: Padding = "SAME",
-    activation: Activation = "NONE",
-    weight_scale: float = 1.0,
-) -> Graph:
-    tensors = [
-        source,
-        Tensor("w", weights.shape, "int8", True, quantization(weight_scale), weights),
-        Tensor("b", (len(bias),), "int32", True, quantization(1.0), np.array(bias, np.int32)),
-        output,
-    ]
-    names = (source.name, "w", "b")
-    op = Op("CONV_2D", output.name, names, (output.name,), stride, (1, 1), padding, activation)
-    return Graph({t.name: t for t in tensors}, (op,), (source.name,), (output.name,))
-
-
-def pooling(kind: Kind, shape: tuple[int, ...], output: tuple[int, ...], **options: Any) -> Graph:
-    tensors = {"x": tensor("x", shape, 0.5, 3), "y": tensor("y", output, 0.5, 3)}
-    op = replace(Op(kind, "y", ("x",), ("y",)), **options)
-    return Graph(tensors, (op,), ("x",), ("y",))
 
 
 # Fixed point
@@ -104,96 +76,18 @@ def test_exponential_and_reciprocal_are_close_to_the_real_ones() -> None:
     np.testing.assert_allclose(inverse / 2**31, 1 / (1 + y), atol=1e-8)
 
 
-# By hand
-
-
-@pytest.mark.parametrize(
-    ("factor", "accumulators", "expected"),
-    [
-        # The high half of the product rounds ties up ...
-        (0.5, [1, -1, 3, -3], [1, 0, 2, -1]),
-        # ... the shift after it away from zero: 0.25 becomes 0.5, then 1.
-        (0.25, [1, -1, 2, -2, 5, -6], [1, 0, 1, -1, 2, -2]),
-        (2.0, [5, -5, 63, 64, -64, -65], [10, -10, 126, 127, -128, -128]),
-    ],
-)
-def test_double_rounding(factor: float, accumulators: list[int], expected: list[int]) -> None:
-    count = len(accumulators)
-    graph = convolution(
-        np.zeros((count, 1, 1, 1), np.int8),
-        accumulators,
-        tensor("x", (1, 1, 1, 1), 1.0),
-        tensor("y", (1, 1, 1, count), 1 / factor),
-    )
-    assert both(graph, np.zeros((1, 1, 1, 1), np.int8)) == expected
-
-
-def test_same_padding_puts_the_odd_zero_after() -> None:
-    graph = convolution(
-        np.ones((1, 3, 3, 1), np.int8),
-        [5],
-        tensor("x", (1, 4, 4, 1), 1.0, 10),
-        tensor("y", (1, 2, 2, 1), 1.0, -1),
-        stride=(2, 2),
-    )
-    inputs = np.full((1, 4, 4, 1), 12, np.int8)  # 2 above the zero point
-    assert both(graph, inputs) == [9 * 2 + 4, 6 * 2 + 4, 6 * 2 + 4, 4 * 2 + 4]
-
-
-@pytest.mark.parametrize(
-    ("function", "expected"),
-    [("NONE", [-128, 127]), ("RELU", [-100, 127]), ("RELU6", [-100, 20])],
-)
-def test_activations_clamp_codes(function: Activation, expected: list[int]) -> None:
-    graph = convolution(
-        np.zeros((2, 1, 1, 1), np.int8),
-        [-20, 20],
-        tensor("x", (1, 1, 1, 1), 1.0),
-        tensor("y", (1, 1, 1, 2), 0.05, -100),
-        activation=function,
-    )
-    assert both(graph, np.zeros((1, 1, 1, 1), np.int8)) == expected
-
-
-def test_products_are_broadcast_and_rescaled_once() -> None:
-    tensors = {
-        "x": tensor("x", (1, 1, 2, 2), 0.5, 1),
-        "g": tensor("g", (1, 1, 1, 2), 1 / 256, -128),
-        "y": tensor("y", (1, 1, 2, 2), 0.25, -3),
-    }
-    gate = np.array([0, 127], np.int8).reshape(1, 1, 1, 2)
-    tensors["g"] = replace(tensors["g"], constant=True, data=gate)
-    graph = Graph(tensors, (Op("MUL", "y", ("x", "g"), ("y",)),), ("x",), ("y",))
-    inputs = np.array([101, 101, -99, 2], np.int8).reshape(1, 1, 2, 2)
-    # 0.5 / 256 / 0.25 = 1 / 128: 100 * 128, 100 * 255 (clamped), -100 * 128, 1 * 255, each minus 3
-    assert both(graph, inputs) == [97, 127, -103, -1]
-
-
-def test_average_pool_rounds_codes_away_from_zero_and_ignores_padding() -> None:
-    graph = pooling("AVERAGE_POOL_2D", (1, 1, 3, 1), (1, 1, 2, 1), window=(1, 2), stride=(1, 2))
-    inputs = np.array([[1, 2, 7], [-1, -2, -7], [0, 1, 0]], np.int8).reshape(3, 1, 3, 1)
-    assert both(graph, inputs) == [2, 7, -2, -7, 1, 0]
-
-
-def test_max_pool_of_lowest_codes() -> None:
-    graph = pooling("MAX_POOL_2D", (1, 2, 2, 1), (1, 2, 2, 1), window=(2, 2))
-    inputs = np.array([-128, -127, -126, -128], np.int8).reshape(1, 2, 2, 1)
-    assert both(graph, inputs) == [-126, -127, -126, -128]
+# Where float32 is not enough
 
 
 def test_accumulators_beyond_float32_stay_exact() -> None:
     depth = 2048  # 2048 * 127 * 127 > 2**24
-    weights = np.full((1, 1, 1, depth), 127, np.int8)
     exact = 127 * 127 * depth
-    graph = convolution(
-        weights,
-        [-exact + 3],
-        tensor("x", (1, 1, 1, depth), 1.0),
-        tensor("y", (1, 1, 1, 1), 1.0),
-    )
+    x, y = tensor("x", (1, 1, 1, depth)), tensor("y", (1, 1, 1, 1))
+    weights = constant(tensor("w", x.shape), [127] * depth)
+    bias = Tensor("b", (1,), "int32", True, quantization(1.0), np.array([3 - exact], np.int32))
     inputs = np.full((2, 1, 1, depth), 127, np.int8)
     inputs[1, 0, 0, 0] = 126
-    assert both(graph, inputs) == [3, 3 - 127]
+    assert both(one("CONV_2D", x, weights, bias, y), inputs) == [3, 3 - 127]
 
 
 def test_fully_connected_multiplies_scales_in_float64() -> None:
@@ -207,44 +101,14 @@ def test_fully_connected_multiplies_scales_in_float64() -> None:
     # Between the accumulators at which the two factors step to the next code.
     codes = rng.integers(-120, 120, features) + 0.5
     bias = np.round(codes / ((exact + rounded) / 2)).astype(np.int32)
-    tensors = [
+    graph = one(
+        "FULLY_CONNECTED",
         tensor("x", (1, 2), float(scales[0])),
-        Tensor(
-            "w",
-            (features, 2),
-            "int8",
-            True,
-            quantization(float(scales[1])),
-            np.zeros((features, 2), np.int8),
-        ),
+        constant(tensor("w", (features, 2), float(scales[1])), [0] * 2 * features),
         Tensor("b", (features,), "int32", True, quantization(float(scales[0] * scales[1])), bias),
         tensor("y", (1, features), float(output_scale)),
-    ]
-    op = Op("FULLY_CONNECTED", "y", ("x", "w", "b"), ("y",))
-    both(Graph({t.name: t for t in tensors}, (op,), ("x",), ("y",)), np.zeros((1, 2), np.int8))
-
-
-@pytest.mark.parametrize(
-    ("axis", "expected"),
-    [
-        (1, [1, 2, 3, 4, 1, 2, 3, 4, 9, 8, 7, 6]),
-        (2, [1, 2, 1, 2, 9, 8, 3, 4, 3, 4, 7, 6]),
-        (3, [1, 1, 9, 2, 2, 8, 3, 3, 7, 4, 4, 6]),
-    ],
-)
-def test_concatenation_along_an_axis(axis: int, expected: list[int]) -> None:
-    constant = np.array([9, 8, 7, 6], np.int8).reshape(1, 2, 2, 1)
-    shape = [1, 2, 2, 1]
-    shape[axis] *= 3
-    tensors = [
-        tensor("x", (1, 2, 2, 1), 0.5, 3),
-        Tensor("c", (1, 2, 2, 1), "int8", True, quantization(0.5, 3), constant),
-        tensor("y", tuple(shape), 0.5, 3),
-    ]
-    op = Op("CONCATENATION", "y", ("x", "x", "c"), ("y",), axis=axis)
-    graph = Graph({t.name: t for t in tensors}, (op,), ("x",), ("y",))
-    inputs = np.array([[1, 2, 3, 4], [5, 5, 5, 5]], np.int8).reshape(2, 2, 2, 1)
-    assert both(graph, inputs)[:12] == expected
+    )
+    both(graph, np.zeros((1, 2), np.int8))
 
 
 # Against TFLM
@@ -273,7 +137,7 @@ def check_layers(family: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
     check_layers(family, seed)

@@ -1,15 +1,11 @@
-"""Operators that only move values, by hand, and the rules that keep files running on boards."""
+"""Operators that only move values: the rules that keep files running on boards, and batches."""
 
 import numpy as np
 import pytest
 
-from micronas.export.verify import tflm_run
-from micronas.graph import integer
 from micronas.graph.batches import keeps_examples
-from micronas.graph.check import broken_rule, check_int8
+from micronas.graph.check import broken_rule
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
-from micronas.tflite.reader import read
-from micronas.tflite.writer import to_flatbuffer
 
 
 def moving(
@@ -30,62 +26,6 @@ def moving(
     tensors.append(Tensor("y", output, "int8", quantization=scale))
     op = Op(kind, "y", inputs, ("y",), axis=axis, masks=masks)
     return Graph({t.name: t for t in tensors}, (op,), ("x",), ("y",))
-
-
-def both(graph: Graph) -> np.ndarray:
-    """What the operator makes of 0, 1, 2, ...; TFLM and a graph read from the file must agree."""
-    inputs = np.arange(graph.tensors["x"].elements, dtype=np.int8)
-    inputs = inputs.reshape(graph.tensors["x"].shape)
-    check_int8(graph)
-    model = to_flatbuffer(graph)
-    ours = integer.run(graph, inputs)
-    np.testing.assert_array_equal(ours, tflm_run(model, inputs))
-    np.testing.assert_array_equal(ours, integer.run(read(model), inputs))
-    return ours[0]
-
-
-def test_transpose() -> None:
-    graph = moving("TRANSPOSE", (1, 2, 3), (1, 3, 2), [0, 2, 1])
-    assert both(graph).tolist() == [[0, 3], [1, 4], [2, 5]]
-
-
-def test_slice_to_the_end() -> None:
-    graph = moving("SLICE", (1, 3, 4), (1, 2, 2), [0, 1, 1], [1, -1, 2])
-    assert both(graph).tolist() == [[5, 6], [9, 10]]
-
-
-@pytest.mark.parametrize(
-    ("table", "masks", "expected"),
-    [
-        (([0, 1], [1, 6], [1, 2]), (0, 0, 0), [1, 3, 5]),
-        (([0, -1], [1, 0], [1, -2]), (0, 0, 0), [5, 3, 1]),
-        (([0, -1], [1, 0], [1, -2]), (0, 0b10, 0), [5, 3, 1]),
-        (([0, 3], [1, 0], [1, -1]), (0, 0b10, 0), [3, 2, 1, 0]),
-        (([0, 3], [1, 9], [1, 2]), (0b10, 0, 0), [0, 2, 4]),
-        (([0, -2], [1, 99], [1, 1]), (0, 0, 0), [4, 5]),
-    ],
-)
-def test_strided_slice(
-    table: tuple[list[int], ...], masks: tuple[int, int, int], expected: list[int]
-) -> None:
-    graph = moving("STRIDED_SLICE", (1, 6), (1, len(expected)), *table, masks=masks)
-    assert both(graph).tolist() == expected
-
-
-def test_strided_slice_drops_axes() -> None:
-    tables = [0, -1, 0], [1, 0, 3], [1, 1, 2]
-    graph = moving("STRIDED_SLICE", (1, 2, 3), (1, 2), *tables, masks=(0, 0, 0b10))
-    assert both(graph).tolist() == [3, 5]
-
-
-def test_gather_puts_the_places_where_the_axis_was() -> None:
-    graph = moving("GATHER", (1, 3, 2), (1, 2, 2, 2), [[2, 0], [0, 0]], axis=1)
-    assert both(graph).tolist() == [[[4, 5], [0, 1]], [[0, 1], [0, 1]]]
-
-
-def test_broadcast_to() -> None:
-    graph = moving("BROADCAST_TO", (1, 2), (1, 2, 2), [1, 2, 2])
-    assert both(graph).tolist() == [[0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize(

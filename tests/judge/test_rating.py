@@ -164,46 +164,6 @@ def test_scales_by_hand() -> None:
     assert expected_win_rates(scores).tolist() == pytest.approx(expected)
 
 
-# llmfao (Apache-2.0, of evalica): votes for the first model, ties, votes for the second
-VOTES = [
-    ("Chronos Hermes (13B)", "Dolly v2 (12B)", 8, 7, 2),
-    ("Chronos Hermes (13B)", "GPT 3.5 Turbo (16k)", 2, 1, 2),
-    ("Chronos Hermes (13B)", "Weaver 12k", 26, 21, 13),
-    ("Chronos Hermes (13B)", "command-light", 5, 2, 0),
-    ("Dolly v2 (12B)", "GPT 3.5 Turbo (16k)", 2, 5, 13),
-    ("Dolly v2 (12B)", "Open-Assistant StableLM SFT-7 (7B)", 6, 15, 2),
-    ("Dolly v2 (12B)", "Weaver 12k", 8, 13, 13),
-    ("Dolly v2 (12B)", "command-light", 2, 10, 11),
-    ("GPT 3.5 Turbo (16k)", "Open-Assistant StableLM SFT-7 (7B)", 8, 0, 0),
-    ("GPT 3.5 Turbo (16k)", "Weaver 12k", 34, 8, 12),
-    ("GPT 3.5 Turbo (16k)", "command-light", 7, 2, 5),
-    ("Open-Assistant StableLM SFT-7 (7B)", "Weaver 12k", 10, 30, 14),
-    ("Open-Assistant StableLM SFT-7 (7B)", "command-light", 2, 3, 5),
-    ("Weaver 12k", "command-light", 11, 20, 20),
-]
-# odds that evalica 0.4.2 finds for them
-ODDS = {
-    "Chronos Hermes (13B)": 1.4683003869336089,
-    "Dolly v2 (12B)": 0.6317447203016858,
-    "GPT 3.5 Turbo (16k)": 2.0406065606171944,
-    "Open-Assistant StableLM SFT-7 (7B)": 0.5647684922602748,
-    "Weaver 12k": 0.8143706414975327,
-    "command-light": 1.1486603189868356,
-}
-
-
-def test_real_votes_of_six_models() -> None:
-    rows = [
-        (first, second, outcome)
-        for first, second, *counts in VOTES
-        for outcome, count in zip((1.0, 0.5, 0.0), counts, strict=True)
-        for _ in range(count)
-    ]
-    battles = Battles.of_names(*(list(column) for column in zip(*rows, strict=True)))
-    expected = np.log([ODDS[name] for name in battles.models])
-    np.testing.assert_allclose(bradley_terry(battles), expected - expected.mean(), atol=1e-9)
-
-
 @pytest.mark.data
 def test_the_golden_values_of_llmfao() -> None:
     folder = Path(os.environ["MICRONAS_DATA"]) / "judge"
