@@ -12,6 +12,7 @@ from micronas.hardware.latency import fit, mean_worst_percent
 from micronas.hardware.targets import CMSIS_NN
 from testing import boards as fit_boards
 from testing.published import GRAPHS
+from tests.boards import shipped
 
 OWN = """\
 name: mine
@@ -40,14 +41,14 @@ def own(tmp_path: Path, text: str = OWN) -> Path:
 
 def measured_boards() -> list[str]:
     """Names of those that ship and are no estimates."""
-    return [name for name in board.available() if board.Board.load(name).like is None]
+    return [name for name in board.available() if shipped(name).like is None]
 
 
 def test_shipped_boards() -> None:
     assert set(measured_boards()) == set(fit_boards.BOARDS)
     assert len(measured_boards()) == 15
     assert len(board.available()) == 23
-    small, medium, large = (board.Board.load(name) for name in PAPER)
+    small, medium, large = (shipped(name) for name in PAPER)
     assert (small.sram_bytes, small.flash_bytes, small.clock_hz) == (2**17, 2**19, 180_000_000)
     assert (medium.sram_bytes, medium.flash_bytes) == (320 * 2**10, 2**20)
     assert (large.sram_bytes, large.flash_bytes) == (2**19, 2**21)
@@ -99,7 +100,7 @@ def test_boards_of_the_paper_err_below_eight_percent_on_networks_left_out(name: 
 
 def test_a_large_depthwise_kernel_is_never_free() -> None:
     for name in board.available():
-        for model in board.Board.load(name).latency:
+        for model in shipped(name).latency:
             if model.form == "terms":
                 assert model.coefficients["depthwise_macs"] > 0, name
 

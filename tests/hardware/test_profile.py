@@ -28,6 +28,7 @@ from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.network import Network
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_shapes
 from testing.published import GRAPHS
+from tests.boards import shipped
 
 BOARD = Board.load("stm32f446re")
 CLASSES = [f"word {number}" for number in range(12)]
@@ -60,7 +61,7 @@ def relu_after_each_convolution(graph: Graph) -> Graph:
 
 @pytest.mark.parametrize("name", available())
 def test_the_time_of_layers_and_the_constant_make_up_the_whole(name: str) -> None:
-    board = Board.load(name)
+    board = shipped(name)
     described = profile(ds_cnn(), board, kind="kws")
     constant = board.latency_model("kws").coefficients.get(CONSTANT, 0.0)
     shares = sum(layer["latency_share"] for layer in described["layers"])
@@ -229,7 +230,7 @@ def test_int4_is_judged_on_the_board_alone() -> None:
 
 def test_boards_differ_in_what_fits() -> None:
     graph = ds_cnn(276, 9)
-    boards = [Board.load(name) for name in available()]
+    boards = [shipped(name) for name in available()]
     rows = on_boards(graph, boards, kind="kws")
     assert [row["board"] for row in rows] == available()
     for row, board in zip(rows, boards, strict=True):
