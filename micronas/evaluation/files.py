@@ -19,6 +19,7 @@ from micronas.splits import check_split
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.loop import evaluate as evaluate_module
+from micronas.train.network import logits_of
 
 _BATCH = 64
 
@@ -36,9 +37,10 @@ def evaluate(
     Parameters
     ----------
     model
-        A module; or the path or bytes of a ``.tflite`` file of any tool, with int8 input and
-        output, run by integer execution, whose bytes are those of the device; or a run folder, for
-        its ``model.tflite``.
+        A module, which returns logits; or the path or bytes of a ``.tflite`` file of any tool, with
+        int8 input and output, run by integer execution, whose bytes are those of the device; or a
+        run folder, for its ``model.tflite``. Probabilities of a file's softmax or sigmoid count as
+        the logits that they come from.
     data
         Batches [n, channels, height, width], as a module takes them; a file's input [1, height,
         width, channels] holds the same numbers.
@@ -69,7 +71,7 @@ def evaluate(
 
 
 def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float64]:
-    """Return outputs as real numbers [n, classes]."""
+    """Return logits [n, classes]."""
     shape = graph.tensors[graph.inputs[0]].shape[1:]
     given = split.batch(index[:1], None).shape[1:]
     if len(graph.inputs) != 1 or tuple(given[1:]) + tuple(given[:1]) != tuple(shape):
@@ -84,4 +86,10 @@ def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float6
         integer.run(graph, quantize_inputs(graph, split.batch(part, None)))
         for part in torch.split(index, _BATCH)
     ]
-    return scale * (np.concatenate(codes).reshape(len(index), -1).astype(np.float64) - zero)
+    found = scale * (np.concatenate(codes).reshape(len(index), -1).astype(np.float64) - zero)
+    last = logits_of(graph, graph.outputs[0])
+    kind = next((op.kind for op in graph.ops if op.outputs[0] == last), None)
+    if kind in ("SOFTMAX", "LOGISTIC"):
+        share = found.clip(scale / 2, 1 - scale / 2)  # rounded to 0, they are less than a step
+        found = np.log(share) - (np.log1p(-share) if kind == "LOGISTIC" else 0)
+    return found

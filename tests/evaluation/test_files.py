@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import micronas
-from micronas.data import DataSet
+from micronas.data import DataSet, TensorSplit
 from micronas.errors import ConfigError, DataError, ModelError
 from micronas.export.verify import tflm_interpreter
 from micronas.hardware.profile import profile
+from micronas.objectives.base import Objective
+from micronas.objectives.classes import Classes
+from micronas.objectives.labels import Labels
 from micronas.train.recipe import Recipe
 from tests import toy
 
@@ -62,6 +66,27 @@ def test_a_module_is_scored_as_before_and_wrong_data_refused(
         micronas.evaluate(model, wrong)
     with pytest.raises(ModelError, match=r"must be a \.tflite file"):
         micronas.evaluate("x" * 5000, data)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.Sigmoid()])
+def test_probabilities_of_a_file_count_as_logits(last: nn.Module) -> None:
+    """Sigmoids above 0 were all accepted, and the loss was of probabilities."""
+    source = torch.Generator().manual_seed(0)
+    inputs = torch.randn(100, 1, 1, 3, generator=source)
+    layer = nn.Linear(3, 3)
+    layer.weight.data, layer.bias.data = 2 * torch.eye(3), -torch.ones(3)
+    linear = nn.Sequential(nn.Flatten(), layer).eval()
+    objective: Objective = Labels()
+    targets = inputs.reshape(100, 3) > 0.5
+    if isinstance(last, nn.Softmax):
+        objective, targets = Classes(), inputs.reshape(100, 3).argmax(1)
+    split = TensorSplit(inputs, targets)
+    data = DataSet(split, split, split, ("a", "b", "c"), (1, 3, 1), objective=objective)
+    wanted = micronas.evaluate(linear, data)
+    model = micronas.to_tflite(nn.Sequential(*linear, last).eval(), inputs[:1], calibration=inputs)
+    found = micronas.evaluate(model, data)
+    assert found.loss == pytest.approx(wanted.loss, abs=0.01)
+    assert found.macro_f1 == pytest.approx(wanted.macro_f1, abs=0.03)
 
 
 @pytest.mark.long
