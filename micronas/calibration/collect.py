@@ -53,6 +53,5 @@ def collect(
         return source / MEASUREMENTS
     files = {name: path.read_bytes() for name, path in models.items()}
     # measure_all checks the engine's name
-    timed = measure_all(files, engine=cast("Engine", host))
-    times = {name: timing.median_ms for name, timing in timed.items()}
+    times = measure_all(files, engine=cast("Engine", host))
     return add_times(source, times, board=f"{HOST}{platform.machine()} by {host}")
