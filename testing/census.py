@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from micronas import resources
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Padding, same_output
 from micronas.hardware import convolutions, copies, kernels
 from micronas.hardware.convolutions import Sweep
 from micronas.hardware.elements import reduction
 from micronas.hardware.kernels import Work
+from testing.builder import Builder
 from testing.lone_operators import LoneOperator
 
 _NAMES = {

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
+from testing.builder import Builder
 
 
 def ds_cnn() -> Graph:

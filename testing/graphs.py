@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor, extent
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from testing import elements
+from testing.builder import Builder
 from testing.map_networks import map_network
 from testing.map_operators import MAPS, map_op
 from testing.movement import MOVEMENT, movement_op

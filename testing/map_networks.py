@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, Graph, Padding
+from testing.builder import Builder
 
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from micronas.export.verify import verify_and_measure
-from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing import elements, map_networks
+from testing.builder import Builder
 from testing.graphs import quantize_randomly, random_inputs
 from testing.map_networks import map_network
 from testing.movement import MOVEMENT, move

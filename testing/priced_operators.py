@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.builder import Builder
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.kernels import RULES
 from micronas.graph.operators import OPERATORS, each_kind
 from testing import elements
+from testing.builder import Builder
 from testing.graphs import quantize_randomly
 from testing.map_operators import MAPS, map_op
 from testing.movement import MOVEMENT, move

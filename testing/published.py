@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from micronas import resources
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization
+from testing.builder import Builder
 
 Chain = Sequence[tuple[int, int]]
 """Width and stride of each depthwise-separable block."""

@@ -9,13 +9,13 @@ import torch
 
 from micronas.errors import ModelError
 from micronas.evaluation.layers import LayerError, compare, culprit, dequantized
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing.builder import Builder
 from testing.graphs import ds_cnn, random_inputs, random_int8_graph
 
 

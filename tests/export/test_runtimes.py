@@ -1,8 +1,8 @@
 """Runtimes side by side, where one of them lacks an operator."""
 
 from micronas.export.runtimes import compare_runtimes
-from micronas.graph.builder import Builder
 from micronas.tflite.writer import to_flatbuffer
+from testing.builder import Builder
 from testing.graphs import ds_cnn, quantize_randomly, random_inputs
 
 

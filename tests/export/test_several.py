@@ -27,7 +27,6 @@ from micronas.export.verify import (
     verify,
 )
 from micronas.graph import integer
-from micronas.graph.builder import Builder
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import HOST, plan
@@ -36,6 +35,7 @@ from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing.builder import Builder
 from testing.graphs import quantize_randomly
 from testing.interfaces import opened
 from testing.networks import random_network

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from micronas.errors import ModelError
-from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind
 from micronas.graph.kernels.elements import same_in_all_versions
 from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.builder import Builder
 from testing.graphs import quantize_randomly
 from tests.graph.made import both, constant, one, tensor
 

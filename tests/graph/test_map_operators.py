@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from micronas.errors import ModelError
-from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Tensor
 from micronas.hardware.targets import plan
+from testing.builder import Builder
 from testing.graphs import quantize_randomly
 from tests.graph.made import both, constant, one, quantization, tensor
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
 from micronas.export.verify import tflm_arena
-from micronas.graph.builder import Builder
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import Request, place
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.tflite.writer import to_flatbuffer
 from testing import census
+from testing.builder import Builder
 from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from testing.published import GRAPHS
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from micronas import resources
 from micronas.engine.newlib import Runs, copying, filling
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.convolutions import (
@@ -28,6 +27,7 @@ from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
 from testing import census, kernel_fits, latency_forms
+from testing.builder import Builder
 from testing.published import CENSUS, NETWORKS
 
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)

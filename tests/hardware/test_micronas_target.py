@@ -13,7 +13,6 @@ from micronas.cli import app
 from micronas.engine.generate import generate
 from micronas.errors import ConfigError, ModelError
 from micronas.export.firmware.board import CORTEX_M4
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Op, Tensor
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
@@ -23,6 +22,7 @@ from micronas.hardware.targets import CMSIS_NN, MICRONAS
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
+from testing.builder import Builder
 from testing.core_cycles import cycles_on
 from testing.engine import THUMB_1, build, examples, on_core
 from testing.engine_costs import measured, predicted, shapes_of

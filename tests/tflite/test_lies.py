@@ -22,12 +22,12 @@ from micronas.export.runtimes import compare_runtimes
 from micronas.export.sandbox import run_sandboxed
 from micronas.export.verify import verify
 from micronas.graph import integer
-from micronas.graph.builder import Builder
 from micronas.graph.placement import place
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.builder import Builder
 from testing.graphs import quantize_randomly, random_inputs, random_op_graph
 from tests.lies import (
     constant_output,

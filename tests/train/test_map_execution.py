@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from micronas.errors import ConfigError, ExportError
-from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.transposing import Transposed, of_torch
 from micronas.train.convolutions import linear
 from micronas.train.network import Network, interpret
 from micronas.train.quantize import QuantizedNetwork
+from testing.builder import Builder
 from testing.graphs import quantize_randomly
 
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F  # noqa: N812
 
 from micronas.export.verify import tflm_run
 from micronas.graph import integer, ir
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.functions import FUNCTIONS
 from micronas.train.quantize import QuantizedNetwork, Ranges
+from testing.builder import Builder
 from tests.train.imitation import calibrated, differences, random_batch
 
 

@@ -18,12 +18,12 @@ from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.export.firmware.shared import texts
 from micronas.export.firmware.tflm import resolver
 from micronas.export.verify import tflm_arena, tflm_outputs, tflm_run
-from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.writer import to_flatbuffer
+from testing.builder import Builder
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
