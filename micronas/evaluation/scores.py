@@ -1,7 +1,5 @@
 """Judge a trained network on its task: float32 as trained, int8 as the device computes it."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,7 +9,6 @@ from micronas.data import DataSet, Split
 from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.objectives.base import Answers, Judged
-from micronas.objectives.classes import CLASSES
 from micronas.train.codes import quantize_inputs
 from micronas.train.loop import predict
 
@@ -43,20 +40,6 @@ def judge(network: nn.Module, graph: Graph, data: DataSet) -> Judged:
         detection,
         None if detection is None else _answers(network, graph, detection.split),
     )
-
-
-def scores(network: nn.Module, graph: Graph, data: DataSet) -> dict[str, Any]:
-    """Return a network's scores for ``metrics.json``, those of the data set's objective."""
-    return data.objective.metrics(judge(network, graph, data))
-
-
-def accuracy(graph: Graph, split: Split) -> tuple[float, list[float]]:
-    """Return the accuracy of an int8 graph on a split, over all examples and for each class.
-
-    Integer execution computes it; its bytes are those of the device.
-    """
-    found = CLASSES.scores(torch.from_numpy(codes(graph, split)).float(), split.labels)
-    return found.accuracy, [*found.per_class]
 
 
 def codes(graph: Graph, split: Split) -> Codes:

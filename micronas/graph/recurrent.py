@@ -13,7 +13,6 @@ from micronas.graph.ir import Graph, Op, Tensor
 
 GATES = ("input", "forget", "cell", "output")
 """Gates in the order of TFLite's inputs and of torch's weights."""
-_INPUTS = 15
 _FILE_INPUTS = 24
 _PLACES = (*range(9), *range(12, 16), 18, 19)
 """Places of the inputs in a file; the others are for peepholes, projections and norms."""

@@ -142,16 +142,6 @@ class Battles:
             prompt=position[kept.prompt],
         )
 
-    def of_models(self, names: Sequence[str]) -> "Battles":
-        """Return the battles among the named models, in the order of names, with all prompts."""
-        position = np.full(len(self.models), -1, np.intp)
-        for place, name in enumerate(names):
-            position[self.index(name)] = place
-        kept = self._rows((position[self.left] >= 0) & (position[self.right] >= 0))
-        return replace(
-            kept, models=tuple(names), left=position[kept.left], right=position[kept.right]
-        )
-
     def _rows(self, rows: NDArray[np.bool_]) -> "Battles":
         columns = ("left", "right", "prompt", "outcome", "weight", "length_left", "length_right")
         values = {name: getattr(self, name) for name in columns}

@@ -6,7 +6,7 @@ those of a sum whose narrower side is padded with zero channels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -151,7 +151,3 @@ def owned(decision: int, options: _Options) -> Units:
 
 def _padded(kept: Kept, size: int) -> Kept:
     return np.concatenate([kept, np.zeros(size - len(kept), np.bool_)])
-
-
-_Widths = Mapping[str, int]
-"""Channels of tensors by name."""

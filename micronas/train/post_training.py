@@ -8,7 +8,6 @@ one scale in all: their ranges are taken from data.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from micronas.errors import MicronasError
 from micronas.graph.interface import Given, by_name
-from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.clamps import HIDES, hidden
@@ -36,18 +35,6 @@ _CLEAN_DB = 60.0
 """Ratio from which signals count as equal: more than that of int8 itself."""
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
-
-
-@dataclass(frozen=True)
-class _Gain:
-    """Gain of the outputs' ratio in dB without the rounding of one operator."""
-
-    name: str
-    kind: Kind
-    weights_db: float
-    """Gain with its weights in float32; 0 for an operator without weights."""
-    output_db: float
-    """Gain with its output in float32."""
 
 
 class Loss(NamedTuple):
@@ -341,39 +328,10 @@ class _Powers:
         return min(-10 * float(np.log10(max(share, 1e-30))), _CLEAN_DB)
 
 
-@torch.no_grad()
-def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[_Gain]:
-    """Return the gains of leaving each operator unrounded, the largest first.
-
-    The first are candidates for weights of 8 bits in place of 4, for another range, or for training
-    with rounding. The network runs twice per operator with weights, and once per other.
-    """
-    wanted = float_outputs(network, batch)
-    before = _decibels(_error(wanted, _rounded(network, batch)))
-    found = []
-    for op in network.float_graph.ops:
-        assert op.kind != "UNKNOWN", op
-        weights = output = 0.0
-        if op.learnt:
-            weights = _decibels(_error(wanted, _rounded(network, batch, exact=op))) - before
-        output = _decibels(_error(wanted, _rounded(network, batch, kept=op.outputs[0]))) - before
-        found.append(_Gain(op.name, op.kind, weights, output))
-    return sorted(found, key=lambda gain: -max(gain.weights_db, gain.output_db))
-
-
-def _rounded(
-    network: QuantizedNetwork, batch: Given[Tensor], *, exact: Op | None = None, kept: str = ""
-) -> dict[str, Tensor]:
-    """Return outputs with rounding, except that of the weights of `exact` and the tensor `kept`."""
-
-    def weighted(op: Op, x: Tensor) -> Tensor:
-        return network.exact(op, x) if op is exact else network.weighted(op, x)
-
-    def after(name: str, value: Tensor) -> Tensor:
-        return value if name == kept else network.rounded(name, value)
-
+def _rounded(network: QuantizedNetwork, batch: Given[Tensor]) -> dict[str, Tensor]:
+    """Return outputs with rounding."""
     with _held(network):
-        return interpret_outputs(network.float_graph, batch, weighted, after)
+        return interpret_outputs(network.float_graph, batch, network.weighted, network.rounded)
 
 
 @contextmanager
@@ -394,10 +352,6 @@ def _error(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
         for name in wanted
     ]
     return float(torch.stack(shares).mean())
-
-
-def _decibels(error: float) -> float:
-    return -10 * float(np.log10(max(error, 1e-30)))
 
 
 def _by_example(value: Tensor) -> Tensor:

@@ -5,14 +5,12 @@ import pytest
 import torch
 
 from micronas.data import DataSet, Detection, Sliding, Split, TensorSplit
-from micronas.evaluation.scores import Codes, accuracy, codes
+from micronas.evaluation.scores import Codes
 from micronas.objectives.anomalies import Anomalies
 from micronas.objectives.base import Answers, Judged
 from micronas.objectives.clips import auc_interval
 from micronas.objectives.intervals import wilson
 from micronas.runs.table import metrics_table
-from testing.graphs import quantize_randomly
-from tests import toy
 
 
 def printed(found: dict[str, Any]) -> str:
@@ -102,15 +100,3 @@ def test_where_anomalies_are_the_task_auc_comes_first_and_accuracy_is_of_a_prete
     assert lines[1].startswith(f"AUC{'':15}float 1.000, int8 1.000 (95 % interval {low:.3f}")
     assert lines[2].startswith("pretext accuracy  float 100.0 %")
     assert "recall" not in printed(told)
-
-
-def test_accuracy_of_a_file_is_that_of_the_largest_codes() -> None:
-    space, data = toy.SPACE, toy.data()
-    graph = quantize_randomly(space.architecture(space.smallest()).graph())
-    labels = data.validation.labels
-    largest = codes(graph, data.validation).argmax(1)
-    found, by_class = accuracy(graph, data.validation)
-    assert found == pytest.approx(np.mean(largest == labels.numpy()))
-    assert by_class == pytest.approx(
-        [np.mean(largest[labels == each] == each) for each in range(len(data.classes))]
-    )

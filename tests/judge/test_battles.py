@@ -45,15 +45,6 @@ def test_a_category_keeps_its_prompts_and_all_models() -> None:
     assert law.length_left.tolist() == [20, 30, 40]
 
 
-def test_models_are_kept_in_the_order_asked_for() -> None:
-    pair = example().of_models(["c", "b"])
-    assert pair.models == ("c", "b")
-    assert pair.left.tolist() == [0, 1]
-    assert pair.right.tolist() == [1, 0]
-    assert pair.outcome.tolist() == [0, 1]
-    assert pair.prompts == ("p1", "p2", "p3")
-
-
 @pytest.mark.parametrize(
     ("left", "right", "outcome", "complaint"),
     [
@@ -89,4 +80,4 @@ def test_an_index_that_points_nowhere() -> None:
 
 def test_unknown_names_get_a_hint() -> None:
     with pytest.raises(DataError, match="choose one of a, b, c"):
-        example().of_models(["gpt"])
+        example().index("gpt")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Part = slice | Tensor
 """Some channels: the first ones, or those at given positions."""
-_ALL = slice(None)
 
 
 class SharedUnit(ABC):
