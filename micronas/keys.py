@@ -50,18 +50,13 @@ class _Key:
     meaning: str
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> list[_Key]:
+def keys(model: type[BaseModel]) -> list[_Key]:
     """Return the keys of a settings class and those below, in the order of their definition.
 
     A class that occurs again, such as a recipe, is one key that names the first occurrence, with
     the differences as its default.
-
-    Parameters
-    ----------
-    prefix
-        Prefix of every name.
     """
-    return list(_below(model, f"{prefix}." if prefix else "", PydanticUndefined, {}))
+    return list(_below(model, "", PydanticUndefined, {}))
 
 
 def select(model: type[BaseModel], path: str) -> list[_Key]:

@@ -96,11 +96,11 @@ def test_keys_as_yaml() -> None:
 
 
 def test_keys_as_rows() -> None:
-    rows = {each.name: each for each in keys(Whole, "above")}
-    assert rows["above.points[].x"].meaning == "Steps to the right and up."
-    assert rows["above.named.NAME.radius"].default is None
-    assert rows["above.first"].default == ""
-    assert (rows["above.first.rate"].default, rows["above.mode"].default) == ("0.1", "null")
+    rows = {each.name: each for each in keys(Whole)}
+    assert rows["points[].x"].meaning == "Steps to the right and up."
+    assert rows["named.NAME.radius"].default is None
+    assert rows["first"].default == ""
+    assert (rows["first.rate"].default, rows["mode"].default) == ("0.1", "null")
 
 
 @pytest.mark.parametrize(

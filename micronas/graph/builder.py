@@ -1,6 +1,5 @@
 """Build a graph operator by operator, with the shapes of outputs."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -20,29 +19,20 @@ from micronas.graph.ir import (
 Bits = Literal[8, 4]
 """Bits of a weight in the file; activations always have 8."""
 
-Parameters = Callable[[str], tuple[Array, Array]]
-"""Function from an operator's name to its float32 weights (TFLite layout) and bias."""
-
 
 class Builder:
-    """Builder of a float32 graph of one or more inputs.
+    """Builder of a float32 graph of shapes, which are enough to count costs.
 
     Parameters
     ----------
     input_shape
         Height, width, channels.
-    parameters
-        Source of weights and biases; without it the graph has shapes only, which are enough to
-        count costs.
     """
 
-    def __init__(
-        self, input_shape: tuple[int, int, int], parameters: Parameters | None = None
-    ) -> None:
+    def __init__(self, input_shape: tuple[int, int, int]) -> None:
         self._tensors: dict[str, Tensor] = {}
         self._ops: list[Op] = []
         self._taken = 0
-        self._parameters = parameters
         self.input = self.stand_in("input", (1, *input_shape))
         self._inputs = [self.input]
 
@@ -219,9 +209,8 @@ class Builder:
     def _weights(
         self, name: str, shape: tuple[int, ...], channels: int, bits: Bits = 8
     ) -> tuple[str, str]:
-        weights, bias = self._parameters(name) if self._parameters else (None, None)
         names = f"{name}/weights", f"{name}/bias"
         dtype: DataType = "int4" if bits == 4 else "float32"
-        self._tensors[names[0]] = Tensor(names[0], shape, dtype, True, data=weights)
-        self._tensors[names[1]] = Tensor(names[1], (channels,), constant=True, data=bias)
+        self._tensors[names[0]] = Tensor(names[0], shape, dtype, True)
+        self._tensors[names[1]] = Tensor(names[1], (channels,), constant=True)
         return names

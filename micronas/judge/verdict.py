@@ -109,9 +109,9 @@ def parse(text: str, scale: Scale, *, tag: str = "", planted: bool = False) -> V
     return _only(every[last] if ends else [each for found in every for each in found])
 
 
-def parse_label(label: str, scale: Scale = 5) -> Verdict | None:
+def parse_label(label: str) -> Verdict | None:
     """Read a bare label such as ``A>>B``, as stored by other tools."""
-    return _LABELS[scale].get("".join(_fold(label).split()).strip("[]"))
+    return _LABELS[5].get("".join(_fold(label).split()).strip("[]"))
 
 
 def holds_label(text: str) -> bool:

@@ -38,11 +38,11 @@ class Evaluation:
     scores: Mapping[str, Floats]
     active: Mapping[str, Floats]
 
-    def rows(self, *, against: str = OURS, rounds: int = 2000) -> list[dict[str, Any]]:
+    def rows(self, *, rounds: int = 2000) -> list[dict[str, Any]]:
         """Return one row per budget and method, for JSON.
 
-        ``difference`` is the score of the method `against` minus that of the row's method, on the
-        same prompts, with an interval from a bootstrap over prompts.
+        ``difference`` is the score of `OURS` minus that of the row's method, on the same prompts,
+        with an interval from a bootstrap over prompts.
         """
         return [
             {
@@ -50,7 +50,7 @@ class Evaluation:
                 "method": method,
                 "score": _mean(self.scores[method][place]),
                 "active": _mean(self.active[method][place]),
-                **_compared(self.scores[against][place] - self.scores[method][place], rounds),
+                **_compared(self.scores[OURS][place] - self.scores[method][place], rounds),
             }
             for place, budget in enumerate(self.budgets)
             for method in self.scores

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from micronas.errors import ConfigError
-from micronas.graph.builder import Bits, Builder, Parameters
+from micronas.graph.builder import Bits, Builder
 from micronas.graph.ir import Activation, Op
 from micronas.space.channels import Channels, Union, Units, fixed, owned
 from micronas.space.choice_graph import Acts, ChoiceGraph, Selection, Step, either
@@ -39,13 +39,8 @@ class Lowering:
         Name of the block being lowered, the prefix of its decisions and layers.
     """
 
-    def __init__(
-        self,
-        input_shape: tuple[int, int, int],
-        activation: Activation,
-        parameters: Parameters | None = None,
-    ) -> None:
-        self._builder = Builder(input_shape, parameters)
+    def __init__(self, input_shape: tuple[int, int, int], activation: Activation) -> None:
+        self._builder = Builder(input_shape)
         self._steps: list[Step] = []
         self._decisions: list[Decision] = []
         self._options: list[tuple[int, ...]] = []
@@ -132,8 +127,9 @@ class Lowering:
         op = Op("ADD", name, (left, right), (name,), activation=activation)
         return self._append(self._builder.append(op, self._builder.shape(wide)), Union(*sides))
 
-    def concatenate(self, sources: Sequence[str], *, layer: str = "concatenation") -> str:
+    def concatenate(self, sources: Sequence[str]) -> str:
         """Append a CONCATENATION along channels."""
+        name = self._name("concatenation")
         parts = [self._units(each) for each in sources]
         channels = Units(
             np.concatenate([each.owners for each in parts]),
@@ -141,7 +137,7 @@ class Lowering:
             self._options,
         )
         shape = self._builder.shape(sources[0])
-        op = Op("CONCATENATION", self._name(layer), tuple(sources), (self._name(layer),), axis=3)
+        op = Op("CONCATENATION", name, tuple(sources), (name,), axis=3)
         return self._append(self._builder.append(op, (*shape[:3], channels.size)), channels)
 
     def halves(self, source: str) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 from micronas import resources
 from micronas.errors import ConfigError
 from micronas.files import write_atomically
-from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
 from micronas.graph.streaming import frames_read, streaming
 from micronas.settings import Extent, Settings, read_mapping, validate_settings
@@ -172,10 +171,6 @@ class Space(Described, Searchable, Architecture):
             )
         return validate_settings(values, cls, source=str(path), lines=lines)
 
-    @cached_property
-    def choices(self) -> ChoiceGraph:
-        return self._lowered(None)
-
     @property
     def title(self) -> str:
         return self.name
@@ -210,15 +205,15 @@ class Space(Described, Searchable, Architecture):
             number += len(names)
         return found
 
-    def graph(self, parameters: Parameters | None = None) -> Graph:
-        """Lower a network to device operators; without parameters the graph has shapes only.
+    def graph(self) -> Graph:
+        """Lower a network to device operators, of shapes only.
 
         Raises
         ------
         ConfigError
             If something is left to choose.
         """
-        choices = self.choices if parameters is None else self._lowered(parameters)
+        choices = self.choices
         if choices.decisions:
             raise ConfigError(
                 f"a network must have nothing left to choose, but {self.name!r} has "
@@ -280,9 +275,10 @@ class Space(Described, Searchable, Architecture):
         size = "x".join(map(str, self.input))
         return html_table(("decision", "options"), rows, title=f"{self}: input {size}")
 
-    def _lowered(self, parameters: Parameters | None) -> ChoiceGraph:
+    @cached_property
+    def choices(self) -> ChoiceGraph:
         activation = "RELU" if self.activation == "relu" else "RELU6"
-        at = Lowering(self.input, activation, parameters)  # type: ignore[arg-type]
+        at = Lowering(self.input, activation)  # type: ignore[arg-type]
         at.scope = "stem"
         width = at.decide("width", "width", self.stem.width)
         bits = at.decide("bits", "bits", self.stem.bits)

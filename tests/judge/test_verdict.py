@@ -103,7 +103,6 @@ def test_any_text_parses(text: str, scale: Scale) -> None:
 def test_bare_labels_of_other_tools() -> None:
     assert parse_label("A<<B") == BB
     assert parse_label(" b > a ") == B
-    assert parse_label("B", 3) == B
     assert parse_label("None") is None
 
 

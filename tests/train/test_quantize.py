@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -63,15 +64,22 @@ class TestRange:
 
 def dense_graph(weights: list[list[float]], bias: list[float]) -> Graph:
     data = np.array(weights, np.float32), np.array(bias, np.float32)
-    builder = Builder((1, 1, len(weights[0])), parameters=lambda name: data)
-    return builder.finish(builder.dense(builder.input, "classifier", len(weights)))
+    builder = Builder((1, 1, len(weights[0])))
+    return holding(builder.finish(builder.dense(builder.input, "classifier", len(weights))), *data)
 
 
 def convolution_graph(weights: list[list[float]], bias: list[float]) -> Graph:
     filters = np.array(weights, np.float32)[:, None, None, :]
     data = filters, np.array(bias, np.float32)
-    builder = Builder((1, 1, len(weights[0])), parameters=lambda name: data)
-    return builder.finish(builder.conv(builder.input, "conv", len(weights)))
+    builder = Builder((1, 1, len(weights[0])))
+    return holding(builder.finish(builder.conv(builder.input, "conv", len(weights))), *data)
+
+
+def holding(graph: Graph, *data: npt.NDArray[np.float32]) -> Graph:
+    """Give weights and bias of the only operator their values."""
+    pairs = zip(graph.ops[0].learnt, data, strict=True)
+    held = {name: replace(graph.tensors[name], data=values) for name, values in pairs}
+    return replace(graph, tensors=graph.tensors | held)
 
 
 class TestConstants:

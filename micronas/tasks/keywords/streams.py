@@ -13,7 +13,7 @@ import numpy as np
 from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.keywords.folder import STANDARD_KEYWORDS
-from micronas.tasks.keywords.synth import Request, find_engine, render, trimmed, voices_of
+from micronas.tasks.keywords.synth import VOICES, Request, find_engine, render, trimmed, voices_of
 from micronas.tasks.keywords.words import BETWEEN
 from micronas.tasks.parts import PARTS
 from micronas.tasks.waveform import RATE, Samples, Signal, coloured_noise, to_int16, write_samples
@@ -32,14 +32,7 @@ class Spoken(NamedTuple):
     """The word ends a turn, and a pause follows."""
 
 
-def synthesise_streams(
-    folder: Path,
-    *,
-    minutes: float,
-    words: Sequence[str] = STANDARD_KEYWORDS,
-    voices: tuple[int, int, int] = (64, 20, 20),
-    seed: int = 0,
-) -> Path:
+def synthesise_streams(folder: Path, *, minutes: float, seed: int = 0) -> Path:
     """Write long recordings of synthetic speech to choose and evaluate thresholds on.
 
     ``validation`` and ``testing`` hold recordings of five minutes each and ``events.csv`` with the
@@ -53,8 +46,6 @@ def synthesise_streams(
         Folder of the recordings; must not exist, be empty, or hold the same recordings.
     minutes
         Minutes of each part.
-    words
-        Keywords, each spoken alone; between them are phrases of other words.
 
     Raises
     ------
@@ -66,15 +57,20 @@ def synthesise_streams(
             f"long recordings must last up to 6,000 minutes, but got {minutes:g}; ask for less"
         )
     engine = find_engine()
-    plan = {"minutes": float(minutes), "words": [*words], "voices": voices, "seed": seed}
+    plan = {
+        "minutes": float(minutes),
+        "words": [*STANDARD_KEYWORDS],
+        "voices": VOICES,
+        "seed": seed,
+    }
 
     def write(partial: Path) -> None:
-        speakers = voices_of(engine, voices, np.random.default_rng(seed))
+        speakers = voices_of(engine, VOICES, np.random.default_rng(seed))
         for number, part in enumerate(PARTS[1:], 1):
             own = [voice for place, voice in speakers if place == number]
             others = BETWEEN[number % 2 :: 2]
             generator = np.random.default_rng((seed, 3, number))
-            requests = _turns(words, others, own, generator)
+            requests = _turns(others, own, generator)
             asked, said = tee(requests)
             sounds = render((request for request, _ in asked), engine)
             spoken = (
@@ -138,10 +134,7 @@ def stream(
 
 
 def _turns(
-    words: Sequence[str],
-    others: Sequence[str],
-    voices: Sequence[str],
-    generator: np.random.Generator,
+    others: Sequence[str], voices: Sequence[str], generator: np.random.Generator
 ) -> Iterator[tuple[Request, bool]]:
     """Yield words without end: turns of one keyword or of 3 to 12 other words, equally often."""
     while True:
@@ -149,6 +142,6 @@ def _turns(
         count = 1 if is_keyword else int(generator.integers(3, 13))
         voice = str(generator.choice(voices))
         speed, pitch = generator.integers((120, 30), (221, 71)).tolist()
-        for word in generator.choice(words if is_keyword else others, count).tolist():
+        for word in generator.choice(STANDARD_KEYWORDS if is_keyword else others, count).tolist():
             count -= 1
             yield (voice, speed, pitch, word), count == 0

@@ -34,6 +34,8 @@ _ACCENTS = (
     *("en", "en-us", "en-029", "en-gb-scotland"),
     *("en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc"),
 )
+VOICES = (64, 20, 20)
+"""Number of voices in each part."""
 _MADE_UP = "made_up"
 _MARKER = "corpus.json"
 _VERSION = 1
@@ -77,7 +79,7 @@ def synthesise(
     folder: Path,
     *,
     words: Sequence[str] = STANDARD_KEYWORDS + _OTHER_WORDS,
-    voices: tuple[int, int, int] = (64, 20, 20),
+    voices: tuple[int, int, int] = VOICES,
     clips_per_voice: int = 2,
     made_up: int = 0,
     seed: int = 0,

@@ -37,13 +37,9 @@ _MOST_ROWS = 256
 _Lowering = Callable[[Tracer, Arguments], Value]
 
 
-def unary(kind: Kind, operand: str = "self", **fields: Any) -> _Lowering:
+def unary(kind: Kind) -> _Lowering:
     """Return the lowering of an activation to an operator of its own."""
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Value:
-        return applied(tracer, kind, tracer.value(arguments[operand]), **fields)
-
-    return lower
+    return lambda tracer, arguments: applied(tracer, kind, tracer.value(arguments["self"]))
 
 
 def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields: Any) -> Value:
