@@ -38,11 +38,6 @@ class Stream:
     """Most rows in memory at once of each tensor they write."""
 
     @property
-    def last(self) -> str:
-        """Tensor that the last operator writes."""
-        return self.stages[-1].step.op.outputs[0]
-
-    @property
     def bands(self) -> tuple[str, ...]:
         """Tensors that the stages read, and those they write, of which some only others read."""
         names = [name for stage in self.stages for name in stage.reads]

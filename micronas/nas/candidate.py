@@ -27,8 +27,6 @@ class Candidate:
     """Family, in a space of several; see `OpenSpace.member`."""
     picks: Picks = ()
     """Option chosen at each `any` of that family."""
-    supernet_loss: float | None = None
-    """Loss with shared weights, as `Objective` ranks."""
     trial_loss: float | None = None
     """Ranking loss on the ranking part after the longest trial; less is better."""
     trial_score: float | None = None

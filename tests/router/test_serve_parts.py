@@ -115,7 +115,7 @@ def test_any_body_is_an_ask_or_a_400(model: object, messages: object, stream: ob
         ask = parse_ask(body)
     except ApiError:
         return  # any other exception would be a bug
-    assert isinstance(ask.prompt, str)
+    assert all(isinstance(each, str) for each in ask.prompts)
     assert load(dump(ask.body)) == ask.body
 
 
@@ -134,9 +134,9 @@ def test_the_last_text_of_the_user_is_routed() -> None:
         {"role": "assistant", "content": None, "tool_calls": []},
     ]
     ask = parse_ask(json.dumps({"model": "m", "messages": messages}).encode())
-    assert ask.prompt == "what is\nthis?"
+    assert ask.prompts[0] == "what is\nthis?"
     alone = parse_ask(b'{"model": "m", "messages": [{"role": "system", "content": "be kind"}]}')
-    assert alone.prompt == ""
+    assert alone.prompts == [""]
 
 
 @given(st.text())

@@ -107,9 +107,6 @@ class Ranked(SharedStrategy):
     def in_common(self) -> bool:
         return self.settings.shares and self.weights.finished
 
-    def start_shared(self, state: State) -> None:
-        self.resume(state)
-
     def state(self) -> State:
         return {**self.weights.state(), "history": list(self.history)}
 

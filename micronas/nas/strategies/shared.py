@@ -106,9 +106,9 @@ class SharedStrategy(Scripted):
     def in_common(self) -> bool:
         """Return whether the part common to other boards and budgets is done, and nothing more."""
 
-    @abstractmethod
     def start_shared(self, state: State) -> None:
         """Continue from the common state of a search for another board or budget."""
+        self.resume(state)
 
     @property
     def recipe(self) -> Recipe:
@@ -128,8 +128,7 @@ class SharedStrategy(Scripted):
         self.train()
 
         def proposed() -> tuple[list[Candidate], Mapping[str, State]]:
-            exempt = [self._with_loss(each) for each in self.exempt]
-            found = without_twins([*self.finalists(self.proposals()), *exempt])
+            found = without_twins([*self.finalists(self.proposals()), *self.exempt])
             return found, self.begins(found)
 
         with threads(self.settings.trial.threads):
@@ -200,10 +199,7 @@ class SharedStrategy(Scripted):
         )
         best = self.best(self.score(list(sifted)), self.settings.finalists)
         family, picks = next(self.problem.space.ways())
-        return [
-            replace(self.problem.candidate("search", family, picks, choice), supernet_loss=loss)
-            for choice, loss in best.items()
-        ]
+        return [self.problem.candidate("search", family, picks, choice) for choice in best]
 
     def best(self, losses: _Scored, count: int) -> _Scored:
         """Return `count` networks: in turn the best with small and with large kernels.
@@ -238,10 +234,6 @@ class SharedStrategy(Scripted):
         # warm-up trains weights alone, about half of an alternation, and often ends early
         steps = self.settings.steps + self.warmup / 4
         return step * steps + sifting * self.rankings + ranking * chosen
-
-    def _with_loss(self, candidate: Candidate) -> Candidate:
-        (loss,) = self.score([candidate.choice]).values()
-        return replace(candidate, supernet_loss=loss)
 
     def _has_large_kernels(self, choice: Choice) -> bool:
         """Return whether kernels are on average nearer to the largest than to the smallest."""

@@ -171,7 +171,6 @@ class SingleStage(Strategy):
         family.candidates = ranked(
             replace(
                 each,
-                supernet_loss=loss,
                 trial_loss=loss,
                 trial_score=score,
                 trial_epochs=last // self._epoch,

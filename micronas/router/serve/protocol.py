@@ -121,14 +121,6 @@ class Ask:
         """Compute all figures of the messages once, in the thread that reads a large request."""
         _ = self.asked_tokens, self.prompts, self.beginning, self.turns, self.tools, self.vision
 
-    @property
-    def prompt(self) -> str:
-        """Full text of the last message of the user."""
-        for message in reversed(self.messages):
-            if message["role"] == "user":
-                return plain_text(message.get("content"))
-        return ""
-
     @cached_property
     def prompts(self) -> list[str]:
         """Texts of the user's messages to route, newest first and cut."""
