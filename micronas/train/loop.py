@@ -216,6 +216,8 @@ def predict(
     ------
     DataError
         If there is no example.
+    MicronasError
+        If an output is NaN, of which every measure would make some number.
     """
     index = torch.arange(len(split.labels)) if index is None else index
     if len(index) == 0:
@@ -228,7 +230,13 @@ def predict(
             for part in torch.split(index, batch_size)
         ]
     module.train(was_training)
-    return torch.cat(outputs)
+    found = torch.cat(outputs)
+    if lost := int(found.isnan().reshape(len(found), -1).any(1).sum()):
+        raise MicronasError(
+            f"outputs must be numbers, but those for {lost} of {len(index)} examples are NaN; "
+            "lower the learning rate, or look for NaN among inputs and weights"
+        )
+    return found
 
 
 def evaluate(

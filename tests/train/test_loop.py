@@ -236,6 +236,9 @@ class TestFit:
             MicronasError, match=r"loss=nan in epoch 1, .*lower learning_rate=0\.01"
         ):
             fit(small_network(), split, QUICK, seed=0)
+        # NaN of an example, or a last step too large, was the accuracy of class 0
+        with pytest.raises(MicronasError, match="those for 1 of 200 examples are NaN; lower"):
+            evaluate(small_network(), split)
 
     def test_empty_split_is_refused(self) -> None:
         split = TensorSplit(torch.zeros(0, 1, 6, 6), torch.zeros(0).long())
