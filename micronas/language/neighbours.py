@@ -65,7 +65,7 @@ def entropy(probabilities: Floats) -> Floats:
     """Return the entropy of each row divided by its largest possible value; 0 for one category."""
     categories = probabilities.shape[1]
     logs = np.log(np.where(probabilities > 0, probabilities, 1))
-    return np.asarray(-(probabilities * logs).sum(axis=1) / np.log(max(categories, 2)))
+    return np.asarray(np.abs((probabilities * logs).sum(axis=1)) / np.log(max(categories, 2)))
 
 
 def vote(
