@@ -40,6 +40,11 @@ class Controller:
         self._levels = [levels[used] for used in self._bounds]
 
     @property
+    def average(self) -> float:
+        """Mean active parameters of the routed requests so far."""
+        return self.spent / self.requests if self.requests else 0.0
+
+    @property
     def target(self) -> float:
         """Budget of the mapping that routes the next request."""
         beyond = max(abs(self._debt) - _TOLERANCE, 0.0)
