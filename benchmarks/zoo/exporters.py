@@ -53,7 +53,7 @@ def micronas_tuned(name: str, folder: Path, clock: Clock) -> None:
 
 def _micronas(name: str, folder: Path, clock: Clock, **settings: Any) -> None:
     from benchmarks.zoo.networks import NETWORKS
-    from micronas.export import to_tflite
+    from micronas import to_tflite
 
     entry = NETWORKS[name]
     module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)

@@ -127,17 +127,12 @@ def tflm_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
     -------
     int8 [N, ...]: outputs, N in place of their leading 1.
     """
-    outputs = tflm_outputs(model, inputs)
+    outputs = Tflm(model).outputs(inputs)
     if len(outputs) != 1:
         raise ModelError(
             f"one output is wanted here, but the model has {len(outputs)}; ask for all of them"
         )
     return outputs[0]
-
-
-def tflm_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
-    """Run a well-formed model on TFLM example by example, and return its outputs in order."""
-    return Tflm(model).outputs(inputs)
 
 
 def tflm_arena(model: bytes) -> Arena:

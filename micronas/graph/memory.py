@@ -72,12 +72,6 @@ class ArenaPlan:
             change[buffer.last + 1] -= buffer.size
         return list(accumulate(change))[1 : count + 1]
 
-    def live(self, position: int) -> tuple[Buffer, ...]:
-        """Return the buffers in use while the operator at this position runs, by offset."""
-        step = position + 1
-        found = (buffer for buffer in self.buffers if buffer.first <= step <= buffer.last)
-        return tuple(sorted(found, key=lambda buffer: buffer.offset))
-
 
 @dataclass(frozen=True)
 class Sizes:

@@ -159,33 +159,22 @@ def _trained(
         network.load_state_dict(begin)
         recipe = going_on(recipe)
     split, objective = data.final or data.train, data.objective
-    losses, shown = _losses(settings, data), watched(data)
-    device = find_device(settings.device)
+    losses = _losses(settings, data)
+    common: dict[str, Any] = {
+        "seed": settings.seed,
+        "objective": objective,
+        "checkpoint": checkpoint,
+        "validation": watched(data),
+        "device": find_device(settings.device),
+    }
     progress("training", 0, settings.train.epochs, {})
-    fit(
-        network,
-        split,
-        recipe,
-        seed=settings.seed,
-        objective=objective,
-        loss=losses[0],
-        checkpoint=checkpoint,
-        progress=_epochs("training", progress, objective),
-        validation=shown,
-        device=device,
-    )
+    told = _epochs("training", progress, objective)
+    fit(network, split, recipe, loss=losses[0], progress=told, **common)
     progress("quantization", 0, settings.quantize.epochs, {})
+    told = _epochs("quantization", progress, objective)
+    graph = architecture.float_graph(network)
     return network, finetune(
-        architecture.float_graph(network),
-        split,
-        settings.quantize,
-        seed=settings.seed,
-        objective=objective,
-        loss=losses[1],
-        checkpoint=checkpoint,
-        progress=_epochs("quantization", progress, objective),
-        validation=shown,
-        device=device,
+        graph, split, settings.quantize, loss=losses[1], progress=told, **common
     )
 
 

@@ -25,6 +25,9 @@ from micronas.train.inputs import as_stored
 from micronas.train.operators import activate, constant, nchw, unweighted
 from micronas.train.recurrent import RecurrentUnit
 
+_LARGEST = 7
+"""Largest code of 4 bits."""
+
 
 def interpret(
     graph: Graph,
@@ -193,9 +196,9 @@ def nonnegative_tensors(graph: Graph) -> set[str]:
 
 
 def round_weights(
-    weight: Tensor, bits: int, *, present: Tensor | None = None, per_channel: bool = True
+    weight: Tensor, *, present: Tensor | None = None, per_channel: bool = True
 ) -> Tensor:
-    """Round weights as in the integer graph; the gradient passes as if they were not rounded.
+    """Round weights to 4 bits as in the integer graph; the gradient passes as if they were not.
 
     Parameters
     ----------
@@ -206,15 +209,14 @@ def round_weights(
     per_channel
         Use one scale per output channel, otherwise one in all.
     """
-    largest = 2 ** (bits - 1) - 1
     size = weight.detach().abs()
     if present is not None:
         size = size * present.detach().view(1, -1, *[1] * (weight.ndim - 2))
-    scale = size.flatten(1).amax(1).clamp(min=2.0**-40) / largest
+    scale = size.flatten(1).amax(1).clamp(min=2.0**-40) / _LARGEST
     if not per_channel:
         scale = scale.max().expand_as(scale)
     zeros = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -largest, largest)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -_LARGEST, _LARGEST)
 
 
 def weights_of(op: Op) -> Weights:
@@ -255,7 +257,7 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight: Tensor = self.weight
         if self.bits == 4:
-            weight = round_weights(weight, 4, per_channel=weights_of(self.op).per_channel)
+            weight = round_weights(weight, per_channel=weights_of(self.op).per_channel)
         y: Tensor = self.norm(linear(self.op, x, weight, self.bias))
         return y
 

@@ -19,10 +19,10 @@ from micronas.export.examples import random_inputs
 from micronas.export.onnx import to_onnx
 from micronas.export.runtimes import compare_runtimes
 from micronas.export.verify import (
+    Tflm,
     Verification,
     compare_outputs,
     tflm_arena,
-    tflm_outputs,
     tflm_run,
     verify,
 )
@@ -97,7 +97,7 @@ def test_float_int8_and_tflm_are_near_each_other() -> None:
     outputs = network.eval()(inputs)
     assert [list(each.shape) for each in outputs] == [[6, 6, 6, 5], [6, 5], [6, 2]]
     graph = network.graph()
-    codes = tflm_outputs(to_flatbuffer(graph), tuple(quantize_all_inputs(graph, inputs).values()))
+    codes = Tflm(to_flatbuffer(graph)).outputs(tuple(quantize_all_inputs(graph, inputs).values()))
     for name, simulated, given in zip(graph.outputs, outputs, codes, strict=True):
         quantization = graph.tensors[name].quantization
         real = quantization.scale[0] * (given.astype(np.float32) - quantization.zero_point)
@@ -156,7 +156,7 @@ def test_mismatches_are_counted_by_output() -> None:
     moved = replace(bias, data=bias.data + np.int32(2**20))
     other = to_flatbuffer(replace(graph, tensors={**graph.tensors, bias.name: moved}))
     ours = integer.run_outputs(read(model), given)
-    theirs = dict(zip(ours, tflm_outputs(other, tuple(given.values())), strict=True))
+    theirs = dict(zip(ours, Tflm(other).outputs(tuple(given.values())), strict=True))
     wrong = int((ours["angle"] != theirs["angle"]).sum())
     assert wrong > 0
     found = compare_outputs(ours, theirs)

@@ -11,11 +11,11 @@ import pytest
 from micronas.errors import ExportError, ModelError
 from micronas.export.verify import (
     Arena,
+    Tflm,
     Verification,
     compare,
     litert_outputs,
     tflm_arena,
-    tflm_outputs,
     tflm_run,
     verify,
 )
@@ -90,7 +90,7 @@ def test_differences_are_counted() -> None:
 def test_batches_are_runs_of_single_examples() -> None:
     graph = random_int8_graph(3)
     model, inputs = to_flatbuffer(graph), random_inputs(graph, 5)
-    for run in (tflm_outputs, litert_outputs):
+    for run in (lambda model, inputs: Tflm(model).outputs(inputs), litert_outputs):
         (whole,) = run(model, inputs)
         assert whole.shape == (5, graph.tensors[graph.outputs[0]].elements)
         assert whole.dtype == np.int8

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from micronas import to_tflite
 from micronas.errors import MicronasError
-from micronas.export import to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph.ir import Graph

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from micronas import to_tflite
 from micronas.errors import ExportError, ModelError
-from micronas.export import to_tflite
 from micronas.export.verify import tflm_arena
 from micronas.graph.averages import Average, with_averages
 from micronas.graph.builder import Builder

@@ -289,11 +289,11 @@ def test_no_layer_goes_to_four_bits_to_fill_time() -> None:
 def test_weights_are_rounded_to_fifteen_levels_of_each_channel() -> None:
     """By hand: steps of 0.1 and of 1, seven on each side."""
     weight = torch.tensor([[0.7, -0.33, 0.12], [-7.0, 2.4, 2.6]], requires_grad=True)
-    rounded = round_weights(weight, 4)
+    rounded = round_weights(weight)
     torch.testing.assert_close(rounded, torch.tensor([[0.7, -0.3, 0.1], [-7.0, 2.0, 3.0]]))
     (gradient,) = torch.autograd.grad(rounded.sum(), weight)
     assert gradient.tolist() == [[1.0] * 3] * 2  # straight through
-    whole = round_weights(weight, 4, per_channel=False)
+    whole = round_weights(weight, per_channel=False)
     torch.testing.assert_close(whole, torch.tensor([[1.0, 0.0, 0.0], [-7.0, 2.0, 3.0]]))
 
 
@@ -302,8 +302,8 @@ def test_inputs_that_do_not_exist_have_no_say_in_the_scale() -> None:
     weight = torch.randn(5, 6, 1, 1, generator=generator)
     weight[:, 4:] *= 30
     present = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-    masked = round_weights(weight, 4, present=present)[:, :4]
-    torch.testing.assert_close(masked, round_weights(weight[:, :4], 4), rtol=0, atol=0)
+    masked = round_weights(weight, present=present)[:, :4]
+    torch.testing.assert_close(masked, round_weights(weight[:, :4]), rtol=0, atol=0)
 
 
 def trained_a_little() -> Network:

@@ -121,9 +121,9 @@ def channel_overlap(window: Window) -> Overlap:
     return Overlap(int((pixels * window.depth - _first_needed(window)).max()))
 
 
-def tiles_of(pixels: int, together: int = 3) -> Iterable[int]:
-    """Return the pixels of each tile: `together` as long as there are as many, then single ones."""
-    return chain(repeat(together, pixels // together), repeat(1, pixels % together))
+def tiles_of(pixels: int) -> Iterable[int]:
+    """Return the pixels of each tile: three as long as there are as many, then single ones."""
+    return chain(repeat(3, pixels // 3), repeat(1, pixels % 3))
 
 
 def _first_needed(window: Window) -> np.ndarray:

@@ -231,12 +231,11 @@ class MaskedPass:
         if acts.bits is not None:
             options = self._choices.decisions[acts.bits].options
             versions = [
-                round_weights(weight, 4, present=present) if bits == 4 else weight
-                for bits in options
+                round_weights(weight, present=present) if bits == 4 else weight for bits in options
             ]
             return weighted_sum(self._masks.gates(acts.bits), versions)
         if self._choices.tensors[op.inputs[1]].dtype == "int4":
-            return round_weights(weight, 4, present=present)
+            return round_weights(weight, present=present)
         return weight
 
 

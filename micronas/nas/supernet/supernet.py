@@ -158,7 +158,7 @@ class SharedNetwork(nn.Module):
         is_int4 = choices.tensors[op.inputs[1]].dtype == "int4"
         if acts.bits is not None:
             is_int4 = decisions[acts.bits].options[choice[acts.bits]] == 4
-        weight = round_weights(weight, 4) if is_int4 else weight
+        weight = round_weights(weight) if is_int4 else weight
         return unit.run(op, x, weight, out, running=self.running)
 
     def _part(self, op: Op, choice: Choice, device: torch.device) -> tuple[Tensor, Part]:

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from micronas.errors import ConfigError
-from micronas.router.decision import Routing
 from micronas.router.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -21,11 +20,7 @@ _KEEP_ALIVE = 30
 """Seconds until an idle connection is closed, longer than clients wait to close theirs."""
 
 
-def serve(
-    settings: ServeSettings,
-    routing: Routing | None = None,
-    read: Callable[[], ServeSettings] | None = None,
-) -> None:
+def serve(settings: ServeSettings, read: Callable[[], ServeSettings] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; requests in work may finish.
 
     The address is printed once the server listens, and one line per request goes to stderr.
@@ -35,8 +30,6 @@ def serve(
     ----------
     settings
         Settings of a serve configuration.
-    routing
-        Routing in place of the settings' router.
     read
         Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
 
@@ -55,7 +48,7 @@ def serve(
 
     from micronas.router.serve.app import create_app
 
-    app = create_app(settings, routing, read)
+    app = create_app(settings, read=read)
     _log_to_stderr()
     with listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]

@@ -30,7 +30,7 @@ class Bottleneck(BlockBase):
 
     @property
     def has_residual(self) -> bool:
-        return self.residual or self.width is None
+        return self.residual or super().has_residual
 
     def lower(self, at: Lowering, source: str) -> str:
         expansion = at.decide("expansion", "width", self.expansion)

@@ -25,10 +25,6 @@ class Residual(BlockBase):
     """Channels inside a squeeze-and-excite gate before the sum (arXiv 1709.01507); None for no
     gate."""
 
-    @property
-    def has_residual(self) -> bool:
-        return self.width is None
-
     def lower(self, at: Lowering, source: str) -> str:
         kernel = at.decide("kernel", "kernel", self.kernel)
         width = source if self.width is None else at.decide("width", "width", self.width)

@@ -18,10 +18,6 @@ class Separable(BlockBase):
     width: Widths | None = None
     kernel: Kernels = ((3, 3),)
 
-    @property
-    def has_residual(self) -> bool:
-        return self.width is None
-
     def lower(self, at: Lowering, source: str) -> str:
         kernel = at.decide("kernel", "kernel", self.kernel)
         width = source if self.width is None else at.decide("width", "width", self.width)

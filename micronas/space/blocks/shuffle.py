@@ -23,10 +23,6 @@ class Shuffle(BlockBase):
     """Channels of each half."""
     kernel: Kernels = ((3, 3),)
 
-    @property
-    def has_residual(self) -> bool:
-        return self.width is None
-
     def lower(self, at: Lowering, source: str) -> str:
         kernel = at.decide("kernel", "kernel", self.kernel)
         bits = at.decide("bits", "bits", self.bits)

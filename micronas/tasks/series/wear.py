@@ -17,7 +17,7 @@ No machine ran; a network that knows these knows no machine.
 _MACHINES, _SHORTEST, _LONGEST, _MOST = 20, 100, 160, 80
 
 
-def synthesise(folder: Path, *, seed: int = 0, machines: int = _MACHINES) -> Path:
+def synthesise(folder: Path, *, seed: int = 0) -> Path:
     """Write ``m00.csv`` and so on: one line per cycle, with `COLUMNS`.
 
     Parameters
@@ -33,7 +33,7 @@ def synthesise(folder: Path, *, seed: int = 0, machines: int = _MACHINES) -> Pat
 
     def write(partial: Path) -> None:
         partial.mkdir(parents=True)
-        for number in range(machines):
+        for number in range(_MACHINES):
             np.savetxt(
                 partial / f"m{number:02}.csv",
                 _run(np.random.default_rng((seed, number))),
@@ -43,7 +43,7 @@ def synthesise(folder: Path, *, seed: int = 0, machines: int = _MACHINES) -> Pat
                 comments="",
             )
 
-    text = _TEXT.format(seed=seed, most=_MOST) + f"{machines} machines.\n"
+    text = _TEXT.format(seed=seed, most=_MOST) + f"{_MACHINES} machines.\n"
     return write_corpus(folder, (_README, text), write)
 
 

@@ -17,7 +17,7 @@ from micronas.export.examples import random_inputs
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.export.firmware.shared import texts
 from micronas.export.firmware.tflm import resolver
-from micronas.export.verify import tflm_arena, tflm_outputs, tflm_run
+from micronas.export.verify import Tflm, tflm_arena, tflm_run
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
@@ -69,7 +69,7 @@ def run(
 ) -> tuple[int, str]:
     """Compile a project with an interpreter that answers as TFLM does; run it."""
     model, example = to_flatbuffer(graph), tuple(golden(graph).values())
-    outputs = tflm_outputs(model, example)
+    outputs = Tflm(model).outputs(example)
     given, answered = (np.concatenate([x.ravel() for x in each]) for each in (example, outputs))
     if wrong_byte:
         answered[-1] ^= 1

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import micronas
+from micronas import to_tflite
 from micronas.errors import ExportError
-from micronas.export import to_tflite
 from micronas.export.verify import tflm_run
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from micronas import to_tflite
 from micronas.errors import ExportError
-from micronas.export import to_tflite
 from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from micronas import to_tflite
 from micronas.errors import ExportError
-from micronas.export import to_tflite
 from micronas.export.firmware.project import write_project
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.ir import Tensor

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import mobilenet_v2
 
 import micronas
+from micronas import to_tflite
 from micronas.errors import CalibrationWarning, ExportError, MicronasError
-from micronas.export import to_tflite
 from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify

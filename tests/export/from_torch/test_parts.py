@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from micronas.export import to_tflite
+from micronas import to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph.ir import Graph

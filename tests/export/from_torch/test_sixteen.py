@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from micronas import to_tflite
 from micronas.errors import CalibrationWarning, ExportError, ModelError
-from micronas.export import to_tflite
 from micronas.export.formats import export
 from micronas.export.verify import verify_and_measure
 from micronas.hardware.targets import CMSIS_NN
