@@ -15,10 +15,15 @@ from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.graph.ir import Quantization
+from micronas.hardware.board import Board
+from micronas.hardware.costs import front_end_ms
 from micronas.hardware.front_ends import front_end_costs
 from micronas.resources import filled
 from micronas.tasks.device import front_end
+from testing.core_cycles import CORES
 from testing.emulator import INSTRUCTIONS_PER_TICK, OnEmulator
+from testing.engine import THUMB_1
+from testing.m4_cycles import trace
 
 STEP = Quantization(np.array([0.0297952], np.float32), -7)
 
@@ -98,6 +103,13 @@ def test_a_core_without_floating_point_takes_the_integer_form(
     heard = OnEmulator(ends, STEP, tmp_path, step=step, board=CORTEX_M0).run(inputs)
     here = OnHost(ends, STEP, fixed_point=True)
     assert [each.codes.tolist() for each in heard] == [here.codes(x).tolist() for x in inputs]
+    OnEmulator(ends, STEP, tmp_path, step=step, board=THUMB_1)
+    inputs[0].tofile(tmp_path / "heard")
+    ran, _ = trace(tmp_path / "run.elf", "FrontEndPush", [tmp_path / "heard"])
+    board = Board.load("nucleo_g0b1re")  # waits for its memory in .3 % of its time
+    expected = front_end_ms(board, front_end_costs(meaning, shape).input_instructions)
+    milliseconds = 1e3 * sum(CORES["Cortex-M0+"](ran)) / board.clock_hz
+    assert expected == pytest.approx(milliseconds, rel=0.03)
 
 
 _CLOCK = """
