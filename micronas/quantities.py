@@ -29,6 +29,8 @@ _SPELLING = {
     "share": "5%",
     "joules": "20 J or 500 mJ",
 }
+SLOWEST_HZ = 1_000_000
+"""Slower clocks of a board are numbers without their unit."""
 _COSTS = {
     **dict.fromkeys(("sram", "flash"), "bytes"),
     **{"latency": "milliseconds", "macs": "operations", "load": "share", "energy": "joules"},

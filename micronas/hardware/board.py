@@ -17,7 +17,7 @@ from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.names import board_file, is_name, names_of
 from micronas.hardware.targets import TFLM, Choice, Target, choose, named
-from micronas.quantities import format_bytes
+from micronas.quantities import SLOWEST_HZ, format_bytes
 from micronas.settings import Settings, nearest, read_mapping, read_settings
 from micronas.text import html_table
 
@@ -40,7 +40,7 @@ def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
 
 
 def _check_clock(hertz: int) -> int:
-    if hertz < _SLOWEST_HZ:
+    if hertz < SLOWEST_HZ:
         raise ValueError(f"a clock must be at least 1 MHz, but is {hertz} Hz; write 80 MHz")
     return hertz
 
@@ -49,8 +49,6 @@ def _check_engine(name: str | None) -> str | None:
     return None if name in (None, TFLM) else named(str(name)).name
 
 
-_SLOWEST_HZ = 1_000_000
-"""Slower clocks are numbers without their unit."""
 _HEADER = """\
 # A board. Coefficients are milliseconds per unit of a feature, so 1.0e-05 is 10 ms per million;
 # "constant" is in ms. `form` names the latency model to use.
@@ -125,7 +123,7 @@ class Board(Settings):
     """Whole SRAM; as ``sram`` with a unit, like ``264 KB``."""
     flash_bytes: PositiveInt
     """Whole flash; as ``flash`` with a unit."""
-    clock_hz: Annotated[int, AfterValidator(_check_clock)]
+    clock_hz: Annotated[PositiveInt, AfterValidator(_check_clock)]
     """Clock of the core; as ``clock`` with a unit, like ``133 MHz``."""
     measured_hz: PositiveInt | None = None
     """Clock at which `latency` was measured; another `clock_hz` makes it an estimate."""

@@ -9,6 +9,7 @@ from micronas.export.firmware.application import Program, program_files, sources
 from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.runtime import EngineName
 from micronas.export.firmware.shared import ProjectKind, check_kind
+from micronas.quantities import SLOWEST_HZ
 from micronas.resources import filled
 
 _MARK = "micronas-timing"
@@ -86,7 +87,7 @@ def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
     DataError
         If there is no time, a line with one is garbled, or a network failed on the board.
     ConfigError
-        If times are in cycles and the clock is not a positive number.
+        If times are in cycles and the clock is none, or has no unit.
     """
     times: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -121,7 +122,7 @@ def _time(text: str, number: int, clock_hz: float | None) -> tuple[str, float]:
         )
     if time["unit"] == "us":
         return time["name"], value / 1e3
-    if clock_hz is None or not (math.isfinite(clock_hz) and clock_hz > 0):
+    if clock_hz is None or not (math.isfinite(clock_hz) and clock_hz >= SLOWEST_HZ):
         raise ConfigError(
             f"times in cycles need the processor's clock, but line {number} of the log has cycles "
             f"and the clock is {clock_hz}; give it, such as 80 MHz"

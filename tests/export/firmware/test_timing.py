@@ -258,7 +258,7 @@ def test_each_damage_has_its_error_of_one_line(said: str, words: str) -> None:
     assert str(error.value).isprintable()
 
 
-@pytest.mark.parametrize("clock", [None, 0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("clock", [None, 0.0, 80.0, -1.0, float("nan"), float("inf")])
 def test_a_clock_must_be_a_positive_number(clock: float | None) -> None:
     with pytest.raises(ConfigError, match=f"the clock is {clock}"):
         read_log("micronas-timing kws_03 cycles 5 runs 10", clock_hz=clock)
