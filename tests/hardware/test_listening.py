@@ -184,6 +184,6 @@ def test_a_hop_is_judged_on_each_board(tmp_path: Path) -> None:
     data = to_flatbuffer(quantize_randomly(streaming().graph()), metadata=described)
     (tmp_path / "heard.tflite").write_bytes(data)
     names = ["nucleo_g0b1re", "stm32f767zi"]
-    found = describe_costs(tmp_path / "heard.tflite", names, hop="100ms")
+    found = describe_costs(tmp_path / "heard.tflite", names, hop="40ms")
     slow, fast = found["boards"]
     assert (found["fits"], slow["fits"], fast["fits"]) == (False, False, True)
