@@ -168,7 +168,9 @@ class SharedNetwork(nn.Module):
         out = part_of(target, choice, device)
         weight = self.by_name[op.name].largest()[out]
         if op.kind != "DEPTHWISE_CONV_2D" and source.decisions:
-            positions = weight.shape[1] // source.size
+            # a convolution may have been cut to fewer channels than its source has
+            is_flat = op.kind == "FULLY_CONNECTED"
+            positions = weight.shape[1] // source.size if is_flat else 1
             weight = weight[:, part_of(source, choice, device, repeats=positions)]
         if weight.ndim == 4:
             decision = choices.acts.get(op.name, Acts()).kernel
