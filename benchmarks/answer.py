@@ -34,7 +34,6 @@ from benchmarks.quality import DRAWS, RECIPE, TRIAL, command
 from benchmarks.quality_tables import against, by_setting
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
-from micronas.evaluation.scores import scores
 from micronas.nas.candidate import Candidate
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
@@ -51,6 +50,7 @@ from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
 from micronas.train.recipe import FINETUNE, Recipe, going_on
 from micronas.train.timing import seconds_of
+from testing.scores import scores
 
 EFFORT = {"kws": 200, "cifar": 165}
 """Epochs of computation, by kind of data: halving takes so many there."""

@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import Record, append, read
-from micronas.evaluation.scores import scores
 from micronas.space.space import Space
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.settings import KeywordSettings
@@ -26,6 +25,7 @@ from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.recipe import FINETUNE, Recipe
+from testing.scores import scores
 
 NETWORKS = ("tc_resnet8", "matchboxnet")
 WAYS = tuple(product(((0, 30), (16, 30), (16, 60)), ((0, 0), (10, 2))))

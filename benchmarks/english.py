@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from micronas.data import TensorSplit
-from micronas.evaluation.scores import accuracy
 from micronas.tasks.keywords.front_end import mfcc
 from micronas.tasks.keywords.settings import MfccSettings
 from micronas.tasks.waveform import one_second, read_samples
 from micronas.text import table
 from micronas.tflite.reader import read
+from testing.scores import accuracy
 
 CLASSES = (
     *("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"),

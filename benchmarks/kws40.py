@@ -25,7 +25,6 @@ from torch import Tensor
 from benchmarks.clock import cpu_seconds
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, TensorSplit
-from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
@@ -41,6 +40,7 @@ from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 from micronas.views import Frames
+from testing.scores import accuracy
 
 RECIPE = Recipe(epochs=15)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)

@@ -51,7 +51,6 @@ from benchmarks.quality_tables import Methods, against, leads
 from benchmarks.settings import BOARD, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
-from micronas.evaluation.scores import scores
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits, measure
 from micronas.nas.candidate import Candidate
@@ -67,6 +66,7 @@ from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from testing.scores import scores
 
 
 def _budget(sram: str, latency: str, flash: str | None = None) -> Budget:

@@ -36,13 +36,13 @@ from benchmarks.quality import QUANTIZE, RECIPE
 from benchmarks.quality_tables import summary
 from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.data import DataSet, Split
-from micronas.evaluation.scores import accuracy
 from micronas.hardware.costs import measure
 from micronas.nas.strategies.weights import batches
 from micronas.space.space import Space
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
+from testing.scores import accuracy
 
 SETTINGS = ("macs-1", "macs-3")
 WARM, SEARCHED, TRIES = 4, 8, 4

@@ -40,7 +40,6 @@ from benchmarks.quality_tables import against
 from benchmarks.settings import BUDGETS
 from benchmarks.ways import WAYS, Judge
 from micronas.data import DataSet, Subset
-from micronas.evaluation.scores import accuracy
 from micronas.objectives.classes import temperature_scaled_loss
 from micronas.space.decisions import Choice
 from micronas.text import table
@@ -48,6 +47,7 @@ from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from testing.scores import accuracy
 
 FINALISTS = 4
 INHERITED = TRIAL.model_copy(update={"epochs": 2})

@@ -62,7 +62,6 @@ from benchmarks.settings import (
 )
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
-from micronas.evaluation.scores import accuracy
 from micronas.hardware.costs import Budget, Costs, measure
 from micronas.nas.member import Member
 from micronas.nas.problem import Problem
@@ -82,6 +81,7 @@ from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from testing.scores import accuracy
 
 RECIPE = Recipe(epochs=15)
 LONGER = Recipe(epochs=30)

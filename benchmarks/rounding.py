@@ -20,7 +20,6 @@ from benchmarks.kws40 import append
 from benchmarks.open_spaces import BUDGETS, Record, of_four_bits
 from benchmarks.quality import RECIPE, command
 from micronas.data import DataSet
-from micronas.evaluation.scores import accuracy
 from micronas.nas.textbook import shipped
 from micronas.runs.rounding import rounded_alone
 from micronas.text import table
@@ -28,6 +27,7 @@ from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit
 from micronas.train.network import Network
 from micronas.train.recipe import FINETUNE
+from testing.scores import accuracy
 
 EPOCHS = (15, 60)
 WAYS = ((4, 1e-3), (2, 1e-3), (4, 5e-4), (4, 1e-4), (2, 1e-4), (1, 1e-4))

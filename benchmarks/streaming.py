@@ -29,7 +29,6 @@ from benchmarks.kws40 import QUANTIZE, RECIPE, append, load, read
 from benchmarks.listening import RESULTS as HEARD
 from benchmarks.listening import architecture
 from micronas.data import DataSet
-from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, measure
@@ -43,6 +42,7 @@ from micronas.text import percent, table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
+from testing.scores import accuracy
 
 _RESULTS = Path(__file__).with_name("results") / "streaming.jsonl"
 _TFLM = Board.load("stm32f446re")

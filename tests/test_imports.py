@@ -1,8 +1,10 @@
-"""What starts quickly imports no library that takes long."""
+"""What starts quickly imports no library that takes long; what scripts import is there."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 LIBRARIES = ("numpy", "scipy", "torch")
 IMPORTS = {
@@ -19,6 +21,18 @@ for modules, libraries in json.loads(sys.argv[1]).items():
     exec(f"import {modules}")
     print(modules, [name for name in libraries if name in sys.modules])
 """
+
+
+def test_scripts_import_names_that_there_are() -> None:
+    """No other test runs the benchmarks: ten imported functions that were gone."""
+    root, imported = Path(__file__).parents[1], r"^from (\w+\.[\w.]+) import (\([^)]*\)|.*)$"
+    for script in [*root.glob("benchmarks/*.py"), *root.glob("examples/*.py")]:
+        for module, text in re.findall(imported, script.read_text(), re.MULTILINE):
+            file = root / f"{module.replace('.', '/')}.py"
+            for name in re.findall(r"(\w+)(?: as \w+)?", text) if file.is_file() else ():
+                defined = rf"^(?:def |class | *){name}\b|import .*\b{name}\b"
+                there = re.search(defined, file.read_text(), re.MULTILINE)
+                assert there, f"{script}: {module} has no {name}"
 
 
 def test_importing_is_cheap() -> None:

@@ -11,7 +11,6 @@ import torch
 
 from micronas.data import DataSet, Detection, TensorSplit
 from micronas.errors import ConfigError
-from micronas.evaluation.scores import scores
 from micronas.graph import integer
 from micronas.objectives import clips as detect
 from micronas.objectives.anomalies import Anomalies
@@ -30,6 +29,7 @@ from micronas.train.codes import quantize_inputs
 from micronas.train.loop import predict
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from testing.scores import scores
 from tests import toy
 from tests.training import finetune, run_search
 
