@@ -62,45 +62,12 @@ def test_partial_area_counts_the_highest_normal_clips(
     assert partial_area(*curve(clips), limit=limit) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("anomalous", "scores", "auc", "pauc"),
-    [
-        (
-            "110101101000100000010110000101",
-            [
-                *(23, 14, 10, 20, 1, 17, 11, 18, 7, 14, 17, 5, 24, 17, 0),
-                *(14, 0, 10, 9, 10, 6, 22, 12, 3, 14, 9, 16, 11, 6, 22),
-            ],
-            0.7800925925925926,
-            0.6968810916179337,
-        ),
-        (
-            "110110100110110011100101100101",
-            [
-                *(4, 3, 1, 4, 2, 3, 4, 2, 3, 2, 3, 3, 3, 4, 2, 4, 5, 4, 4, 1, 3, 5, 2, 3, 3, 4, 1),
-                *(3, 0, 3),
-            ],
-            0.7782805429864252,
-            0.5959752321981424,
-        ),
-        (
-            "011111100110110010000111100110",
-            [
-                *(1, 2, 1, 2, 1, 1, 1, 0, 0, 1, 2, 2, 2, 2, 1, 2, 1, 2, 1, 1, 1, 2, 2, 2, 1, 0, 0),
-                *(1, 1, 0),
-            ],
-            0.7217194570135747,
-            0.5273477812177503,
-        ),
-    ],
-)
-def test_areas_are_those_of_scikit_learn(
-    anomalous: str, scores: list[int], auc: float, pauc: float
-) -> None:
+def test_areas_are_those_of_scikit_learn() -> None:
     """``roc_auc_score(y, s)`` and ``roc_auc_score(y, s, max_fpr=0.1)`` of scikit-learn 1.9.1."""
-    clips = [(score, flag == "1") for score, flag in zip(scores, anomalous, strict=True)]
-    assert area(*curve(clips)) == pytest.approx(auc, abs=1e-12)
-    assert partial_area(*curve(clips)) == pytest.approx(pauc, abs=1e-12)
+    scores, anomalous = "121211100122221212111222100110", "011111100110110010000111100110"
+    clips = [(int(score), flag == "1") for score, flag in zip(scores, anomalous, strict=True)]
+    assert area(*curve(clips)) == pytest.approx(0.7217194570135747, abs=1e-12)
+    assert partial_area(*curve(clips)) == pytest.approx(0.5273477812177503, abs=1e-12)
 
 
 def test_a_clip_scores_the_mean_over_its_windows_of_its_own_machine() -> None:

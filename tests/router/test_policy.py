@@ -26,11 +26,6 @@ _SPANISH = (
 SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
 
 
-@pytest.fixture(scope="module")
-def router() -> Router:
-    return fit(table(240), EXPERTS, settings=SETTINGS, budget=ParameterBudget(active=12e9))
-
-
 def test_each_kind_goes_to_the_expert_that_is_good_at_it(router: Router) -> None:
     routing: Routing = router
     rng = random.Random(7)
