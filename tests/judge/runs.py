@@ -2,11 +2,9 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from micronas.files import text_hash
-from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer, VerdictRow
 from tests.judge.judge_server import chance
@@ -35,15 +33,3 @@ def dropped_of(path: Path) -> list[tuple[VerdictRow, str]]:
     with closing(sqlite3.connect(path)) as sql:
         rows = sql.execute("SELECT * FROM dropped ORDER BY prompt_id, model, baseline").fetchall()
     return [(VerdictRow(*row[:-1]), row[-1]) for row in rows]
-
-
-def swapped(battles: Battles) -> Battles:
-    """The same battles with left and right exchanged."""
-    return replace(
-        battles,
-        left=battles.right,
-        right=battles.left,
-        outcome=1 - battles.outcome,
-        length_left=battles.length_right,
-        length_right=battles.length_left,
-    )

@@ -66,26 +66,6 @@ def test_drawing_battles_spreads_as_drawing_their_rows() -> None:
     np.testing.assert_allclose(spread, rows_drawn(battles, 500).std(axis=0), rtol=0.12)
 
 
-def test_a_star_spreads_as_the_delta_method_says() -> None:
-    # 600 independent games with win rate w: the log-odds have variance 1 / (600 w (1 - w))
-    outcome = np.repeat([1.0, 0.0], [420, 180])
-    battles = Battles.of_names(["m"] * 600, ["base"] * 600, outcome)
-    samples = bootstrap(battles, 4000, baseline="base")
-    assert samples[:, 0].tolist() == [0.0] * 4000
-    assert samples[:, 1].std() == pytest.approx((600 * 0.7 * 0.3) ** -0.5, rel=0.05)
-    assert samples[:, 1].mean() == pytest.approx(np.log(7 / 3), abs=0.01)
-
-
-def test_two_identical_games_a_prompt_are_one() -> None:
-    outcome = np.tile([1.0, 1.0, 1.0, 1.0, 0.0, 0.0], 100)
-    battles = Battles.of_names(
-        ["m"] * 600, ["base"] * 600, outcome, prompt=[str(row // 2) for row in range(600)]
-    )
-    by_prompt = bootstrap(battles, 4000)[:, 0].std()
-    by_battle = bootstrap(apart(battles), 4000)[:, 0].std()
-    assert by_prompt / by_battle == pytest.approx(2**0.5, rel=0.06)
-
-
 def test_prompts_without_battles_are_never_drawn() -> None:
     battles = robin(3, 20, 1)
     padded = replace(

@@ -97,12 +97,6 @@ def test_killed_run_of_5000_calls(tmp_path: Path) -> None:
     check_killed_run(tmp_path, prompts=250, models=10, kills=5)
 
 
-def test_unbiased_judge_is_not_called_biased(tmp_path: Path) -> None:
-    summary = run_once(Judge(), tmp_path / "run.db", 30, 2)
-    assert summary.calls == 120
-    assert not position_bias(verdicts_of(tmp_path / "run.db")).biased
-
-
 def test_second_run_calls_nobody(tmp_path: Path) -> None:
     judge = Judge(silent=0.3)
     first = run_once(judge, tmp_path / "run.db", 10, 2)
