@@ -1,9 +1,11 @@
 """Random networks with several inputs and outputs, cut out of those that have one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
 
 
@@ -38,4 +40,18 @@ def opened(graph: Graph, seed: int) -> Graph:
         tuple(ops),
         tuple(inputs[index] for index in rng.permutation(len(inputs))),
         tuple(outputs[index] for index in rng.permutation(len(outputs))),
+    )
+
+
+def beside(graphs: Sequence[Graph]) -> Graph:
+    """Return one network of several that share nothing; names of tensors end in their number."""
+    parts = [
+        renamed(graph, {name: f"{name}_{number}" for name in graph.tensors})
+        for number, graph in enumerate(graphs)
+    ]
+    return Graph(
+        {name: each for part in parts for name, each in part.tensors.items()},
+        tuple(op for part in parts for op in part.ops),
+        tuple(name for part in parts for name in part.inputs),
+        tuple(name for part in parts for name in part.outputs),
     )

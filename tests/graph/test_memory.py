@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
 from micronas.export.verify import tflm_arena
-from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import ArenaPlan, Buffer, Request, place
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
@@ -23,6 +22,7 @@ from micronas.tflite.writer import to_flatbuffer
 from testing import census
 from testing.builder import Builder
 from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
+from testing.interfaces import beside
 from testing.published import GRAPHS
 
 # the planner
@@ -124,18 +124,7 @@ def test_operators_between_others_equal_tflm(kind: Kind) -> None:
     """MUL's four bytes of options put what follows off an alignment of eight."""
     for seed in range(3):
         drawn = [random_op_graph(each, seed) for each in ("MUL", kind, "MUL", kind, "MUL")]
-        parts = [
-            renamed(graph, {name: f"{name}_{number}" for name in graph.tensors})
-            for number, graph in enumerate(drawn)
-        ]
-        check_host(
-            Graph(
-                {name: each for part in parts for name, each in part.tensors.items()},
-                tuple(op for part in parts for op in part.ops),
-                tuple(name for part in parts for name in part.inputs),
-                tuple(name for part in parts for name in part.outputs),
-            )
-        )
+        check_host(beside(drawn))
 
 
 def test_known_host_arenas() -> None:
