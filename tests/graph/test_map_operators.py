@@ -78,6 +78,12 @@ def test_pixels_beyond_the_map_are_refused() -> None:
     assert 0 < refused < 50
 
 
+def test_everything_becomes_one_number() -> None:
+    axes = table("axes", [0, 1, 2, 3])
+    graph = one("SUM", tensor("x", (1, 2, 2, 1)), axes, tensor("y", (1,)))
+    assert both(graph, [1, 2, 3, 4]) == [10]
+
+
 def test_sums_that_tflm_would_shift_out_are_refused() -> None:
     tensors = tensor("x", (1, 1, 2, 3)), table("axes", [3]), tensor("y", (1, 1, 2), 1e-3)
     with pytest.raises(ModelError, match=r"SUM must write a scale above 2\*\*-7 of that it reads"):

@@ -1,4 +1,4 @@
-"""Instructions by kernel: by hand, against simulated counts, and what nobody counted."""
+"""Instructions by kernel: against simulated counts, and what nobody counted."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -14,15 +14,10 @@ from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.convolutions import (
     Sweep,
-    convolution,
     depthwise,
-    depthwise_multiplied,
-    pool,
 )
-from micronas.hardware.copies import concatenation
-from micronas.hardware.elements import larger_of_two, of_two
 from micronas.hardware.instructions import Kernels, instructions, priced
-from micronas.hardware.kernels import elementwise, matrix_product
+from micronas.hardware.kernels import elementwise
 from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
@@ -31,32 +26,6 @@ from testing.builder import Builder
 from testing.published import CENSUS, NETWORKS
 
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
-
-
-def test_a_pointwise_convolution_by_hand() -> None:
-    # 5x5 positions: 24 in pairs and an odd one; 22 channels: 16 + 4 + 2; 7 outputs, odd
-    work = convolution(Sweep((5, 5), (5, 5), (1, 1)), 22, 7)
-    assert work.kernel == "pointwise"
-    assert work.terms == {
-        "macs_by_16": 24 * 6 * 16,
-        "macs_by_4": 24 * 6 * 4,
-        "left_over_macs": 24 * 6 * 2,
-        "sixteens": 24 * 6,
-        "fours": 24 * 6,
-        "outputs": 24 * 6,
-        "weights": 6 * 22,
-        "filters": 6,
-        "odd_positions": 6 * 20,
-        "odd_position_left_over": 6 * 2,
-        "odd_position_outputs": 6,
-        "odd_output_macs": 25 * 22,
-        "odd_outputs": 25,
-        "odd_sources": 0,
-        "calls": 1,
-    }
-    costs = LIBRARY.kernels["pointwise"].instructions
-    expected = sum(costs.get(term, 0) * amount for term, amount in work.terms.items())
-    assert instructions(work) == pytest.approx(expected)
 
 
 def priced_alone(graph: Graph) -> dict[str, tuple[str, float]]:
@@ -97,58 +66,6 @@ def test_groups_are_convolutions_one_after_another() -> None:
     assert found["1x1"][0] == "convolution_grouped"
 
 
-def test_kernels_of_operators_on_maps() -> None:
-    builder = Builder((6, 6, 8))
-    value = builder.conv(builder.input, "dilated", 17, (3, 3), dilation=(2, 2))
-    value = builder.depthwise(value, "plain", (3, 3), dilation=(2, 1))
-    value = builder.transposed(value, "turned", 4, (2, 2), stride=(2, 2))
-    value = builder.transposed(value, "rows", 4, (2, 2), stride=(2, 2))
-    value = builder.resize(value, "near", (6, 6))
-    value = builder.resize(value, "between", (12, 12), "RESIZE_BILINEAR")
-    value = builder.unfold(builder.fold(value, "folded", 2), "unfolded", 2)
-    graph = builder.finish(builder.reduce(value, "most", "REDUCE_MAX", (1, 2)))
-    found = priced_alone(graph)
-    assert {name: kernel for name, (kernel, _) in found.items()} == {
-        "dilated": "convolution",
-        "plain": "depthwise_dilated",
-        "turned": "transposed_turned",
-        "rows": "transposed",
-        "near": "resize_nearest",
-        "between": "resize_bilinear",
-        "folded": "space_to_depth",
-        "unfolded": "depth_to_space",
-        "most": "reduce_max",
-    }
-    # a row of 12 pixels is three steps of four; 12 rows meet 2 x 2 x 4 x 4 products each
-    costs = LIBRARY.kernels["transposed"].instructions
-    amounts = {
-        "macs_by_4": 12 * 12 * 64,
-        "steps": 3 * 12 * 16,
-        "sums": 12 * 12 * 16,
-        "kernel_rows": 3 * 12 * 2 * 4,
-        "rows": 3 * 12 * 4,
-        "outputs": 24 * 24 * 4,
-        "positions": 24 * 24,
-        "lines": 12,
-        "written_lines": 24,
-        "cleared": (24 + 2) * 24,
-        "cleared_sums": (24 + 2) * 24 * 4,
-        "calls": 1,
-    }
-    expected = sum(costs.get(term, 0) * amount for term, amount in amounts.items())
-    assert found["rows"][1] == pytest.approx(expected)
-
-
-def test_a_larger_convolution_copies_patches() -> None:
-    work = convolution(Sweep((4, 4), (4, 4), (3, 3)), 3, 8)
-    assert work.kernel == "convolution"
-    assert work.terms["im2col_bytes"] == 16 * 24  # 27 values a patch: 24 in fours, 3 left
-    assert work.terms["macs_by_4"] == 16 * 24 * 8
-    assert work.terms["left_over_macs"] == 16 * 3 * 8
-    # the 4x4 map in a 3x3 window: rows seen are 2 + 3 + 3 + 2, and columns likewise
-    assert work.terms["filling"] == (16 * 9 - 10 * 10) * (18 + 3 * 3)
-
-
 def test_a_depthwise_convolution_clears_what_lies_outside() -> None:
     sweep = Sweep((4, 4), (4, 4), (5, 1))
     assert sweep.seen == (((2, 3, 0), (1, 4, 0), (0, 4, 1), (0, 3, 2)), ((0, 1, 0),) * 4)
@@ -159,34 +76,6 @@ def test_a_depthwise_convolution_clears_what_lies_outside() -> None:
     assert work.terms["single_macs"] == 16 * 1 * 4
     assert work.terms["left_over_macs"] == 16 * 5 * 2
     assert work.terms["copied"] == 14 * 4 * 4
-
-
-def test_matrices_that_lie_otherwise_are_transposed_first() -> None:
-    work = matrix_product(2, 3, 10, 5, [(2, 10, 3)])
-    assert work.terms["macs"] == 2 * 3 * 8 * 4
-    assert work.terms["left_over"] == 2 * 3 * 2 * 4
-    assert work.terms["odd_macs"] == 2 * 3 * 8
-    assert (work.terms["turned"], work.terms["turned_rows"]) == (60, 6)
-    assert work.terms["turned_matrices"] == 2
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "kernel", "rows"),
-    [
-        ((1, 50), (50,), "maximum", None),
-        ((1, 3, 4, 5), (1,), "maximum_scalar", None),
-        ((1, 3, 4, 5), (1, 3, 4, 1), "maximum_scalars", 12),
-        ((1, 3, 4, 5), (1, 3, 1, 1), "maximum_scalars", 3),
-        ((1, 3, 4, 5), (4, 5), "maximum_rows", 3),
-        ((1, 3, 4, 5), (5,), "maximum_rows", 12),
-    ],
-)
-def test_the_larger_of_two_goes_by_the_longest_runs(
-    left: tuple[int, ...], right: tuple[int, ...], kernel: str, rows: int | None
-) -> None:
-    for pair in ((left, right), (right, left)):
-        work = larger_of_two(*pair, left)
-        assert (work.kernel, work.terms.get("rows")) == (kernel, rows)
 
 
 @given(
@@ -220,21 +109,6 @@ def test_valid_taps_are_those_one_counts(
     seen = torch.nn.functional.conv2d(padded, torch.ones(1, 1, *kernel), None, stride, 0, dilation)
     assert seen.shape[2:] == out
     assert sweep.valid_taps == int(seen.sum())
-
-
-def test_the_kernel_depends_on_shape_and_bits() -> None:
-    square = Sweep((8, 8), (8, 8), (3, 3))
-    large = replace(square, kernel=(5, 5))
-    strided = Sweep((8, 8), (4, 4), (1, 1), (2, 2))
-    eight = 8
-    assert depthwise(square, eight).kernel == "depthwise_3x3"
-    assert depthwise(large, eight).kernel == "depthwise"
-    assert depthwise(square, eight, bits=4).kernel == "depthwise_int4"
-    assert convolution(strided, eight, eight).kernel == "pointwise_strided"
-    assert convolution(square, eight, eight, bits=4).kernel == "convolution_int4"
-    assert depthwise_multiplied(square, 1, eight, 8).kernel == "depthwise_fours"
-    assert depthwise_multiplied(square, 4, eight, 2).kernel == "depthwise_plain"
-    assert pool(square, eight, maximum=True).kernel == "max_pool"
 
 
 def test_27_networks_that_are_not_in_the_fit() -> None:
@@ -331,24 +205,6 @@ def test_runs_of_bytes_by_count(size: int, to: int, source: int, instructions: i
 )
 def test_filled_bytes_by_count(size: int, to: int, instructions: int) -> None:
     assert filling(size, Runs(to, 4)) == instructions
-
-
-def test_a_join_of_channels_copies_each_position() -> None:
-    # parts of 8 and 6 bytes, 5 times; every other one begins in the middle of a word
-    work = concatenation(5, [8, 6])
-    first, second = (28 + 32) / 2, (31 + 34) / 2
-    assert work.terms == dict(copying=5 * (first + second), copies=10, outer=5, parts=2, calls=1)
-
-
-def test_two_operands_run_loop_in_loop_where_they_differ() -> None:
-    channels = of_two("add", (1, 6, 5, 8), (1, 1, 1, 8), (1, 6, 5, 8))
-    assert channels.kernel == "add_broadcast"
-    assert channels.terms["rows"] == 30
-    maps = of_two("add", (1, 6, 1, 8), (1, 1, 5, 8), (1, 6, 5, 8))
-    assert maps.terms["rows"] == 30  # rows, columns and channels each go their own way
-    image = of_two("add", (2, 6, 5, 8), (6, 5, 8), (2, 6, 5, 8))
-    assert image.terms["rows"] == 2  # three axes are one
-    assert of_two("add", (4, 8), (4, 8), (4, 8)).kernel == "add"
 
 
 def test_foreign_operators() -> None:

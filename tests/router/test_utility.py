@@ -9,25 +9,6 @@ from micronas.router.utility import utilities
 Floats = NDArray[np.float64]
 
 
-def test_one_category_has_the_means() -> None:
-    scores = np.random.default_rng(0).uniform(size=(50, 3))
-    found = utilities(scores, np.zeros(50, np.int64), 1)
-    assert found == pytest.approx(scores.mean(axis=0)[None])
-
-
-def test_by_hand() -> None:
-    # hardness is 0.5 everywhere; the advantage of the first expert is +-a with noise 0.1
-    scores = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6]])
-    category = np.array([0, 0, 1, 1])
-    # means 0.3 and -0.2 around 0.05; variance within (2 0.1^2 + 2 0.1^2) / (4 - 2) = 0.02
-    within = 0.02
-    between = (2 * 2 * 0.25**2 - within) / (4 - 8 / 4)
-    kept = between / (between + within / 2)
-    first = 0.5 + 0.05 + kept * np.array([0.25, -0.25])
-    second = 0.5 - 0.05 - kept * np.array([0.25, -0.25])
-    assert utilities(scores, category, 2) == pytest.approx(np.stack([first, second], axis=1))
-
-
 def shrunken(values: Floats, category: NDArray[np.int64], categories: int) -> Floats:
     """The rule of the docstring in loops."""
     prompts, columns = values.shape
@@ -78,10 +59,3 @@ def test_noise_is_shrunken_away_and_signal_is_not() -> None:
     signal = utilities((rng.uniform(size=(400, 3)) < better).astype(np.float64), category, 40)
     assert (signal[:20, 0] > signal[:20, 1]).all()
     assert (signal[20:, 0] < signal[20:, 1]).all()
-
-
-def test_a_category_without_prompts_has_the_overall_scores() -> None:
-    scores = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    found = utilities(scores, np.array([0, 0, 2, 2]), 3)
-    assert found[1].tolist() == [0.5, 0.5]
-    assert found[0].tolist() == pytest.approx([1.0, 0.0])

@@ -12,7 +12,6 @@ from micronas.train.network import (
     interpret,
     nonnegative_tensors,
     submodule_names,
-    to_tflite,
 )
 from micronas.train.operators import nchw, nhwc, unweighted
 from testing.graphs import random_shapes
@@ -40,46 +39,6 @@ def constant(name: str, values: object, dtype: type = np.float32) -> Tensor:
 
 
 class TestInterpret:
-    def test_dense_layer_reads_channels_last(self) -> None:
-        op = Op("FULLY_CONNECTED", "output", ("input", "weights", "bias"), ("output",))
-        weights = constant("weights", [[1, 10, 100, 1000]])
-        graph = one_op(op, (1, 1, 2, 2), (1, 1), weights, constant("bias", [0.5]))
-        x = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # channel 0: 1, 2; channel 1: 3, 4
-        assert run_float(graph, x).item() == 1 * 1 + 3 * 10 + 2 * 100 + 4 * 1000 + 0.5
-
-    def test_reshape_keeps_channels_last_order(self) -> None:
-        x = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
-        op = Op("RESHAPE", "output", ("input", "shape"), ("output",))
-        flat = one_op(op, (1, 1, 2, 2), (1, 4), constant("shape", [1, 4], np.int32))
-        assert run_float(flat, x).tolist() == [[1, 3, 2, 4]]
-        tall = one_op(op, (1, 1, 2, 2), (1, 4, 1, 1), constant("shape", [1, 4, 1, 1], np.int32))
-        assert run_float(tall, x)[0, 0, :, 0].tolist() == [1, 3, 2, 4]
-
-    def test_average_pool_ignores_padding(self) -> None:
-        op = Op("AVERAGE_POOL_2D", "output", ("input",), ("output",), (1, 2), (1, 2), "SAME")
-        x = torch.tensor([2.0, 4, 6]).reshape(1, 1, 1, 3)
-        assert run_float(one_op(op, (1, 1, 3, 1), (1, 1, 2, 1)), x).flatten().tolist() == [3, 6]
-
-    def test_max_pool_ignores_padding(self) -> None:
-        op = Op("MAX_POOL_2D", "output", ("input",), ("output",), (1, 2), (1, 2), "SAME")
-        x = torch.tensor([-5.0, -4, -6]).reshape(1, 1, 1, 3)
-        assert run_float(one_op(op, (1, 1, 3, 1), (1, 1, 2, 1)), x).flatten().tolist() == [-4, -6]
-
-    def test_pad_amounts_are_in_nhwc_order(self) -> None:
-        op = Op("PAD", "output", ("input", "amounts"), ("output",))
-        amounts = constant("amounts", [[0, 0], [1, 0], [0, 2], [0, 1]], np.int32)
-        graph = one_op(op, (1, 1, 1, 1), (1, 2, 3, 2), amounts)
-        y = run_float(graph, torch.full((1, 1, 1, 1), 9.0))
-        assert y.tolist() == [[[[0, 0, 0], [9, 0, 0]], [[0, 0, 0], [0, 0, 0]]]]
-
-    def test_features_are_padded_and_joined_along_their_own_axis(self) -> None:
-        pad = Op("PAD", "output", ("input", "amounts"), ("output",))
-        amounts = constant("amounts", [[0, 0], [1, 2]], np.int32)
-        x = torch.tensor([[3.0, 4.0]])
-        assert run_float(one_op(pad, (1, 2), (1, 5), amounts), x).tolist() == [[0, 3, 4, 0, 0]]
-        join = Op("CONCATENATION", "output", ("input", "input"), ("output",), axis=1)
-        assert run_float(one_op(join, (1, 2), (1, 4)), x).tolist() == [[3, 4, 3, 4]]
-
     def test_maps_are_joined_along_nhwc_axes(self) -> None:
         x = torch.arange(6.0).reshape(1, 1, 2, 3)
         for axis, target in ((1, (1, 4, 3, 1)), (2, (1, 2, 6, 1)), (3, (1, 2, 3, 2))):
@@ -87,37 +46,6 @@ class TestInterpret:
             y = run_float(one_op(join, (1, 2, 3, 1), target), x)
             nhwc = x.permute(0, 2, 3, 1).numpy()
             assert (y.permute(0, 2, 3, 1).numpy() == np.concatenate([nhwc, nhwc], axis)).all()
-
-    def test_activations_of_their_own_by_hand(self) -> None:
-        x = torch.tensor([[-4.0, -1.0, 0.0, 1.0, 9.0]])
-        expected = {
-            "RELU": [0, 0, 0, 1, 9],
-            "RELU6": [0, 0, 0, 1, 6],
-            "HARD_SWISH": [0, -1 / 3, 0, 2 / 3, 9],
-            "LOGISTIC": [1 / (1 + np.exp(-value)) for value in (-4, -1, 0, 1, 9)],
-        }
-        for kind, values in expected.items():
-            graph = one_op(Op(kind, "output", ("input",), ("output",)), (1, 5), (1, 5))
-            assert run_float(graph, x)[0].tolist() == pytest.approx(values, rel=1e-6)
-
-    def test_mean_and_softmax(self) -> None:
-        mean = Op("MEAN", "output", ("input", "axes"), ("output",))
-        x = torch.tensor([1.0, 2, 3, 6]).reshape(1, 1, 2, 2)
-        for target in ((1, 1), (1, 1, 1, 1)):
-            graph = one_op(mean, (1, 2, 2, 1), target, constant("axes", [1, 2], np.int32))
-            assert run_float(graph, x).shape == target
-            assert run_float(graph, x).item() == 3
-        softmax = one_op(
-            Op("SOFTMAX", "output", ("input",), ("output",)), (1, 1, 1, 2), (1, 1, 1, 2)
-        )
-        y = run_float(softmax, torch.tensor([0.0, np.log(3)]).reshape(1, 2, 1, 1))
-        assert y.flatten().tolist() == pytest.approx([0.25, 0.75])
-
-    @pytest.mark.parametrize(("kind", "expected"), [("RELU", 16.0), ("RELU6", 6.0)])
-    def test_sum_then_activation(self, kind: str, expected: float) -> None:
-        op = Op("ADD", "output", ("input", "input"), ("output",), activation=kind)
-        y = run_float(one_op(op, (1, 1, 2, 1), (1, 1, 2, 1)), torch.tensor([[[[8.0, -1.0]]]]))
-        assert y.flatten().tolist() == [expected, 0.0]
 
     def test_values_can_be_replaced_after_each_operator(self) -> None:
         op = Op("ADD", "output", ("input", "input"), ("output",))
@@ -171,22 +99,6 @@ class TestNetwork:
                 assert not tensor.constant or tensor.data.shape == tensor.shape
         with torch.no_grad():
             torch.testing.assert_close(run_float(folded, x), network(x), rtol=1e-4, atol=1e-4)
-
-    def test_norm_is_folded_by_hand(self) -> None:
-        builder = Builder((1, 1, 1))
-        hidden = builder.conv(builder.input, "stem", 1)
-        network = Network(builder.finish(builder.dense(hidden, "classifier", 2)))
-        unit = network.units["stem"]
-        unit.norm.eps = 0.0
-        with torch.no_grad():
-            unit.weight.fill_(3)
-            unit.norm.weight.fill_(10)
-            unit.norm.bias.fill_(1)
-            unit.norm.running_mean.fill_(2)
-            unit.norm.running_var.fill_(4)
-        folded = network.graph()  # 10 * (3 x - 2) / 2 + 1
-        assert folded.tensors["stem/weights"].data.item() == 15
-        assert folded.tensors["stem/bias"].data.item() == -9
 
     def test_only_the_classifier_has_a_bias(self) -> None:
         builder = Builder((8, 8, 3))
@@ -244,20 +156,6 @@ class TestNetwork:
         graph = builder.finish(builder.conv(hidden, "a.b", 2))
         with pytest.raises(ConfigError, match=r"'a/b' and 'a\.b'"):
             Network(graph)
-
-
-@pytest.mark.parametrize(
-    ("kind", "shape"),
-    [
-        ("CONV_2D", (5, 3, 2, 4)),
-        ("DEPTHWISE_CONV_2D", (1, 3, 2, 6)),
-        ("FULLY_CONNECTED", (5, 7)),
-    ],
-)
-def test_layouts_convert_back_and_forth(kind: str, shape: tuple[int, ...]) -> None:
-    op = Op(kind, "op", ("x", "w", "b"), ("y",))
-    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    assert (to_tflite(op, from_tflite(op, weight)) == weight).all()
 
 
 def test_names_of_torch_containers_are_free_to_use() -> None:
@@ -319,14 +217,6 @@ class TestElements:
         second = torch.tensor(other) if is_constant else torch.tensor(np.concatenate([other] * 2))
         found = nhwc(unweighted(graph, op, [values, nchw(second)])).numpy()
         np.testing.assert_array_equal(found, np.concatenate([x - other, 2 * x - other]))
-
-    def test_softmax_of_a_map_is_over_its_channels_and_of_rows_over_the_last_axis(self) -> None:
-        for shape in ((1, 2, 3, 4), (1, 3, 4), (1, 2, 2, 3, 4)):
-            tensors = {"x": Tensor("x", shape), "y": Tensor("y", shape)}
-            graph = Graph(tensors, (Op("SOFTMAX", "y", ("x",), ("y",)),), ("x",), ("y",))
-            x = torch.randn(2, *shape[1:])
-            found = nhwc(interpret(graph, nchw(x), lambda op, value: value))
-            torch.testing.assert_close(found, x.softmax(-1))
 
     def test_a_root_of_nothing_has_a_value_and_no_gradient(self) -> None:
         tensors = {"x": Tensor("x", (1, 2)), "y": Tensor("y", (1, 2))}
