@@ -196,5 +196,6 @@ def _threshold(codes: npt.NDArray[np.int64], held: npt.NDArray[np.bool_]) -> int
     right = (held.sum() - np.searchsorted(np.sort(codes[held]), levels)).astype(float)
     accepted = len(codes) - np.searchsorted(np.sort(codes), levels)
     f1 = 2 * right / np.maximum(accepted + held.sum(), 1)
-    best = np.flatnonzero(f1 == f1.max())
+    # a label that no example has is accepted by none: any code would be as good by F1
+    best = np.flatnonzero(f1 == f1.max() if held.any() else accepted == 0)
     return int(levels[best[len(best) // 2]])

@@ -223,3 +223,5 @@ def test_a_threshold_is_the_best_by_f1() -> None:
     first, second = decided["thresholds"]
     assert -100 < first <= -20
     assert second <= 5  # to tell it of all: F1 is 2 / 3, and at 8 it is 2 / 3 too
+    decided = Labels().decision(codes, 0 * held, features="series")
+    assert (decided["thresholds"] > codes.max(0)).all()  # it was 0 for a label that none has
