@@ -73,12 +73,7 @@ class Builder(builder.Builder):
         """Append an operator that resizes a map to another height and width."""
         table = self.constant(f"{name}/size", np.array(size, np.int32))
         op = Op(
-            kind,
-            name,
-            (source, table),
-            (name,),
-            align_corners=align_corners,
-            half_pixel=half_pixel,
+            kind, name, (source, table), (name,), align_corners=align_corners, half_pixel=half_pixel
         )
         return self.append(op, (1, *size, self.shape(source)[3]))
 

@@ -208,10 +208,7 @@ def _serve(pipe: Any) -> None:
 
 @contextmanager
 def _server(folder: Path, urls: list[str], clients: int, limit: float) -> Iterator[str]:
-    own = {
-        FEW_TOKENS: {"tokens_per_minute": limit},
-        FEW_USD: {"usd_per_day": limit * USD / 1e6},
-    }
+    own = {FEW_TOKENS: {"tokens_per_minute": limit}, FEW_USD: {"usd_per_day": limit * USD / 1e6}}
     names = [f"k{number}" for number in range(KEYS)]
     settings = {
         "experts": [

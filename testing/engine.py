@@ -253,11 +253,7 @@ def _replaced(text: str, **values: str) -> str:
 
 
 def _built(
-    folder: Path,
-    board: Emulated,
-    optimize: str,
-    include: Sequence[str],
-    libraries: Sequence[str],
+    folder: Path, board: Emulated, optimize: str, include: Sequence[str], libraries: Sequence[str]
 ) -> Path:
     for name, content in startup_files(board).items():
         (folder / name).parent.mkdir(exist_ok=True)

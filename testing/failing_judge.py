@@ -77,9 +77,7 @@ def failing_run(
 
     async def dear(exchange: Exchange) -> None:
         await asyncio.sleep(_LATE)
-        await exchange.answer(
-            usage=f'{{"prompt_tokens": 100, "completion_tokens": {TOKENS}}}',
-        )
+        await exchange.answer(usage=f'{{"prompt_tokens": 100, "completion_tokens": {TOKENS}}}')
         billed[hashlib.sha256(repr(exchange.body["messages"]).encode()).hexdigest()] += 1
 
     def wish(body: dict[str, Any], before: int) -> tuple[str, str]:

@@ -265,11 +265,7 @@ def _divisor(number: int, rng: np.random.Generator) -> int:
 
 
 def _quantize_weights(
-    tensors: dict[str, Tensor],
-    op: Op,
-    rng: np.random.Generator,
-    filters: DataType,
-    by_output: bool,
+    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType, by_output: bool
 ) -> float:
     """Draw weights and bias; return an output scale that fits their spread."""
     source = tensors[op.inputs[0]].quantization

@@ -34,11 +34,7 @@ def draw(count: int, seed: int) -> dict[str, Graph]:
 
 
 def errors(
-    counts: Sequence[Mapping[str, float]],
-    times: Sequence[float],
-    terms: Terms,
-    *,
-    fitted: int,
+    counts: Sequence[Mapping[str, float]], times: Sequence[float], terms: Terms, *, fitted: int
 ) -> tuple[float, float]:
     """Fit the first networks; return mean and worst error on the others, in percent."""
     model = fit(counts[:fitted], times[:fitted], terms=terms).model

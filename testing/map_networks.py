@@ -80,13 +80,7 @@ def _transposed(
     wide = (kernel[0], kernel[1])
     padding: Padding = "VALID" if rng.random() < 0.3 else "SAME"
     return builder.transposed(
-        value,
-        name,
-        6,
-        wide,
-        stride=stride,
-        padding=padding,
-        activation=_activation(rng),
+        value, name, 6, wide, stride=stride, padding=padding, activation=_activation(rng)
     )
 
 

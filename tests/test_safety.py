@@ -19,9 +19,7 @@ from testing.graphs import random_int8_graph
 from tests.command import command, complaints
 
 ROOT = Path(__file__).parents[1]
-CALLS_NEED = {
-    "torch.load": {"weights_only": "True"},
-}
+CALLS_NEED = {"torch.load": {"weights_only": "True"}}
 FORBIDDEN = {
     *("eval", "exec", "compile", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"),
     "yaml.load",  # `micronas.settings` bounds what is read

@@ -84,11 +84,7 @@ def test_a_number_and_its_unit_stay_in_a_line() -> None:
 
 def test_a_long_value_goes_on_below_itself() -> None:
     said = pairs({"a": "five words of one value that is long", "name": 1}, width=36)
-    assert said.splitlines() == [
-        "a     five words of one value that",
-        "      is long",
-        "name  1",
-    ]
+    assert said.splitlines() == ["a     five words of one value that", "      is long", "name  1"]
 
 
 def test_rows_as_csv() -> None:

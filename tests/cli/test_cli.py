@@ -142,10 +142,7 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
         (("profile", "none.tflite"), "a model must be a .tflite file or a run folder"),
         (("profile", "broken.tflite"), "a model must be a whole TFLite flatbuffer"),
         (("profile", "net.tflite", "--board", "stm32f446"), "did you mean 'stm32f446re'"),
-        (
-            ("export", "net.tflite", "--format", "hex"),
-            "a format must be one of tflite, c, onnx",
-        ),
+        (("export", "net.tflite", "--format", "hex"), "a format must be one of tflite, c, onnx"),
         (("export", "net.tflite", "--out", "net.tflite/x"), "an output file must be writable"),
         (
             ("export", "net.tflite", "--format", "c", "--out", "net.tflite"),

@@ -15,12 +15,7 @@ def loop(*lines: tuple[str, str], runs: int = 10) -> list[Ran]:
     ]
 
 
-SUM = loop(
-    ("ldr", "r3, [r0, r1]"),
-    ("add", "r2, r3"),
-    ("sub", "r1, #4"),
-    ("bne", "0 <f>"),
-)
+SUM = loop(("ldr", "r3, [r0, r1]"), ("add", "r2, r3"), ("sub", "r1, #4"), ("bne", "0 <f>"))
 
 
 @pytest.mark.parametrize(

@@ -154,11 +154,7 @@ def dense_on(shape: tuple[int, ...], output: tuple[int, ...], depth: int) -> Gra
 
 @pytest.mark.parametrize(
     ("shape", "output", "depth"),
-    [
-        ((1, 3, 4, 5), (1, 7), 60),
-        ((1, 3, 4, 5), (1, 3, 4, 7), 5),
-        ((1, 3, 5), (1, 3, 7), 5),
-    ],
+    [((1, 3, 4, 5), (1, 7), 60), ((1, 3, 4, 5), (1, 3, 4, 7), 5), ((1, 3, 5), (1, 3, 7), 5)],
 )
 def test_dense_layers_on_maps_rows_and_sequences(
     shape: tuple[int, ...], output: tuple[int, ...], depth: int

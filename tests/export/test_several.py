@@ -18,14 +18,7 @@ from micronas.evaluation.layers import compare, dequantized
 from micronas.export.examples import random_inputs
 from micronas.export.onnx import to_onnx
 from micronas.export.runtimes import compare_runtimes
-from micronas.export.verify import (
-    Tflm,
-    Verification,
-    compare_outputs,
-    tflm_arena,
-    tflm_run,
-    verify,
-)
+from micronas.export.verify import Tflm, Verification, compare_outputs, tflm_arena, tflm_run, verify
 from micronas.graph import integer
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph

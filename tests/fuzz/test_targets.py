@@ -13,8 +13,7 @@ def test_make_fuzz_runs_all() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    "seconds",
-    [pytest.param(1, marks=pytest.mark.long), pytest.param(120, marks=pytest.mark.slow)],
+    "seconds", [pytest.param(1, marks=pytest.mark.long), pytest.param(120, marks=pytest.mark.slow)]
 )
 def test_a_fuzzer_holds(target: str, seconds: float) -> None:
     # most of the corpora have tests of their own

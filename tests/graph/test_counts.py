@@ -112,11 +112,7 @@ def test_mean_is_counted_apart_from_pools() -> None:
     width=st.integers(1, 4),
 )
 def test_macs_equal_an_enumeration_of_products(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    depth: int,
-    width: int,
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], depth: int, width: int
 ) -> None:
     builder = Builder((*size, depth))
     hidden = builder.conv(builder.input, "conv", width, kernel, stride=stride)

@@ -11,10 +11,7 @@ def test_a_square_of_a_map_keeps_the_dimensions_of_the_map() -> None:
     table = Tensor("shape", (4,), "int32", True, data=np.array([1, 1, 1, 16], np.int32))
     shapes = {"x": (1, 1, 16), "map": (1, 1, 1, 16), "y": (1, 1, 1, 16)}
     tensors = {name: Tensor(name, shape) for name, shape in shapes.items()} | {"shape": table}
-    ops = (
-        Op("RESHAPE", "map", ("x", "shape"), ("map",)),
-        Op("MUL", "y", ("map", "map"), ("y",)),
-    )
+    ops = (Op("RESHAPE", "map", ("x", "shape"), ("map",)), Op("MUL", "y", ("map", "map"), ("y",)))
     graph = without_reshapes(Graph(tensors, ops, ("x",), ("y",)))
     (multiplied,) = (op for op in graph.ops if op.kind == "MUL")
     assert any(len(graph.tensors[name].shape) == 4 for name in multiplied.inputs)

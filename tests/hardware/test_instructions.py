@@ -12,10 +12,7 @@ from micronas import resources
 from micronas.engine.newlib import Runs, copying, filling
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS
-from micronas.hardware.convolutions import (
-    Sweep,
-    depthwise,
-)
+from micronas.hardware.convolutions import Sweep, depthwise
 from micronas.hardware.instructions import Kernels, instructions, priced
 from micronas.hardware.kernels import elementwise
 from micronas.hardware.targets import CMSIS_NN, plan

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 
 from micronas.errors import DataError
-from micronas.judge.checks import (
-    accuracy,
-    null_answers,
-    null_models,
-    position_bias,
-    repeatability,
-)
+from micronas.judge.checks import accuracy, null_answers, null_models, position_bias, repeatability
 from micronas.judge.rows import Order, VerdictRow
 from micronas.judge.rubric import RubricSettings, ask
 from micronas.judge.verdict import Scale, parse

@@ -165,8 +165,7 @@ def test_halves_of_characters_in_what_is_judged_are_kept_as_one_sign(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "calls",
-    [pytest.param(24, marks=pytest.mark.long), pytest.param(2000, marks=pytest.mark.slow)],
+    "calls", [pytest.param(24, marks=pytest.mark.long), pytest.param(2000, marks=pytest.mark.slow)]
 )
 def test_a_run_over_every_odd_form_pays_for_nothing_twice(calls: int, tmp_path: Path) -> None:
     found = odd_run(tmp_path, calls, timeout=10.0 if calls == 24 else 20.0)

@@ -13,10 +13,7 @@ from scipy import optimize
 from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.rating import (
-    bradley_terry,
-    expected_win_rates,
-)
+from micronas.judge.rating import bradley_terry, expected_win_rates
 from tests.judge.drawn import random_battles
 
 
@@ -51,14 +48,7 @@ def test_any_battles_are_rated_or_refused(models: int, rows: int, seed: int) -> 
     outcome = generator.choice([0, 0.5, 1], rows)
     names = tuple(f"m{model}" for model in range(models))
     battles = Battles(
-        names,
-        ("p",),
-        left,
-        right,
-        np.zeros(rows, np.intp),
-        outcome,
-        np.ones(rows),
-        ("",),
+        names, ("p",), left, right, np.zeros(rows, np.intp), outcome, np.ones(rows), ("",)
     )
     try:
         scores = bradley_terry(battles)

@@ -61,11 +61,7 @@ def test_draws_evenly_over_clusters_whatever_their_size() -> None:
     chosen = draw(ids, ["en"] * 45, vectors, {"en": 12}, cluster_count=3, seed=0)
     assert [
         sum(low <= i < high for i in chosen) for low, high in ((0, 30), (30, 35), (35, 45))
-    ] == [
-        4,
-        4,
-        4,
-    ]
+    ] == [4, 4, 4]
     more = draw(ids, ["en"] * 45, vectors, {"en": 24}, cluster_count=3, seed=0)
     assert sum(30 <= i < 35 for i in more) == 5
     assert set(chosen) <= set(more)

@@ -11,13 +11,7 @@ import pytest
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import Reply
 from micronas.judge.rows import Answer, Spending, StoredPrompt, VerdictRow
-from micronas.judge.store import (
-    answers_of,
-    battles_of,
-    prompts_of,
-    verdicts_of,
-    writing,
-)
+from micronas.judge.store import answers_of, battles_of, prompts_of, verdicts_of, writing
 from tests.judge.runs import dropped_of
 
 ROWS = [

@@ -13,9 +13,7 @@ class StoppedError(Exception):
 
 
 def until_it_ends(
-    run: Callable[[Checkpoint, Progress], SearchResult],
-    path: Path,
-    calls: Callable[[int], int],
+    run: Callable[[Checkpoint, Progress], SearchResult], path: Path, calls: Callable[[int], int]
 ) -> tuple[SearchResult, int]:
     """Return what a search finds that is stopped, and in how many attempts.
 

@@ -216,13 +216,7 @@ def run(
     **more: Any,
 ) -> SearchResult:
     return search(
-        OPEN,
-        data(),
-        board=BOARD,
-        budget=BUDGET,
-        settings=settings,
-        checkpoint=checkpoint,
-        **more,
+        OPEN, data(), board=BOARD, budget=BUDGET, settings=settings, checkpoint=checkpoint, **more
     )
 
 

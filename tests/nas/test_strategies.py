@@ -54,11 +54,7 @@ def context(problem: Problem, chosen: StrategySettings, **more: Any) -> Context:
 
 
 def run(
-    strategy: str,
-    *,
-    space: Space = SPACE,
-    update: dict[str, object] | None = None,
-    **keywords: Any,
+    strategy: str, *, space: Space = SPACE, update: dict[str, object] | None = None, **keywords: Any
 ) -> SearchResult:
     result: SearchResult = search(
         space,

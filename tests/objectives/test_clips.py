@@ -9,14 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from micronas.data import Detection, TensorSplit
 from micronas.errors import DataError
-from micronas.objectives.clips import (
-    area,
-    auc_interval,
-    clip_scores,
-    evaluate,
-    partial_area,
-    roc,
-)
+from micronas.objectives.clips import area, auc_interval, clip_scores, evaluate, partial_area, roc
 
 CLIPS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(
     lambda clips: len({anomalous for _, anomalous in clips}) == 2

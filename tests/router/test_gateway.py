@@ -21,15 +21,7 @@ from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
 from tests.router.serving import behind, running, serving
 from tests.router.world import EXPERTS, prompt, table
-from tests.upstreams import (
-    Call,
-    answers,
-    broken,
-    event,
-    in_turn,
-    upstream,
-    upstreams,
-)
+from tests.upstreams import Call, answers, broken, event, in_turn, upstream, upstreams
 
 JSON = {"id": "x", "object": "list", "model": "m"}
 
@@ -136,10 +128,7 @@ def test_who_has_no_room_tools_or_eyes_is_not_asked() -> None:
     seen: Any = [{"role": "user", "content": [{"type": "text", "text": "small"}, image]}]
     tool: Any = {"type": "function", "function": {"name": "f", "parameters": {}}}
     with upstreams(small=answers, large=answers) as (small, large):
-        experts = [
-            small.expert(context=100, tools=False, vision=False),
-            large.expert(vision=False),
-        ]
+        experts = [small.expert(context=100, tools=False, vision=False), large.expert(vision=False)]
         with gateway(ByTopic(), experts=experts) as client:
             assert says(client, "small").headers["x-micronas-expert"] == "small"
             assert says(client, "small " * 200).headers["x-micronas-expert"] == "large"

@@ -9,12 +9,7 @@ import pytest
 
 from micronas.errors import BudgetError
 from micronas.router.experts import parse_parameters
-from micronas.router.mapping import (
-    MappingProblem,
-    ParameterBudget,
-    parameters,
-    solve,
-)
+from micronas.router.mapping import MappingProblem, ParameterBudget, parameters, solve
 
 
 def random_problem(seed: int) -> tuple[MappingProblem, ParameterBudget]:

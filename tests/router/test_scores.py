@@ -8,12 +8,7 @@ import pytest
 from micronas.errors import DataError
 from micronas.judge.rows import StoredPrompt, VerdictRow
 from micronas.judge.store import writing
-from micronas.router.scores import (
-    ScoreTable,
-    check_apart,
-    joined,
-    read_scores,
-)
+from micronas.router.scores import ScoreTable, check_apart, joined, read_scores
 
 ROWS = [
     {"prompt": "1 + 1", "task": "sums", "scores": {"small": 0, "large": 1}},

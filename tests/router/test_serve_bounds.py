@@ -14,16 +14,7 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import listen
 from micronas.router.serve.settings import ServeSettings
 from tests.router.serving import behind, chat, closed, said, serving, streamed, until
-from tests.upstreams import (
-    Behaviour,
-    Call,
-    answers,
-    broken,
-    hangs,
-    in_turn,
-    limited,
-    upstream,
-)
+from tests.upstreams import Behaviour, Call, answers, broken, hangs, in_turn, limited, upstream
 
 JSON = {"Content-Type": "application/json"}
 

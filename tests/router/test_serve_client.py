@@ -111,10 +111,7 @@ def check(outcomes: list[Outcome], servers: list[Server], count: int) -> None:
 
 @pytest.mark.parametrize(
     ("count", "at_once"),
-    [
-        pytest.param(100, 32, marks=pytest.mark.long),
-        pytest.param(1000, 64, marks=pytest.mark.slow),
-    ],
+    [pytest.param(100, 32, marks=pytest.mark.long), pytest.param(1000, 64, marks=pytest.mark.slow)],
 )
 def test_every_request_ends_in_one_answer_or_one_error(
     tmp_path: Path, count: int, at_once: int

@@ -17,17 +17,7 @@ from micronas.router.serve.clients import Clients
 from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
 from tests.router.serving import behind, chat, said, serving, streamed, until
-from tests.upstreams import (
-    Behaviour,
-    Call,
-    after,
-    answers,
-    broken,
-    cuts,
-    event,
-    upstreams,
-    whole,
-)
+from tests.upstreams import Behaviour, Call, after, answers, broken, cuts, event, upstreams, whole
 
 KEYS = "CLIENT_KEYS"
 

@@ -12,18 +12,8 @@ import pytest
 
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import AttemptError
-from testing.odd_endpoint import (
-    LOST,
-    READABLE,
-    Exchange,
-    Form,
-    OddEndpoint,
-    bomb,
-    piece,
-)
-from testing.odd_endpoint import (
-    serving as serving_odd,
-)
+from testing.odd_endpoint import LOST, READABLE, Exchange, Form, OddEndpoint, bomb, piece
+from testing.odd_endpoint import serving as serving_odd
 from tests.router.serving import chat, said, serving, streamed, until
 
 KEY = "sk-secret/0123456789"

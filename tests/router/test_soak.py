@@ -9,8 +9,7 @@ from testing.soak import KEY, soak
 
 
 @pytest.mark.parametrize(
-    "count",
-    [pytest.param(100, marks=pytest.mark.long), pytest.param(2000, marks=pytest.mark.slow)],
+    "count", [pytest.param(100, marks=pytest.mark.long), pytest.param(2000, marks=pytest.mark.slow)]
 )
 def test_nothing_is_lost_or_doubled_among_hostile_requests(count: int, tmp_path: Path) -> None:
     found = soak(tmp_path, count, at_once=32)

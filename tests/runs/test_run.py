@@ -245,16 +245,10 @@ def test_twenty_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
             counts="network",
         )
         settings = load_run(
-            "kws_small",
-            [*SHORT, *once, f"data.path={corpus}", f"seed={number}"],
+            "kws_small", [*SHORT, *once, f"data.path={corpus}", f"seed={number}"]
         ).model_copy(update={"budget": budget})
         data = data or load(settings.data.model_copy(update={"keywords": ("yes", "no", "stop")}))
-        _, trained = run_search(
-            settings,
-            tmp_path / str(number),
-            data=data,
-            workers=1,
-        )
+        _, trained = run_search(settings, tmp_path / str(number), data=data, workers=1)
         assert tflm_arena(trained.model).total <= (budget.sram or 0)
         assert len(trained.model) <= (budget.flash or 0)
         assert trained.metrics["latency_ms"] <= (budget.latency or 0)

@@ -179,11 +179,7 @@ def test_scores_of_anomalies_are_those_of_the_outputs_softmax() -> None:
     machine = windows.labels.reshape(32, 2)[:, 0]
     split = TensorSplit(windows.inputs, machine.repeat_interleave(2))
     detection = Detection(
-        split,
-        torch.arange(64) // 2,
-        machine,
-        torch.arange(32) % 2 == 0,
-        plain.classes,
+        split, torch.arange(64) // 2, machine, torch.arange(32) % 2 == 0, plain.classes
     )
     data = DataSet(
         plain.train,

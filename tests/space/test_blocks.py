@@ -95,10 +95,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "type": "select",
             "repeat": 2,
             "skip": True,
-            "options": [
-                {"type": "residual"},
-                {"type": "bottleneck", "expansion": [8, 16]},
-            ],
+            "options": [{"type": "residual"}, {"type": "bottleneck", "expansion": [8, 16]}],
         },
         {
             "type": "select",

@@ -114,10 +114,7 @@ def test_what_a_graph_expresses_is_kept_as_it_is(seed: int) -> None:
             lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.INT16),
             "CONV_2D",
         ),
-        (
-            lambda tree: setattr(tree.subgraphs[0].operators[0], "inputs", [0, -1, 1, 2]),
-            "CONV_2D",
-        ),
+        (lambda tree: setattr(tree.subgraphs[0].operators[0], "inputs", [0, -1, 1, 2]), "CONV_2D"),
     ],
 )
 def test_an_operator_that_cannot_be_expressed_is_kept_unknown(
@@ -167,8 +164,7 @@ def test_control_flow_and_text_are_refused_in_both_modes() -> None:
     with pytest.raises(ModelError, match="1 subgraph, but this one has 2"):
         read(twice, unknown="keep")
     text = repacked(
-        model,
-        lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.STRING),
+        model, lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.STRING)
     )
     with pytest.raises(ModelError, match="tensors must be numbers, but 'input' is STRING"):
         read(text, unknown="keep")

@@ -35,10 +35,7 @@ def trained(kind: Callable[..., torch.optim.Optimizer]) -> tuple[list[torch.Tens
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [
-        (optimizer.Adam, torch.optim.Adam),
-        (optimizer.AdamW, partial(torch.optim.AdamW, fused=True)),
-    ],
+    [(optimizer.Adam, torch.optim.Adam), (optimizer.AdamW, partial(torch.optim.AdamW, fused=True))],
 )
 def test_weights_and_state_are_those_of_torch(
     ours: Callable[..., torch.optim.Optimizer],

@@ -16,13 +16,7 @@ from micronas.graph.ir import Graph
 from micronas.train.codes import quantize_inputs
 from micronas.train.convolutions import linear
 from micronas.train.network import Network, from_tflite, interpret, weighted_ops
-from micronas.train.post_training import (
-    correct_biases,
-    equalised,
-    largest_loss,
-    shrunk,
-    sqnr_db,
-)
+from micronas.train.post_training import correct_biases, equalised, largest_loss, shrunk, sqnr_db
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.scaling import scalable_pairs
 

@@ -210,7 +210,7 @@ BY_SHAPE: dict[tuple[int, ...], dict[str, Callable[[Tensor, Tensor], Any]]] = {
         "tokens padded with a half": lambda y, x: F.pad(y, (0, 1), value=0.5),
     },
     (4, 8, 7): {
-        "averages beyond their padding": lambda y, x: F.avg_pool2d(y, 3, 2, 1, ceil_mode=True),
+        "averages beyond their padding": lambda y, x: F.avg_pool2d(y, 3, 2, 1, ceil_mode=True)
     },
 }
 CASES = {name: (case, shape) for shape, cases in BY_SHAPE.items() for name, case in cases.items()}

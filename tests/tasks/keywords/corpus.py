@@ -33,8 +33,7 @@ def make(folder: Path) -> Path:
         (folder / f"{part}_list.txt").write_text("\n".join(names))
     # Of 20 s, the first 80 % are 100, then 10 % 200 and 10 % 300.
     write(
-        folder / "_background_noise_" / "n.wav",
-        np.repeat([100, 200, 300], [256000, 32000, 32000]),
+        folder / "_background_noise_" / "n.wav", np.repeat([100, 200, 300], [256000, 32000, 32000])
     )
     return folder
 
