@@ -36,8 +36,13 @@ class Gates(nn.Module):
         Raises
         ------
         ConfigError
-            If masks cannot mix its networks.
+            If masks cannot mix its networks, or there is nothing to choose.
         """
+        if not space.decisions:
+            raise ConfigError(
+                f"gates must have a decision, but {space.title!r} leaves nothing to choose; train "
+                "it by `micronas train`, or give a width or kernel as a list"
+            )
         if not space.has_one_size:
             raise ConfigError(
                 f"gates must mix maps of one size, but kernels and depths change those of "

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from micronas.errors import ConfigError
 from micronas.nas.supernet.gates import Gates, Sample, is_one_hot
 from micronas.nas.supernet.masked import MaskedPass
 from micronas.nas.supernet.supernet import SharedNetwork
@@ -233,6 +234,12 @@ def test_a_block_of_a_plain_chain_is_dropped_only_from_the_end() -> None:
         blocks = CHAIN.architecture(choice).blocks
         assert [block.width[0] for block in blocks[stem_and_first : 1 + depth]] == widths
         assert len(blocks) == depth + 2
+
+
+def test_gates_need_a_decision() -> None:
+    fixed = CHAIN.architecture(CHAIN.largest())
+    with pytest.raises(ConfigError, match="leaves nothing to choose; train it by `micronas train`"):
+        Gates.of(fixed)
 
 
 def test_soft_samples_sum_to_one_and_hard_ones_are_one_hot() -> None:
