@@ -215,12 +215,12 @@ def _features(
 ) -> dict[str, float]:
     try:
         graph = load(locate(path.parent / Path(model).expanduser())).graph
+        prices = target.prices(graph)
     except MicronasError as error:
         raise DataError(
             f"model must name a .tflite, an architecture or a run folder, relative to the CSV "
             f"file, but {path} line {line} has {model!r}: {error}"
         ) from error
-    prices = target.prices(graph)
     # times of operators that features leave out, or price from above, would be those of others
     if uncounted := sorted(
         {
