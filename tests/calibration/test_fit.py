@@ -108,6 +108,8 @@ def test_energy_is_power_times_latency() -> None:
     ]
     assert calibrate(energies, name="mine", **SIZES).board.power_mw == pytest.approx(100)
     assert calibrate(energies, name="mine", power_mw=55, **SIZES).board.power_mw == 55
+    with pytest.raises(ConfigError, match="power_mw: input should be greater than 0"):
+        calibrate(energies, name="mine", power_mw=0, **SIZES)
     plain = measured(lambda row: 1e-5 * row["instructions"], 6)
     assert calibrate(plain, name="mine", **SIZES).board.energy_mj(3.0) is None
 
