@@ -189,18 +189,21 @@ class Shuffled(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Linear layers on each pixel of a map, one of which reads rows as channels."""
+    """Linear layers on each pixel of a map, one of which reads rows as channels, and one that reads
+    a whole map beside their mean."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(1, 16, 4, 4)
         self.hidden = nn.Linear(16, 24)
         self.rows = nn.Linear(24 * 3, 8)
-        self.classifier = nn.Linear(8, 3)
+        self.classifier = nn.Linear(16 * 9 + 8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.hidden(self.patches(x).flatten(2).transpose(1, 2)))
-        y: Tensor = self.classifier(F.relu(self.rows(x.unflatten(1, (3, 3)).flatten(2))).mean(1))
+        x = self.patches(x)
+        rows = F.relu(self.hidden(x.flatten(2).transpose(1, 2))).unflatten(1, (3, 3)).flatten(2)
+        mean = F.relu(self.rows(rows)).mean(1)
+        y: Tensor = self.classifier(torch.cat([x.flatten(1), mean], 1))
         return y
 
 

@@ -42,7 +42,7 @@ def choices() -> ChoiceGraph:
     gate = joined("SUB", fourth, curve, "gated")
     graph = builder.finish(builder.dense(gate, "classifier", 5))
     strengths = {op.name: np.ones(graph.output_of(op).shape[-1]) for op in graph.ops}
-    return find_channels(graph, strengths=strengths, rigid=(), kept=(), shares=(0.5, 1), step=4)
+    return find_channels(graph, strengths=strengths, orders={}, kept=(), shares=(0.5, 1), step=4)
 
 
 class Sketch(Searchable):

@@ -197,6 +197,13 @@ def test_channels_that_must_agree_are_one_decision() -> None:
     assert shapes["before.weight"] == [4]
 
 
+@pytest.mark.parametrize(
+    ("name", "searched"), [("shuffled", ["last"]), ("tokens", ["patches", "hidden", "rows"])]
+)
+def test_channels_that_would_come_in_another_order_stay(name: str, searched: list[str]) -> None:
+    assert [decision.name for decision in converted(name).decisions] == searched
+
+
 def test_the_strongest_channels_stay_in_their_order() -> None:
     """Filters of L1 norm 9 w |gamma| by hand; 4 of 8 stay: those of norm 8, 7, 6 and 5."""
     module = Plain()
@@ -401,4 +408,4 @@ def test_a_network_of_two_outputs_is_refused_in_words() -> None:
     trunk = builder.conv(builder.input, "trunk", 8, (3, 3))
     graph = builder.finish(trunk, builder.dense(trunk, "classes", 4))
     with pytest.raises(ConfigError, match=r"takes 1 \(input\) and gives 2 \(trunk, classes\)"):
-        find_channels(graph, strengths={}, rigid=(), kept=(), shares=(1.0,), step=4)
+        find_channels(graph, strengths={}, orders={}, kept=(), shares=(1.0,), step=4)

@@ -6,6 +6,7 @@ depthwise convolution and pool. A sum makes one channel of the two it adds. What
 the output or a softmax stays.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
@@ -30,7 +31,7 @@ def find_channels(
     graph: Graph,
     *,
     strengths: Mapping[str, npt.NDArray[np.float64]],
-    rigid: Collection[str],
+    orders: Mapping[str, Numbers | None],
     kept: Collection[str],
     shares: Iterable[float],
     step: int,
@@ -42,8 +43,9 @@ def find_channels(
     strengths
         Importance of each output channel of each operator with weights; one number per channel,
         comparable within the operator.
-    rigid
-        Operators that need all their input channels, such as grouped convolutions.
+    orders
+        The module's place of each input of an operator with weights; None where all are needed, as
+        by grouped convolutions.
     kept
         Operators that keep all their output channels.
     shares, step
@@ -56,7 +58,7 @@ def find_channels(
         If the network has several inputs or outputs.
     """
     check_one_each(graph, "a module whose widths are searched")
-    follow = _Follow(graph, rigid, kept)
+    follow = _Follow(graph, orders, kept)
     total = len(follow.channels.parents)
     free = {name: follow.settled(name) for name in follow.numbers}
     makers = [op for op in weighted_ops(graph) if op.kind in MAKES]
@@ -103,6 +105,19 @@ def _options(width: int, shares: Iterable[float], step: int) -> tuple[int, ...]:
     return tuple(sorted({*(min(max(each, least), width) for each in rounded), width}))
 
 
+def _is_shuffled(channels: Numbers, order: Numbers | None) -> bool:
+    """Return whether fewer channels would come in another order than those of this one."""
+    if order is None:
+        return True
+    stored = np.tile(channels, len(order) // len(channels)).tolist()
+    counts, seen = Counter(stored), Counter[int]()
+    lines: dict[tuple[int, int], list[int]] = {}
+    for channel, place in zip(stored, order.tolist(), strict=True):
+        lines.setdefault((counts[channel], seen[channel]), []).append(place)
+        seen[channel] += 1
+    return any(len({*np.diff(line)}) > 1 for line in lines.values())
+
+
 class _Sets:
     """Disjoint sets of numbers; the smallest stands for its set."""
 
@@ -128,7 +143,9 @@ class _Sets:
 class _Follow:
     """One pass over a graph that numbers the channels of its activations."""
 
-    def __init__(self, graph: Graph, rigid: Collection[str], kept: Collection[str]) -> None:
+    def __init__(
+        self, graph: Graph, orders: Mapping[str, Numbers | None], kept: Collection[str]
+    ) -> None:
         self.graph = graph
         self.channels = _Sets(1)
         source = graph.tensors[graph.inputs[0]]
@@ -138,8 +155,9 @@ class _Follow:
                 if name not in self.numbers:
                     self.numbers[name] = np.zeros(graph.tensors[name].shape[-1], np.int64)
             out = self.numbers[op.outputs[0]] = self._written(op)
-            if op.name in rigid:
-                self._keep(self.numbers[op.inputs[0]])
+            read = self.numbers[op.inputs[0]]
+            if op.name in orders and _is_shuffled(read, orders[op.name]):
+                self._keep(read)
             if op.name in kept:
                 self._keep(out)
         self._keep(self.numbers[graph.outputs[0]])

@@ -55,13 +55,10 @@ class Layer:
         """Return whether the layer needs all its channels: a grouped convolution that mixes."""
         return self.mixes and self.groups > 1
 
-    def needs_inputs(self, channels: int) -> bool:
-        """Return whether fewer input channels would come in another order, as from a shuffle."""
-        order = self.columns if self.rows is None else self.rows
-        if order is None:
-            return self.is_grouped
-        steps = np.diff(order.reshape(-1, channels))
-        return bool((steps != steps.flat[:1]).any())
+    @property
+    def order(self) -> Numbers | None:
+        """Torch's place of each input that is stored; None where all are needed."""
+        return self.columns if self.rows is None else self.rows
 
     def inputs(self, choices: ChoiceGraph, choice: Choice) -> Kept:
         """Return whether a choice keeps each input of the layer, in torch's order."""

@@ -79,11 +79,7 @@ def convert(
     choices = find_channels(
         graph,
         strengths={layer.op.name: strength(layer, module) for layer in layers},
-        rigid={
-            layer.op.name
-            for layer in layers
-            if layer.needs_inputs(graph.tensors[layer.op.inputs[0]].shape[-1])
-        },
+        orders={layer.op.name: layer.order for layer in layers},
         kept={
             layer.op.name
             for layer in layers
