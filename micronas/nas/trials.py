@@ -51,6 +51,7 @@ class Trials:
         self._groups = {id(each): tuple(each.validation.groups.tolist()) for each in context.folds}
         self._reached: dict[str, int] = {}
         """Most epochs so far of each training."""
+        self._recipes: dict[str, Recipe] = {}
         self._kept: set[str] = set()
         """Trainings whose weights are kept: those of the last ask."""
 
@@ -67,6 +68,14 @@ class Trials:
         if not self._reached:
             self._report()
         checkpoint = self._context.checkpoint
+        for each in asked:
+            name = f"{each.candidate}{', anew,' * each.anew}"
+            if self._recipes.setdefault(name, each.recipe) != each.recipe:
+                raise ConfigError(
+                    "all trainings of a candidate must have one recipe, and those anew one of "
+                    f"theirs, but {name} was asked for with two; compare recipes in searches of "
+                    "their own"
+                )
         sections = {
             section: (each, data)
             # the longest first, so that all processes end at about the same time

@@ -168,6 +168,13 @@ class Idle(Widest):
             "last 100 asks of .*Idle were for finished ones",
         ),
         (lambda network, _: [network], "list of Trainings, .*Idle returned list with Candidate"),
+        (
+            lambda network, trial: [
+                Training(network, each, 1)
+                for each in (trial, trial.model_copy(update={"amp": "bf16"}))
+            ],
+            "a candidate must have one recipe, .* in searches of their own",
+        ),
         (lambda *_: None, "list of Trainings, .*Idle returned NoneType"),
     ],
 )
