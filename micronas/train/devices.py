@@ -18,7 +18,7 @@ def find_device(device: Device) -> torch.device:
     here = devices()
     if device == "auto":
         return torch.device(here[0])
-    if device not in here:
+    if str(device) not in here:  # a torch.device is taken, too
         raise ConfigError(
             f"device must be one that torch finds here, {', '.join(here)} or auto, but got "
             f"{device}; leave it out for the CPU"

@@ -157,5 +157,6 @@ def test_a_device_that_is_not_here_is_refused_and_auto_says_what_it_took() -> No
     with pytest.raises(ConfigError, match=rf"device must be one that torch finds here.*{absent}"):
         find_device(absent)  # type: ignore[arg-type]
     taken = find_device("auto")
-    assert taken == find_device(taken.type)  # type: ignore[arg-type]
+    for given in (taken.type, taken):
+        assert taken == find_device(given)  # type: ignore[arg-type]
     assert describe_device("auto").startswith("device: ")
