@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from micronas.checkpoint import Checkpoint, State
@@ -14,6 +15,7 @@ from micronas.hardware.costs import Budget, Costs
 from micronas.nas.candidate import Candidate, ranked
 from micronas.nas.distributed import ranks
 from micronas.nas.problem import Problem
+from micronas.nas.same_data import of_same_data
 from micronas.nas.settings import StrategySettings, strategy_settings
 from micronas.nas.strategies.base import Context, Strategy, Training
 from micronas.nas.strategies.registry import strategy
@@ -22,6 +24,7 @@ from micronas.nas.trials import Trials, executor
 from micronas.objectives.base import Measure
 from micronas.objectives.classes import CLASSES
 from micronas.progress import Progress, nobody
+from micronas.space.content import content
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.train.devices import find_device
@@ -31,6 +34,8 @@ from micronas.train.recipe import Device
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_SECTION = "of"
+"""Section of a checkpoint on the search it is of."""
 _IDLE = 100
 """Asks in a row for finished trainings alone, after which a strategy would ask for ever."""
 
@@ -130,14 +135,15 @@ def search(
         Before any training, if not even the smallest network of the space fits.
     ConfigError
         If a key of `settings` is wrong, if the data set has another input shape or number of
-        classes than the space, if batches cannot be divided among the processes, or if the device
-        or Ray is missing.
+        classes than the space, if batches cannot be divided among the processes, if the checkpoint
+        is of another search, or if the device or Ray is missing.
     """
     for name, given, kinds, way in (
         ("space", space, (Searchable, OpenSpace), "micronas.load_space(NAME)"),
         ("data", data, (DataSet,), "micronas.DataSet(...)"),
         ("board", board, (Board,), "micronas.Board.load(NAME)"),
         ("budget", budget, (Budget,), "micronas.Budget(sram='24 KB')"),
+        ("checkpoint", checkpoint, (Checkpoint, NoneType), "micronas.checkpoint.Checkpoint(path)"),
     ):
         if not isinstance(given, kinds):
             raise ConfigError(
@@ -156,6 +162,15 @@ def search(
     problem = Problem(space, board, budget, meaning=data.meaning)
     problem.check_feasible()
     problem.check_data(data)
+    kept = checkpoint or Checkpoint()
+    of = {
+        "space": content(space),
+        "board": board.model_dump_json(),
+        "budget": budget.model_dump_json(),
+        "settings": settings.model_dump_json(),
+        "seed": str(seed),
+    }
+    everyone.once(lambda: _check_same(kept, data, of))
     left: float = math.inf if settings.epochs is None else settings.epochs
     known: dict[str, Candidate] = {}
     idle = 0
@@ -167,7 +182,7 @@ def search(
             settings,
             seed=seed,
             everyone=everyone,
-            checkpoint=checkpoint or Checkpoint(),
+            checkpoint=kept,
             shared=shared,
             device=where,
             progress=progress,
@@ -206,6 +221,19 @@ def search(
         everyone.once(lambda: chosen.begin(candidates[0])) or begin,
         data.objective.shown,
     )
+
+
+def _check_same(checkpoint: Checkpoint, data: DataSet, of: Mapping[str, str]) -> None:
+    """Raise ConfigError where a checkpoint is of another search, whose results would be taken."""
+    known = checkpoint.load(_SECTION) or of
+    differing = [name for name, value in of.items() if known.get(name) != value]
+    if differing:
+        raise ConfigError(
+            "a checkpoint must belong to one search, but this one is of another "
+            f"{', '.join(differing)}; give each search a checkpoint of its own"
+        )
+    of_same_data(checkpoint, data, "the checkpoint")
+    checkpoint.note(_SECTION, {**of})
 
 
 def _asked(chosen: Strategy, left: float) -> Sequence[Training]:

@@ -14,13 +14,13 @@ from micronas.data import DataSet
 from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import joined
+from micronas.nas.same_data import check_sweep, of_same_data
 from micronas.nas.search import SearchResult, search
 from micronas.objectives.base import Objective
 from micronas.progress import READING, Progress, nobody
 from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import search_history
-from micronas.runs.same_data import check_sweep, of_same_data
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.trained import teacher
 from micronas.runs.training import Metrics, Trained, check_early, train_and_check

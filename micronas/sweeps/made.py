@@ -124,7 +124,7 @@ def _script(path: str) -> Any:
 def _content(key: str, name: str, found: Any) -> str:
     """Hash a space and its weights, or the labels of data and a few inputs of each part."""
     from micronas.data import DataSet
-    from micronas.runs.same_data import looked_at
+    from micronas.nas.same_data import looked_at
     from micronas.space.content import content
     from micronas.space.open_space import OpenSpace
     from micronas.space.searchable import Searchable

@@ -1,8 +1,11 @@
 """The search as a whole, on a toy data set whose networks train in a second."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, TensorSplit, divide
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
@@ -210,12 +213,37 @@ def test_parts_of_the_training_set_share_no_speaker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "wrong"), [("board", "stm32f446re"), ("budget", {"sram": "6 KB"}), ("space", "kws")]
+    ("key", "wrong"),
+    [
+        ("board", "stm32f446re"),
+        ("budget", {"sram": "6 KB"}),
+        ("space", "kws"),
+        ("checkpoint", "search.pt"),
+    ],
 )
 def test_names_are_for_run_alone(key: str, wrong: object) -> None:
     given = {"space": SPACE, "data": data(), "board": BOARD, "budget": BUDGET, key: wrong}
     with pytest.raises(ConfigError, match=f"{key} of a search must be an object, .* micronas.run"):
         search(**given)
+
+
+def test_a_checkpoint_of_another_search_is_refused() -> None:
+    """Its results were taken, those of two seeds side by side."""
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    checkpoint = Checkpoint()
+    own = {"space": SPACE, "data": data(), "board": BOARD, "budget": BUDGET, "settings": SHORT}
+    with pytest.raises(StoppedError):
+        search(**own, checkpoint=checkpoint, progress=stop)
+    others = {"seed": 1, "budget": Budget(sram="4.6 KB"), "settings": SETTINGS}
+    for key, other in others.items():
+        with pytest.raises(ConfigError, match=f"one search, but this one is of another {key};"):
+            search(**{**own, key: other}, checkpoint=checkpoint)
+    own["data"] = replace(data(), train=data().validation)
+    with pytest.raises(ConfigError, match="that of the checkpoint has changed"):
+        search(**own, checkpoint=checkpoint)
 
 
 def test_errors_come_before_training() -> None:

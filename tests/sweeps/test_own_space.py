@@ -14,9 +14,9 @@ import yaml
 import micronas
 from micronas.data import DataSet, TensorSplit
 from micronas.errors import ConfigError
+from micronas.nas.same_data import check_sweep
 from micronas.report.write import write_report
 from micronas.runs.run import run_search
-from micronas.runs.same_data import check_sweep
 from micronas.runs.settings import load_run
 from micronas.sweeps.made import Made, made_by, make
 from micronas.sweeps.points import plan

@@ -45,7 +45,7 @@ def _identity(data: DataSet, *, judging: bool) -> State:
 
 
 def of_same_data(
-    checkpoint: Checkpoint, data: DataSet, path: Path, *, judging: bool = False
+    checkpoint: Checkpoint, data: DataSet, path: Path | str, *, judging: bool = False
 ) -> Checkpoint:
     """Return the state of earlier attempts, or raise ConfigError where they were on other data.
 
