@@ -30,6 +30,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import profile
 from micronas.space.space import Space
+from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.text import table
 from micronas.tflite.metadata import read_metadata
@@ -52,6 +53,7 @@ def _row(name: str) -> list[str]:
     model, meaning = _model(name)
     graph = read(model)
     shape = graph.tensors[graph.inputs[0]].shape
+    outputs = graph.tensors[graph.outputs[0]].shape[-1]
     ends = front_end(meaning, shape)
     costs = front_end_costs(meaning, (shape[1], shape[2], shape[3]))
     assert ends is not None
@@ -64,7 +66,7 @@ def _row(name: str) -> list[str]:
             model,
             project,
             golden_input=random_inputs(graph, 1, seed=0),
-            application=Application(ends, []),
+            application=Application(ends, [], Detector((1,) * outputs)),
         )
         (project / "recordings").mkdir()
         (project / "recordings" / "noise").write_bytes(_noise(graph, meaning))

@@ -38,6 +38,7 @@ from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.data import DataSet, Split
 from micronas.hardware.costs import measure
 from micronas.nas.strategies.weights import batches
+from micronas.objectives.classes import CLASSES
 from micronas.space.space import Space
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
@@ -90,7 +91,7 @@ def _epoch(model: nn.Module, split: Split, optimizer: Any, seed: Any, cost: Cost
     generator = generator_for(*seed)
     steps = len(split.labels) // BATCH
     losses = []
-    for index in batches(split, BATCH, steps, generator):
+    for index in batches(split, BATCH, steps, generator, CLASSES):
         task = F.cross_entropy(model(split.batch(index, generator)), split.labels[index])
         optimizer.zero_grad()
         (task + cost(task)).backward()

@@ -34,7 +34,7 @@ from micronas.nas.member import Member
 from micronas.nas.prior import draw
 from micronas.nas.settings import RankedSettings
 from micronas.nas.strategies.weights import ROUND, SharedWeights, batches
-from micronas.objectives.classes import temperature_scaled_loss
+from micronas.objectives.classes import CLASSES, temperature_scaled_loss
 from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for, predict
@@ -161,7 +161,8 @@ class Study:
         weights = SharedWeights(self.space, RankedSettings(steps=STEPS), seed)
         while not weights.finished:
             generator = weights.generator()
-            for index in batches(self.training, weights.settings.batch_size, ROUND, generator):
+            size = weights.settings.batch_size
+            for index in batches(self.training, size, ROUND, generator, CLASSES):
                 which = int(torch.randint(len(pool), (), generator=generator))
                 weights.train(self.training, index, pool[which], generator)
                 weights.step += 1

@@ -20,7 +20,7 @@ from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.strategies.shared import rank
 from micronas.nas.strategies.weights import batches
 from micronas.nas.supernet.gates import Gates
-from micronas.objectives.classes import temperature_scaled_loss
+from micronas.objectives.classes import CLASSES, temperature_scaled_loss
 from micronas.space.decisions import Choice
 from micronas.train.loop import generator_for
 
@@ -77,7 +77,7 @@ class Judge:
 
     def batches(self, name: str, count: int) -> list[torch.Tensor]:
         """Batches of the part for gates."""
-        return batches(self.parts[1], BATCH, count, generator_for(self.seed, name))
+        return batches(self.parts[1], BATCH, count, generator_for(self.seed, name), CLASSES)
 
     def losses(self, choices: list[Choice], index: torch.Tensor) -> list[float]:
         """Losses on the same batch of the part for gates."""
