@@ -25,7 +25,7 @@ import torch
 
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application
-from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
+from micronas.export.firmware.board import CORTEX_M4, Emulated
 from micronas.export.firmware.front_ends import FrontEnd
 from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import write_project
@@ -46,7 +46,7 @@ from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 from testing.budgets import MEANINGS
-from testing.emulator import OnEmulator
+from testing.emulator import CORTEX_M0, OnEmulator
 
 _STEP = Quantization(np.array([0.0297952], np.float32), -7)
 _TASKS: dict[str, tuple[Callable[[Path], Any], tuple[int, int, int], int]] = {

@@ -16,6 +16,15 @@ from micronas.export.firmware.front_ends.front_end import Array, FrontEnd
 from micronas.graph.ir import Quantization
 from micronas.graph.kernels.codes import Values
 
+CORTEX_M0 = Emulated(
+    machine="microbit",
+    core="Cortex-M0",
+    flags="-mcpu=cortex-m0 -mthumb",
+    flash_bytes=256 * 2**10,
+    ram_bytes=16 * 2**10,
+    stack_bytes=2048,
+)
+
 INSTRUCTIONS_PER_TICK = {"mps2-an386": 40}
 """With ``-icount shift=0`` an instruction is a nanosecond; SysTick runs at 25 MHz."""
 _MAIN = """

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,15 +29,10 @@ def place(requests: Sequence[Request]) -> list[int]:
 def _placed(requests: tuple[Request, ...]) -> tuple[int, ...]:
     order = sorted(range(len(requests) - 1, -1, -1), key=lambda index: -requests[index][0])
     offsets = [0] * len(requests)
-    placed: _Placed = _Few() if len(requests) < _MANY else _Many(len(requests))
+    placed = _Few() if len(requests) < _MANY else _Many(len(requests))
     for index in order:
         offsets[index] = placed.add(*requests[index])
     return tuple(offsets)
-
-
-class _Placed(Protocol):
-    def add(self, size: int, first: int, last: int) -> int:
-        """Place one more buffer and return its offset."""
 
 
 class _Few:
@@ -46,6 +40,7 @@ class _Few:
         self._placed: list[tuple[int, int, int, int]] = []  # by offset: start, end, first, last
 
     def add(self, size: int, first: int, last: int) -> int:
+        """Place one more buffer and return its offset."""
         placed = self._placed
         offset = _gap(
             size,

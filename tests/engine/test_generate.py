@@ -11,10 +11,11 @@ import pytest
 from micronas.engine import c_text
 from micronas.engine.generate import generate
 from micronas.errors import MicronasError
-from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
+from micronas.export.firmware.board import CORTEX_M4, Emulated
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Quantization
 from micronas.graph.operators import OPERATORS
+from testing.emulator import CORTEX_M0
 from testing.engine import SANITIZED, THUMB_1, build, examples, on_core, on_host, wanted
 from testing.graphs import (
     ds_cnn,

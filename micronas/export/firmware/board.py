@@ -30,14 +30,6 @@ CORTEX_M4 = Emulated(
     ram_bytes=4 * 2**20,
     stack_bytes=4096,
 )
-CORTEX_M0 = Emulated(
-    machine="microbit",
-    core="Cortex-M0",
-    flags="-mcpu=cortex-m0 -mthumb",
-    flash_bytes=256 * 2**10,
-    ram_bytes=16 * 2**10,
-    stack_bytes=2048,
-)
 
 
 def with_memory_of(board: Board) -> Emulated:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, startup_files
+from micronas.export.firmware.board import CORTEX_M4, startup_files
 from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
@@ -21,7 +21,7 @@ from micronas.hardware.front_ends import front_end_costs
 from micronas.resources import filled
 from micronas.tasks.device import front_end
 from testing.core_cycles import CORES
-from testing.emulator import INSTRUCTIONS_PER_TICK, OnEmulator
+from testing.emulator import CORTEX_M0, INSTRUCTIONS_PER_TICK, OnEmulator
 from testing.engine import THUMB_1
 from testing.m4_cycles import trace
 
