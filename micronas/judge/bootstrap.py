@@ -59,12 +59,14 @@ def unvaried_errors(battles: Battles, prior: float, baseline: str | None) -> Flo
     All resamples agree on a model that won, lost or tied every battle, and alone would give an
     interval of no width; the error is that of the likelihood. The baseline has none.
     """
-    sides, size = np.concatenate([battles.left, battles.right]), len(battles.models)
-    outcome, weight = np.concatenate([battles.outcome, 1 - battles.outcome]), battles.weight
-    total, won, square = (
-        np.bincount(sides, np.tile(weight, 2) * outcome**power, size) for power in (0, 1, 2)
+    size, weight, points = len(battles.models), battles.weight, battles.weight * battles.outcome
+    square = points * battles.outcome
+    sides = (weight, weight), (points, weight - points), (square, weight - 2 * points + square)
+    total, won, squares = (
+        np.bincount(battles.left, left, size) + np.bincount(battles.right, right, size)
+        for left, right in sides
     )
-    unvaried = (total > 0) & np.isclose(total * square, won**2)
+    unvaried = (total > 0) & np.isclose(total * squares, won**2, rtol=1e-9)
     if baseline is not None:
         unvaried[battles.index(baseline)] = False
     share = (won + prior / 2) / np.where(unvaried, total + prior, 1)
