@@ -132,9 +132,8 @@ def with_evalica_once(battles: Battles) -> dict[str, float]:
     ]
     left = [battles.models[each] for each in battles.left]
     right = [battles.models[each] for each in battles.right]
-    scores: dict[str, float] = evalica.bradley_terry(
-        left, right, winner, tolerance=1e-12, limit=10_000
-    ).to_dict()
+    fit = evalica.bradley_terry(left, right, winner, tolerance=1e-12, limit=10_000)
+    scores: dict[str, float] = fit.scores.to_dict()
     return scores
 
 
