@@ -14,20 +14,17 @@ from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
-from micronas.hardware.features import INSTRUCTIONS
 from micronas.hardware.front_ends import FrontEndCosts
-from micronas.hardware.listening import Listening, call_ms, hopped_on, joules_per_hour
-from micronas.hardware.targets import WITHOUT_FPU
+from micronas.hardware.listening import (
+    Listening,
+    call_ms,
+    front_end_ms,
+    hopped_on,
+    joules_per_hour,
+)
 from micronas.quantities import parse
 from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder
-
-_IN_INTEGERS = 2.84
-"""Cycles of a front end in integers on a Cortex-M0+, for each instruction that a Cortex-M4 takes in
-float32, over those of kernels: 10.7 (modelled for spectra) and 3.76."""
-_LEAST_CYCLES = 0.5
-"""Cycles of an instruction where two are issued at once; rates below are Helium's or an
-accelerator's, which the front end does not use."""
 
 
 def _quantity(dimension: str) -> BeforeValidator:
@@ -190,7 +187,7 @@ class Beside:
         if front_end is None:
             return cls(flash=code)
         shared = front_end.work_bytes if board.target.lends_arena else 0
-        step = front_end_ms(board, front_end.step_instructions)
+        step = front_end_ms(board, front_end, front_end.step_instructions)
         load = step / front_end.frame_ms if front_end.frame_ms else 0.0
         return cls(
             sram=front_end.buffer_bytes - shared,
@@ -212,19 +209,6 @@ class Beside:
             Bytes among them that it keeps from one inference to the next.
         """
         return max(arena, self.shared + tail)
-
-
-def front_end_ms(board: Board, instructions: int) -> float:
-    """Return the time in ms of a front end's instructions, at the board's rate for a network's.
-
-    Where that was never fitted, an instruction is a cycle. Cores without a floating-point unit run
-    the integer form.
-    """
-    fitted = {model.form: model.ms_per_instruction for model in board.latency if not model.spaces}
-    cycle_ms = 1e3 / board.clock_hz
-    rate = fitted.get(INSTRUCTIONS) or fitted.get(board.form) or cycle_ms
-    rate *= _IN_INTEGERS if board.core in WITHOUT_FPU else 1.0
-    return instructions * max(rate, _LEAST_CYCLES * cycle_ms)
 
 
 @dataclass(frozen=True)
@@ -425,6 +409,6 @@ def on_device(
             "buffer_bytes": beside.sram,
             "flash_bytes": front_end.flash_bytes,
             "step_ms": beside.latency,
-            "input_ms": front_end_ms(board, front_end.input_instructions),
+            "input_ms": front_end_ms(board, front_end, front_end.input_instructions),
         }
     return found

@@ -40,7 +40,14 @@ class FrontEndCosts:
         """SRAM of its state and work memory."""
         return _aligned(self.fixed_bytes + self.rows * self.row_bytes, self.alignment)
 
+    @property
+    def m0plus_cycles(self) -> float:
+        """Modelled cycles of a Cortex-M0+ for each instruction of a Cortex-M4."""
+        return _M0PLUS_CYCLES.get(self.kind, 10.7)
 
+
+_M0PLUS_CYCLES = {"image": 2.0, "series": 23.2}
+"""Pictures are scaled in integers anyway; numbers of sensors stay float32, spectra do not."""
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
 """Assumed camera, by channels of the network's input: width, height, pixels."""
 _MFCC = {40: (640, 1024, 257, 91_160), 30: (480, 512, 129, 46_800)}

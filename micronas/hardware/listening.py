@@ -1,4 +1,4 @@
-"""Networks that listen: calls at a rhythm, their time and energy."""
+"""Networks that listen: calls at a rhythm, the front end before them, their time and energy."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,14 @@ from micronas.hardware.board import Board
 from micronas.hardware.features import CYCLES, FEATURES, INSTRUCTIONS
 from micronas.hardware.front_ends import FrontEndCosts
 from micronas.hardware.instructions import Price
+from micronas.hardware.targets import WITHOUT_FPU
 from micronas.hardware.targets.target import Hopped
+
+_M0PLUS_CYCLES = 3.76
+"""Modelled cycles of kernels on a Cortex-M0+ for each instruction of a Cortex-M4."""
+_LEAST_CYCLES = 0.5
+"""Cycles of an instruction where two are issued at once; rates below are Helium's or an
+accelerator's, which the front end does not use."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +64,15 @@ def call_ms(board: Board, call: Price) -> float:
 def joules_per_hour(board: Board, load: float) -> float | None:
     """Return the energy in J of an hour in which a board computes for a share of the time."""
     return None if board.power_mw is None else 3.6 * board.power_mw * load
+
+
+def front_end_ms(board: Board, front_end: FrontEndCosts, instructions: int) -> float:
+    """Return the time in ms of a front end's instructions, at the board's rate for a network's.
+
+    Where that was never fitted, an instruction is a cycle.
+    """
+    fitted = {model.form: model.ms_per_instruction for model in board.latency if not model.spaces}
+    cycle_ms = 1e3 / board.clock_hz
+    rate = fitted.get(INSTRUCTIONS) or fitted.get(board.form) or cycle_ms
+    rate *= front_end.m0plus_cycles / _M0PLUS_CYCLES if board.core in WITHOUT_FPU else 1.0
+    return instructions * max(rate, _LEAST_CYCLES * cycle_ms)

@@ -10,8 +10,9 @@ import pytest
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.code import code_bytes, operators_of
-from micronas.hardware.costs import Budget, front_end_ms
+from micronas.hardware.costs import Budget
 from micronas.hardware.front_ends import mfcc
+from micronas.hardware.listening import front_end_ms
 from micronas.nas.member import Member
 from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder
@@ -86,7 +87,7 @@ def test_a_front_end_takes_the_cycles_of_its_core() -> None:
     cycles = {}
     for name in ("nucleo_g0b1re", "stm32f446re", "ek_ra8d1"):
         board = Board.load(name)
-        taken = {front_end_ms(board.using(form), 1_000) for form in board.forms}
+        taken = {front_end_ms(board.using(form), mfcc(40), 1_000) for form in board.forms}
         assert len(taken) == 1
         cycles[board.core] = taken.pop() * board.clock_hz / 1e6
     assert cycles == pytest.approx(

@@ -16,8 +16,8 @@ from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.graph.ir import Quantization
 from micronas.hardware.board import Board
-from micronas.hardware.costs import front_end_ms
 from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.listening import front_end_ms
 from micronas.resources import filled
 from micronas.tasks.device import front_end
 from testing.core_cycles import CORES
@@ -89,8 +89,10 @@ def test_codes_and_costs_on_a_cortex_m4(
     [
         (SPEECH, (49, 10, 1), 320, noise(16_000, 3)),
         (MACHINE, (32, 32, 1), 512, noise(65 * 512, 2)),
+        (PIXELS, (50, 50, 1), 160 * 120, [*np.arange(19_200).astype(np.uint8)[None]]),
+        (SENSOR, (64, 1, 3), 3, [*np.random.default_rng(0).normal(size=(1, 64, 3)).astype("f4")]),
     ],
-    ids=["mfcc", "log_mel"],
+    ids=["mfcc", "log_mel", "image", "series"],
 )
 def test_a_core_without_floating_point_takes_the_integer_form(
     meaning: dict[str, object],
@@ -100,14 +102,14 @@ def test_a_core_without_floating_point_takes_the_integer_form(
     tmp_path: Path,
 ) -> None:
     ends = made(meaning, *shape)
-    heard = OnEmulator(ends, STEP, tmp_path, step=step, board=CORTEX_M0).run(inputs)
+    heard = OnEmulator(ends, STEP, tmp_path, step=step, board=THUMB_1).run(inputs)
     here = OnHost(ends, STEP, fixed_point=True)
     assert [each.codes.tolist() for each in heard] == [here.codes(x).tolist() for x in inputs]
-    OnEmulator(ends, STEP, tmp_path, step=step, board=THUMB_1)
     inputs[0].tofile(tmp_path / "heard")
-    ran, _ = trace(tmp_path / "run.elf", "FrontEndPush", [tmp_path / "heard"])
-    board = Board.load("nucleo_g0b1re")  # waits for its memory in .3 % of its time
-    expected = front_end_ms(board, front_end_costs(meaning, shape).input_instructions)
+    call = "FrontEndRead" if meaning is PIXELS else "FrontEndPush"
+    ran, _ = trace(tmp_path / "run.elf", call, [tmp_path / "heard"])
+    board, costs = Board.load("nucleo_g0b1re"), front_end_costs(meaning, shape)
+    expected = front_end_ms(board, costs, costs.input_instructions)  # it waits .3 % of its time
     milliseconds = 1e3 * sum(CORES["Cortex-M0+"](ran)) / board.clock_hz
     assert expected == pytest.approx(milliseconds, rel=0.03)
 
