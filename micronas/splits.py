@@ -72,8 +72,6 @@ class Sliding:
     """Windows with one label throughout, bool [windows]."""
     apart: int
     """Number of windows of which no two share a sample, which is the count for intervals."""
-    every: int
-    """Samples between the starts of windows."""
 
 
 class TensorSplit(Split):

@@ -81,6 +81,6 @@ def lstm(steps: int, source: int, units: int) -> Work:
     return Work("lstm", terms)
 
 
-def elementwise(kernel: str, elements: int, outputs: int = 0) -> Work:
+def elementwise(kernel: str, elements: int) -> Work:
     """Return the work of an operator that is proportional to its elements."""
-    return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})
+    return Work(kernel, {"elements": elements, "outputs": 0, "calls": 1})

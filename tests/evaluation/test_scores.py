@@ -57,9 +57,7 @@ def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart(
     labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     split = TensorSplit(torch.eye(2)[labels].reshape(10, 2, 1, 1), labels)
     within = torch.tensor([1, 1, 1, 0, 0, 0, 0, 1, 1, 1]).bool()
-    data = DataSet(
-        *[split] * 3, ("low", "high" * 20), (1, 1, 2), sliding=Sliding(within, apart=2, every=1)
-    )
+    data = DataSet(*[split] * 3, ("low", "high" * 20), (1, 1, 2), sliding=Sliding(within, apart=2))
     answered = np.array([0, 0, 1, 1, 0, 0, 1, 1, 1, 1])
     codes = (2 * np.eye(2, dtype=np.int8)[answered] - 1).astype(np.int8)
     found = metrics(data, codes)

@@ -97,7 +97,7 @@ def load(settings: SeriesSettings) -> DataSet:
         test=split("testing") if cut["testing"].labels else None,
         sliding=None
         if every is None
-        else Sliding(torch.tensor(cut[judge].within), cut[judge].apart, every),
+        else Sliding(torch.tensor(cut[judge].within), cut[judge].apart),
         classes=settings.targets or labels,
         input=(settings.window, 1, len(found.columns)),
         statistics=statistics,
