@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def detector() -> Graph:
     return builder.finish(boxes, kind, "angle")
 
 
+@cache
 def quantised() -> tuple[Graph, list[torch.Tensor]]:
     """The detector with random weights, calibrated on inputs given in both ways."""
     generator = torch.Generator().manual_seed(0)
@@ -65,10 +67,6 @@ def check(graph: Graph) -> None:
     assert checked.bytes_compared == 3 * sum(graph.tensors[name].elements for name in graph.outputs)
     assert predicted.head == arena.head
     assert abs(predicted.total - arena.total) <= 32
-
-
-def test_two_inputs_and_three_outputs_agree_with_tflm() -> None:
-    check(quantised()[0])
 
 
 @pytest.mark.parametrize("seed", range(60))

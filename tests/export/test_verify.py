@@ -24,7 +24,6 @@ from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.graph.operators import OPERATORS
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import (
-    ds_cnn,
     quantize_randomly,
     random_inputs,
     random_int8_graph,
@@ -43,12 +42,6 @@ def test_no_byte_differs(seed: int) -> None:
     inputs = random_inputs(graph, 8)
     classes = graph.tensors[graph.outputs[0]].elements
     assert verify(to_flatbuffer(graph), inputs) == Verification(8, 8 * classes, 0, 0)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_no_byte_differs_with_int4_filters(seed: int) -> None:
-    graph = quantize_randomly(ds_cnn(12, 2), seed, filters="int4")
-    assert verify(to_flatbuffer(graph), random_inputs(graph, 8)).mismatches == 0
 
 
 def rescaled(kind: Kind, seed: int) -> Graph:
@@ -102,11 +95,6 @@ def test_the_arena_head_holds_input_and_output() -> None:
     assert arena.head == 2 * 10 * 10 * 8
     assert 500 < arena.tail < 5000
     assert arena.total == arena.head + arena.tail
-
-
-def test_the_arena_of_the_keyword_network() -> None:
-    # 25 x 5 x 64 in and out, while the tail grows with operators and channels.
-    assert tflm_arena(to_flatbuffer(quantize_randomly(ds_cnn()))).head == 2 * 25 * 5 * 64
 
 
 def test_networks_larger_than_the_first_arena() -> None:

@@ -1,6 +1,7 @@
 """Operators on elements and rows where versions of TFLM differ, and what it would not take."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,55 +73,33 @@ def test_a_table_holds_any_function_by_hand() -> None:
 # Rules
 
 
+X, Y = partial(tensor, "x"), partial(tensor, "y")
+THREE = constant(tensor("c", (3, 2)), [0] * 6)
+
+
 @pytest.mark.parametrize(
     ("graph", "rule"),
     [
+        (one("RSQRT", X((1, 2), 1, -127), Y((1, 2))), "read values that are never negative"),
+        (one("TANH", X((1, 2)), Y((1, 2), 1 / 256, -128)), "write scale 1/128 and zero point 0"),
+        (one("LEAKY_RELU", X((1, 2)), Y((1, 2)), alpha=-0.5), "have a finite alpha >= 0"),
+        (one("L2_NORMALIZATION", X((1,) * 5), Y((1,) * 5, 1 / 128)), "have up to 4 dimensions"),
         (
-            one("RSQRT", tensor("x", (1, 2), 1, -127), tensor("y", (1, 2), 1)),
-            "RSQRT must read values that are never negative",
+            one("MAXIMUM", X((1, 2, 1, 1)), THREE, Y((1, 2, 3, 2))),
+            "not spread single elements over rows",
         ),
         (
-            one("TANH", tensor("x", (1, 2), 1), tensor("y", (1, 2), 1 / 256, -128)),
-            "TANH must write scale 1/128 and zero point 0",
+            one("MUL", X((1,) * 7), constant(tensor("c", (2,)), [0, 1]), Y((1,) * 6 + (2,))),
+            "have up to 6 dimensions",
         ),
         (
-            one("LEAKY_RELU", tensor("x", (1, 2), 1), tensor("y", (1, 2), 1), alpha=-0.5),
-            "LEAKY_RELU must have a finite alpha >= 0",
-        ),
-        (
-            one(
-                "L2_NORMALIZATION",
-                tensor("x", (1, 1, 1, 1, 2), 1),
-                tensor("y", (1, 1, 1, 1, 2), 1 / 128),
-            ),
-            "L2_NORMALIZATION must have up to 4 dimensions",
-        ),
-        (
-            one(
-                "MAXIMUM",
-                tensor("x", (1, 2, 1, 1), 1),
-                constant(tensor("c", (3, 2), 1), [0] * 6),
-                tensor("y", (1, 2, 3, 2), 1),
-            ),
-            "MAXIMUM must not spread single elements over rows",
-        ),
-        (
-            one(
-                "MUL",
-                tensor("x", (1,) * 7, 1),
-                constant(tensor("c", (2,), 1), [0, 1]),
-                tensor("y", (1,) * 6 + (2,), 1),
-            ),
-            "MUL must have up to 6 dimensions",
-        ),
-        (
-            one("QUANTIZE", tensor("x", (1, 2), 1), tensor("y", (1, 2), 1e-7)),
-            r"QUANTIZE must write a scale above 2\*\*-22 of that it reads",
+            one("QUANTIZE", X((1, 2)), Y((1, 2), 1e-7)),
+            r"write a scale above 2\*\*-22 of",
         ),
     ],
 )
 def test_what_tflm_would_not_take_is_refused(graph: Graph, rule: str) -> None:
-    with pytest.raises(ModelError, match=rule):
+    with pytest.raises(ModelError, match=f"{graph.ops[0].kind} must {rule}"):
         check_int8(graph)
 
 
