@@ -28,6 +28,19 @@ def repacked(model: bytes, edit: Callable[[Any], None]) -> bytes:
     return packed(tree)
 
 
+def setting(field: str, value: Any) -> Callable[[Any], None]:
+    """Return an edit of a field by its place in the first subgraph, as "tensors.0.type"."""
+
+    def edit(tree: Any) -> None:
+        *places, name = field.split(".")
+        found = tree.subgraphs[0]
+        for place in places:
+            found = found[int(place)] if place.isdecimal() else getattr(found, place)
+        setattr(found, name, value)
+
+    return edit
+
+
 def ds_cnn() -> Graph:
     return random_int8_graph(0, family="ds_cnn")
 

@@ -139,52 +139,37 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("profile", "none.tflite"), "a model must be a .tflite file or a run folder"),
-        (("profile", "broken.tflite"), "a model must be a whole TFLite flatbuffer"),
-        (("profile", "net.tflite", "--board", "stm32f446"), "did you mean 'stm32f446re'"),
-        (("export", "net.tflite", "--format", "hex"), "a format must be one of tflite, c, onnx"),
-        (("export", "net.tflite", "--out", "net.tflite/x"), "an output file must be writable"),
+        ("profile none.tflite", "a model must be a .tflite file or a run folder"),
+        ("profile broken.tflite", "a model must be a whole TFLite flatbuffer"),
+        ("profile net.tflite --board stm32f446", "did you mean 'stm32f446re'"),
+        ("export net.tflite --format hex", "a format must be one of tflite, c, onnx"),
+        ("export net.tflite --out net.tflite/x", "an output file must be writable"),
+        ("export net.tflite --format c --out net.tflite", "an output must not replace the model"),
         (
-            ("export", "net.tflite", "--format", "c", "--out", "net.tflite"),
-            "an output must not replace the model",
-        ),
-        (
-            ("export", "net.tflite", "--format", "zephyr", "--camera", "320x240:gray"),
+            "export net.tflite --format zephyr --camera 320x240:gray",
             "--camera is for programs that read pictures",
         ),
-        (("verify", "net.tflite", "--inputs", "net.tflite"), "examples must be a .npy file"),
-        (("search", "kws_smal"), "did you mean 'kws_small'"),
-        (("search", "kws_small"), "a run must name its board"),
-        (("search", "kws_small", "board=stm32f446re"), "a run must name its data"),
-        (
-            ("search", "kws_small", "board=stm32f446re", "data.path=x", "budget.sram=64ms"),
-            "write 128 KB",
-        ),
-        (
-            ("search", "kws_small", "board=stm32f446re", "data.path=x", "serach.steps=3"),
-            "did you mean 'search'",
-        ),
-        (("search", "kws_small", "board=stm32f446re", "data.path=nowhere"), "nowhere"),
-        (("train", "none.yaml"), "none.yaml"),
-        (("data", "check", "kws", "nowhere"), "nowhere"),
-        (
-            ("data", "check", "kws", "\x1b[31m\u202e"),
-            "\ufffd[31m\ufffd",
-        ),  # no colour, no turned line
-        (
-            ("data", "synth", "vw", "x"),
-            "a task must be one of kws, images, vww, ad, series, arrays",
-        ),
-        (("data", "check", "vww", "nowhere"), "nowhere"),
+        ("verify net.tflite --inputs net.tflite", "examples must be a .npy file"),
+        ("search kws_smal", "did you mean 'kws_small'"),
+        ("search kws_small", "a run must name its board"),
+        ("search kws_small board=stm32f446re", "a run must name its data"),
+        ("search kws_small board=stm32f446re data.path=x budget.sram=64ms", "write 128 KB"),
+        ("search kws_small board=stm32f446re data.path=x serach.steps=3", "did you mean 'search'"),
+        ("search kws_small board=stm32f446re data.path=nowhere", "nowhere"),
+        ("train none.yaml", "none.yaml"),
+        ("data check kws nowhere", "nowhere"),
+        ("data check kws \x1b[31m\u202e", "\ufffd[31m\ufffd"),  # no colour, no turned line
+        ("data synth vw x", "a task must be one of kws, images, vww, ad, series, arrays"),
+        ("data check vww nowhere", "nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_code_two(
-    arguments: tuple[str, ...], message: str, model: Path, tmp_path: Path
+    arguments: str, message: str, model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "net.tflite").write_bytes(model.read_bytes())
     (tmp_path / "broken.tflite").write_bytes(model.read_bytes()[:1000])
     before = sorted(tmp_path.iterdir())
-    done = run(*arguments, cwd=tmp_path)
+    done = run(*arguments.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(complaints(done.stderr).splitlines()) == 1

@@ -40,37 +40,26 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
     [
         ("experts: []", "line 1: experts: "),
         ("{}", "key 'experts' is required"),
-        (
-            "experts: [{name: a, active: 7X}]",
-            "positive number such as 7B, 270M or 7e9, but got '7X'",
-        ),
-        ("experts: [{name: a, active: -1}]", "positive number"),
-        ("experts: [{name: a, active: true}]", "positive number"),
-        ("experts: [{name: a, active: 0B}]", "positive number"),
-        ("experts: [{name: a, active: 1e400}]", "positive number"),
-        ("experts: [{name: a, active: 7B, total: 6B}]", "at least the active ones"),
-        ("experts: [{name: a, active: 7B, total: 0}]", "positive number"),
+        ("active: 7X", "positive number such as 7B, 270M or 7e9, but got '7X'"),
+        ("active: -1", "positive number"),
+        ("active: true", "positive number"),
+        ("active: 0B", "positive number"),
+        ("active: 1e400", "positive number"),
+        ("active: 7B, total: 6B", "at least the active ones"),
+        ("active: 7B, total: 0", "positive number"),
         ("experts: [{name: '', active: 7B}]", "experts.0.name"),
         ("experts: [{name: a, active: 1}, {name: a, active: 2}]", "'a' occurs twice"),
-        ("experts: [{name: a, activ: 1}]", "unknown key 'experts.0.activ'; did you mean 'active'"),
-        ("experts: [{name: a, active: 1, price: {prompt: -1}}]", "experts.0.price.prompt"),
-        (
-            "experts: [{name: a, active: 1, endpoint: {base_url: 'ftp://x', model: m}}]",
-            "http address such as",
-        ),
-        (
-            "experts: [{name: a, active: 1, endpoint: {base_url: 'http://x:99999', model: m}}]",
-            "port",
-        ),
-        (
-            "experts: [{name: a, active: 1, endpoint: {base_url: 'http://x/v1?key=1', model: m}}]",
-            "without ? or #",
-        ),
+        ("activ: 1", "unknown key 'experts.0.activ'; did you mean 'active'"),
+        ("active: 1, price: {prompt: -1}", "experts.0.price.prompt"),
+        ("active: 1, endpoint: {base_url: 'ftp://x', model: m}", "http address such as"),
+        ("active: 1, endpoint: {base_url: 'http://x:99999', model: m}", "port"),
+        ("active: 1, endpoint: {base_url: 'http://x/v1?key=1', model: m}", "without ? or #"),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    whole = text if "experts" in text or text == "{}" else f"experts: [{{name: a, {text}}}]"
     with pytest.raises(ConfigError) as caught:
-        read_experts(written(tmp_path, text))
+        read_experts(written(tmp_path, whole))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

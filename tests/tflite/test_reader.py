@@ -21,7 +21,7 @@ from testing.graphs import (
     random_int8_graph,
     random_op_graph,
 )
-from tests.lies import repacked
+from tests.lies import repacked, setting
 
 
 def assert_same(left: Graph, right: Graph) -> None:
@@ -118,35 +118,31 @@ def test_an_operator_without_bias() -> None:
             r"op 0 is COS; change the network",
         ),
         (
-            lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.FLOAT32),
+            setting("tensors.0.type", schema.TensorType.FLOAT32),
             r"int8, int4 or int32 and dense, but 'input' is FLOAT32; .* int8 input and output",
         ),
         (
-            lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.INT16),
+            setting("tensors.0.type", schema.TensorType.INT16),
             r"'input' is INT16; convert the model with int8 activations .* not as 16x8",
         ),
         (lambda tree: tree.subgraphs.append(tree.subgraphs[0]), r"1 subgraph, but this one has 2"),
         (
-            lambda tree: setattr(
-                tree.subgraphs[0].operators[0].builtinOptions, "fusedActivationFunction", 4
-            ),
+            setting("operators.0.builtinOptions.fusedActivationFunction", 4),
             r"cannot express every activation, and op 0 \(CONV_2D 'stem'\) has 4",
         ),
         (
-            lambda tree: setattr(
-                tree.subgraphs[0].tensors[1].quantization, "zeroPoint", [0, 1, 0, 0]
-            ),
+            setting("tensors.1.quantization.zeroPoint", [0, 1, 0, 0]),
             r"all channels must share one zero point, but 'stem/weights' has several",
         ),
         (
-            lambda tree: setattr(tree.subgraphs[0].tensors[1].quantization, "zeroPoint", []),
+            setting("tensors.1.quantization.zeroPoint", []),
             r"every tensor must be quantised, but 'stem/weights' is int8 without a scale",
         ),
         (lambda tree: setattr(tree.subgraphs[0], "inputs", [999]), r"damaged \(IndexError\)"),
         (lambda tree: setattr(tree.subgraphs[0], "inputs", [-5]), r"damaged \(IndexError\)"),
         (lambda tree: setattr(tree.subgraphs[0].tensors[1], "buffer", 999), r"damaged"),
         (
-            lambda tree: setattr(tree.subgraphs[0].tensors[0], "shape", [1, 49, 0, 1]),
+            setting("tensors.0.shape", [1, 49, 0, 1]),
             r"a tensor must have 1 to 67108864 elements, but 'input' has shape \(1, 49, 0, 1\)",
         ),
     ],

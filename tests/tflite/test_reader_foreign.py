@@ -20,7 +20,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
 from testing.networks import random_network
-from tests.lies import repacked
+from tests.lies import repacked, setting
 
 MODES: tuple[Literal["refuse", "keep"], ...] = ("refuse", "keep")
 
@@ -92,29 +92,11 @@ def test_what_a_graph_expresses_is_kept_as_it_is(seed: int) -> None:
     ("edit", "name"),
     [
         (hyperbolic_tangent, "TANH"),
-        (
-            lambda tree: setattr(
-                tree.subgraphs[0].operators[0].builtinOptions, "fusedActivationFunction", 4
-            ),
-            "CONV_2D",
-        ),
-        (
-            lambda tree: setattr(
-                tree.subgraphs[0].tensors[1].quantization, "zeroPoint", [0, 1, 0, 0]
-            ),
-            "CONV_2D",
-        ),
-        (
-            lambda tree: setattr(
-                tree.subgraphs[0].tensors[1].quantization, "scale", [1, np.nan, 1, 1]
-            ),
-            "CONV_2D",
-        ),
-        (
-            lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.INT16),
-            "CONV_2D",
-        ),
-        (lambda tree: setattr(tree.subgraphs[0].operators[0], "inputs", [0, -1, 1, 2]), "CONV_2D"),
+        (setting("operators.0.builtinOptions.fusedActivationFunction", 4), "CONV_2D"),
+        (setting("tensors.1.quantization.zeroPoint", [0, 1, 0, 0]), "CONV_2D"),
+        (setting("tensors.1.quantization.scale", [1, np.nan, 1, 1]), "CONV_2D"),
+        (setting("tensors.0.type", schema.TensorType.INT16), "CONV_2D"),
+        (setting("operators.0.inputs", [0, -1, 1, 2]), "CONV_2D"),
     ],
 )
 def test_an_operator_that_cannot_be_expressed_is_kept_unknown(
