@@ -105,8 +105,7 @@ class Page:
             answer = self._receive()
             if answer.get("id") == self._last:
                 assert "error" not in answer, answer["error"]
-                result: dict[str, Any] = answer["result"]
-                return result
+                return answer["result"]
             self._note(answer.get("method"), answer.get("params", {}))
 
     def _receive(self) -> dict[str, Any]:
@@ -117,8 +116,7 @@ class Page:
             assert data, "the browser ended"
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(line)
-        return message
+        return json.loads(line)
 
     def _note(self, method: str | None, parameters: dict[str, Any]) -> None:
         if method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):

@@ -58,10 +58,7 @@ def differences(graph: Graph, rounding: Rounding, count: int = 8) -> npt.NDArray
     inputs = random_inputs(graph, count)
     expected, actual = integer.run(graph, inputs), run(graph, inputs, rounding)
     assert actual.size == expected.size
-    difference: npt.NDArray[np.int16] = np.abs(
-        actual.reshape(expected.shape).astype(np.int16) - expected
-    )
-    return difference
+    return np.abs(actual.reshape(expected.shape).astype(np.int16) - expected)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -185,10 +185,9 @@ def found(page: Page, **filters: str) -> list[str]:
             f"field.value = {json.dumps(value)};"
             "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
         )
-    listed: list[str] = page.value(
+    return page.value(
         "[...document.querySelectorAll('#battles-list details')].map((node) => node.dataset.prompt)"
     )
-    return listed
 
 
 def keys(*places: range) -> list[str]:

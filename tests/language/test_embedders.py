@@ -89,8 +89,7 @@ def test_what_was_embedded_before_a_failure_is_kept(tmp_path: Path) -> None:
     def fails(texts: Sequence[str]) -> NDArray[np.float32]:
         if "c" in texts:
             raise DataError("the line went dead")
-        vectors: NDArray[np.float32] = lengths(calls)(texts)
-        return vectors
+        return lengths(calls)(texts)
 
     with pytest.raises(DataError, match="dead"):
         Cached(fails, "lengths", path, batch=2)(["a", "b", "c"])

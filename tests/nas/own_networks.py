@@ -184,8 +184,7 @@ class Shuffled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.depthwise(F.channel_shuffle(self.stem(x), 4)))
         x = self.before(F.channel_shuffle(F.relu(self.grouped(self.inner(x))), 2))
-        y: Tensor = self.classifier(F.max_pool2d(self.last(x), 3, 2, 1).flatten(1))
-        return y
+        return self.classifier(F.max_pool2d(self.last(x), 3, 2, 1).flatten(1))
 
 
 class Tokens(nn.Module):
@@ -203,8 +202,7 @@ class Tokens(nn.Module):
         x = self.patches(x)
         rows = F.relu(self.hidden(x.flatten(2).transpose(1, 2))).unflatten(1, (3, 3)).flatten(2)
         mean = F.relu(self.rows(rows)).mean(1)
-        y: Tensor = self.classifier(torch.cat([x.flatten(1), mean], 1))
-        return y
+        return self.classifier(torch.cat([x.flatten(1), mean], 1))
 
 
 EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {

@@ -246,8 +246,7 @@ class Unsupported(Plain):
 
 class Halved(Plain):
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last((0.5 * self.first(x)).relu().mean((2, 3)))
-        return y
+        return self.last((0.5 * self.first(x)).relu().mean((2, 3)))
 
 
 class Raised(Plain):
@@ -258,8 +257,7 @@ class Raised(Plain):
         self.other = nn.BatchNorm1d(3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last((self.norm(self.first(x)) + 1).relu().mean((2, 3)))
-        return y
+        return self.last((self.norm(self.first(x)) + 1).relu().mean((2, 3)))
 
 
 class HalvedGroups(Plain):
@@ -270,8 +268,7 @@ class HalvedGroups(Plain):
 
     def forward(self, x: Tensor) -> Tensor:
         x = 0.5 * self.groups(self.first(x).relu())
-        y: Tensor = self.last(self.mix(x).relu().mean((2, 3)))
-        return y
+        return self.last(self.mix(x).relu().mean((2, 3)))
 
 
 def _parametrised() -> nn.Module:
@@ -345,8 +342,7 @@ def search(supernet: Supernet, budget: SearchBudget, *, side: int, channels: int
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    found: nn.Module = supernet.choose()
-    return found
+    return supernet.choose()
 
 
 def train(module: nn.Module, steps: int, *, side: int, channels: int) -> None:

@@ -62,14 +62,13 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(settings: StrategySettings) -> SearchResult:
-    result: SearchResult = search(
+    return search(
         SPACE,
         data(),
         board=Board.load("stm32f446re"),
         budget=Budget(sram="4.5 KB"),
         settings=settings,
     )
-    return result
 
 
 def test_it_is_asked_until_its_epochs_are_spent_and_told_each_result() -> None:

@@ -95,7 +95,7 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(
     space, budget = spaces[kind]
 
     def run(checkpoint: Checkpoint, progress: Progress = nobody) -> SearchResult:
-        result: SearchResult = search(
+        return search(
             space,
             few(),
             board=BOARD,
@@ -105,7 +105,6 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(
             checkpoint=checkpoint,
             progress=progress,
         )
-        return result
 
     if kind == "several families" and strategy in ("ranked", "dnas"):
         with pytest.raises(ConfigError, match=f"search.strategy={strategy} must have"):

@@ -56,7 +56,7 @@ def context(problem: Problem, chosen: StrategySettings, **more: Any) -> Context:
 def run(
     strategy: str, *, space: Space = SPACE, update: dict[str, object] | None = None, **keywords: Any
 ) -> SearchResult:
-    result: SearchResult = search(
+    return search(
         space,
         data(),
         board=BOARD,
@@ -65,7 +65,6 @@ def run(
         seed=1,
         **keywords,
     )
-    return result
 
 
 def test_gates_that_are_not_finite_are_an_error_that_says_what_was_not() -> None:

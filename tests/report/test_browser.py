@@ -60,10 +60,9 @@ def drawn(browser: Page) -> dict[str, float]:
 
 
 def texts(browser: Page, selector: str) -> list[str]:
-    found: list[str] = browser.value(
+    return browser.value(
         f"[...document.querySelectorAll({json.dumps(selector)})].map((node) => node.innerText)"
     )
-    return found
 
 
 def centre(browser: Page, node: str) -> tuple[float, float]:

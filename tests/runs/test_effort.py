@@ -75,8 +75,7 @@ def test_the_shipped_network_goes_on_from_what_the_search_learnt(tmp_path: Path)
             **BRIEF,
         )
         assert run.metrics["tflm_mismatches"] == 0
-        found: float = run.metrics["float_accuracy"]
-        return found
+        return run.metrics["float_accuracy"]
 
     assert accuracy({"strategy": "single_stage", "epochs": 40}, "shared") > 0.9
     halving = {"strategy": "halving", "generations": 0}

@@ -70,8 +70,7 @@ class Attention(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = self.joined(x).chunk(3, -1)
-        y: torch.Tensor = (q @ k.transpose(1, 2)).softmax(-1) @ v
-        return y
+        return (q @ k.transpose(1, 2)).softmax(-1) @ v
 
 
 @pytest.mark.long
