@@ -27,6 +27,8 @@ _Histogram = npt.NDArray[np.float64]
 _BINS = 2048
 _COUNTED = 2**18
 """Approximate number of a batch's values in a histogram, which takes whole rows of maps."""
+_ROWS = 8
+"""Rows of a map that are counted at least."""
 _TAIL = 1e-4
 _CUTS = np.linspace(1, 0.2, 33)
 """Parts of each extreme that ``mse`` tries; 1 comes first, so that it wins ties."""
@@ -71,7 +73,8 @@ class Observer:
         """Add values of any shape, whose extremes are `span`, to the histogram and widen it.
 
         Only some rows of large maps [N, channels, height, width], or of batches in many `parts`,
-        are counted.
+        are counted: of some examples where there would be too few, as the first row may be a
+        picture's frame or the silence before a word.
         """
         low, high = span.tolist()
         if not np.isfinite([low, high]).all():
@@ -82,7 +85,9 @@ class Observer:
                 centres = np.linspace(*self.ends, 2 * _BINS + 1)[1::2]
                 self.counts, _ = np.histogram(centres, _BINS, (low, high), weights=self.counts)
         if values.ndim == 4:
-            values = values[:, :, :: -(-values.numel() * parts // _COUNTED)]
+            share = -(-values.numel() * parts // _COUNTED)
+            apart = min(share, max(values.shape[2] // _ROWS, 1))
+            values = values[:: -(-share // apart), :, ::apart]
         if low < high:
             self.counts = self.counts + torch.histc(values.detach(), _BINS, low, high).cpu().numpy()
             self.ends = low, high

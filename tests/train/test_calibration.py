@@ -58,3 +58,14 @@ def test_bounds_of_values_stay_those_of_the_range(count: int) -> None:
 def test_two_values_have_no_others_beyond() -> None:
     assert spans(torch.tensor([-1.0, 2.0]).repeat(50))[1] == [-1, 2]
     assert spans(torch.arange(40.0))[1] == [0, 39]  # too few to have a tail
+
+
+def test_ranges_of_large_maps_are_not_those_of_their_first_row() -> None:
+    """Of 96x96 maps of 512 pictures with a dark frame, `mse` lost 10 dB against all values."""
+    values = torch.randn(64, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    values[:, :, 0] *= 0.01
+    observer, span = Observer.empty(), torch.stack((values.min(), values.max()))
+    observer.see(span)
+    observer.count(values, span, parts=64)  # as of a batch 64 times as large
+    least = noise(values, observer.span("mse").tolist())
+    assert least < 1.5 * noise(values, spans(values)[1])
