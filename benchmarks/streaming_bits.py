@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from micronas.graph.frames import FrameByFrame
 from testing.engine import SANITIZED, hops_on_host
-from testing.frames import FrameByFrame
 from testing.streaming import over_the_whole, random_recording, random_streaming
 
 _WAYS = [(compiler, level) for compiler in ("gcc", "clang") for level in ("-O0", "-O3")]

@@ -23,12 +23,15 @@ for modules, libraries in json.loads(sys.argv[1]).items():
 """
 
 
-def test_scripts_import_names_that_there_are() -> None:
-    """No other test runs the benchmarks: ten imported functions that were gone."""
-    root, imported = Path(__file__).parents[1], r"^from (\w+\.[\w.]+) import (\([^)]*\)|.*)$"
-    for script in [*root.glob("benchmarks/*.py"), *root.glob("examples/*.py")]:
+def test_scripts_and_pages_import_names_that_there_are() -> None:
+    """No other test runs them: ten benchmarks and a page imported what was gone."""
+    root = Path(__file__).parents[1]
+    imported = r"^from ((?:micronas|testing)\.[\w.]+) import (\([^)]*\)|.*)$"
+    places = ("benchmarks/*.py", "examples/*.py", "docs/**/*.md")
+    for script in (path for place in places for path in root.glob(place)):
         for module, text in re.findall(imported, script.read_text(), re.MULTILINE):
             file = root / f"{module.replace('.', '/')}.py"
+            assert file.is_file() or file.with_suffix("").is_dir(), f"{script}: no {module}"
             for name in re.findall(r"(\w+)(?: as \w+)?", text) if file.is_file() else ():
                 defined = rf"^(?:def |class | *){name}\b|import .*\b{name}\b"
                 there = re.search(defined, file.read_text(), re.MULTILINE)

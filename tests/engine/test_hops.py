@@ -8,11 +8,11 @@ import pytest
 from micronas.engine.hop_writer import generate_hops
 from micronas.engine.hops import PROGRESS, Hops
 from micronas.errors import ConfigError
+from micronas.graph.frames import FrameByFrame
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import MICRONAS
 from micronas.space.space import Space
 from testing.engine import build_hops, hops_on_core, hops_on_host
-from testing.frames import FrameByFrame
 from testing.graphs import ds_cnn, quantize_randomly
 from testing.m4_cycles import cost_of
 from testing.streaming import over_the_whole, random_recording, random_streaming

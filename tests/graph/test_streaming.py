@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, DataError
 from micronas.graph import integer
+from micronas.graph.frames import FrameByFrame
 from micronas.graph.streaming import Timing, check_streaming, recording, streams, timings
 from micronas.space.space import Space
-from testing.frames import FrameByFrame
 from testing.graphs import quantize_randomly
 from testing.streaming import over_the_whole, random_recording, random_streaming
 

@@ -17,6 +17,7 @@ from micronas.export.firmware.application import Application
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import ProjectKind, write_project
+from micronas.graph.frames import FrameByFrame
 from micronas.graph.ir import Graph, Tensor
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
@@ -31,7 +32,6 @@ from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.builder import Builder
-from testing.frames import FrameByFrame
 from testing.graphs import ds_cnn, quantize_randomly
 from testing.interfaces import opened
 from testing.networks import random_network
