@@ -28,22 +28,6 @@ from testing.published import GRAPHS
 # the planner
 
 
-def test_place_by_hand() -> None:
-    # 64 goes first; of the two 32s the later one does; 16 fits the gap beside the first 32
-    requests = [(32, 0, 1), (64, 1, 2), (32, 2, 3), (16, 3, 3)]
-    assert place(requests) == [64, 0, 64, 0]
-
-
-def test_place_fills_the_lowest_gap_that_is_large_enough() -> None:
-    # 96 lies at 0 in step 0 and 80 above it; from step 1 on 80 alone is in use, at 96
-    requests = [(96, 0, 0), (80, 0, 2), (64, 1, 2), (48, 2, 2)]
-    assert place(requests) == [0, 96, 0, 176]
-
-
-def test_place_nothing() -> None:
-    assert place([]) == []
-
-
 def lowest_fit(requests: list[Request]) -> list[int]:
     """Search every offset at which a placed buffer ends, instead of walking the gaps."""
     placed: dict[int, int] = {}
@@ -125,14 +109,6 @@ def test_operators_between_others_equal_tflm(kind: Kind) -> None:
     for seed in range(3):
         drawn = [random_op_graph(each, seed) for each in ("MUL", kind, "MUL", kind, "MUL")]
         check_host(beside(drawn))
-
-
-def test_known_host_arenas() -> None:
-    keywords = plan(GRAPHS["MicroNet-KWS-M"], HOST)
-    assert (keywords.head, keywords.total) == (86_112, 102_512)
-    assert plan(GRAPHS["MicroNet-AD-L"], HOST).head == 353_280
-    assert plan(GRAPHS["MicroNet-AD-M"], HOST).head == 245_760
-    assert plan(GRAPHS["MicroNet-VWW-4"], HOST).head == 65_536  # liveness alone: 57,344
 
 
 # the board
