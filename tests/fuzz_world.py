@@ -304,14 +304,8 @@ def _judge() -> None:
         "baseline: base\njudge: {model: j, price: {prompt: 2.0, completion: 10.0}}\nmax_usd: 5\n"
     )
     games = [
-        {
-            "uid": f"u{n}",
-            "category": "hard",
-            "judge": "j",
-            "model": model,
-            "baseline": "base",
-            "games": [{"score": first, "judgment": {"answer": f"[[{first}]]"}}, {"score": second}],
-        }
+        dict(uid=f"u{n}", category="hard", judge="j", model=model, baseline="base")
+        | {"games": [{"score": first, "judgment": {"answer": f"[[{first}]]"}}, {"score": second}]}
         for n in range(6)
         for model, first, second in (("good", "B>>A", "A>B"), ("bad", "A>B", "A=B"))
     ]
@@ -323,16 +317,8 @@ def _judge() -> None:
         "model,score,lower,upper\ngood,1200,1190,1210\nbase,1000,990,1010\nbad,900,880,920\n"
     )
     alpaca = [
-        {
-            "instruction": f"do {n}",
-            "dataset": "koala",
-            "generator_1": "base",
-            "generator_2": "m",
-            "output_1": "a" * 40,
-            "output_2": "b" * 20,
-            "annotator": "gpt",
-            "preference": preference,
-        }
+        dict(instruction=f"do {n}", dataset="koala", generator_1="base", generator_2="m")
+        | dict(output_1="a" * 40, output_2="b" * 20, annotator="gpt", preference=preference)
         for n, preference in enumerate((1.0, 2.0, 1.25, None))
     ]
     Path("alpaca.json").write_text(json.dumps(alpaca))

@@ -23,12 +23,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.graph.operators import OPERATORS
 from micronas.tflite.writer import to_flatbuffer
-from testing.graphs import (
-    quantize_randomly,
-    random_inputs,
-    random_int8_graph,
-    random_op_graph,
-)
+from testing.graphs import quantize_randomly, random_inputs, random_int8_graph, random_op_graph
 
 
 def one_convolution(channels: int = 8, side: int = 10) -> Graph:

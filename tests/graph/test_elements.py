@@ -92,10 +92,7 @@ THREE = constant(tensor("c", (3, 2)), [0] * 6)
             one("MUL", X((1,) * 7), constant(tensor("c", (2,)), [0, 1]), Y((1,) * 6 + (2,))),
             "have up to 6 dimensions",
         ),
-        (
-            one("QUANTIZE", X((1, 2)), Y((1, 2), 1e-7)),
-            r"write a scale above 2\*\*-22 of",
-        ),
+        (one("QUANTIZE", X((1, 2)), Y((1, 2), 1e-7)), r"write a scale above 2\*\*-22 of"),
     ],
 )
 def test_what_tflm_would_not_take_is_refused(graph: Graph, rule: str) -> None:

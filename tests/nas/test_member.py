@@ -33,10 +33,7 @@ def test_limits_that_are_not_given_are_the_boards() -> None:
     assert (
         network.left()
         == network.given()
-        == {
-            **limits.given(),
-            "flash": board.flash_bytes - board.reserved.flash_bytes,
-        }
+        == {**limits.given(), "flash": board.flash_bytes - board.reserved.flash_bytes}
     )
 
 

@@ -13,12 +13,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.member import Member
 from micronas.nas.prior import uniform_networks
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import (
-    DnasSettings,
-    SearchSettings,
-    StrategySettings,
-    strategy_settings,
-)
+from micronas.nas.settings import DnasSettings, SearchSettings, StrategySettings, strategy_settings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.strategies.shared import rank
 from micronas.nas.supernet.gates import Gates

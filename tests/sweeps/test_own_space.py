@@ -49,13 +49,7 @@ def test_a_point_is_the_bytes_of_a_run_alone(config: Path, tmp_path: Path) -> No
         torch.manual_seed(0)
         searched = own_space.space()
     alone = tmp_path / "alone"
-    run_search(
-        settings,
-        alone,
-        data=own_space.data(),
-        space=searched,
-        workers=1,
-    )
+    run_search(settings, alone, data=own_space.data(), space=searched, workers=1)
     for name in ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json"):
         assert (alone / name).read_bytes() == (point.folder / name).read_bytes(), name
 

@@ -92,11 +92,7 @@ def compiled(folder: Path, kind: ProjectKind) -> Path:
 
 
 def run(
-    program: Path,
-    *,
-    ticks_per_second: int = 1000,
-    runs: Sequence[int] = RUNS,
-    arena: int = LARGEST,
+    program: Path, *, ticks_per_second: int = 1000, runs: Sequence[int] = RUNS, arena: int = LARGEST
 ) -> tuple[int, str]:
     """Run the firmware with a clock on which inferences take these times."""
     now, readings = 2**32 - 500, []  # a counter that overflows
