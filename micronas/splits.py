@@ -41,10 +41,12 @@ class Split(Protocol):
 
 def check_split(given: object) -> None:
     """Raise DataError if it is no split, such as one of torch's data sets."""
-    if not all(hasattr(given, each) for each in ("labels", "groups", "batch")):
+    needed = ("labels", "groups", "batch", "mixup", "cutmix", "source")
+    if not all(hasattr(given, each) for each in needed):
         raise DataError(
-            "a part of the data must have labels, groups and batch, but "
-            f"{type(given).__name__} has not; make one by micronas.TensorSplit(inputs, labels)"
+            "a part of the data must have labels, groups and batch, and the defaults of "
+            f"micronas.data.Split, but {type(given).__name__} has not; derive it from that class, "
+            "or make one by micronas.TensorSplit(inputs, labels)"
         )
 
 

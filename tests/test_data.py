@@ -2,6 +2,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,8 +127,15 @@ def test_a_split_of_ones_own_is_refused_where_it_is_trained_or_judged_on() -> No
             act(Own(PAIRS * 0))
 
 
-def test_a_data_set_of_torch_is_no_split() -> None:
-    given, network = TensorDataset(INPUTS, PAIRS), nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+@pytest.mark.parametrize(
+    "given",
+    [
+        TensorDataset(INPUTS, PAIRS),
+        SimpleNamespace(labels=PAIRS, groups=PAIRS, batch=lambda index, generator: INPUTS[index]),
+    ],
+)
+def test_a_data_set_of_torch_is_no_split(given: object) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     good, recipe = TensorSplit(INPUTS, PAIRS), Recipe(epochs=1)
     for act in (
         lambda each: fit(network, each, recipe, seed=0),
@@ -135,7 +143,7 @@ def test_a_data_set_of_torch_is_no_split() -> None:
         lambda each: evaluate(network, each),
         lambda each: DataSet(good, each, None, ("a", "b"), (2, 2, 1)),
     ):
-        with pytest.raises(DataError, match=r"TensorDataset has not; .*TensorSplit\("):
+        with pytest.raises(DataError, match=r"(TensorDataset|Namespace) has not; .*TensorSplit\("):
             act(given)
 
 
