@@ -14,7 +14,7 @@ from typing import Any
 from micronas import resources
 from micronas.errors import ConfigError
 from micronas.hardware.names import board_file
-from micronas.hardware.targets import WITHOUT_FPU, core_name
+from micronas.hardware.targets import MICRONAS, WITHOUT_FPU, core_name
 from micronas.quantities import parse
 from micronas.settings import read_mapping
 
@@ -96,6 +96,11 @@ def _like(found: _Values, described: Callable[[Path], _Values]) -> _Values:
             f"{unread['like']!s:.200}; write {other}"
         )
     base = described(path)
+    if found.get("kernels") == MICRONAS.name != base["kernels"]:
+        raise ConfigError(
+            f"kernels must be those that ran networks on {name:.200} ({base['kernels']}), but are "
+            f"{MICRONAS.name}; write engine: {MICRONAS.name}"
+        )
     core, clock = found.get("core", base["core"]), found.get("clock_hz", base["clock_hz"])
     factor, reason = _factor(str(core), base["core"])
     within = spread(str(core))

@@ -92,6 +92,8 @@ def test_an_estimate_is_like_a_measured_board(tmp_path: Path) -> None:
         path = written(tmp_path, PICO.replace("nucleo_g0b1re", like))
         with pytest.raises(ConfigError, match=message):
             Board.load(path)
+    with pytest.raises(ConfigError, match=r"\(Bosch HALE\), but are micronas; write engine: mi"):
+        Board.load(written(tmp_path, PICO + "kernels: micronas\n"))
 
 
 @pytest.mark.parametrize(
