@@ -131,7 +131,7 @@ class Reused(nn.Module):
 
 
 class Gated(nn.Module):
-    """One channel, the first operand of a product, is broadcast over many."""
+    """One channel, the first operand of a product, is broadcast over many; its function adds 3."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x).relu()
-        x = torch.sigmoid(self.gate(x)) * x
+        x = F.hardsigmoid(self.gate(x)) * x
         return self.last(self.mix(x).relu().mean((2, 3)))
 
 

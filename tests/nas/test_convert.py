@@ -249,15 +249,16 @@ class Halved(Plain):
         return self.last((0.5 * self.first(x)).relu().mean((2, 3)))
 
 
-class Raised(Plain):
-    """One more than the first batch norm gives, which no other must be taken for."""
+class TwiceNormed(Plain):
+    """Two batch norms in a row, whose markers in a trace add up to that of no other."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.other = nn.BatchNorm1d(3)
+        self.more = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last((self.norm(self.first(x)) + 1).relu().mean((2, 3)))
+        y: Tensor = self.last(self.more(self.norm(self.first(x))).relu().mean((2, 3)))
+        return y
 
 
 class HalvedGroups(Plain):
@@ -286,7 +287,7 @@ def _parametrised() -> nn.Module:
         (Unsupported, r"aten.sort.* in test_convert.py:\d+: "),
         (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
         (Halved, r"compute what its layers do, but first is scaled, shifted or re-ordered"),
-        (Raised, r"compute what its layers do, but first is scaled"),
+        (TwiceNormed, r"TwiceNormed raises RuntimeError: running_mean should contain"),
         (HalvedGroups, r"compute what its layers do, but HalvedGroups is scaled"),
         (lambda: "network", r"convert takes a torch.nn.Module, but got str"),
     ],

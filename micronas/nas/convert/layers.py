@@ -20,9 +20,9 @@ from micronas.train.network import weighted_ops
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 Convolution = nn.Conv1d | nn.Conv2d
 
-_STEP, _EIGHTHS = 97, 3
-"""Marker of the n-th batch norm is n steps and so many eighths: no sum of two, or of one and a
-small whole number, is that of another."""
+_STEP, _MORE, _LEAST = 97.0, 0.375, 1e-3
+"""The marker of the n-th batch norm is n steps and a bit more, of which a sum of two has twice as
+much: what is left of a bias is a shift by a constant, if it is not less than the last number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ class Layer:
     """Torch's channel for each that is stored, if there is one output for each input."""
     groups: int
     """Groups of a convolution; 1 for others."""
+    shift: float
+    """Constant that the module adds to the output, as a hard sigmoid does."""
 
     @property
     def name(self) -> str:
@@ -101,15 +103,15 @@ def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[L
         weights, bias = (graph.constant_of(op, position).data for position in (1, 2))
         assert weights is not None, "a trace fills weights"
         assert bias is not None, "a trace fills biases"
-        norm = norms.get(round(8 * float(bias[0])))
-        if norm is None and bias.any():
-            raise ExportError(changed(path))
+        number = round((float(bias[0]) - _MORE) / _STEP)
+        norm = norms.get(number)
+        shift = float(bias[0]) - (0.0 if norm is None else _STEP * number + _MORE)
         owned = [part, *([probe.get_submodule(norm)] if norm is not None else [])]
         for each in {id(item): item for item in owned}.values():
             _check_own(each, norm if each is not part else path, op, claimed)
         groups = part.groups if isinstance(part, Convolution) else 1
         own = None if isinstance(part, _Norm) else path
-        layer = Layer(op, own, norm, None, None, groups)
+        layer = Layer(op, own, norm, None, None, groups, shift if abs(shift) > _LEAST else 0.0)
         if not layer.is_grouped:
             markers = weights.reshape(-1, weights.shape[-1])[0]
             if not layer.mixes and own is not None and norm is not None:
@@ -188,11 +190,11 @@ def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
     norms: dict[int, str] = {}
     for path, part in probe.named_modules():
         if isinstance(part, _Norm) and part.running_mean is not None:
-            eighths = 8 * _STEP * (len(norms) + 1) + _EIGHTHS
-            norms[eighths] = path
+            norms[len(norms) + 1] = path
+            marker = _STEP * len(norms) + _MORE
             assert part.running_var is not None
             factor = torch.arange(1, part.num_features + 1)
-            part.running_mean.copy_(-eighths / 8 / factor)
+            part.running_mean.copy_(-marker / factor)
             part.running_var.copy_(factor.double() ** -2 - part.eps)
             if part.affine:
                 nn.init.ones_(part.weight)

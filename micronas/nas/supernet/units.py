@@ -112,6 +112,7 @@ class LayerUnit(SharedUnit):
         assert part is None or isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear)
         assert norm is None or isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
         self._layer, self._norm = part, norm
+        self._shift = layer.shift
         self._is_map = layer.op.kind != "FULLY_CONNECTED"
         self._rows, self._columns = (_order(each) for each in (layer.rows, layer.columns))
 
@@ -131,6 +132,10 @@ class LayerUnit(SharedUnit):
         return None if self._layer is None else self._stored(self._layer.bias, out)
 
     def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
+        y = self._normalised(y, out, running=running)
+        return y + self._shift if self._shift else y
+
+    def _normalised(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
         norm = self._norm
         if norm is None:
             return y
