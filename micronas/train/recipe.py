@@ -16,7 +16,7 @@ class Recipe(Settings):
     """Training of a network: AdamW, linear warm-up, then a cosine down to zero."""
 
     epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=2)  # batch norm takes no single position
     learning_rate: float = Field(default=6e-3, gt=0)
     """Highest learning rate of the schedule."""
     warmup: float = Field(default=0.3, ge=0, lt=1)

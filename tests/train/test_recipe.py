@@ -23,3 +23,9 @@ def test_schedule_without_warmup_starts_at_the_top() -> None:
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ConfigError, match="momentum"):
         Recipe(momentum=0.9)
+
+
+def test_batches_of_one_are_refused() -> None:
+    """Batch norm of a map of one position ended in torch's traceback."""
+    with pytest.raises(ConfigError, match="batch_size"):
+        Recipe(batch_size=1)
