@@ -13,7 +13,7 @@ from micronas.judge.store import verdicts_of
 from testing.failing_judge import USD, failing_run
 from testing.odd_endpoint import Exchange, OddEndpoint, counting, refusing, serving
 from tests.judge.runs import answers_for, prompts_for
-from tests.judge.test_odd_endpoint import send
+from tests.judge.test_endpoint import send
 from tests.judge.test_run import settings_for
 
 REFUSAL = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')

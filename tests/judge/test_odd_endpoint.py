@@ -1,15 +1,13 @@
 """A judge run in front of an endpoint that is broken, or lies, in every way there is a name for."""
 
-import asyncio
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from micronas.errors import ConfigError
-from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
+from micronas.judge.endpoint import Lost, Reply
 from micronas.judge.rows import Answer
 from micronas.judge.run import run
 from micronas.judge.store import answers_of, verdicts_of, writing
@@ -25,6 +23,7 @@ from testing.odd_endpoint import (
 )
 from testing.odd_judge import odd_run
 from tests.judge.runs import prompts_for
+from tests.judge.test_endpoint import send
 from tests.judge.test_run import MOST, settings_for
 
 KEY = "sk-secret/0123456789"
@@ -37,16 +36,6 @@ FLOODS = [*sorted(name for name in LOST if name.startswith("endless")), "drips"]
 
 def always(form: str, **more: Form) -> OddEndpoint:
     return OddEndpoint(lambda body, _: (str(len(body["messages"])), form), more=more)
-
-
-def send(url: str, **changes: Any) -> Reply | Lost:
-    settings = EndpointSettings(model="m", base_url=url, **changes)
-
-    async def once() -> Reply | Lost:
-        async with JudgeEndpoint(settings) as endpoint:
-            return await endpoint.send([{"role": "user", "content": "12345678"}])
-
-    return asyncio.run(once())
 
 
 def answers() -> list[Answer]:

@@ -41,12 +41,6 @@ def test_models_that_are_level_are_not_told_apart_without_an_interval() -> None:
     assert separability(level, level) == Share(2, 3)
 
 
-def test_models_with_equal_intervals_are_two_models() -> None:
-    # counted by the values of intervals, as is common, the two overlaps would be one
-    share = separability(np.array([0.0, 0.0, 0.5]), np.array([1.0, 1.0, 2.0]))
-    assert share == Share(0, 3)
-
-
 def test_a_tie_agrees_with_nothing() -> None:
     share = strict_agreement(np.array([3.0, 2.0, 2.0, 1.0]), np.array([4.0, 2.0, 1.0, 3.0]))
     # 01 02 03 agree, 12 is a tie, 13 and 23 are the other way round

@@ -137,28 +137,23 @@ def test_an_expert_that_recovers_is_asked_again_first() -> None:
         assert response.headers["x-micronas-attempts"] == "3"
 
 
-def garbage(call: Call) -> None:
-    if call.stream:
-        call.start_stream()
-        call.write(b"data: <html>\n\ndata: [DONE]\n\n")
-    else:
-        call.send(200, b"<html>it works!</html>")
+def says(stream: bytes, body: bytes) -> Behaviour:
+    def behaviour(call: Call) -> None:
+        if call.stream:
+            call.start_stream()
+            call.write(stream)
+        else:
+            call.send(200, body)
+
+    return behaviour
 
 
-def other_json(call: Call) -> None:
-    if call.stream:
-        call.start_stream()
-        call.write(b'data: {"choices": [{"index": [], "delta": {"content": "x"}}]}\n\n')
-    else:
-        call.send(200, b'{"choices": [{"text": "of another API"}]}')
-
-
-def nothing(call: Call) -> None:
-    if call.stream:
-        call.start_stream()
-        call.write(b"data: [DONE]\n\n")
-    else:
-        call.send(200, b"")
+garbage = says(b"data: <html>\n\ndata: [DONE]\n\n", b"<html>it works!</html>")
+other_json = says(
+    b'data: {"choices": [{"index": [], "delta": {"content": "x"}}]}\n\n',
+    b'{"choices": [{"text": "of another API"}]}',
+)
+nothing = says(b"data: [DONE]\n\n", b"")
 
 
 def only_a_role(call: Call) -> None:
