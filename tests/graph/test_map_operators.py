@@ -60,6 +60,7 @@ def test_scratch_of_a_transposed_convolution_is_a_few_rows() -> None:
     graph = builder.finish(builder.transposed(builder.input, "up", 3, (3, 2), stride=(2, 2)))
     # three rows of (5 - 1) x 2 + 2 pixels of 3 sums of int32, and nothing turned around
     assert scratch(graph) == [-(-4 * 3 * 10 * 3 // 16) * 16, 0]
+    assert count(graph).macs == (4 * 5) * 3 * (3 * 2) * 8
 
 
 def test_pixels_beyond_the_map_are_refused() -> None:

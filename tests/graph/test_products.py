@@ -5,6 +5,7 @@ import pytest
 
 from micronas.graph.batches import keeps_examples
 from micronas.graph.check import broken_rule
+from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.hardware.targets import CMSIS_NN, HOST, plan
 
@@ -38,6 +39,7 @@ def test_an_operand_that_lies_the_other_way_is_copied_for_good() -> None:
         data = np.zeros(shape, np.int8)
         graph = product((1, 4, 256), shape, (1, 4, 64), transposed=(False, turned), data=data)
         sizes[turned] = [plan(graph, target).tail for target in (HOST, CMSIS_NN)]
+        assert count(graph).macs == 4 * 64 * 256
     for copied, plain in zip(sizes[False], sizes[True], strict=True):
         assert 64 * 256 <= copied - plain <= 64 * 256 + 64
 
