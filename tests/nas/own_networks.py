@@ -187,6 +187,23 @@ class Shuffled(nn.Module):
         return self.classifier(F.max_pool2d(self.last(x), 3, 2, 1).flatten(1))
 
 
+class Halves(nn.Module):
+    """Half of the channels passes unchanged and is shuffled with the other, as in ShuffleNetV2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 16, 3, 2, 1)
+        self.branch = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        self.last = nn.Conv2d(16, 8, 1)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.stem(x).chunk(2, 1)
+        x = F.channel_shuffle(torch.cat([left, self.branch(right)], 1), 2)
+        y: Tensor = self.classifier(F.relu(self.last(x)).mean((2, 3)))
+        return y
+
+
 class Tokens(nn.Module):
     """Linear layers on each pixel of a map, one of which reads rows as channels, and one that reads
     a whole map beside their mean."""
@@ -214,5 +231,6 @@ EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
     "gated": Gated,
     "series": Series,
     "shuffled": Shuffled,
+    "halves": Halves,
     "tokens": Tokens,
 }

@@ -198,7 +198,12 @@ def test_channels_that_must_agree_are_one_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "searched"), [("shuffled", ["last"]), ("tokens", ["patches", "hidden", "rows"])]
+    ("name", "searched"),
+    [
+        ("shuffled", ["last"]),
+        ("halves", ["branch.0", "last"]),
+        ("tokens", ["patches", "hidden", "rows"]),
+    ],
 )
 def test_channels_that_would_come_in_another_order_stay(name: str, searched: list[str]) -> None:
     assert [decision.name for decision in converted(name).decisions] == searched

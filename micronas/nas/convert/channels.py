@@ -109,6 +109,8 @@ def _is_shuffled(channels: Numbers, order: Numbers | None) -> bool:
     """Return whether fewer channels would come in another order than those of this one."""
     if order is None:
         return True
+    # those that stay are told apart, too: others may be among them
+    channels = np.where(channels == _STAYS, -1 - np.arange(len(channels)), channels)
     stored = np.tile(channels, len(order) // len(channels)).tolist()
     counts, seen = Counter(stored), Counter[int]()
     lines: dict[tuple[int, int], list[int]] = {}
