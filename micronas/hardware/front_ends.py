@@ -43,10 +43,10 @@ class FrontEndCosts:
     @property
     def m0plus_cycles(self) -> float:
         """Modelled cycles of a Cortex-M0+ for each instruction of a Cortex-M4."""
-        return _M0PLUS_CYCLES.get(self.kind, 10.7)
+        return _ON_M0PLUS.get(self.kind, _SPECTRA_ON_M0PLUS)
 
 
-_M0PLUS_CYCLES = {"image": 2.0, "series": 23.2}
+_ON_M0PLUS, _SPECTRA_ON_M0PLUS = {"image": 2.0, "series": 23.2}, 10.7
 """Pictures are scaled in integers anyway; numbers of sensors stay float32, spectra do not."""
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
 """Assumed camera, by channels of the network's input: width, height, pixels."""

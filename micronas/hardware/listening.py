@@ -11,7 +11,7 @@ from micronas.hardware.instructions import Price
 from micronas.hardware.targets import WITHOUT_FPU
 from micronas.hardware.targets.target import Hopped
 
-_M0PLUS_CYCLES = 3.76
+_KERNELS_ON_M0PLUS = 3.76
 """Modelled cycles of kernels on a Cortex-M0+ for each instruction of a Cortex-M4."""
 _LEAST_CYCLES = 0.5
 """Cycles of an instruction where two are issued at once; rates below are Helium's or an
@@ -74,5 +74,5 @@ def front_end_ms(board: Board, front_end: FrontEndCosts, instructions: int) -> f
     fitted = {model.form: model.ms_per_instruction for model in board.latency if not model.spaces}
     cycle_ms = 1e3 / board.clock_hz
     rate = fitted.get(INSTRUCTIONS) or fitted.get(board.form) or cycle_ms
-    rate *= front_end.m0plus_cycles / _M0PLUS_CYCLES if board.core in WITHOUT_FPU else 1.0
+    rate *= front_end.m0plus_cycles / _KERNELS_ON_M0PLUS if board.core in WITHOUT_FPU else 1.0
     return instructions * max(rate, _LEAST_CYCLES * cycle_ms)

@@ -55,6 +55,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
+    """Return the error of a file that is no sound."""
     return DataError(
         f"a clip must be a sound file, but {path} cannot be read ({error}); replace or delete it"
     )
