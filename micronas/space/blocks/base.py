@@ -62,7 +62,7 @@ class BlockBase(Weighted):
 
         It is in a block without a `width`, which keeps the width of its input.
         """
-        return "width" in type(self).model_fields and getattr(self, "width", None) is None
+        return getattr(self, "width", ()) is None
 
     @abstractmethod
     def lower(self, at: Lowering, source: str) -> str:
