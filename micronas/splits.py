@@ -153,7 +153,7 @@ def _tensor(name: str, given: Tensor | NDArray[Any]) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return torch.as_tensor(given)
+            return torch.as_tensor(given).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{name} must be a tensor or an array of numbers, but torch says: {error}; number "

@@ -153,6 +153,7 @@ def test_arrays_are_tensors() -> None:
     assert arrays.groups.tolist() == [0, 0, 1, 1, 2, 2]
     mirrored = INPUTS.numpy()[..., ::-1].astype(">f4")[..., ::-1]
     mirrored.flags.writeable = False  # as of a mapped file
+    assert not TensorSplit(INPUTS.clone().requires_grad_(), PAIRS).inputs.requires_grad
     assert torch.equal(TensorSplit(mirrored, PAIRS).inputs, INPUTS)
     for names in ({"labels": np.array(["a"] * 6)}, {"groups": ["p"] * 6}):
         with pytest.raises(DataError, match=f"{next(iter(names))} must be a tensor or an array"):

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from micronas.text import listed
 ColumnKind = Literal["numbers", "text", "constant", "empty"]
 """Kind of a column: ``constant`` has one number throughout, ``empty`` no value."""
 _SEPARATORS = ",;\t"
+_DECIMAL = re.compile(r"(?<=\d),(?=\d)")
+"""A decimal comma where another separator stands beside it."""
 _ABSENT = {"", "nan", "na", "null", "none"}
 _LONGEST_LINE = 2**17
 """Longest line in characters; no recording has longer lines, and no sensor that many columns."""
@@ -88,7 +91,7 @@ def read_header(path: Path) -> Header:
         first = next((line for line in lines if line.strip()), None)
         if first is None:
             raise DataError(f"a recording must have lines, but {path} is empty; delete it")
-        separator = max(_SEPARATORS, key=first.count)
+        separator = max(_SEPARATORS, key=_DECIMAL.sub("", first).count)
         rows = [row for _, row in islice(_rows(chain([first], lines), separator), 2)]
     has_names = any(_number(text, separator) is None for text in rows[0])
     if len(rows) < 1 + has_names:

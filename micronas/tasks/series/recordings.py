@@ -262,6 +262,12 @@ def _read_csv(
     breaks = np.zeros(count - 1, np.bool_)
     if groups is not None:
         breaks |= groups.codes[1:] != groups.codes[:-1]
+    if times is not None and rate is None and (fall := (times[1:] < times[:-1]) & ~breaks).any():
+        raise DataError(
+            f"times must rise, but those of {source.path} fall after line "
+            f"{fall.argmax() + header.skipped + 1}; sort its lines by {time}, or name its sessions "
+            "in data.group"
+        )
     if times is not None and rate:
         breaks |= jumps(times, rate, fill=settings.fill)
     elif settings.is_even:

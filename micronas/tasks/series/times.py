@@ -55,8 +55,8 @@ def dated(header: Header, stamps: Texts) -> _Times:
             dates = np.array(stamps.names).astype("datetime64[us]")
     except (ValueError, OverflowError) as error:
         raise DataError(
-            f"times must be numbers or dates, but {header.path} has others: {error}; set "
-            "data.time to another column"
+            "times must be numbers or dates such as 2024-03-01 12:00:00.5, but "
+            f"{header.path} has others: {error}; set data.time to another column"
         ) from error
     return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)[stamps.codes]
 

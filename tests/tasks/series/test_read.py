@@ -47,10 +47,12 @@ def test_any_separator_gives_the_numbers_that_were_written(
     assert read_table(header, header.names)[0].tolist() == rows
 
 
-def test_decimal_commas_and_missing_values(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "x;y", "1,5;2", ";3,25")
-    values, _ = read_table(read_header(path), ["x", "y"])
-    assert values[0].tolist() == [1.5, 2.0]
+@pytest.mark.parametrize("head", [["x;y"], []])
+def test_decimal_commas_and_missing_values(tmp_path: Path, head: list[str]) -> None:
+    path = write(tmp_path / "a.csv", *head, "1,5;2,25", ";3,25")
+    header = read_header(path)
+    values, _ = read_table(header, header.names)
+    assert values[0].tolist() == [1.5, 2.25]
     assert np.isnan(values[1, 0])
     assert values[1, 1] == 3.25
 
@@ -172,6 +174,11 @@ def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
             r"line 2 has 'True' in column 'fan'; write a number \(1 for true",
         ),
         ([""], {}, "must have lines, but .* is empty"),
+        (
+            ["time,x,label", "3,1,a", "2,5,a", "1,4,a"],
+            {},
+            "must rise, but .* fall after line 2; sort its lines by time, or name its sessions",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(
