@@ -5,9 +5,8 @@
 Points are int8 accuracy with the lever less that without, over all pairs of a setting and a seed
 which both have, with a 95 % interval of the mean; CPU is the share of the search with the lever in
 that without. Sources, of which each says what its methods are: `benchmarks.quality`,
-`benchmarks.one_supernet`, `benchmarks.proposals` and `benchmarks.open_spaces`. Levers of
-`proposals` propose networks to one and the same shared weights, and their CPU is that after the
-weights are trained. Textbook networks of open spaces are paired by name.
+`benchmarks.one_supernet` and `benchmarks.open_spaces`. Textbook networks of open spaces are paired
+by name.
 """
 
 import argparse
@@ -21,26 +20,16 @@ from micronas.text import table
 
 Record = dict[str, Any]
 Pairs = dict[tuple[str, int, str], Record]
-QUALITY, BUDGETS, PROPOSALS = "quality.jsonl", "one_supernet.jsonl", "proposals.jsonl"
-OPEN = "open_spaces.jsonl"
+QUALITY, BUDGETS, OPEN = "quality.jsonl", "one_supernet.jsonl", "open_spaces.jsonl"
 LEVERS = (
     ("draws from the prior, not independent widths", QUALITY, "default", "random"),
-    ("a limit on SRAM known to the search", QUALITY, "default", "blind"),
     ("trials as long as the final training", QUALITY, "patient", "default"),
     ("shared weights rank, not trials of halving", QUALITY, "ranked", "halving"),
     ("the same, beside halving as it was", QUALITY, "ranked", "default"),
-    ("trials begin with shared weights, half as long", QUALITY, "ranked", "anew"),
-    ("trials begin with shared weights, as long", QUALITY, "whole", "anew"),
     ("finalists of different depths, too", QUALITY, "depths", "ranked"),
     ("crossing and mutation", QUALITY, "evolution", "ranked"),
     ("gates and penalties, after MicroNets", QUALITY, "dnas", "ranked"),
     ("one supernet for all budgets", BUDGETS, "space", "ranked"),
-    ("600 more draws", PROPOSALS, "more", "draws"),
-    ("gradient: natural evolution strategies", PROPOSALS, "centre", "draws"),
-    ("gradient: score function, bounded KL", PROPOSALS, "policy", "draws"),
-    ("gradient: of a fitted form", PROPOSALS, "fitted", "draws"),
-    ("gradient: gates of a centre and a spread", PROPOSALS, "gates", "draws"),
-    ("gradient: steps around the best draw", PROPOSALS, "steps", "draws"),
     ("open: best temperature orders trials", OPEN, "single", "plain"),
     ("open: trials as long as the final training", OPEN, "long", "plain"),
     ("open: mean weights, two trainings of finalists", OPEN, "sooner", "single"),
@@ -55,7 +44,7 @@ LEVERS = (
 
 
 def summary(folder: Path) -> str:
-    files = (QUALITY, BUDGETS, PROPOSALS, OPEN)
+    files = (QUALITY, BUDGETS, OPEN)
     sources = {name: _by_method(read(folder / name)) for name in files}
     rows = []
     for lever, source, own, other in LEVERS:

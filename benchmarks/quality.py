@@ -16,43 +16,32 @@ default    `micronas.search`, as it comes
 halving, ranked, evolution, dnas
            the same with this strategy
 space      ranked by weights that are trained on networks of any size (`search.supernet=space`)
-anew, whole
-           ranked with trials that begin anew, or that begin with shared weights and have all of the
-           epochs, where ranked has half of them
 depths     in the results only: ranked while its finalists were of different depths, too
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, each with a whole trial; of them
            `RANDOM`, and the best by loss on the ranking part
-again      each network that the default found, trained with seeds other than its own
-blind      the default without the limit on SRAM; its network is then narrowed until it fits
 uniform    the widest network of every depth: all with the first seed, the best three with the
            second, the best two with the others; the best of them is known with hindsight only
-doubled    the same with twice the width after every stride, as people draw networks by hand
-longer     the networks of the default and of the best uniform depth, trained for twice the epochs
 """
 
 import argparse
-import itertools
 import math
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, load, read
-from benchmarks.quality_tables import SEEDS, Record, best_uniform, by_setting, summary
+from benchmarks.quality_tables import SEEDS, Record, summary
 from benchmarks.settings import (
     BOARD,
     BUDGETS,
     GRAY,
     LADDER,
-    WIDTHS,
     independent,
     machines,
     people,
@@ -62,7 +51,7 @@ from benchmarks.settings import (
 )
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
-from micronas.hardware.costs import Budget, Costs, measure
+from micronas.hardware.costs import measure
 from micronas.nas.member import Member
 from micronas.nas.problem import Problem
 from micronas.nas.search import search
@@ -75,7 +64,6 @@ from micronas.nas.settings import (
 )
 from micronas.nas.strategies.base import Context, Training
 from micronas.nas.trials import Trials
-from micronas.space.blocks import Separable
 from micronas.space.space import Space
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
@@ -84,7 +72,6 @@ from micronas.train.recipe import Recipe
 from testing.scores import accuracy
 
 RECIPE = Recipe(epochs=15)
-LONGER = Recipe(epochs=30)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
 TRIAL = Recipe(epochs=8, batch_size=64)
 DRAWS = 16
@@ -95,18 +82,13 @@ SEARCHES: dict[str, StrategySettings] = {
     "ranked": RankedSettings(trial=TRIAL),
     "dnas": DnasSettings(trial=TRIAL),
     "space": RankedSettings(supernet="space", trial=TRIAL),
-    **{
-        name: RankedSettings(inherited=share, trial=TRIAL)
-        for name, share in (("anew", 0.0), ("whole", 1.0))
-    },
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
-GROWTH = {"uniform": 1.0, "doubled": 2.0}
-METHODS = (*SEARCHES, "random", "blind", "again", "longer", *GROWTH)
+METHODS = (*SEARCHES, "random", "uniform")
 RANDOM = 8
 """Networks of the random search: 64 epochs of trials, where the default's trials take 78."""
 RACE = (9, 3, 2, 2, 2)
-"""Depths of uniform or doubled networks that are trained with each seed."""
+"""Depths of uniform networks that are trained with each seed."""
 
 FOLDERS = ("images", "machines", "voices", "people")
 
@@ -127,9 +109,8 @@ class Bench:
         self.depths = [number / most for number in range(most + 1)]
 
     def run(self, method: str, seeds: list[int]) -> None:
-        kinds = {"again": self._again, "longer": self._longer, **dict.fromkeys(GROWTH, self._race)}
-        jobs = kinds.get(method, self._searched)
-        for name, seed, architecture in jobs(method, seeds):
+        jobs = self._race(seeds) if method == "uniform" else self._searched(method, seeds)
+        for name, seed, architecture in jobs:
             if self._done(name, seed):
                 continue
             started = cpu_seconds()
@@ -139,31 +120,13 @@ class Bench:
 
     def _searched(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         for seed in seeds:
-            find = {"random": self._random, "blind": self._blind}.get(method)
-            if find is not None:
-                yield method, seed, lambda find=find, seed=seed: find(seed)
-            else:
-                yield method, seed, lambda seed=seed: self._search(method, seed, self.budget)
+            find = self._random if method == "random" else partial(self._search, method)
+            yield method, seed, partial(find, seed)
 
-    def _again(self, method: str, seeds: list[int]) -> "Iterator[Job]":
-        for record in [each for each in self._records() if each["method"] == "default"]:
-            network = _parsed(self.space, record["network"])
-            for seed in seeds:
-                if seed != record["seed"]:
-                    yield f"{method} {record['seed']}", seed, lambda network=network: network
-
-    def _longer(self, method: str, seeds: list[int]) -> "Iterator[Job]":
-        known = by_setting(self._records())[self.setting]
-        best = best_uniform(known)
-        assert best is not None, "run default and uniform first"
-        for name, seed in itertools.product(("default", best), seeds):
-            network = _parsed(self.space, known[name][seed]["network"])
-            yield f"{method} {name}", seed, lambda network=network: network
-
-    def _race(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+    def _race(self, seeds: list[int]) -> "Iterator[Job]":
         """All depths with the first seed, fewer with each other: `RACE`; who goes on is read from
         the results."""
-        named = [f"{method} {depth:.2f}" for depth in self.depths]
+        named = [f"uniform {depth:.2f}" for depth in self.depths]
         names = [name for name in named if self._widest(name) is not None]
         for seed in seeds:
             means = {name: fmean(self._scores(name) or [0.0]) for name in names}
@@ -172,28 +135,19 @@ class Bench:
                 yield name, seed, lambda name=name: self._widest(name)
 
     def _widest(self, name: str) -> Space | None:
-        """Of a method and a depth, as the results name them."""
-        method, depth = name.split()
-        widths = self.space.stem.width
-        shaped = [
-            self.space.shaped([width / widths[-1]], growth=GROWTH[method], depth=float(depth))
-            for width in widths
-        ]
+        """Of a depth, as the results name it."""
+        widths, depth = self.space.stem.width, float(name.split()[1])
+        shaped = [self.space.shaped([each / widths[-1]], depth=depth) for each in widths]
         fitting = [each for each in shaped if self.member.fits(each)]
         return self.space.architecture(fitting[-1]) if fitting else None
 
-    def _costs(self, architecture: Space) -> Costs:
-        """Of a network that may be none of the space."""
-        graph, space = architecture.graph(), self.space
-        return measure(graph, BOARD, kind=space.kind)
-
-    def _search(self, method: str, seed: int, budget: Budget) -> Space:
+    def _search(self, method: str, seed: int) -> Space:
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
         found = search(
             self.space,
             self.data,
             board=BOARD,
-            budget=budget,
+            budget=self.budget,
             settings=SEARCHES[method],
             seed=seed,
             checkpoint=Checkpoint(path),
@@ -201,14 +155,6 @@ class Bench:
         )
         path.unlink(missing_ok=True)
         return self.space.architecture(found.winner.choice)
-
-    def _blind(self, seed: int) -> Space:
-        found = self._search("default", seed, self.budget.model_copy(update={"sram": None}))
-        fraction = 1.0
-        while not self.limits.fits(self._costs(found)):
-            fraction -= 0.01
-            found = _narrowed(found, fraction)
-        return found
 
     def _random(self, seed: int) -> Space:
         problem = Problem(self.space, BOARD, self.budget)
@@ -226,10 +172,9 @@ class Bench:
     def _judge(self, name: str, seed: int, architecture: Space, searched: float) -> Record:
         started = cpu_seconds()
         network = Network(architecture.graph(), generator=generator_for(seed, "initial weights"))
-        recipe = LONGER if name.startswith("longer") else RECIPE
-        fit(network, self.data.train, recipe, seed=seed)
+        fit(network, self.data.train, RECIPE, seed=seed)
         quantized = finetune(network, self.data.train, QUANTIZE, seed=seed)
-        costs = self._costs(architecture)
+        costs = measure(architecture.graph(), BOARD, kind=self.space.kind)
         return {
             "setting": self.setting,
             "method": name,
@@ -254,32 +199,6 @@ class Bench:
 
 
 Job = tuple[str, int, Callable[[], Space]]
-
-
-def _parsed(space: Space, text: str) -> Space:
-    """A network from what `str` makes of it."""
-    stem, blocks = text.split("; ")
-
-    def block(token: str) -> Separable:
-        found = re.fullmatch(r"(\d+)(?:k(\d))?(?:@(\d))?", token)
-        assert found, token
-        width, kernel, stride = (int(part or 0) for part in found.groups())
-        return Separable(width=width, kernel=kernel or 3, stride=(stride or 1, stride or 1))
-
-    smallest = space.architecture(space.smallest())
-    update = {"stem": smallest.stem.model_copy(update={"width": (int(stem),)})}
-    return smallest.model_copy(update=update | {"blocks": tuple(map(block, blocks.split()))})
-
-
-def _narrowed(network: Space, fraction: float) -> Space:
-    """Every width times a fraction, on the grid of the space."""
-
-    def narrowed(part: Any) -> Any:
-        width = max(WIDTHS[0], int(part.width[0] * fraction / 4) * 4)
-        return part.model_copy(update={"width": (width,)})
-
-    stem, blocks = narrowed(network.stem), tuple(map(narrowed, network.blocks))
-    return network.model_copy(update={"stem": stem, "blocks": blocks})
 
 
 def _command_line(
