@@ -8,7 +8,6 @@ settle them is a separate space.
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
@@ -27,14 +26,6 @@ _MOST_WAYS = 1000
 
 Picks = tuple[int, ...]
 """Index of the option taken at each `any` of a family."""
-
-
-@dataclass(frozen=True)
-class _AnyOf:
-    """Placeholder for one of several values in the description of a family."""
-
-    number: int
-    options: tuple[Any, ...]
 
 
 class OpenSpace(Described):
@@ -106,7 +97,7 @@ class OpenSpace(Described):
 
     def sizes(self, family: str) -> Picks:
         """Return the number of options of each `any` of a family."""
-        return tuple(len(each.options) for each in self._parsed[family][1])
+        return tuple(len(options) for _, options in self.layouts(family))
 
     def member(self, family: str, picks: Picks) -> Space:
         """Return a family with one option of each `any`."""
@@ -129,9 +120,9 @@ class OpenSpace(Described):
         for picks in product(*map(range, self.sizes(family))):
             yield self.member(family, picks)
 
-    def layouts(self, family: str) -> list[tuple[str, tuple[Any, ...]]]:
+    def layouts(self, family: str) -> list[tuple[str, list[Any]]]:
         """Return the path of each `any` of a family, and its options as written."""
-        return list(_layouts(self._parsed[family][0], ""))
+        return list(_layouts(self.families[family], ""))
 
     def draw(self, family: str, source: random.Random) -> Picks:
         """Draw an option of each `any`, all equally likely."""
@@ -157,19 +148,11 @@ class OpenSpace(Described):
         return html_table(header, rows, title=", ".join([self.name, *self.textbook]))
 
     @cached_property
-    def _parsed(self) -> dict[str, tuple[Any, list[_AnyOf]]]:
-        found = {}
-        for family, described in self.families.items():
-            open_values: list[_AnyOf] = []
-            found[family] = _parse(described, open_values), open_values
-        return found
-
-    @cached_property
     def _members(self) -> Any:
         return lru_cache(maxsize=4096)(self._settled)
 
     def _settled(self, family: str, picks: Picks) -> Space:
-        described = _with_bits(_settle(self._parsed[family][0], picks), self.bits)
+        described = _with_bits(_settled(self.families[family], iter(picks)), self.bits)
         values = {"name": f"{self.name}/{family}", "classes": self.classes, **described}
         if self.input is not None:
             values.setdefault("input", self.input)
@@ -198,24 +181,15 @@ def load_space(source: str | Path) -> OpenSpace | Space:
     return validate_settings(values, kind, source=str(path), lines=lines)
 
 
-def _parse(node: Any, found: list[_AnyOf]) -> Any:
-    """Copy a description with an `_AnyOf` for each `any`, and append these to `found`."""
-    if isinstance(node, Mapping):
-        if node.keys() == {"any"} and isinstance(node["any"], list):
-            number = len(found)
-            found.append(_AnyOf(number, ()))
-            options = tuple(_parse(each, found) for each in node["any"])
-            found[number] = _AnyOf(number, options)
-            return found[number]
-        return {key: _parse(value, found) for key, value in node.items()}
-    return [_parse(each, found) for each in node] if isinstance(node, list) else node
+def _is_any(node: Any) -> bool:
+    return isinstance(node, Mapping) and node.keys() == {"any"} and isinstance(node["any"], list)
 
 
-def _layouts(node: Any, at: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield the path and the options of each `_AnyOf` of a description."""
-    if isinstance(node, _AnyOf):
-        yield at, tuple(map(_unparsed, node.options))
-        for option in node.options:
+def _layouts(node: Any, at: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the path and the options of each `any` of a description."""
+    if _is_any(node):
+        yield at, node["any"]
+        for option in node["any"]:
             yield from _layouts(option, at)
     elif isinstance(node, Mapping | list):
         items = node.items() if isinstance(node, Mapping) else enumerate(node)
@@ -223,27 +197,19 @@ def _layouts(node: Any, at: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
             yield from _layouts(value, f"{at}.{key}" if at else str(key))
 
 
-def _unparsed(node: Any) -> Any:
-    """Return a description as written in the file."""
-    if isinstance(node, _AnyOf):
-        return {"any": [_unparsed(each) for each in node.options]}
+def _settled(node: Any, picks: Iterator[int]) -> Any:
+    """Copy a description with one option of each `any`, picked in the order of `_layouts`."""
+    if _is_any(node):
+        pick = next(picks)
+        return [_settled(each, picks) for each in node["any"]][pick]
     if isinstance(node, Mapping):
-        return {key: _unparsed(value) for key, value in node.items()}
-    return [_unparsed(each) for each in node] if isinstance(node, list) else node
-
-
-def _settle(node: Any, picks: Picks) -> Any:
-    if isinstance(node, _AnyOf):
-        return _settle(node.options[picks[node.number]], picks)
-    if isinstance(node, Mapping):
-        return {key: _settle(value, picks) for key, value in node.items()}
+        return {key: _settled(value, picks) for key, value in node.items()}
     if not isinstance(node, list):
         return node
     settled = list[Any]()
     for each in node:
-        value = _settle(each, picks)
-        is_part = isinstance(each, _AnyOf) and isinstance(value, list)
-        settled += value if is_part else [value]
+        value = _settled(each, picks)
+        settled += value if _is_any(each) and isinstance(value, list) else [value]
     return settled
 
 
