@@ -1,9 +1,10 @@
-"""Tables and values as text, and tables as CSV. Imports no torch."""
+"""Tables and values as text, as CSV and for JSON. Imports no torch."""
 
 import csv
 import html
 import io
 import json
+import math
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -186,6 +187,19 @@ def listed(names: Iterable[str], most: int = 8) -> str:
         name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in found[:most]
     )
     return f"{shown}, ... ({len(found):,} in all)" if len(found) > most else shown
+
+
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace numbers that JSON does not have by None, at any depth."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return finite(value)
+        if isinstance(value, list | tuple):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: plain(value) for key, value in values.items()}
 
 
 def signed(error: float) -> str:

@@ -4,24 +4,21 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from micronas.data import DataSet, Split
+from micronas.arrays import Floats
+from micronas.data import DataSet, Split, Subset
 from micronas.errors import DataError
-from micronas.graph import integer
+from micronas.evaluation.scores import codes, output_scale
 from micronas.graph.ir import Graph
 from micronas.objectives.base import Scores
 from micronas.objectives.classes import CLASSES
 from micronas.space.load import model_bytes
 from micronas.splits import check_split
 from micronas.tflite.reader import read
-from micronas.train.codes import quantize_inputs
 from micronas.train.loop import evaluate as evaluate_module
 from micronas.train.network import logits_of
-
-_BATCH = 64
 
 
 def evaluate(
@@ -63,30 +60,24 @@ def evaluate(
     if not isinstance(model, bytes):
         path = Path(model).expanduser()
         model = model_bytes(path / "model.tflite" if os.path.isdir(path) else path)
-    index = torch.arange(len(split.labels)) if index is None else index
-    if len(index) == 0:
+    part = split if index is None else Subset(split, index)
+    if len(part.labels) == 0:
         raise DataError("a prediction needs at least one example: examples=0; check the split")
-    logits = torch.from_numpy(_outputs(read(model), split, index)).float()
-    return objective.scores(logits, split.labels[index])
+    logits = torch.from_numpy(_logits(read(model), part)).float()
+    return objective.scores(logits, part.labels)
 
 
-def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float64]:
+def _logits(graph: Graph, split: Split) -> Floats:
     """Return logits [n, classes]."""
     shape = graph.tensors[graph.inputs[0]].shape[1:]
-    given = split.batch(index[:1], None).shape[1:]
+    given = split.batch(torch.tensor([0]), None).shape[1:]
     if len(graph.inputs) != 1 or tuple(given[1:]) + tuple(given[:1]) != tuple(shape):
         raise DataError(
             f"data must have the network's input {list(shape)} (height, width, channels), but a "
             f"batch has {list(given)} (channels, height, width); give the data it was trained on"
         )
-    quantization = graph.tensors[graph.outputs[0]].quantization
-    scale = 1.0 if quantization is None else float(quantization.scale[0])
-    zero = 0 if quantization is None else int(quantization.zero_point)
-    codes = [
-        integer.run(graph, quantize_inputs(graph, split.batch(part, None)))
-        for part in torch.split(index, _BATCH)
-    ]
-    found = scale * (np.concatenate(codes).reshape(len(index), -1).astype(np.float64) - zero)
+    scale, zero_point = output_scale(graph)
+    found: Floats = scale * (codes(graph, split).astype(np.float64) - zero_point)
     last = logits_of(graph, graph.outputs[0])
     kind = next((op.kind for op in graph.ops if op.outputs[0] == last), None)
     if kind in ("SOFTMAX", "LOGISTIC"):

@@ -17,7 +17,7 @@ from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
 from micronas.graph.requantize import requantized
-from micronas.text import percent, table
+from micronas.text import finite, percent, table
 from micronas.train.convolutions import linear
 from micronas.train.network import (
     from_tflite,
@@ -26,6 +26,8 @@ from micronas.train.network import (
     weighted_ops,
     weights_of,
 )
+from micronas.train.operators import nchw, nhwc
+from micronas.train.post_training import ratio_db
 from micronas.train.recurrent import GATES, lstm
 
 _Floats = npt.NDArray[np.float32]
@@ -59,7 +61,7 @@ class LayerError:
 
     def view(self) -> dict[str, Any]:
         """Return what ``micronas verify --layers --json`` prints; null stands for infinite."""
-        return _finite(asdict(self))
+        return finite(asdict(self))
 
 
 def compare(
@@ -121,30 +123,31 @@ def culprit(errors: Sequence[LayerError]) -> LayerError | None:
 
 def dequantized(graph: Graph) -> Graph:
     """Return an int8 graph with its weights and biases as the float32 numbers they stand for."""
-    tensors = dict(graph.tensors)
+    real: dict[str, _Floats] = {}
     for op in weighted_ops(graph):
         weights = graph.constant_of(op)
         scales = _scale(graph, weights.name)
-        axis = weights_of(op).axis
         shape = [1] * len(weights.shape)
-        shape[axis] = len(scales)
-        steps = _scale(graph, op.inputs[0]) * scales
-        factors = (scales.reshape(shape), steps)
+        shape[weights_of(op).axis] = len(scales)
+        factors = (scales.reshape(shape), _scale(graph, op.inputs[0]) * scales)
         for name, factor in zip(op.learnt, factors, strict=False):
-            tensor = tensors[name]
-            assert tensor.data is not None, f"{name}: integer execution takes constants with data"
-            data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
-            tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
+            real[name] = factor * _codes(graph, name)
     for name in {name for op in recurrent_ops(graph) for name in op.learnt}:
-        tensor = tensors[name]
-        assert tensor.data is not None, f"{name}: integer execution takes constants with data"
-        data = (tensor.data.astype(np.float32) * _scale(graph, name)).astype(np.float32)
-        tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
+        real[name] = _scale(graph, name) * _codes(graph, name)
     for name in {name for op in graph.ops for name in op.operands}:
-        if (codes := tensors[name].data) is not None:
-            data = _real(graph, name, codes.astype(np.int8))
-            tensors[name] = replace(tensors[name], dtype="float32", quantization=None, data=data)
+        if graph.tensors[name].data is not None:
+            real[name] = _real(graph, name, _codes(graph, name))
+    tensors = dict(graph.tensors)
+    for name, values in real.items():
+        data = values.astype(np.float32)
+        tensors[name] = replace(tensors[name], dtype="float32", quantization=None, data=data)
     return replace(graph, tensors=tensors)
+
+
+def _codes(graph: Graph, name: str) -> _Floats:
+    data = graph.tensors[name].data
+    assert data is not None, f"{name}: integer execution takes constants with data"
+    return data.astype(np.float32)
 
 
 def _outline(graph: Graph) -> tuple[object, ...]:
@@ -186,11 +189,11 @@ def _run(graph: Graph, restored: dict[str, _Floats], replaced: Sequence[str]) ->
         return linear(op, x, weight, bias[0] if bias else None)
 
     def after(name: str, value: Tensor) -> Tensor:
-        seen[name] = (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).numpy()
-        return _tensor(restored[name]) if name in replaced else value
+        seen[name] = nhwc(value).numpy()
+        return nchw(torch.tensor(restored[name])) if name in replaced else value
 
     with torch.inference_mode():
-        given = {name: _tensor(restored[name]) for name in graph.inputs}
+        given = {name: nchw(torch.tensor(restored[name])) for name in graph.inputs}
         interpret_outputs(graph, given, weighted, after)
     return seen
 
@@ -205,11 +208,6 @@ def _constant(graph: Graph, op: Op, position: int) -> Tensor:
     return from_tflite(op, data) if position == 1 else torch.tensor(data)
 
 
-def _tensor(values: _Floats) -> Tensor:
-    x = torch.tensor(values)
-    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
-
-
 def _scale(graph: Graph, name: str) -> _Floats:
     quantization = graph.tensors[name].quantization
     assert quantization is not None, f"{name}: integer execution takes quantised tensors"
@@ -221,7 +219,7 @@ def _zero_point(graph: Graph, name: str) -> int:
     return quantization.zero_point if quantization else 0
 
 
-def _real(graph: Graph, name: str, codes: npt.NDArray[np.int8]) -> _Floats:
+def _real(graph: Graph, name: str, codes: npt.NDArray[Any]) -> _Floats:
     values: _Floats = _scale(graph, name) * (codes.astype(np.float32) - _zero_point(graph, name))
     return values
 
@@ -239,30 +237,15 @@ def _noise(exact: _Floats, restored: _Floats) -> _Noise:
     signal = exact.reshape(-1, exact.shape[-1]).astype(np.float64)
     noise = signal - restored.reshape(signal.shape)
     powers, losses = (signal**2).sum(axis=0), (noise**2).sum(axis=0)
-    ratios = np.array([_decibels(*pair) for pair in zip(powers, losses, strict=True)])
+    ratios = np.array([ratio_db(*pair) for pair in zip(powers, losses, strict=True)])
     nonzero = np.flatnonzero(powers)  # a channel of zeros has no ratio
     worst = int(nonzero[ratios[nonzero].argmin()]) if len(nonzero) else None
     return _Noise(
-        _decibels(powers.sum(), losses.sum()),
+        ratio_db(powers.sum(), losses.sum()),
         float(np.sort(ratios[nonzero])[(len(nonzero) - 1) // 2]) if len(nonzero) else math.inf,
         worst,
         math.inf if worst is None else float(ratios[worst]),
     )
-
-
-def _decibels(power: float, loss: float) -> float:
-    if loss == 0:
-        return math.inf
-    return 10 * math.log10(power / loss) if power > 0 else -math.inf
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return _finite(value)
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {name: plain(value) for name, value in values.items()}
 
 
 def layers_table(

@@ -51,8 +51,11 @@ def codes(graph: Graph, split: Split) -> Codes:
     return np.concatenate(batches).reshape(len(split.labels), -1)
 
 
+def output_scale(graph: Graph) -> tuple[float, int]:
+    """Return scale and zero point of a graph's output; 1 and 0 where it is not quantised."""
+    found = graph.tensors[graph.outputs[0]].quantization
+    return (1.0, 0) if found is None else (float(found.scale[0]), int(found.zero_point))
+
+
 def _answers(network: nn.Module, graph: Graph, split: Split) -> Answers:
-    quantization = graph.tensors[graph.outputs[0]].quantization
-    scale = 1.0 if quantization is None else float(quantization.scale[0])
-    zero_point = 0 if quantization is None else int(quantization.zero_point)
-    return Answers(predict(network, split), codes(graph, split), scale, zero_point)
+    return Answers(predict(network, split), codes(graph, split), *output_scale(graph))

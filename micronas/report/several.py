@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from micronas.report.network import blocks_of
-from micronas.report.single import finite
 from micronas.runs.finished import RunFolder
+from micronas.text import finite
 
 _Row = dict[str, Any]
 _SHARED = ("task", "score_name", "unit", "data")

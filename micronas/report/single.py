@@ -1,6 +1,5 @@
 """Data for the page of one run. Imports no torch."""
 
-import math
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +18,7 @@ from micronas.runs.finished import RunFolder, listening
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, model_file, own_module
 from micronas.runs.stored import Metrics, Score
 from micronas.space.load import model_bytes
-from micronas.text import span
+from micronas.text import finite, span
 from micronas.tflite.metadata import read_metadata
 
 Data = dict[str, Any]
@@ -43,19 +42,6 @@ def page_data(run: RunFolder) -> Data:
     }
     page = {"kind": "run", "name": run.name, "summary": _summary(run), "tiles": _tiles(run)}
     return finite({**page, **sections})
-
-
-def finite(values: Data) -> Data:
-    """Replace numbers that JSON does not have by None, at any depth."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return finite(value)
-        if isinstance(value, list | tuple):
-            return [plain(each) for each in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {key: plain(value) for key, value in values.items()}
 
 
 class _AbsentError(MicronasError):

@@ -56,13 +56,14 @@ class Loss(NamedTuple):
 def sqnr_db(wanted: npt.ArrayLike, got: npt.ArrayLike) -> float:
     """Return the signal-to-quantisation-noise ratio: 10 log10(sum x^2 / sum (x - got)^2)."""
     signal, other = np.asarray(wanted, np.float64), np.asarray(got, np.float64)
-    return _ratio_db((signal**2).sum(), ((signal - other) ** 2).sum())
+    return ratio_db((signal**2).sum(), ((signal - other) ** 2).sum())
 
 
-def _ratio_db(power: float, noise: float) -> float:
+def ratio_db(power: float, noise: float) -> float:
+    """Return 10 log10(power / noise); inf without noise, else -inf without power."""
     if noise == 0 or power == 0:
         return math.inf if noise == 0 else -math.inf
-    return 10 * float(np.log10(power / noise))
+    return 10 * math.log10(power / noise)
 
 
 @torch.no_grad()
@@ -317,7 +318,7 @@ class _Powers:
     @property
     def whole_db(self) -> float:
         """Ratio of signal to noise."""
-        return _ratio_db(float(self._signal.double().sum()), float(self._noise.double().sum()))
+        return ratio_db(float(self._signal.double().sum()), float(self._noise.double().sum()))
 
     @property
     def kept_db(self) -> float:
