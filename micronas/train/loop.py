@@ -345,7 +345,7 @@ def _resume(
     state = checkpoint.load(section) if checkpoint else None
     if state is None:
         return 0, []
-    saved = {"threads": 1} | state["run"]  # old checkpoints lack that setting
+    saved = state["run"]
     changed = [
         f"{key}={value} (saved: {saved.get(key)})"
         for key, value in run.items()
@@ -358,7 +358,6 @@ def _resume(
         )
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    if average is not None and state.get("average") is not None:
+    if average is not None and state["average"] is not None:
         average.load_state_dict(state["average"])
-    # old checkpoints have no history
-    return int(state["epoch"]), list(state.get("history", []))
+    return state["epoch"], list(state["history"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from micronas.arrays import Floats
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.train.network import weights_of
 
@@ -85,7 +85,7 @@ def shares_of_columns(graph: Graph, pair: Pair) -> Floats | None:
     for op in pair.readers:
         if op.kind == "DEPTHWISE_CONV_2D":
             continue
-        weights = np.abs(_data(graph, op.inputs[1]))
+        weights = np.abs(_data(graph.tensors[op.inputs[1]]))
         rows = weights.reshape(len(weights), -1)
         largest = rows.max(1) if weights_of(op).per_channel else rows.max()
         largest = np.maximum(largest, 1e-30).reshape(-1, *[1] * (weights.ndim - 1))
@@ -108,7 +108,7 @@ def with_factors(graph: Graph, pair: Pair, factors: Floats) -> Graph:
     tensors = dict(graph.tensors)
 
     def scale(name: str, by: Floats) -> None:
-        data = (_data(graph, name) * by).astype(np.float32)
+        data = (_data(tensors[name]) * by).astype(np.float32)
         tensors[name] = replace(tensors[name], data=data)
 
     source = pair.source
@@ -118,12 +118,9 @@ def with_factors(graph: Graph, pair: Pair, factors: Floats) -> Graph:
     scale(weights, 1 / factors.reshape(shape))
     for name in bias:
         scale(name, 1 / factors)
-    graph = replace(graph, tensors=tensors)
     for op in pair.readers:
-        tensors = dict(graph.tensors)
         scale(op.inputs[1], _per_weight(graph, op, factors))
-        graph = replace(graph, tensors=tensors)
-    return graph
+    return replace(graph, tensors=tensors)
 
 
 def _per_weight(graph: Graph, op: Op, factors: Floats) -> Floats:
@@ -138,7 +135,6 @@ def _per_weight(graph: Graph, op: Op, factors: Floats) -> Floats:
     return rows.reshape(shape[0], 1, 1, -1)
 
 
-def _data(graph: Graph, name: str) -> Floats:
-    data = graph.tensors[name].data
-    assert data is not None, f"{name}: scaling takes a graph with weights"
-    return data.astype(np.float64)
+def _data(tensor: Tensor) -> Floats:
+    assert tensor.data is not None, f"{tensor.name}: scaling takes a graph with weights"
+    return tensor.data.astype(np.float64)
