@@ -106,21 +106,25 @@ def _line_width(sizes: Collection[int]) -> int:
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return values as CSV: a mapping within a row becomes several columns, a list JSON."""
-    flat = [dict(_flat(row)) for row in rows]
+    lines = [
+        {key: json.dumps(each) if isinstance(each, list) else each for key, each in flat(row)}
+        for row in rows
+    ]
     written = io.StringIO()
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+    columns = list(dict.fromkeys(name for line in lines for name in line))
     writer = csv.DictWriter(written, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(lines)
     return written.getvalue().rstrip("\n")
 
 
-def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in row.items():
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings, by names with dots."""
+    for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from flat(value, f"{before}{key}.")
         else:
-            yield f"{before}{key}", json.dumps(value) if isinstance(value, list) else value
+            yield f"{before}{key}", value
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:

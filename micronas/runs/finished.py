@@ -5,12 +5,12 @@ Metrics are required. Any other part that is missing or damaged is left out, wit
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.files import regular
@@ -33,6 +33,9 @@ from micronas.settings import read_mapping, validate_settings
 from micronas.space.load import model_bytes
 from micronas.space.space import Space
 from micronas.tflite.reader import read
+
+Part = TypeVar("Part")
+Stored = TypeVar("Stored", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -167,28 +170,22 @@ def open_run(path: Path) -> RunFolder:
     DataError
         If `metrics.json`, which a finished run has, is missing or invalid.
     """
-    metrics = _metrics(path / METRICS)
+    metrics = _valid(Metrics, path / METRICS, "run the same command again, which writes it anew")
     absent: dict[str, str] = {}
+
+    def part(name: str, read_part: Callable[[], Part]) -> Part | None:
+        try:
+            return read_part()
+        except MicronasError as error:
+            absent[name] = _line(error)
+            return None
+
     parts = _parts(path / HISTORY, absent)
-    settings: dict[str, Any] = {}
-    graph = architecture = None
-    board = None
-    try:
-        settings, _ = read_mapping(path / CONFIG)
-    except MicronasError as error:
-        absent[CONFIG] = _line(error)
-    try:
-        graph = read(model_bytes(model_file(path)), unknown="keep")
-    except MicronasError as error:
-        absent[MODEL] = _line(error)
-    try:
-        architecture = Space.load(path / ARCHITECTURE)
-    except MicronasError as error:
-        absent[ARCHITECTURE] = _line(error)
-    try:
-        board = _board(parts, settings.get("board", metrics.board), metrics.latency_form, settings)
-    except MicronasError as error:
-        absent["board"] = _line(error)
+    settings = part(CONFIG, lambda: read_mapping(path / CONFIG)[0]) or {}
+    graph = part(MODEL, lambda: read(model_bytes(model_file(path)), unknown="keep"))
+    architecture = part(ARCHITECTURE, lambda: Space.load(path / ARCHITECTURE))
+    name, form = settings.get("board", metrics.board), metrics.latency_form
+    board = part("board", lambda: _board(parts, name, form, settings))
     return RunFolder(path, metrics, settings, parts, graph, architecture, board, absent)
 
 
@@ -205,13 +202,7 @@ def listening(path: Path) -> Listening:
             f"no recordings were listened to: micronas listen {path.name} RECORDINGS --labels "
             "events.csv --false-alarms 1 chooses thresholds on them"
         )
-    try:
-        return Listening.model_validate(_json(path / DETECTOR))
-    except ValidationError as error:
-        raise DataError(
-            f"{DETECTOR} must be as micronas wrote it, but in {path / DETECTOR} {_first(error)}; "
-            "listen again"
-        ) from error
+    return _valid(Listening, path / DETECTOR, "listen again")
 
 
 def runs_in(path: Path) -> list[Path]:
@@ -244,14 +235,13 @@ def runs_in(path: Path) -> list[Path]:
     return found
 
 
-def _metrics(path: Path) -> Metrics:
-    values = _json(path)
+def _valid(model: type[Stored], path: Path, way: str) -> Stored:
+    """Return the contents of a file; DataError, with the way out, where they are no such model."""
     try:
-        return Metrics.model_validate(values)
+        return model.model_validate(_json(path))
     except ValidationError as error:
         raise DataError(
-            f"a run's metrics must be those micronas wrote, but in {path} {_first(error)}; run "
-            "the same command again, which writes them anew"
+            f"{path.name} must be as micronas wrote it, but in {path} {_first(error)}; {way}"
         ) from error
 
 

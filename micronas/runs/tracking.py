@@ -21,6 +21,7 @@ from micronas.event_file import EventFile
 from micronas.progress import Progress, nobody
 from micronas.runs.folder import LOG, METRICS, MODEL
 from micronas.settings import nearest
+from micronas.text import flat
 
 _BATCH = 100
 """Most parameters that MLflow takes at once."""
@@ -67,7 +68,7 @@ class MlFlow:
             return
         run = self._client.create_run(experiment, run_name=folder.name, tags={"micronas": tag})
         self._run = run.info.run_id
-        params = (entities.Param(key, str(value)[:500]) for key, value in _flat(settings))
+        params = (entities.Param(key, str(value)[:500]) for key, value in flat(settings))
         while some := list(islice(params, _BATCH)):
             self._client.log_batch(self._run, params=some)
 
@@ -99,7 +100,7 @@ class WeightsAndBiases:
             name=folder.name,
             id=_identity(folder),
             resume="allow",
-            config=dict(_flat(settings)),
+            config=dict(flat(settings)),
         )
         self._phases: set[str] = set()
 
@@ -211,14 +212,6 @@ def _named(phase: str, numbers: Mapping[str, float]) -> dict[str, float]:
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _identity(folder: Path) -> str:

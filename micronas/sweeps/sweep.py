@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -152,39 +153,33 @@ def _refuse(store: Store, planned: Sequence[Point], space: "Searchable | None") 
             store.refuse(point.name, str(error))
 
 
+@dataclass
 class _Leader:
     """Leader of a sweep, which hands points to workers until none waits."""
 
-    def __init__(
-        self,
-        folder: Path,
-        store: Store,
-        pool: _Workers,
-        planned: Sequence[Point],
-        cpus: int,
-        retries: int,
-        track: Sequence[str],
-    ) -> None:
-        self._track = list(track)
-        self._folder = folder
-        self._store = store
-        self._pool = pool
-        self._cpus = cpus
-        waiting = store.waiting()
-        self._planned = len(planned)
-        self._waiting = [point for point in planned if point.name in waiting]
+    folder: Path
+    store: Store
+    pool: _Workers
+    planned: Sequence[Point]
+    cpus: int
+    retries: int
+    track: Sequence[str]
+
+    def __post_init__(self) -> None:
+        waiting = self.store.waiting()
+        self._waiting = [point for point in self.planned if point.name in waiting]
         self._running: dict[str, Point] = {}
-        self._left = {point.name: retries for point in self._waiting}
+        self._left = dict.fromkeys(waiting, self.retries)
 
     def run(self, count: int, tell: Callable[[str], None], progress: Progress) -> None:
         while self._waiting or self._running:
             while len(self._running) < count and (point := self._ready()):
                 self._start(point)
-            done = self._planned - len(self._waiting) - len(self._running)
-            progress("sweep", done, self._planned, {})
-            for name, outcome in self._pool.finished(_WAIT):
+            done = len(self.planned) - len(self._waiting) - len(self._running)
+            progress("sweep", done, len(self.planned), {})
+            for name, outcome in self.pool.finished(_WAIT):
                 tell(self._end(self._running.pop(name), outcome))
-        progress("sweep", self._planned, self._planned, {})
+        progress("sweep", len(self.planned), len(self.planned), {})
 
     def _ready(self) -> Point | None:
         """Return the first point that does not wait for a supernet that another one trains."""
@@ -196,25 +191,25 @@ class _Leader:
         return None
 
     def _shared(self, point: Point) -> Path | None:
-        return None if point.shared is None else self._folder / "shared" / f"{point.shared}.pt"
+        return None if point.shared is None else self.folder / "shared" / f"{point.shared}.pt"
 
     def _run_folder(self, point: Point) -> Path:
-        return self._folder / "points" / point.name
+        return self.folder / "points" / point.name
 
     def _start(self, point: Point) -> None:
         self._waiting.remove(point)
         self._running[point.name] = point
-        self._store.start(point.name)
+        self.store.start(point.name)
         shared = self._shared(point)
-        self._pool.start(
+        self.pool.start(
             Job(
                 name=point.name,
                 settings=point.settings.model_dump(mode="json"),
                 folder=str(self._run_folder(point)),
                 shared=None if shared is None else str(shared),
-                data=str(self._folder / f"data-{point.data}.pt"),
-                cpus=self._cpus,
-                track=self._track,
+                data=str(self.folder / f"data-{point.data}.pt"),
+                cpus=self.cpus,
+                track=[*self.track],
                 directory=os.getcwd(),
                 made=dict(point.made),
                 modules=[str(Path(each).resolve()) for each in sys.path] if point.made else [],
@@ -228,7 +223,7 @@ class _Leader:
             reason = f"no {found} to be seen from here; all machines must share the sweep's folder"
             outcome = PointResult("failed", reason)
         again = outcome.state == "failed" and self._left[point.name] > 0
-        self._store.end(
+        self.store.end(
             point.name,
             outcome.state,
             state="waiting" if again else outcome.state,

@@ -84,7 +84,7 @@ def test_metrics_alone_are_a_report(tmp_path: Path) -> None:
     [
         (b"{", "must be JSON"),
         (b"\xff", "must be JSON"),
-        (b"[]", "must be those micronas wrote"),
+        (b"[]", "must be as micronas wrote"),
         (b"{}", "'board': Field required"),
     ],
 )
