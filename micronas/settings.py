@@ -14,13 +14,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from micronas.errors import ConfigError
 from micronas.files import regular
-from micronas.yaml_text import (
-    LARGEST_FILE,
-    LONGEST_NAME,
-    Location,
-    mark_lines,
-    parsed,
-)
+from micronas.yaml_text import LARGEST_FILE, LONGEST_NAME, Location, mark_lines, parsed
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Metaclass
@@ -119,13 +113,8 @@ def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ())
     """
     values, lines = read_mapping(path)
     overrides = list(overrides)
-    return validate_settings(
-        with_overrides(values, overrides),
-        model,
-        source=str(path),
-        lines=lines,
-        overrides=overrides,
-    )
+    values = with_overrides(values, overrides)
+    return validate_settings(values, model, source=str(path), lines=lines, overrides=overrides)
 
 
 def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:

@@ -1,7 +1,7 @@
 """The command that shows keys of settings: config."""
 
 from dataclasses import asdict
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Annotated, Any
 
 import typer
@@ -49,8 +49,7 @@ def section_keys(section: str) -> list[Any]:
 
 def _settings_of(file: str) -> Any:
     """Return the settings class of a kind of file."""
-    module, _, name = FILES[file][1].partition(":")
-    return getattr(import_module(module), name)
+    return resolve_name(FILES[file][1])
 
 
 def sections() -> dict[str, str]:

@@ -191,22 +191,15 @@ def _compare_front_end(
 def _verify_layers(
     model: Path, graph: "Graph", examples: "dict[str, Values]", as_json: bool, *, width: int | None
 ) -> None:
-    from micronas.evaluation.layers import compare, culprit, dequantized, layers_table
+    from micronas.evaluation.layers import compare, dequantized, layers_table, layers_view
     from micronas.runs.trained import trained
 
     network = trained(model) if model.is_dir() else None
     errors = compare(network or dequantized(graph), graph, examples)
-    worst, count = culprit(errors), len(next(iter(examples.values())))
+    count = len(next(iter(examples.values())))
     reference = "trained float network" if network else "int8 weights in float arithmetic"
     show(
-        {
-            "reference": reference,
-            "samples": count,
-            "culprit": worst.name if worst else None,
-            "layers": [error.view() for error in errors],
-        },
+        layers_view(errors, reference=reference, samples=count),
         as_json,
-        lambda: (
-            f"{layers_table(errors, worst, width=width)}\nreference: {reference}, {count} samples"
-        ),
+        lambda: f"{layers_table(errors, width=width)}\nreference: {reference}, {count} samples",
     )

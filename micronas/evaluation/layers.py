@@ -59,10 +59,6 @@ class LayerError:
     saturated: float
     """Share of the float network's values that lie outside what the int8 tensor can hold."""
 
-    def view(self) -> dict[str, Any]:
-        """Return what ``micronas verify --layers --json`` prints; null stands for infinite."""
-        return finite(asdict(self))
-
 
 def compare(
     float_graph: Graph, int8_graph: Graph, inputs: Given[npt.NDArray[np.int8]]
@@ -248,13 +244,23 @@ def _noise(exact: _Floats, restored: _Floats) -> _Noise:
     )
 
 
-def layers_table(
-    errors: Sequence[LayerError], culprit: LayerError | None, *, width: int | None = None
-) -> str:
-    """Return the table of each layer's signal-to-noise ratios, with a mark at `culprit`.
+def layers_view(errors: Sequence[LayerError], *, reference: str, samples: int) -> dict[str, Any]:
+    """Return what ``micronas verify --layers --json`` prints; null stands for infinite."""
+    worst = culprit(errors)
+    return {
+        "reference": reference,
+        "samples": samples,
+        "culprit": worst.name if worst else None,
+        "layers": [finite(asdict(error)) for error in errors],
+    }
+
+
+def layers_table(errors: Sequence[LayerError], *, width: int | None = None) -> str:
+    """Return the table of each layer's signal-to-noise ratios, with a mark at the culprit.
 
     `width` is the most columns of text that it may take.
     """
+    worst = culprit(errors)
     rows = [
         [
             error.name,
@@ -265,7 +271,7 @@ def layers_table(
             _cell(error.local.worst_channel_db),
             "-" if error.local.worst_channel is None else str(error.local.worst_channel),
             percent(error.saturated),
-            "<-" if error is culprit else "",
+            "<-" if error is worst else "",
         ]
         for error in errors
     ]

@@ -15,7 +15,7 @@ import torch
 from micronas._version import VERSION
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset
-from micronas.evaluation.layers import compare, culprit
+from micronas.evaluation.layers import compare, layers_view
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.nas.search import SearchResult
@@ -95,11 +95,6 @@ def layer_history(
     float_graph: Graph, int8_graph: Graph, inputs: npt.NDArray[np.int8]
 ) -> dict[str, Any]:
     """Describe float against int8 layer by layer, like ``micronas verify --layers --json``."""
-    errors = compare(float_graph, int8_graph, inputs[:_COMPARED])
-    worst = culprit(errors)
-    return {
-        "reference": "trained float network",
-        "samples": len(inputs[:_COMPARED]),
-        "culprit": worst.name if worst else None,
-        "layers": [error.view() for error in errors],
-    }
+    few = inputs[:_COMPARED]
+    errors = compare(float_graph, int8_graph, few)
+    return layers_view(errors, reference="trained float network", samples=len(few))

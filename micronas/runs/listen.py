@@ -15,14 +15,7 @@ from micronas.runs.ear import Ear
 from micronas.runs.folder import DETECTOR, METRICS
 from micronas.runs.marks import Marked, assigned, foreign, is_marks
 from micronas.streaming.events import Detector
-from micronas.streaming.thresholds import (
-    SHAPES,
-    Choice,
-    Heard,
-    Outcome,
-    choose,
-    judge,
-)
+from micronas.streaming.thresholds import SHAPES, Choice, Heard, Outcome, choose, judge
 from micronas.tasks.recorded import files
 from micronas.text import listed, percent
 from micronas.text import table as text_table

@@ -22,14 +22,8 @@ from micronas.settings import Settings, read_mapping, validate_settings, with_ov
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.tasks.registry import (
-    DEFAULT,
-    DataSettings,
-    names,
-)
-from micronas.tasks.registry import (
-    find as find_task,
-)
+from micronas.tasks import registry
+from micronas.tasks.registry import DEFAULT, DataSettings
 from micronas.train.recipe import FINETUNE, Device, Recipe
 
 
@@ -94,7 +88,7 @@ class RunSettings(TrainSettings):
     def load_space(self) -> Space | OpenSpace:
         """Read the space, with the input shape of the data where the data decides it."""
         space = load_space(self.space)
-        shape = find_task(self.data.task).input(self.data, space.inputs)
+        shape = registry.find(self.data.task).input(self.data, space.inputs)
         if shape is None or (isinstance(space, OpenSpace) and space.input is None):
             return space
         return space.model_copy(update={"input": shape})
@@ -163,7 +157,7 @@ class RunSettings(TrainSettings):
         Costs of listening are not limited where only the data gives the duration of a frame.
         """
         space = space or self.load_space()
-        known = find_task(self.data.task).known_of(self.data) if known is None else known
+        known = registry.find(self.data.task).known_of(self.data) if known is None else known
         unheard = {"hop": None, "load": None, "energy": None}
         budget = self.budget if has_times(known) else self.budget.model_copy(update=unheard)
         return Problem(space, self.load_board(), budget, meaning=known)
@@ -265,15 +259,16 @@ def _completed(
     if "task" not in data:
         task = known.task if known else None
         if task is None and space is not None:
+            *others, last = registry.names()
             raise ConfigError(
                 f"a run must say what its data is, but neither data.task nor the space "
-                f"{str(space)!r} does; add data.task={', '.join(names()[:-1])} or {names()[-1]}, "
+                f"{str(space)!r} does; add data.task={', '.join(others)} or {last}, "
                 "or `task:` to the space"
             )
         data = {"task": task or DEFAULT, **data}
     shown = network or known
-    if shown is not None and data["task"] in names():
-        data = {**find_task(data["task"]).reading(shown.inputs), **data}
+    if shown is not None and data["task"] in registry.names():
+        data = {**registry.find(data["task"]).reading(shown.inputs), **data}
     return {**values, "data": data}
 
 

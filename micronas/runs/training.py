@@ -19,12 +19,7 @@ from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.standing import standing
 from micronas.objectives.base import Objective
 from micronas.progress import Progress
-from micronas.runs.history import (
-    History,
-    layer_history,
-    training_history,
-    watched,
-)
+from micronas.runs.history import History, layer_history, training_history, watched
 from micronas.runs.rounding import better_rounding
 from micronas.runs.settings import TrainSettings
 from micronas.runs.trained import teacher

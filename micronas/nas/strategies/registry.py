@@ -1,7 +1,7 @@
 """Strategies by name. A new one is a class in its own file, its settings, and a line here."""
 
 from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 
 from micronas.errors import ConfigError
 from micronas.nas.settings import own_strategy
@@ -28,17 +28,11 @@ def strategy(context: Context) -> Strategy:
     """
     name = context.settings.strategy
     try:
-        made: Callable[[Context], Strategy] = _shipped(name) or own_strategy(name)
+        made: Callable[[Context], Strategy] = (
+            resolve_name(f"micronas.nas.strategies.{_STRATEGIES[name]}")
+            if name in _STRATEGIES
+            else own_strategy(name)
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return made(context)
-
-
-def _shipped(name: str) -> Callable[[Context], Strategy] | None:
-    if name not in _STRATEGIES:
-        return None
-    module, _, found = _STRATEGIES[name].partition(":")
-    loaded: Callable[[Context], Strategy] = getattr(
-        import_module(f"micronas.nas.strategies.{module}"), found
-    )
-    return loaded
