@@ -101,12 +101,18 @@ def review(
     recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Read the filled sheet; the next build learns from it."""
+    from micronas.errors import DataError
     from micronas.judge.build import LABELS, REVIEW
     from micronas.judge.recipe import read_recipe
     from micronas.judge.review import merge_review
 
     categories = read_recipe(recipe, overrides or []).recipe.categories
     moved = merge_review(out / REVIEW, out / LABELS, categories)
+    if not moved:
+        raise DataError(
+            f"{out / REVIEW} must have categories filled in, but has none; `micronas judge label` "
+            "writes a sheet to fill"
+        )
     show(
         {"file": str(out / LABELS), "labels": moved},
         as_json,
@@ -433,7 +439,7 @@ def _build(
 
     def say(line: str) -> None:
         if not quiet:
-            tqdm.write(line)  # above a bar
+            tqdm.write(line, file=sys.stderr)  # above a bar
 
     return Build(read_recipe(recipe, overrides or []), out, say=say, progress=progress or nobody)
 

@@ -159,6 +159,11 @@ class Build:
         by_hand: dict[str, str] = {}
         for path in labels:
             found = read_labels(path, self._recipe.categories)
+            if not found:
+                raise DataError(
+                    f"{path} must give a prompt or more a category, but gives none; fill its "
+                    "columns id and category, or leave it out"
+                )
             unknown = sorted(set(found) - {record.id for record in read})
             if unknown:
                 raise DataError(

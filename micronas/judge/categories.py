@@ -5,104 +5,91 @@ are wide enough to hold all together: the bootstrap's largest deviation in the t
 errors, sets the width (max-t).
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Indices
+from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap
+from micronas.judge.leaderboard import Statistics, baseline_of
 from micronas.judge.rating import bradley_terry
+from micronas.language.rows import read_rows
 
 
-@dataclass(frozen=True, eq=False)
-class _CategoryTable:
-    """Scores in log-odds [categories, models] with simultaneous bounds.
-
-    Zero is the baseline, or else the mean of the models in that category. A model without battles
-    in a category has NaN. ``prompts`` [categories] are the numbers behind each row; ``width`` is
-    the half width of the intervals in standard errors.
-    """
-
-    categories: tuple[str, ...]
-    models: tuple[str, ...]
-    scores: Floats
-    lower: Floats
-    upper: Floats
-    prompts: Indices
-    width: float
-
-    def win_rates(self) -> tuple[Floats, Floats, Floats]:
-        """Return win rates (value, lower, upper) against the model at zero."""
-        return expit(self.scores), expit(self.lower), expit(self.upper)
-
-
-def category_table(
-    battles: Battles,
-    categories: Mapping[str, Collection[str]],
-    *,
-    rounds: int = 1000,
-    level: float = 0.95,
-    prior: float = 1.0,
-    baseline: str | None = None,
-    seed: int = 0,
-) -> _CategoryTable:
-    """Rate models in every category.
-
-    Parameters
-    ----------
-    categories
-        Ids of the prompts of each category; they may overlap.
-    prior
-        As for ``bradley_terry``; not zero by default, since few battles are easily all won.
+def read_categories(path: Path) -> dict[str, str]:
+    """Read a user's own categories from a CSV file with the columns prompt_id and category.
 
     Raises
     ------
     DataError
-        If a category has fewer than two prompts with battles.
+        If a line, which is named, lacks a value or gives a prompt another category than before.
     """
+    found: dict[str, str] = {}
+    for line, row in read_rows(path):
+        prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
+        if not prompt or not category:
+            raise DataError(
+                f"{path}:{line}: a row of categories must have prompt_id and category, but got "
+                f"{dict(row)!r:.120}; complete or delete it"
+            )
+        if found.setdefault(prompt, category) != category:
+            both = f"{found[prompt]!r} and {category!r}"
+            raise DataError(f"{path}:{line}: {prompt!r} must have one category, but has {both}")
+    return found
+
+
+def category_prior(statistics: Statistics) -> float:
+    """Return the prior inside categories, where models easily win all of their few battles."""
+    return max(statistics.prior, 1.0)
+
+
+def by_categories(
+    battles: Battles, statistics: Statistics, categories: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return win rates in each category of two prompts or more, one row per category and model.
+
+    The intervals hold for all rows at once; models without battles in a category have no row.
+    Categories are those of the battles, unless others are given by the ids of prompts.
+    """
+    level, rounds, prior = statistics.level, statistics.rounds, category_prior(statistics)
     if not 0 < level < 1:
         raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
-    parts = {
-        name: battles.of_prompts(np.array([each in ids for each in battles.prompts], bool))
-        for name, ids in categories.items()
-    }
-    for name, part in parts.items():
-        prompts = len(set(part.prompt.tolist()))
-        if prompts < 2:
-            raise DataError(
-                f"a category needs two prompts with battles or more, but {name!r} has {prompts}"
-            )
-    scores, deviations, largest = [], [], np.zeros(rounds)
-    seeds = np.random.SeedSequence(seed).spawn(len(parts))
-    for part, child in zip(parts.values(), seeds, strict=True):
-        score = bradley_terry(part, prior=prior, baseline=baseline)
+    own = battles.category
+    if categories is not None:
+        own = tuple(categories.get(prompt, "") for prompt in battles.prompts)
+    prompts = Counter(own[prompt] for prompt in np.unique(battles.prompt).tolist())
+    # one prompt has no interval
+    names = sorted(name for name, count in prompts.items() if name and count > 1)
+    baseline, largest = baseline_of(battles), np.zeros(rounds)
+    seeds, tables = np.random.SeedSequence(statistics.seed).spawn(len(names)), []
+    for name, seed in zip(names, seeds, strict=True):
+        part = battles.of_prompts(np.array([each == name for each in own]))
+        scores = bradley_terry(part, prior=prior, baseline=baseline)
         samples = bootstrap(
-            part,
-            rounds,
-            prior=prior,
-            baseline=baseline,
-            seed=int(child.generate_state(1)[0]),
+            part, rounds, prior=prior, baseline=baseline, seed=int(seed.generate_state(1)[0])
         )
-        deviation = samples.std(axis=0)
+        errors = samples.std(axis=0)
         played = np.bincount(np.concatenate([part.left, part.right]), minlength=len(part.models))
-        moves = (played > 0) & (deviation > 0)
+        moves = (played > 0) & (errors > 0)
         if moves.any():
-            t = np.abs(samples - score)[:, moves] / deviation[moves]
+            t = np.abs(samples - scores)[:, moves] / errors[moves]
             largest = np.maximum(largest, t.max(axis=1))
-        scores.append(np.where(played > 0, score, np.nan))
-        deviations.append(np.where(played > 0, deviation, np.nan))
-    width = float(np.quantile(largest, level))
-    table, half = np.stack(scores), width * np.stack(deviations)
-    return _CategoryTable(
-        categories=tuple(parts),
-        models=battles.models,
-        scores=table,
-        lower=table - half,
-        upper=table + half,
-        prompts=np.array([len(set(part.prompt.tolist())) for part in parts.values()]),
-        width=width,
-    )
+        tables.append((name, np.flatnonzero(played), scores, errors))
+    width = np.quantile(largest, level)
+    return [
+        {
+            "category": name,
+            "model": battles.models[model],
+            "rate": float(expit(scores[model])),
+            "low": float(expit(scores[model] - width * errors[model])),
+            "high": float(expit(scores[model] + width * errors[model])),
+            "prompts": prompts[name],
+        }
+        for name, played, scores, errors in tables
+        for model in played.tolist()
+    ]

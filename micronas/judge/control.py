@@ -15,8 +15,8 @@ from scipy.special import expit
 from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.bootstrap import prompt_counts, unvaried_errors
-from micronas.judge.rating import at_zero, bradley_terry
+from micronas.judge.bootstrap import bootstrap, prompt_counts, unvaried_errors
+from micronas.judge.rating import at_zero
 
 _TOLERANCE = 1e-10
 _NEWTON_STEPS = 100
@@ -40,7 +40,7 @@ def control(
     *,
     prior: float = 0.0,
     baseline: str | None = None,
-    rounds: int = 0,
+    rounds: int = 1,
     seed: int = 0,
 ) -> _Controlled:
     """Fit scores and the effect of length together, by maximum likelihood.
@@ -57,7 +57,8 @@ def control(
     DataError
         If lengths are unknown, no finite scores exist, or length is confounded with the models.
     """
-    bradley_terry(battles, prior=prior)  # raises where no finite scores exist
+    # raises where no finite scores exist, of all battles or of these resamples
+    bootstrap(battles, rounds, prior=prior, seed=seed)
     models, rows = len(battles.models), np.arange(len(battles))
     sides = np.concatenate([battles.left, battles.right])
     players = sparse.csr_array(

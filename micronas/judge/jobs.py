@@ -8,14 +8,9 @@ from typing import Any
 from micronas.errors import DataError
 from micronas.files import text_hash
 from micronas.judge import importers
+from micronas.judge.categories import by_categories, read_categories
 from micronas.judge.checks import Agreement, Policy, null_answers
-from micronas.judge.leaderboard import (
-    Statistics,
-    at_equal_length,
-    by_categories,
-    leaderboard,
-    read_categories,
-)
+from micronas.judge.leaderboard import Statistics, at_equal_length, leaderboard
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
 from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings

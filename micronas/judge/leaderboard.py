@@ -1,7 +1,6 @@
 """Rank models with intervals from battles, and read a reference ranking."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap
-from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
@@ -161,77 +159,6 @@ def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, 
         }
         for model in np.argsort(-rates, kind="stable").tolist()
     ]
-
-
-def read_categories(path: Path) -> dict[str, str]:
-    """Read a user's own categories from a CSV file with the columns prompt_id and category.
-
-    Raises
-    ------
-    DataError
-        If a line, which is named, lacks a value or gives a prompt another category than before.
-    """
-    found: dict[str, str] = {}
-    for line, row in read_rows(path):
-        prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
-        if not prompt or not category:
-            raise DataError(
-                f"{path}:{line}: a row of categories must have prompt_id and category, but got "
-                f"{dict(row)!r:.120}; complete or delete it"
-            )
-        if found.setdefault(prompt, category) != category:
-            both = f"{found[prompt]!r} and {category!r}"
-            raise DataError(f"{path}:{line}: {prompt!r} must have one category, but has {both}")
-    return found
-
-
-def by_categories(
-    battles: Battles,
-    statistics: Statistics,
-    categories: Mapping[str, str] | None = None,
-) -> list[dict[str, Any]]:
-    """Return win rates in each category of two prompts or more, one row per category and model.
-
-    The intervals hold for all rows at once; models without battles in a category have no row.
-    Categories are those of the battles, unless others are given by the ids of prompts.
-    """
-    ids: dict[str, set[str]] = defaultdict(set)
-    for prompt in np.unique(battles.prompt).tolist():
-        name = battles.prompts[prompt]
-        own = battles.category[prompt] if categories is None else categories.get(name, "")
-        ids[own].add(name)
-    # one prompt has no interval
-    wanted = {name: ids[name] for name in sorted(ids) if name and len(ids[name]) > 1}
-    if not wanted:
-        return []
-    found = category_table(
-        battles,
-        wanted,
-        rounds=statistics.rounds,
-        level=statistics.level,
-        prior=category_prior(statistics),
-        baseline=baseline_of(battles),
-        seed=statistics.seed,
-    )
-    rates, lower, upper = found.win_rates()
-    return [
-        {
-            "category": name,
-            "model": model,
-            "rate": float(rates[row, column]),
-            "low": float(lower[row, column]),
-            "high": float(upper[row, column]),
-            "prompts": int(found.prompts[row]),
-        }
-        for row, name in enumerate(found.categories)
-        for column, model in enumerate(found.models)
-        if not np.isnan(rates[row, column])
-    ]
-
-
-def category_prior(statistics: Statistics) -> float:
-    """Return the prior inside categories, where models easily win all of their few battles."""
-    return max(statistics.prior, 1.0)
 
 
 def baseline_of(battles: Battles) -> str | None:

@@ -10,14 +10,9 @@ from micronas._version import VERSION
 from micronas.errors import DataError
 from micronas.files import write_atomically
 from micronas.judge.battles import Battles
+from micronas.judge.categories import by_categories, category_prior
 from micronas.judge.checks import PositionBias, null_models, position_bias
-from micronas.judge.leaderboard import (
-    Leaderboard,
-    Statistics,
-    by_categories,
-    category_prior,
-    leaderboard,
-)
+from micronas.judge.leaderboard import Leaderboard, Statistics, leaderboard
 from micronas.judge.quality import separability
 from micronas.judge.rows import NULL_PREFIX, Answer, StoredPrompt, VerdictRow
 from micronas.judge.store import answers_of, battles_of, prompts_of, verdicts_of
@@ -89,9 +84,9 @@ def write_report(
 
 def _summary(rows: Sequence[VerdictRow], board: Leaderboard) -> str:
     usd = sum(row.usd for row in _asked(rows))
-    prompts = len({row.prompt_id for row in rows})
+    judged = [row.prompt_id for row in rows if not row.model.startswith(NULL_PREFIX)]
     paid = f", {usd:.2f} US dollars" if usd else ""
-    return f"{len(board.models)} models, {prompts} prompts, {len(rows)} verdicts{paid}"
+    return f"{len(board.models)} models, {len(set(judged))} prompts, {len(judged)} verdicts{paid}"
 
 
 def _asked(rows: Sequence[VerdictRow]) -> list[VerdictRow]:

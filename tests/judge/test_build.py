@@ -161,11 +161,18 @@ def test_a_sheet_of_prompts_to_label_starts_a_set(tmp_path: Path) -> None:
     assert min(kinds.values()) >= 5
 
 
-def test_ids_of_labels_must_exist(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,category\na-1,math\nz-1,math\n", "1 ids are in none, 'z-1' first"),
+        ("id;category\n", "gives none"),
+    ],
+)
+def test_labels_are_of_prompts_of_the_sources(tmp_path: Path, text: str, said: str) -> None:
     write_sources(tmp_path)
-    (tmp_path / "more.csv").write_text("id,category\na-1,math\nz-1,math\n", encoding="utf-8")
+    (tmp_path / "more.csv").write_text(text, encoding="utf-8")
     file = RecipeFile(recipe(labelling={"labels": ["more.csv"]}), tmp_path)
-    with pytest.raises(DataError, match=r"more\.csv .*1 ids are in none, 'z-1' first"):
+    with pytest.raises(DataError, match=rf"more\.csv .*{said}"):
         Build(file, tmp_path / "set").run()
 
 

@@ -66,7 +66,7 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
     recipe, made = folder / "recipe.yaml", folder / "set"
     assert json_of("build", recipe, "--out", made)["prompts"] == 10
     table = run("sample", recipe, "categories.towns.quota=3", "--out", made)
-    assert [line.split()[:3] for line in table.splitlines()[-3:]] == [
+    assert [line.split()[:3] for line in table.splitlines()[2:]] == [
         ["sums", "6", "6"],
         ["towns", "3", "3"],
         ["general", "0", "0"],
@@ -223,6 +223,8 @@ def test_verdicts_are_dropped_with_a_reason_and_taken_back(tmp_path: Path) -> No
 def test_what_is_missing_is_said_in_one_line(folder: Path) -> None:
     with pytest.raises(DataError, match=r"no .*nothing\.sqlite"):
         run("rate", folder / "nothing.sqlite")
+    with pytest.raises(DataError, match=r"review\.csv must have categories"):
+        run("review", folder / "recipe.yaml", "--out", folder / "set")
     with pytest.raises(DataError, match="must be built before"):
         run("sample", folder / "recipe.yaml", "--out", folder / "set")
     with pytest.raises(ConfigError, match="quota"):

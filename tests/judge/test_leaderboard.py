@@ -7,13 +7,12 @@ import pytest
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
+from micronas.judge.categories import by_categories, read_categories
 from micronas.judge.leaderboard import (
     Statistics,
     at_equal_length,
     baseline_of,
-    by_categories,
     leaderboard,
-    read_categories,
     read_reference,
 )
 

@@ -111,7 +111,7 @@ def test_a_question_that_models_share_is_paid_for_once(tmp_path: Path) -> None:
             completion_tokens=10,
             usd=1.0,
         )
-        for model, asked in (("a", "x"), ("b", "x"), ("imported", ""))
+        for model, asked in (("a", "x"), ("b", "x"), ("null:order", "x"), ("imported", ""))
         for order in ORDERS
     ]
     with writing(tmp_path / "run.sqlite") as store:
