@@ -39,6 +39,11 @@ _COSTS = {
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*|%)\s*")
 
 
+def aligned(size: int, to: int = 4) -> int:
+    """Return a size in bytes rounded up to a multiple, by default to whole words."""
+    return -(-size // to) * to
+
+
 def parse(text: object, dimension: str) -> float:
     """Read a positive quantity of one dimension.
 

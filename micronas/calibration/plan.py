@@ -31,7 +31,7 @@ from micronas.graph.counts import count as count_costs
 from micronas.graph.ir import Graph
 from micronas.hardware.board import FIRMWARE
 from micronas.hardware.targets import DEFAULT, MICRONAS, Target
-from micronas.quantities import format_bytes
+from micronas.quantities import aligned, format_bytes
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tflite.metadata import describe
@@ -49,6 +49,7 @@ _UNUSUAL = 0.1
 Extremes condition a fit best but mislead it, as a latency model holds least well there.
 """
 _ALIGNMENT = 16
+"""Alignment of a model as an array in flash, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _fits(
     if flash_bytes is None:
         return True
     size = target.model_bytes(graph, metadata=describe(classes=(), meaning={}))
-    return _stored(size) <= flash_bytes - FIRMWARE.flash_bytes
+    return aligned(size, _ALIGNMENT) <= flash_bytes - FIRMWARE.flash_bytes
 
 
 def _usual(candidates: Sequence[_Candidate]) -> list[_Candidate]:
@@ -295,7 +296,7 @@ def _packed(sizes: dict[str, int], flash_bytes: float | None) -> list[list[str]]
     loads: list[list[str]] = []
     left: list[float] = []
     for name in sorted(sizes, key=lambda name: -sizes[name]):
-        size = _stored(sizes[name])
+        size = aligned(sizes[name], _ALIGNMENT)
         fitting = [number for number, space in enumerate(left) if size <= space]
         if not fitting:
             loads.append([])
@@ -304,11 +305,6 @@ def _packed(sizes: dict[str, int], flash_bytes: float | None) -> list[list[str]]
         loads[fitting[0]].append(name)
         left[fitting[0]] -= size
     return [sorted(load) for load in loads]
-
-
-def _stored(size: int) -> int:
-    """Return the bytes of flash that a model takes as an aligned array."""
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def _limits(limit: float | None, memory: str) -> str:

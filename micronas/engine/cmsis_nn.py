@@ -16,6 +16,7 @@ from micronas.engine.kernels.window import Window, window_of
 from micronas.engine.steps import Call, Constant, Fields, Maker, Overlap, Step
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
+from micronas.quantities import aligned
 
 Scratch = Callable[[Graph, Op], tuple[int, ...]]
 """Function to the bytes of scratch memory of an operator's kernel."""
@@ -138,7 +139,7 @@ def _softmax(graph: Graph, step: Step, scratch: int) -> list[Call]:
 
 
 def _call(name: str, structure: str, fields: Fields, scratch: int, window: Window) -> Call:
-    work = max(-(-scratch // 4) * 4, 4)
+    work = max(aligned(scratch), 4)
     return Call(name, (name,), fields, structure, scratch=work, maps=window.maps)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.layout import calls_of, scratch_of
-from micronas.engine.plan import Buffer, Plan, aligned, plan
+from micronas.engine.plan import Buffer, Plan, plan
 from micronas.engine.steps import Call, Overlap, Step, folded
 from micronas.errors import ConfigError
 from micronas.graph.ir import Graph
@@ -25,6 +25,7 @@ from micronas.graph.streaming import (
     timings,
     with_rows,
 )
+from micronas.quantities import aligned
 
 PROGRESS = "/progress"
 """Key of the turn and the calls so far, two numbers of 16 bits; no tensor has this name."""

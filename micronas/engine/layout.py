@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.order import reordered
-from micronas.engine.plan import Buffer, Plan, aligned, lower_bound, plan
+from micronas.engine.plan import Buffer, Plan, lower_bound, plan
 from micronas.engine.rows import Stream, streams
 from micronas.engine.steps import Call, Overlap, Step, folded
 from micronas.errors import ExportError
 from micronas.graph.ir import Graph
+from micronas.quantities import aligned
 
 _TRIED = 6
 """Number of streams, those of the least bounds, that are placed."""

@@ -1,4 +1,7 @@
-"""Place buffers in an arena; outputs may overlap operands that no later operator reads."""
+"""Place buffers in an arena; outputs may overlap operands that no later operator reads.
+
+Buffers begin at whole words, which work memory holds.
+"""
 
 import math
 import random
@@ -6,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from micronas.engine.steps import Overlap
+from micronas.quantities import aligned
 
-ALIGNMENT = 4
-"""Alignment of buffers in bytes: work memory holds words."""
 _ORDERS = 300
 """Most random orders to try, fewer for many buffers."""
 _WORK = 30_000
@@ -52,10 +54,6 @@ def plan(buffers: Sequence[Buffer], overlaps: Mapping[Pair, Overlap]) -> Plan:
             break
     assert best is not None
     return Plan(tuple(best[1]), best[0], bound)
-
-
-def aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def lower_bound(buffers: Sequence[Buffer], overlaps: Mapping[Pair, Overlap]) -> int:

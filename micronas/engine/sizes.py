@@ -10,6 +10,7 @@ import numpy as np
 from micronas.engine.hops import Hops
 from micronas.engine.layout import Layout
 from micronas.engine.steps import Call, Constant
+from micronas.quantities import aligned
 from micronas.resources import filled
 
 _DEFINED = re.compile(
@@ -32,12 +33,12 @@ def constant_bytes(layout: Layout | Hops, structures: Mapping[str, int]) -> int:
     structures
         Bytes of each kind of structure.
     """
-    graph, entry = layout.graph, 2 * _POINTER + _words(3 * layout.place_bytes)
+    graph, entry = layout.graph, 2 * _POINTER + aligned(3 * layout.place_bytes)
     size, seen = 0, set[tuple[str, bytes]]()
     for step, calls in zip(layout.steps, layout.calls, strict=True):
         given = {step.operands[each] for call in calls for each in call.operands}
         size += sum(
-            _words(graph.tensors[name].elements) for name in given if name not in layout.roots
+            aligned(graph.tensors[name].elements) for name in given if name not in layout.roots
         )
         size += sum(
             entry + structures[call.structure] + _arrays(call.fields, seen) for call in calls
@@ -86,17 +87,13 @@ def _names(text: str) -> set[str]:
 def _arrays(value: Any, seen: set[tuple[str, bytes]]) -> int:
     """Return the bytes of arrays; equal tables are written once."""
     if isinstance(value, Constant):
-        return _words(value.nbytes)
+        return aligned(value.nbytes)
     if isinstance(value, np.ndarray):
         content = value.dtype.str, value.tobytes()
         is_new = content not in seen
         seen.add(content)
         size = _STRUCTURE * len(value) if value.ndim == 2 else value.nbytes
-        return _words(size) if is_new else 0
+        return aligned(size) if is_new else 0
     if isinstance(value, Mapping):
         return sum(_arrays(each, seen) for each in value.values())
     return sum(_arrays(each, seen) for each in value) if isinstance(value, list) else 0
-
-
-def _words(size: int) -> int:
-    return -(-size // 4) * 4

@@ -17,6 +17,7 @@ from micronas.graph.ir import DataType, Graph, Kind, Op
 from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Structures
 from micronas.graph.placement import Request, place
+from micronas.quantities import aligned
 
 _ALIGNMENT = 16
 _OPEN_REQUESTS = 12  # scratch buffers for which TFLM keeps room while an operator is prepared
@@ -117,7 +118,7 @@ def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
     for step, (op, wanted) in enumerate(zip(graph.ops, asked, strict=True), 1):
         for size in wanted:
             names.append(f"{op.name}/scratch")
-            requests.append((_align(size, _ALIGNMENT), step, step))
+            requests.append((aligned(size, _ALIGNMENT), step, step))
     offsets = place(requests)
     buffers = tuple(
         Buffer(name, size, first, last, offset, position >= tensors)
@@ -127,7 +128,7 @@ def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
     )
     head = max((buffer.offset + buffer.size for buffer in buffers), default=0)
     tail, peak = _tail(graph, sizes, [len(wanted) for wanted in asked], len(buffers))
-    required = max(head + tail, _align(peak, _ALIGNMENT))
+    required = max(head + tail, aligned(peak, _ALIGNMENT))
     return ArenaPlan(head, tail, required, buffers, complete=not _has_unknown(graph))
 
 
@@ -145,7 +146,7 @@ def _activations(graph: Graph) -> tuple[list[str], list[Request]]:
     width: Mapping[DataType, int] = _ELEMENT if _has_unknown(graph) else {"int32": 4, "int16": 2}
     tensors = [graph.tensors[name] for name in names]
     sizes = (
-        _align(math.prod(tensor.shape) * width.get(tensor.dtype, 1), _ALIGNMENT)
+        aligned(math.prod(tensor.shape) * width.get(tensor.dtype, 1), _ALIGNMENT)
         for tensor in tensors
     )
     return names, [(size, first[name], last[name]) for name, size in zip(names, sizes, strict=True)]
@@ -161,27 +162,27 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
     `scratch` is the number of scratch buffers of each operator.
     """
     pointer = sizes.pointer
-    used = _align(sizes.fixed + sizes.eval_tensor * (len(graph.tensors) + graph.unused), pointer)
-    used = _align(used + sizes.node * len(graph.ops), pointer)
+    used = aligned(sizes.fixed + sizes.eval_tensor * (len(graph.tensors) + graph.unused), pointer)
+    used = aligned(used + sizes.node * len(graph.ops), pointer)
     kept = [sizes.kinds[op.kind] for op in graph.ops if op.kind != "UNKNOWN"]
     for each in kept:
         if each.options:
-            used = _align(used + each.options, each.alignment)
+            used = aligned(used + each.options, each.alignment)
     for each in kept:
         if each.data:
-            used = _align(used + each.data, _ALIGNMENT)
-    described = _align(sizes.tensor, pointer) + sizes.affine_quantization + 8
+            used = aligned(used + each.data, _ALIGNMENT)
+    described = aligned(sizes.tensor, pointer) + sizes.affine_quantization + 8
     peak = requested = 0
     for op, requests in zip(graph.ops, scratch, strict=True):
         # Prepare describes tensors in temporary memory, with a zero point per channel
         channels = _quantized_channels(graph, op)
-        used += 2 * _align(4 * channels, _ALIGNMENT)
+        used += 2 * aligned(4 * channels, _ALIGNMENT)
         for size in sizes.prepared(graph, op):
-            used = _align(used + size, _ALIGNMENT)
+            used = aligned(used + size, _ALIGNMENT)
         temporary = max(_DESCRIBED, len(op.inputs) + 2) * described + 3 * 4 * channels
         requested += requests
         peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + temporary)
-    used = _align(used + pointer * requested, pointer)
+    used = aligned(used + pointer * requested, pointer)
     planning = (
         sizes.allocation * ((len(graph.tensors) + graph.unused) + requested)
         + _PLANNER_ENTRY * buffers
@@ -190,13 +191,13 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
     for tensor in graph.tensors.values():
         if tensor.variable:
             size = tensor.elements * (2 if tensor.dtype == "int16" else 1)
-            used = _align(used + size, _ALIGNMENT)
+            used = aligned(used + size, _ALIGNMENT)
     for tensors in (graph.inputs, graph.outputs):
-        used = _align(used + pointer * len(tensors), _ALIGNMENT)
+        used = aligned(used + pointer * len(tensors), _ALIGNMENT)
         for name in tensors:
-            used = _align(used + sizes.tensor, pointer)
+            used = aligned(used + sizes.tensor, pointer)
             if graph.tensors[name].quantization is not None or not _has_unknown(graph):
-                used = _align(used + sizes.affine_quantization + 8, 4)
+                used = aligned(used + sizes.affine_quantization + 8, 4)
     return used, peak + 2 * _ALIGNMENT  # pieces of temporary memory are aligned one by one
 
 
@@ -208,7 +209,3 @@ def _quantized_channels(graph: Graph, op: Op) -> int:
     if weights.per_channel:
         return graph.output_of(op).shape[-1]
     return graph.output_of(op).shape[-1] if graph.constant_of(op).per_channel else 0
-
-
-def _align(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment

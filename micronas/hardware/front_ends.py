@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from micronas.errors import ModelError
+from micronas.quantities import aligned
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FrontEndCosts:
     @property
     def buffer_bytes(self) -> int:
         """SRAM of its state and work memory."""
-        return _aligned(self.fixed_bytes + self.rows * self.row_bytes, self.alignment)
+        return aligned(self.fixed_bytes + self.rows * self.row_bytes, self.alignment)
 
     @property
     def m0plus_cycles(self) -> float:
@@ -175,7 +176,7 @@ def _image(
     work = round(seen[1] * row + size * channels * column)
     return FrontEndCosts(
         kind="image",
-        fixed_bytes=_aligned(width * channels + down * size * channels, 2) + 4,
+        fixed_bytes=aligned(width * channels + down * size * channels, 2) + 4,
         alignment=2,
         flash_bytes=size * (8 + 4 * (across + down)) + 256 + 1_500,
         step_instructions=work,
@@ -204,7 +205,3 @@ def _audio_state(window: int, fft: int, bands: int, stacked: int) -> int:
 
 def _audio_work(fft: int, bands: int) -> int:
     return 4 * fft + 4 * bands
-
-
-def _aligned(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.engine.plan import Buffer, Overlap, aligned, lower_bound, plan
+from micronas.engine.plan import Buffer, Overlap, lower_bound, plan
+from micronas.quantities import aligned
 
 
 def test_an_output_lies_over_the_operand_that_dies() -> None:

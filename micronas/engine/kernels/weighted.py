@@ -18,6 +18,7 @@ from micronas.graph import fixed_point
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import activation_range, data, scale, scales, zero_point
 from micronas.graph.transposing import before
+from micronas.quantities import aligned
 
 Wide = npt.NDArray[np.int64]
 _LARGEST_SUM = 2**30
@@ -265,7 +266,7 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
             ("depthwise",),
             fields,
             "Depthwise",
-            scratch=-(-plane * 2 // 4) * 4,
+            scratch=aligned(plane * 2),
             overlaps={0: Overlap(0, exact=True)} if is_shrunk and window.maps == 1 else {},
             maps=window.maps,
             generated={kernel.name: kernel.text},

@@ -10,14 +10,13 @@ from micronas.errors import DiskError, ExportError
 from micronas.files import aside
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import Target
+from micronas.quantities import aligned
 
 ProjectKind = Literal["cmake", "arduino", "platformio", "esp-idf", "zephyr"]
 PROGRAMS: tuple[ProjectKind, ...] = ("cmake", "arduino")
 LIBRARIES: tuple[ProjectKind, ...] = ("platformio", "esp-idf", "zephyr")
 SKETCHES: tuple[ProjectKind, ...] = ("arduino", "platformio")
 """Kinds that use Arduino's libraries."""
-
-_ALIGNMENT = 16
 
 
 def check_name(folder: Path) -> None:
@@ -50,7 +49,7 @@ def check_kind(kind: str, kinds: Collection[str] = PROGRAMS) -> None:
 
 def arena_bytes(graph: Graph, target: Target) -> int:
     """Return the arena's size in bytes, a multiple of 16: TFLM aligns its end downwards."""
-    return -(-target.plan(graph).required // _ALIGNMENT) * _ALIGNMENT
+    return aligned(target.plan(graph).required, 16)
 
 
 def texts(values: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from micronas.export.firmware.shared import ProjectKind, arena_bytes
 from micronas.graph.ir import Graph, Kind
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST
+from micronas.quantities import aligned
 from micronas.resources import filled
 from micronas.tflite.reader import read
 
@@ -17,7 +18,6 @@ TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
 
 _ARDUINO_MARGIN = 32
 """Bytes of arena per operator beyond `ARDUINO`'s plan; six networks took 11 to 16."""
-_ALIGNMENT = 16
 INT8_ALONE: tuple[Kind, ...] = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "PAD"),
     *("AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX", "TRANSPOSE_CONV"),
@@ -132,5 +132,5 @@ def arena(graphs: Collection[Graph], what: str) -> dict[str, str]:
         "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
         "BOARD": str(board),
         "HELIUM": str(max(arena_bytes(graph, HELIUM) for graph in graphs)),
-        "MARGIN": str(-(-(sketch - board) // _ALIGNMENT) * _ALIGNMENT),
+        "MARGIN": str(aligned(sketch - board, 16)),
     }

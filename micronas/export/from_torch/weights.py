@@ -11,6 +11,7 @@ from micronas.errors import ExportError
 from micronas.graph import ir
 from micronas.graph.ir import Array, Op
 from micronas.graph.scaled import Scaled
+from micronas.quantities import aligned
 from micronas.train.network import weights_of
 
 _Doubles = npt.NDArray[np.float64]
@@ -54,7 +55,7 @@ class Folding:
         """
         held = {name: self._scaled(each) for name, each in tensors.items() if each.data is not None}
         own = [each for name, each in held.items() if copy or name in self.factors]
-        sizes = [-(-each.elements // _ALIGNED) * _ALIGNED for each in own]
+        sizes = [aligned(each.elements, _ALIGNED) for each in own]
         if copy or sum(sizes) <= _LARGE:
             block, start = np.empty(sum(sizes), np.float32), 0
             for tensor, size in zip(own, sizes, strict=True):

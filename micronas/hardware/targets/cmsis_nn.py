@@ -20,6 +20,7 @@ from micronas.hardware.targets.tflm import (
     prepared,
     reference_scratch,
 )
+from micronas.quantities import aligned
 
 _SIZES = Sizes(
     fixed=136,
@@ -53,7 +54,7 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     is_int4 = weights.dtype == "int4"
     patch = math.prod(weights.shape[1:3]) * graph.input_of(op).shape[3]
     if op.kind == "CONV_2D":  # for groups too, though their patches are smaller
-        asked = 4 * (patch if is_int4 else -(-patch // 4) * 4)
+        asked = 4 * (patch if is_int4 else aligned(patch))
         return () if is_pointwise(graph, op) else (asked,)
     is_plain = weights.shape[3] != graph.input_of(op).shape[3] or op.dilation != (1, 1)
     if is_plain or (weights.shape[1:3] == (3, 3) and not is_int4):
@@ -91,7 +92,7 @@ def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     _, height, width, depth = filters.shape
     if is_turned(op.stride, depth):
-        return 4 * (-(-height * width * depth // 4) * 4), filters.elements
+        return 4 * aligned(height * width * depth), filters.elements
     # CMSIS-NN computes a row's width with the vertical stride
     row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
     return 4 * row * max(height, op.stride[0]), 0

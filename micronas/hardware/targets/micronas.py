@@ -28,6 +28,7 @@ from micronas.hardware.code import Level
 from micronas.hardware.features import CYCLES
 from micronas.hardware.instructions import Price
 from micronas.hardware.targets.target import Choice, Growth, Hopped, Target
+from micronas.quantities import aligned
 from micronas.settings import Settings, read_settings
 
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
@@ -253,7 +254,7 @@ def _flash(layout: Layout | Hops) -> int:
 def _tables_bytes(hops: Hops) -> int:
     """Return the flash of a streaming network beside kernels: shifts and repeated calls."""
     runs = [run for turn in hops.turns for run in turn]
-    entry = 8 + -(-3 * hops.place_bytes // 4) * 4
+    entry = 8 + aligned(3 * hops.place_bytes)
     repeated = len(runs) - sum(map(len, hops.calls))
     shifts = len({run.bytes for run in runs if run.call is None})
     code = sum(_engine().functions[name].code["bytes"] for name in (HOP, "shift"))
