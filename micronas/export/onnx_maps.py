@@ -7,15 +7,14 @@ import numpy as np
 from micronas.export.onnx_writer import TO_NCHW, TO_NHWC, Writer
 from micronas.graph import resizing
 from micronas.graph.ir import Op
+from micronas.graph.kernels.maps import reduced_axes
 from micronas.graph.transposing import before
 
 
 def reduced(writer: Writer, op: Op, kind: str) -> None:
     """Write MEAN, SUM or REDUCE_MAX, whose axes are those of NHWC."""
     source, output = writer.graph.input_of(op), writer.graph.output_of(op)
-    rank, table = len(source.shape), writer.graph.constant_of(op).data
-    assert table is not None  # checked by check_int8
-    axes = sorted({int(axis) % rank for axis in table.flat})
+    rank, axes = len(source.shape), reduced_axes(writer.graph, op)
     kept = len(output.shape) == rank
     value = writer.real(source.name)
     if rank == 4 and (kept or axes == [1, 2]):
@@ -92,15 +91,9 @@ def resized_bilinear(writer: Writer, op: Op) -> None:
     writer.finish(op, "MatMul", [tall, across])
 
 
-def folded(writer: Writer, op: Op) -> None:
-    """Write SPACE_TO_DEPTH, whose channels have the same order in ONNX."""
-    _moved(writer, op, "SpaceToDepth")
-
-
-def unfolded(writer: Writer, op: Op) -> None:
-    """Write DEPTH_TO_SPACE, in ONNX's order DCR."""
-    _moved(writer, op, "DepthToSpace", mode="DCR")
-
-
-def _moved(writer: Writer, op: Op, kind: str, **attributes: str) -> None:
-    writer.finish(op, kind, [writer.real(op.inputs[0])], blocksize=op.block, **attributes)
+def in_blocks(writer: Writer, op: Op) -> None:
+    """Write SPACE_TO_DEPTH or DEPTH_TO_SPACE, whose channels are in ONNX's order DCR."""
+    if op.kind == "SPACE_TO_DEPTH":
+        writer.simple(op, "SpaceToDepth", blocksize=op.block)
+    else:
+        writer.simple(op, "DepthToSpace", blocksize=op.block, mode="DCR")

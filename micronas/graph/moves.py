@@ -74,6 +74,15 @@ def pieces(graph: Graph, op: Op) -> tuple[range, ...] | None:
     return tuple(_steps(op, axis, *entry) for axis, entry in enumerate(entries))
 
 
+def split_in_blocks(graph: Graph, op: Op) -> Shape:
+    """Return the input's shape, of six axes, where SPACE_TO_DEPTH and DEPTH_TO_SPACE exchange those
+    at places 2 and 3."""
+    source, output, block = graph.input_of(op).shape, graph.output_of(op).shape, op.block
+    if op.kind == "SPACE_TO_DEPTH":
+        return (source[0], output[1], block, output[2], block, source[3])
+    return (*source[:3], block, block, output[3])
+
+
 def dropped(op: Op) -> set[int]:
     """Return the axes that a STRIDED_SLICE drops from its output."""
     return {axis for axis in range(op.masks[2].bit_length()) if op.masks[2] >> axis & 1}

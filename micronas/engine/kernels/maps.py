@@ -8,10 +8,11 @@ import numpy as np
 
 from micronas.engine.kernels.window import channel_overlap, window_of
 from micronas.engine.steps import Call, Rows, Step, amounts
-from micronas.graph import fixed_point, moves, resizing
+from micronas.graph import moves, resizing
 from micronas.graph.ir import Graph
 from micronas.graph.kernels import places
-from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
+from micronas.graph.kernels.codes import activation_range, data, zero_point
+from micronas.graph.kernels.maps import reduced_axes, reduction_factor, summed
 
 Sizes = tuple[int, ...]
 
@@ -43,47 +44,19 @@ def _pool(graph: Graph, step: Step, function: str) -> list[Call]:
     ]
 
 
-def reduce_max(graph: Graph, step: Step) -> list[Call]:
-    return _reduction(graph, step, "reduce_max", (0, 0))
-
-
-def sum_up(graph: Graph, step: Step) -> list[Call]:
-    multiplier, shift = fixed_point.quantize_multiplier(_ratio(graph, step))
-    return _reduction(graph, step, "reduce_sum", (int(multiplier), int(shift)))
-
-
-def mean(graph: Graph, step: Step) -> list[Call]:
-    """Return the calls of MEAN; an integer division folds 1/count into the multiplier."""
-    count = math.prod(_reduced(graph, step))
-    multiplier, shift = fixed_point.quantize_multiplier(_ratio(graph, step))
-    fold = min(count.bit_length() - 1, 32, 31 + int(shift))
-    folded = int(np.array((int(multiplier) << fold) // count).astype(np.int32))
-    return _reduction(graph, step, "reduce_sum", (folded, int(shift) - fold))
-
-
-def _ratio(graph: Graph, step: Step) -> float:
-    return float(scale(graph.tensors[step.source]) / scale(graph.output_of(step.op)))
-
-
-def _axes(graph: Graph, step: Step) -> list[int]:
-    rank = len(graph.tensors[step.source].shape)
-    return sorted({int(axis) % rank for axis in data(graph.constant_of(step.op)).flat})
-
-
-def _reduced(graph: Graph, step: Step) -> Sizes:
-    return tuple(graph.tensors[step.source].shape[axis] for axis in _axes(graph, step))
-
-
-def _reduction(graph: Graph, step: Step, function: str, factor: tuple[int, int]) -> list[Call]:
-    source = graph.tensors[step.source]
-    axes = _axes(graph, step)
+def reduction(graph: Graph, step: Step) -> list[Call]:
+    """Return the calls of MEAN, SUM or REDUCE_MAX."""
+    source, axes = graph.tensors[step.source], reduced_axes(graph, step.op)
+    function, factor = "reduce_max", (0, 0)
+    if step.op.kind != "REDUCE_MAX":
+        function, factor = "reduce_sum", reduction_factor(graph, step.op)
     kept = [axis for axis in range(len(source.shape)) if axis not in axes]
     order = [*kept, *axes]
     steps = _strides(source.shape)
     pairs = [(source.shape[axis], steps[axis]) for axis in order]
     kept_pairs, reduced_pairs = _joined(pairs[: len(kept)]), _joined(pairs[len(kept) :]) or [(1, 0)]
     both = [*kept_pairs, *reduced_pairs]
-    offset = -zero_point(source) * math.prod(_reduced(graph, step))
+    offset = -zero_point(source) * summed(graph, step.op)
     fields = {
         "kept": len(kept_pairs),
         "reduced": len(reduced_pairs),
@@ -187,10 +160,7 @@ def concatenation(graph: Graph, step: Step) -> list[Call]:
 
 
 def transpose(graph: Graph, step: Step) -> list[Call]:
-    shape, output = graph.tensors[step.source].shape, graph.output_of(step.op).shape
-    steps = _strides(shape)
-    order = moves.integers(graph, step.op)
-    return [_move(output, [steps[axis] for axis in order], _strides(output))]
+    return [_turned(graph.tensors[step.source].shape, moves.integers(graph, step.op))]
 
 
 def cut(graph: Graph, step: Step) -> list[Call]:
@@ -211,21 +181,12 @@ def broadcast_to(graph: Graph, step: Step) -> list[Call]:
     return [_move(output, steps, _strides(output))]
 
 
-def space_to_depth(graph: Graph, step: Step) -> list[Call]:
-    batch, height, width, _ = graph.output_of(step.op).shape
-    block, depth = step.op.block, graph.tensors[step.source].shape[3]
-    shape = (batch, height, block, width, block, depth)
-    return [_exchanged(shape, (0, 1, 3, 2, 4, 5))]
+def in_blocks(graph: Graph, step: Step) -> list[Call]:
+    """Return the calls of SPACE_TO_DEPTH or DEPTH_TO_SPACE."""
+    return [_turned(moves.split_in_blocks(graph, step.op), (0, 1, 3, 2, 4, 5))]
 
 
-def depth_to_space(graph: Graph, step: Step) -> list[Call]:
-    batch, height, width, _ = graph.tensors[step.source].shape
-    block, depth = step.op.block, graph.output_of(step.op).shape[3]
-    shape = (batch, height, width, block, block, depth)
-    return [_exchanged(shape, (0, 1, 3, 2, 4, 5))]
-
-
-def _exchanged(shape: Sizes, order: Sizes) -> Call:
+def _turned(shape: Sizes, order: Sequence[int]) -> Call:
     output = [shape[axis] for axis in order]
     steps = _strides(shape)
     return _move(output, [steps[axis] for axis in order], _strides(output))

@@ -14,7 +14,6 @@ from micronas.graph.kernels.codes import (
     Kernel,
     Values,
     activation_range,
-    data,
     limits,
     scale,
     stored,
@@ -54,39 +53,22 @@ def _max_pool(graph: Graph, op: Op) -> Kernel:
     return pool
 
 
-def _mean(graph: Graph, op: Op) -> Kernel:
-    """Return the kernel of means; an integer division folds 1/count into the multiplier."""
-    source, output = graph.input_of(op), graph.output_of(op)
-    axes, count = _reduced(graph, op)
-    multiplier, shift = fixed_point.quantize_multiplier(scale(source) / scale(output))
-    fold = min(count.bit_length() - 1, 32, 31 + int(shift))
-    folded = np.int32((int(multiplier) << fold) // count)
-
-    def mean(x: Values) -> Values:
-        sums = x.sum(axis=axes, dtype=np.int64) - zero_point(source) * count
-        scaled = fixed_point.rescale(sums.astype(np.int32), folded, shift - fold)
-        scaled += zero_point(output)
-        return stored(np.clip(scaled, *limits(output)), output).reshape(len(x), *output.shape)
-
-    return mean
-
-
 def _sum_up(graph: Graph, op: Op) -> Kernel:
-    source, output = graph.input_of(op), graph.output_of(op)
-    axes, count = _reduced(graph, op)
-    factor = fixed_point.quantize_multiplier(scale(source) / scale(output))
+    """Return the kernel of SUM or MEAN."""
+    source, output, axes = graph.input_of(op), graph.output_of(op), _of_batch(graph, op)
+    offset = zero_point(source) * summed(graph, op)
+    factor = np.array(reduction_factor(graph, op), np.int32)
 
     def add(x: Values) -> Values:
-        sums = x.sum(axis=axes, dtype=np.int64) - zero_point(source) * count
+        sums = x.sum(axis=axes, dtype=np.int64) - offset
         scaled = fixed_point.rescale(sums.astype(np.int32), *factor) + zero_point(output)
         return stored(np.clip(scaled, *limits(output)), output).reshape(len(x), *output.shape)
 
     return add
 
 
-def reduce_max(graph: Graph, op: Op) -> Kernel:
-    output = graph.output_of(op)
-    axes, _ = _reduced(graph, op)
+def _reduce_max(graph: Graph, op: Op) -> Kernel:
+    output, axes = graph.output_of(op), _of_batch(graph, op)
 
     def reduce(x: Values) -> Values:
         largest: Values = x.max(axis=axes)
@@ -95,11 +77,31 @@ def reduce_max(graph: Graph, op: Op) -> Kernel:
     return reduce
 
 
-def _reduced(graph: Graph, op: Op) -> tuple[tuple[int, ...], int]:
-    """Return the axes of a batch that an operator reduces, and the number of values in each sum."""
-    shape = graph.input_of(op).shape
-    axes = sorted({int(axis) % len(shape) for axis in data(graph.constant_of(op)).flat})
-    return tuple(axis + 1 for axis in axes), math.prod(shape[axis] for axis in axes)
+def reduced_axes(graph: Graph, op: Op) -> list[int]:
+    """Return the axes that MEAN, SUM or REDUCE_MAX reduces, in order."""
+    rank = len(graph.input_of(op).shape)
+    return sorted({axis % rank for axis in moves.integers(graph, op)})
+
+
+def _of_batch(graph: Graph, op: Op) -> tuple[int, ...]:
+    return tuple(axis + 1 for axis in reduced_axes(graph, op))
+
+
+def summed(graph: Graph, op: Op) -> int:
+    """Return the number of values in each sum of a reduction."""
+    return math.prod(graph.input_of(op).shape[axis] for axis in reduced_axes(graph, op))
+
+
+def reduction_factor(graph: Graph, op: Op) -> tuple[int, int]:
+    """Return multiplier and shift of SUM or MEAN, whose integer division folds 1/count into the
+    multiplier."""
+    ratio = scale(graph.input_of(op)) / scale(graph.output_of(op))
+    multiplier, shift = map(int, fixed_point.quantize_multiplier(ratio))
+    if op.kind == "SUM":
+        return multiplier, shift
+    count = summed(graph, op)
+    fold = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << fold) // count, shift - fold
 
 
 def resize_nearest(graph: Graph, op: Op) -> Kernel:
@@ -138,7 +140,7 @@ def _reduction_shape(graph: Graph, op: Op) -> Shape | str:
     rank = len(shape)
     if data is None or not data.size or data.min() < -rank or data.max() >= rank:
         return f"{op.kind} must name axes from {-rank} to {rank - 1}"
-    axes = {int(axis) % rank for axis in data.flat}
+    axes = reduced_axes(graph, op)
     if len(graph.output_of(op).shape) == rank:
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes) or (1,)
@@ -170,8 +172,7 @@ def _reduction_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
 
 
 def _reduces_first(graph: Graph, op: Op) -> bool:
-    rank = len(graph.input_of(op).shape)
-    return any(axis % rank == 0 for axis in moves.integers(graph, op))
+    return 0 in reduced_axes(graph, op)
 
 
 RULES: Mapping[str, Rule] = {
@@ -179,7 +180,7 @@ RULES: Mapping[str, Rule] = {
     "MAX_POOL_2D": Rule(_pool_shape, _max_pool),
     "MEAN": Rule(
         _reduction_shape,
-        _mean,
+        _sum_up,
         scales=product_scales,
         scratch=_reduction_scratch,
         mixes_examples=_reduces_first,
@@ -192,7 +193,7 @@ RULES: Mapping[str, Rule] = {
         mixes_examples=_reduces_first,
     ),
     "REDUCE_MAX": Rule(
-        _reduction_shape, reduce_max, scratch=_reduction_scratch, mixes_examples=_reduces_first
+        _reduction_shape, _reduce_max, scratch=_reduction_scratch, mixes_examples=_reduces_first
     ),
     "RESIZE_NEAREST_NEIGHBOR": Rule(_resize_shape, resize_nearest),
     "RESIZE_BILINEAR": Rule(_resize_shape, resize_bilinear),

@@ -43,43 +43,34 @@ def _as_slice(piece: range) -> slice:
 
 
 def _pad(graph: Graph, op: Op) -> Kernel:
-    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
-    fill = zero_point(graph.output_of(op))
+    amounts, fill = _amounts(graph, op), zero_point(graph.output_of(op))
     return lambda x: np.pad(x, amounts, constant_values=fill)
 
 
 def _mirror_pad(graph: Graph, op: Op) -> Kernel:
     """Return the kernel of MIRROR_PAD; ``symmetric`` repeats the edge, which is else the mirror."""
-    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
+    amounts = _amounts(graph, op)
     mode: Literal["symmetric", "reflect"] = "symmetric" if op.symmetric else "reflect"
     return lambda x: np.pad(x, amounts, mode)
 
 
 def _pad_with(graph: Graph, op: Op) -> Kernel:
-    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op, 2)))]
+    amounts = _amounts(graph, op)
     return lambda x, value: np.pad(x, amounts, constant_values=value.item())
 
 
-def space_to_depth(graph: Graph, op: Op) -> Kernel:
-    batch, height, width, depth = graph.output_of(op).shape
-    block = op.block
+def _amounts(graph: Graph, op: Op) -> list[tuple[int, int]]:
+    """Return the values added before and after each axis of a batch."""
+    return [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op, -1)))]
+
+
+def _in_blocks(graph: Graph, op: Op) -> Kernel:
+    """Return the kernel of SPACE_TO_DEPTH or DEPTH_TO_SPACE, which differ in shapes alone."""
+    split, output = moves.split_in_blocks(graph, op), graph.output_of(op).shape
 
     def move(x: Values) -> Values:
-        split = x.reshape(len(x), batch, height, block, width, block, -1)
-        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
-        return moved.reshape(len(x), batch, height, width, depth)
-
-    return move
-
-
-def depth_to_space(graph: Graph, op: Op) -> Kernel:
-    batch, height, width, _ = graph.input_of(op).shape
-    block, shape = op.block, graph.output_of(op).shape
-
-    def move(x: Values) -> Values:
-        split = x.reshape(len(x), batch, height, width, block, block, -1)
-        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
-        return moved.reshape(len(x), *shape)
+        moved: Values = x.reshape(len(x), *split).swapaxes(3, 4)
+        return moved.reshape(len(x), *output)
 
     return move
 
@@ -112,14 +103,13 @@ def _pad_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 def _mirror_pad_shape(graph: Graph, op: Op) -> Shape | str:
-    source, amounts = graph.input_of(op).shape, graph.constant_of(op).data
-    if amounts is None or amounts.shape != (len(source), 2) or amounts.min() < 0:
+    source, table = graph.input_of(op).shape, graph.constant_of(op).data
+    if table is None or table.shape != (len(source), 2) or table.min() < 0:
         return "MIRROR_PAD must have two constant amounts >= 0 for each dimension"
-    pairs = [(int(first), int(last)) for first, last in amounts]
-    sides = zip(source, pairs, strict=True)
+    sides = list(zip(source, _amounts(graph, op)[1:], strict=True))
     if any(max(pair) > size - (not op.symmetric) for size, pair in sides):
         return "MIRROR_PAD must add no more than it can mirror on each side"
-    return tuple(size + sum(pair) for size, pair in zip(source, pairs, strict=True))
+    return tuple(size + sum(pair) for size, pair in sides)
 
 
 def _mirror_pad_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -176,8 +166,8 @@ RULES: Mapping[str, Rule] = {
     "PAD": Rule(_pad_shape, _pad),
     "PADV2": Rule(_pad_with_shape, _pad_with),
     "MIRROR_PAD": Rule(_mirror_pad_shape, _mirror_pad, scratch=_mirror_pad_scratch),
-    "SPACE_TO_DEPTH": Rule(_space_to_depth_shape, space_to_depth),
-    "DEPTH_TO_SPACE": Rule(_depth_to_space_shape, depth_to_space),
+    "SPACE_TO_DEPTH": Rule(_space_to_depth_shape, _in_blocks),
+    "DEPTH_TO_SPACE": Rule(_depth_to_space_shape, _in_blocks),
     "RESHAPE": Rule(_reshape_shape, _reshape),
     "CONCATENATION": Rule(
         _concatenation_shape, concatenation, mixes_examples=lambda graph, op: op.axis == 0
