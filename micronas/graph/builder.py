@@ -115,18 +115,9 @@ class Builder:
 
     def global_average(self, source: str, name: str) -> str:
         """Append AVERAGE_POOL_2D over the whole map: 20 times cheaper on Cortex-M than MEAN."""
-        _, height, width, depth = self.shape(source)
-        padding: Padding = "VALID"
-        op = Op(
-            "AVERAGE_POOL_2D",
-            name,
-            (source,),
-            (name,),
-            (height, width),
-            (height, width),
-            padding,
-        )
-        return self.append(op, (1, 1, 1, depth))
+        _, height, width, _ = self.shape(source)
+        whole = height, width
+        return self.pool(source, name, "AVERAGE_POOL_2D", whole, stride=whole, padding="VALID")
 
     def add(self, left: str, right: str, name: str, *, activation: Activation = "NONE") -> str:
         """Append an elementwise sum; the narrower tensor is padded with channels of zeros.
