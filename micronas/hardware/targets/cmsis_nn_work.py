@@ -101,11 +101,7 @@ def _reduced(kernel: str) -> _Rule:
 
 
 def _of_two(kernel: str) -> _Rule:
-    return lambda graph, op: elements.of_two(kernel, *_operands(graph, op), _out(graph, op))
-
-
-def _larger(graph: Graph, op: Op) -> Work:
-    return elements.larger_of_two(*_operands(graph, op), _out(graph, op))
+    return lambda graph, op: elements.of_two(kernel, *_shapes(graph, op))
 
 
 def _each(kernel: str) -> _Rule:
@@ -149,23 +145,11 @@ def _gathered(graph: Graph, op: Op) -> Work:
     return copies.gather(math.prod(shape[: op.axis]), places, math.prod(shape[op.axis + 1 :]))
 
 
-def _cut(graph: Graph, op: Op) -> Work:
-    return copies.cut(_out(graph, op))
-
-
 def _strided(graph: Graph, op: Op) -> Work:
     """Return the work of STRIDED_SLICE; dropped axes count too."""
     taken = moves.pieces(graph, op) or ()
     row = Runs(taken[-1].start, graph.input_of(op).shape[-1])
     return copies.strided(tuple(len(piece) for piece in taken), row, taken[-1].step)
-
-
-def _transposition(graph: Graph, op: Op) -> Work:
-    return copies.transposition(graph.input_of(op).shape)
-
-
-def _repeated(graph: Graph, op: Op) -> Work:
-    return copies.repetition(graph.input_of(op).shape, _out(graph, op))
 
 
 def _padded(graph: Graph, op: Op) -> Work:
@@ -216,13 +200,13 @@ _WORK: Mapping[Kind, _Rule] = {
     "RESHAPE": lambda graph, op: copies.reshape(graph.output_of(op).elements),
     "SOFTMAX": _by_row("softmax"),
     "CONCATENATION": _joined,
-    "TRANSPOSE": _transposition,
-    "SLICE": _cut,
+    "TRANSPOSE": lambda graph, op: copies.transposition(graph.input_of(op).shape),
+    "SLICE": lambda graph, op: copies.cut(_out(graph, op)),
     "STRIDED_SLICE": _strided,
     "GATHER": _gathered,
     "POSITIONS": _each("positions"),
     "TABLE": _looked_up,
-    "BROADCAST_TO": _repeated,
+    "BROADCAST_TO": lambda graph, op: copies.repetition(*_shapes(graph, op)),
     "BATCH_MATMUL": _product_of_matrices,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
     "LOGISTIC": _each("logistic"),
@@ -231,8 +215,8 @@ _WORK: Mapping[Kind, _Rule] = {
     "RELU6": _each("relu6"),
     "SUB": _of_two("sub"),
     "SQUARED_DIFFERENCE": _of_two("squared_difference"),
-    "MAXIMUM": _larger,
-    "MINIMUM": _larger,
+    "MAXIMUM": lambda graph, op: elements.larger_of_two(*_shapes(graph, op)),
+    "MINIMUM": lambda graph, op: elements.larger_of_two(*_shapes(graph, op)),
     "PRELU": _of_two("prelu"),
     "LEAKY_RELU": _each("leaky_relu"),
     "ELU": _each("elu"),
@@ -251,9 +235,9 @@ def _unmeasured(graph: Graph, op: Op) -> Work:
     return kernels.elementwise("unmeasured", elements)
 
 
-def _operands(graph: Graph, op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    left, right = (graph.tensors[name].shape for name in op.operands)
-    return left, right
+def _shapes(graph: Graph, op: Op) -> list[tuple[int, ...]]:
+    """Return the shapes of operands and output."""
+    return [graph.tensors[name].shape for name in (*op.operands, *op.outputs)]
 
 
 def _out(graph: Graph, op: Op) -> tuple[int, ...]:
