@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, Pace, literal, written
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, Pace, literal
 from micronas.graph.ir import Quantization
 from micronas.resources import filled
 
@@ -100,10 +100,9 @@ class _Audio(FrontEnd):
     def rows_in_integers(self, scale: float) -> dict[str, Array]:
         """Return the tables by which rows are computed in integers."""
 
-    def tables(self, name: str, quantization: Quantization) -> str:
-        if name == "front_end_float.h":
-            return written(self._float())
-        return written(self._fixed(quantization)) if name == "front_end_fixed.h" else ""
+    def tables(self, quantization: Quantization) -> Mapping[str, Mapping[str, Array]]:
+        fixed = self._fixed(quantization)
+        return {"front_end_float.h": self._float(), "front_end_fixed.h": fixed}
 
     def values(self, quantization: Quantization) -> Mapping[str, str]:
         halvings = int(math.log2(self.fft // 2))

@@ -119,14 +119,15 @@ class FrontEnd(ABC):
             "ZERO": str(int(quantization.zero_point)),
             **self.values(quantization),
         }
+        tables = {name: written(each) for name, each in self.tables(quantization).items()}
         return {
-            name: filled(template, {**values, "TABLES": self.tables(name, quantization)})
+            name: filled(template, {**values, "TABLES": tables.get(name, "")})
             for name, template in self.templates.items()
         }
 
     @abstractmethod
-    def tables(self, name: str, quantization: Quantization) -> str:
-        """Return the constant arrays of a file, empty where it has none."""
+    def tables(self, quantization: Quantization) -> Mapping[str, Mapping[str, Array]]:
+        """Return the constant arrays of each file that has some, by name."""
 
 
 def written(tables: Mapping[str, Array]) -> str:

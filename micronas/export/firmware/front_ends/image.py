@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from micronas.errors import ConfigError
-from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, written
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd
 from micronas.graph.ir import Quantization
 
 _FORMATS = {"gray": 1, "rgb": 3, "rgb565": 2}
@@ -88,24 +88,21 @@ class Image(FrontEnd):
             "ACROSS": str(self._scaling()[0][2].shape[1]),
         }
 
-    def tables(self, name: str, quantization: Quantization) -> str:
-        if name != "front_end.c":
-            return ""
+    def tables(self, quantization: Quantization) -> Mapping[str, Mapping[str, Array]]:
         (left, across_count, across), (top, down_count, down) = self._scaling()
         middle = np.float32(self.middle)
         pixels = (np.arange(256, dtype=np.float32) - middle) / middle
         steps = np.rint(pixels / quantization.scale[0]) + quantization.zero_point
-        return written(
-            {
-                "kLeft": left,
-                "kAcrossCount": across_count,
-                "kAcross": across,
-                "kTop": top,
-                "kDownCount": down_count,
-                "kDown": down,
-                "kCodes": np.clip(steps, -128, 127).astype(np.int8),
-            }
-        )
+        found = {
+            "kLeft": left,
+            "kAcrossCount": across_count,
+            "kAcross": across,
+            "kTop": top,
+            "kDownCount": down_count,
+            "kDown": down,
+            "kCodes": np.clip(steps, -128, 127).astype(np.int8),
+        }
+        return {"front_end.c": found}
 
     def _scaling(self) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
         """Return first pixels, counts and weights across and down."""

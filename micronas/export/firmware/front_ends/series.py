@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from micronas.export.firmware.front_ends.front_end import FrontEnd, Pace, written
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, Pace
 from micronas.graph.ir import Quantization
 
 
@@ -48,8 +48,6 @@ class Series(FrontEnd):
     def values(self, quantization: Quantization) -> Mapping[str, str]:
         return {"ROWS": str(self.window), "COLUMNS": str(len(self.mean))}
 
-    def tables(self, name: str, quantization: Quantization) -> str:
-        if name != "front_end.c":
-            return ""
+    def tables(self, quantization: Quantization) -> Mapping[str, Mapping[str, Array]]:
         of = {"kMean": self.mean, "kDeviation": self.deviation, "kLimit": self.limit}
-        return written({each: np.array(values, np.float32) for each, values in of.items()})
+        return {"front_end.c": {name: np.array(each, np.float32) for name, each in of.items()}}
