@@ -133,15 +133,20 @@ def looked_up(function: str, number: str | None = None) -> _Lowering:
 
 def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> Value:
     """Append POSITIONS and TABLE."""
-    value = tracer.complete(value)
-    places = applied(tracer, "POSITIONS", value, "positions")
-    stored = tracer.tensors[places.tensor]
-    tracer.tensors[places.tensor] = replace(stored, dtype="int32")
+    places = _places(tracer, tracer.complete(value))
     name = tracer.name()
     table = f"{name}/table"
     tracer.tensors[table] = Tensor(table, (256,), constant=True)
     op = Op("TABLE", name, (places.tensor, table), (name,), function=function, alpha=alpha)
-    return Value(tracer.append(op, stored.shape).tensor, value.positions)
+    found = tracer.append(op, tracer.shape_of(places.tensor))
+    return Value(found.tensor, places.positions)
+
+
+def _places(tracer: Tracer, value: Value) -> Value:
+    """Append POSITIONS, int32 places in a table."""
+    places = applied(tracer, "POSITIONS", value, "positions")
+    tracer.tensors[places.tensor] = replace(tracer.tensors[places.tensor], dtype="int32")
+    return places
 
 
 def embedding(tracer: Tracer, arguments: Arguments) -> Value:
@@ -156,12 +161,10 @@ def embedding(tracer: Tracer, arguments: Arguments) -> Value:
     numbers = once(tracer, numbers)
     rest = table[-1:].expand(_MOST_ROWS - len(table), -1)  # so that every position is valid
     rows = tracer.filled(f"{tracer.name('rows')}/table", torch.cat([table, rest]).numpy())
-    places = applied(tracer, "POSITIONS", numbers, "positions")
-    stored = tracer.tensors[places.tensor]
-    tracer.tensors[places.tensor] = replace(stored, dtype="int32")
+    places = _places(tracer, numbers)
     name, size = tracer.name(), table.shape[1]
     op = Op("TABLE", name, (places.tensor, rows), (name,), function=ROWS)
-    found = tracer.append(op, (*stored.shape, size))
+    found = tracer.append(op, (*tracer.shape_of(places.tensor), size))
     return Value(found.tensor, places.positions.unsqueeze(-1) * size + torch.arange(size))
 
 

@@ -23,6 +23,12 @@ from micronas.export.from_torch.tracer import Part, Tracer
 
 _aten = torch.ops.aten
 _nearest = partial(maps.resized, "RESIZE_NEAREST_NEIGHBOR")
+_LOOKED_UP = (
+    *("mish", "selu", "log_sigmoid", "exp", "log", "sqrt", "erf", "sin", "cos", "atan"),
+    *("reciprocal", "sign", "floor", "ceil", "round", "trunc", "log1p", "expm1"),
+)
+"""Operations whose functions in `train.functions` have their names."""
+_COMPARED = ("gt", "ge", "lt", "le", "eq", "ne")
 
 SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Part]]] = {
     _aten.lstm.input: recurrent.lstm,
@@ -80,32 +86,13 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.elu.default: elementwise.elu,
     _aten.silu.default: elementwise.silu,
     _aten.gelu.default: elementwise.gelu,
-    _aten.mish.default: elementwise.looked_up("mish"),
     _aten.hardsigmoid.default: elementwise.hardsigmoid,
-    _aten.selu.default: elementwise.looked_up("selu"),
     _aten.celu.default: elementwise.looked_up("celu", "alpha"),
     _aten.softplus.default: elementwise.looked_up("softplus", "beta"),
-    _aten.log_sigmoid.default: elementwise.looked_up("log_sigmoid"),
-    _aten.exp.default: elementwise.looked_up("exp"),
-    _aten.log.default: elementwise.looked_up("log"),
-    _aten.sqrt.default: elementwise.looked_up("sqrt"),
-    _aten.erf.default: elementwise.looked_up("erf"),
-    _aten.sin.default: elementwise.looked_up("sin"),
-    _aten.cos.default: elementwise.looked_up("cos"),
-    **{
-        getattr(_aten, name).default: elementwise.looked_up(name)
-        for name in ("reciprocal", "sign", "floor", "ceil", "round", "trunc", "log1p", "expm1")
-    },
-    _aten.atan.default: elementwise.looked_up("atan"),
+    **{getattr(_aten, name).default: elementwise.looked_up(name) for name in _LOOKED_UP},
     _aten.pow.Scalar: elementwise.exponential,
-    **{
-        getattr(_aten, name).Scalar: elementwise.looked_up(name, "other")
-        for name in ("gt", "ge", "lt", "le", "eq", "ne")
-    },
-    **{
-        getattr(_aten, name).Tensor: elementwise.compared(name)
-        for name in ("gt", "ge", "lt", "le", "eq", "ne")
-    },
+    **{getattr(_aten, name).Scalar: elementwise.looked_up(name, "other") for name in _COMPARED},
+    **{getattr(_aten, name).Tensor: elementwise.compared(name) for name in _COMPARED},
     _aten.add.Tensor: elementwise.add,
     _aten.add.Scalar: elementwise.add,
     _aten.sub.Tensor: elementwise.subtract,
