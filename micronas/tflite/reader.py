@@ -18,28 +18,13 @@ from micronas.tflite.options import read_options
 from micronas.tflite.order import in_graph
 from micronas.tflite.parts import File, Part, Parts
 
-_TYPES: dict[int, tuple[DataType, str]] = {
-    schema.TensorType.INT8: ("int8", "<i1"),
-    schema.TensorType.INT4: ("int4", "<i1"),
-    schema.TensorType.INT32: ("int32", "<i4"),
+_TYPES: tuple[DataType, ...] = ("int8", "int4", "int32")
+_STATES: tuple[DataType, ...] = ("int16",)
+_WIDE: tuple[DataType, ...] = (*_STATES, "int64")
+_CODES: dict[int, DataType] = {
+    getattr(schema.TensorType, name.upper()): name for name in get_args(DataType)
 }
-_STATES: dict[int, tuple[DataType, str]] = {schema.TensorType.INT16: ("int16", "<i2")}
-_WIDE: dict[int, tuple[DataType, str]] = {
-    **_STATES,
-    schema.TensorType.INT64: ("int64", "<i8"),
-}
-_KEPT_TYPES: dict[int, tuple[DataType, str]] = {
-    **_TYPES,
-    schema.TensorType.FLOAT32: ("float32", "<f4"),
-    schema.TensorType.FLOAT16: ("float16", "<f2"),
-    schema.TensorType.FLOAT64: ("float64", "<f8"),
-    schema.TensorType.BOOL: ("bool", "?"),
-    schema.TensorType.UINT8: ("uint8", "<u1"),
-    **_WIDE,
-    schema.TensorType.UINT16: ("uint16", "<u2"),
-    schema.TensorType.UINT32: ("uint32", "<u4"),
-    schema.TensorType.UINT64: ("uint64", "<u8"),
-}
+"""Types by their numbers in a file."""
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
 _ADVICE = {
     "INT16": "convert the model with int8 activations (activations=8), not as 16x8",
@@ -125,7 +110,7 @@ class _Reader:
     def __init__(self, data: bytes, *, keeps: bool, wide: bool) -> None:
         self._data = data
         self._keeps = keeps
-        self._types = _KEPT_TYPES if keeps else {**_TYPES, **_WIDE} if wide else _TYPES
+        self._types = get_args(DataType) if keeps else _TYPES + _WIDE * wide
         self._model = File(data).root("Model")
         # Damaged offsets can make a few bytes stand for any amount of text and constants.
         self._allowance = 16 * len(data)
@@ -211,13 +196,13 @@ class _Reader:
                 name += "_"
         is_sparse = source.part("Sparsity", "SparsityParameters") is not None
         is_variable, code = bool(source["IsVariable"]), source["Type"]
-        types = {**self._types, **_STATES} if is_variable else self._types
-        if code not in types or (is_sparse and not self._keeps):
+        types = self._types + _STATES * is_variable
+        dtype = _CODES.get(code)
+        if dtype is None or dtype not in types or (is_sparse and not self._keeps):
             wanted = "numbers" if self._keeps else "int8, int4 or int32 and dense"
             kind = _TYPE_NAMES.get(code, str(code))
             advice = _ADVICE.get(kind, "convert the model with int8 input and output")
             raise ModelError(f"tensors must be {wanted}, but {name!r} is {kind}; {advice}")
-        dtype, storage = types[code]
         shape = source.numbers("Shape", most=_LARGEST_RANK)
         values = None
         number = source["Buffer"]
@@ -229,7 +214,7 @@ class _Reader:
                 f"{name!r} has {size} bytes; convert the model again"
             )
         if buffer is not None and size and not is_sparse:
-            values = self._constant(buffer.array("Data", "u1"), dtype, storage, shape)
+            values = self._constant(buffer.array("Data", "u1"), dtype, shape)
         # Tensors that live from run to run, or are stored sparsely, take no place in the head.
         is_outside = (self._keeps and is_sparse) or is_variable
         return Tensor(
@@ -242,10 +227,10 @@ class _Reader:
             variable=is_variable,
         )
 
-    def _constant(self, raw: Array, dtype: DataType, storage: str, shape: tuple[int, ...]) -> Array:
+    def _constant(self, raw: Array, dtype: DataType, shape: tuple[int, ...]) -> Array:
         self._spend(2 * raw.size)
         if dtype != "int4":
-            return np.frombuffer(raw.tobytes(), storage)
+            return np.frombuffer(raw.tobytes(), np.dtype(dtype).newbyteorder("<"))
         return unpack_int4(raw.tobytes(), math.prod(shape))
 
     def _quantization(self, source: Part | None, name: str) -> Quantization | None:

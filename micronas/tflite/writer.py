@@ -13,19 +13,12 @@ import numpy as np
 
 from micronas.errors import ExportError
 from micronas.graph.ir import Array, DataType, Graph, Op, Quantization, Tensor
-from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Field, Option
 from micronas.tflite.flatbuffer import Bytes, Size
 from micronas.tflite.order import in_file
 
-_TYPES = {
-    "int8": schema.TensorType.INT8,
-    "int4": schema.TensorType.INT4,
-    "int32": schema.TensorType.INT32,
-    "int16": schema.TensorType.INT16,  # states, and activations of wide files
-    "int64": schema.TensorType.INT64,
-}
-_STORED = {"int16": "<i2", "int32": "<i4", "int64": "<i8"}
+_TYPES = ("int8", "int4", "int32", "int16", "int64")
+"""Types of tensors; the last two are those of states, and of wide files."""
 _DESCRIPTION = "micronas"
 _SIGNATURE = "serving_default"
 _STRUCTURE = 1024
@@ -84,7 +77,7 @@ def _with_placeholders(graph: Graph) -> Graph:
     scales: dict[str, Quantization] = {}
     biases = set()
     for op in graph.ops:
-        weights, bias = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights, op.biases
+        weights, bias = op.row.weights, op.biases
         biases |= set(bias)
         if weights and weights.per_channel:
             ones = np.ones(graph.constant_of(op).shape[weights.axis], np.float32)
@@ -178,7 +171,7 @@ class _Writer:
         is_given = tensor.constant and not tensor.variable
         fields = {
             "Shape": self._integers(tensor.shape),
-            "Type": _TYPES[tensor.dtype],
+            "Type": getattr(schema.TensorType, tensor.dtype.upper()),
             "Buffer": self._constant(tensor) if is_given else 0,
             "Name": self._to.string(tensor.name),
         }
@@ -197,7 +190,7 @@ class _Writer:
             )
         if tensor.dtype == "int4":
             return self._buffer(pack_int4(tensor.data))
-        data = tensor.data.astype(_STORED.get(tensor.dtype, "<i1")).tobytes()
+        data = tensor.data.astype(np.dtype(tensor.dtype).newbyteorder("<")).tobytes()
         # Shape tables repeat, and so do the matrices of unrolled steps. Zeros, of untrained graphs,
         # are not compared, so that a file's size depends on the architecture alone.
         is_matrix = tensor.dtype == "int8" and len(tensor.shape) == 2 and tensor.data.any()
@@ -234,12 +227,12 @@ class _Writer:
                 f"export takes operators a graph can express, but {op.outputs[0]!r} comes from "
                 f"{op.name}; change the network"
             )
-        builtin = OPERATORS[op.kind].builtin or op.kind
-        code = self._codes.setdefault((builtin, _version(graph, op)), len(self._codes))
+        row = op.row
+        version = row.builtin or op.kind, _version(graph, op)
+        code = self._codes.setdefault(version, len(self._codes))
         inputs = self._integers([index[name] if name else -1 for name in in_file(op)])
         outputs = self._integers([index[name] for name in op.outputs])
         fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
-        row = OPERATORS[op.kind]
         if row.options is not None:
             stored = [self._option(graph, op, option) for option in row.stored]
             options = {name: value for part in stored for name, value in part.items()}
@@ -307,8 +300,7 @@ class _Writer:
 
 def _version(graph: Graph, op: Op) -> int:
     """Return an operator's version: LiteRT refuses weights newer than it; TFLM ignores it."""
-    assert op.kind != "UNKNOWN", op  # refused by the writer
-    row = OPERATORS[op.kind]
+    row = op.row
     if row.weights is None:
         return row.version
     weights = graph.constant_of(op)
