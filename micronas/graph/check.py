@@ -12,7 +12,6 @@ from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels import RULES
 from micronas.graph.kernels.rule import fused_scale, product_scales, wide_room
-from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Operator, Scale, Weights
 
 _LARGEST_TENSOR = 2**26
@@ -169,7 +168,7 @@ def broken_rule(graph: Graph, op: Op, *, wide: bool = False) -> str | None:
     """
     if op.kind == "UNKNOWN":
         return "an executable graph must have no UNKNOWN operators"
-    row = OPERATORS[op.kind]
+    row = op.row
     low, high = row.inputs
     if not low <= len(op.inputs) <= high or len(op.outputs) != 1:
         return f"{op.kind} must have {low} to {high} inputs and 1 output"
@@ -178,11 +177,7 @@ def broken_rule(graph: Graph, op: Op, *, wide: bool = False) -> str | None:
     if any(tensor.data is None and not tensor.variable for tensor in parameters):
         return f"the parameters of {op.kind} must be constants with data"
     wanted = "int8" if op.kind == "TABLE" else "int32"
-    if (
-        row.weights is None
-        and not row.recurrent
-        and any(tensor.dtype != wanted for tensor in parameters)
-    ):
+    if not op.learnt and any(tensor.dtype != wanted for tensor in parameters):
         return f"the parameters of {op.kind} must be int32"
     if row.windowed:
         steps = (*op.stride, *op.window, *op.dilation)
@@ -201,14 +196,12 @@ def agree(graph: Graph, op: Op) -> bool:
 
     TFLite accepts scales that differ by up to 1e-6, in some operators only equal ones.
     """
-    assert op.kind != "UNKNOWN", op
-    row = OPERATORS[op.kind]
-    if row.scale not in _TOLERANCE:
+    if op.row.scale not in _TOLERANCE:
         return True
     every = [graph.tensors[name].quantization for name in (*op.operands, op.outputs[0])]
     scales = [float(each.scale[0]) for each in every if each is not None]
     zero_points = {each.zero_point for each in every if each is not None}
-    return max(scales) - min(scales) <= _TOLERANCE[row.scale] and len(zero_points) == 1
+    return max(scales) - min(scales) <= _TOLERANCE[op.row.scale] and len(zero_points) == 1
 
 
 def _table_problem(graph: Graph, op: Op) -> str | None:

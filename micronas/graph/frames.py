@@ -7,7 +7,7 @@ import numpy as np
 from micronas.errors import DataError
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import RULES
+from micronas.graph.kernels import kernel_of
 from micronas.graph.kernels.codes import Kernel, Values
 from micronas.graph.streaming import Sweep, check_streaming, is_delay, of_rows, sweep_of, timings
 
@@ -52,7 +52,11 @@ class FrameByFrame:
         """Forget all frames."""
         graph = self._graph
         self._stages = [
-            _Stage(op, sweep_of(graph, op), None if is_delay(graph, op) else _kernel(graph, op))
+            _Stage(
+                op,
+                sweep_of(graph, op),
+                None if is_delay(graph, op) else kernel_of(of_rows(graph, op, 1), op),
+            )
             for op in graph.ops
         ]
         written = (name for op in graph.ops for name in op.outputs)
@@ -144,8 +148,3 @@ class FrameByFrame:
 def _row_shape(graph: Graph, op: Op) -> tuple[int, ...]:
     shape = graph.output_of(op).shape
     return shape[2:] if len(shape) == 4 else shape[1:]
-
-
-def _kernel(graph: Graph, op: Op) -> Kernel:
-    assert op.kind != "UNKNOWN", "an int8 graph has none"
-    return RULES[op.kind].kernel(of_rows(graph, op, 1), op)

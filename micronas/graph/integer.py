@@ -13,8 +13,8 @@ from micronas.errors import ModelError
 from micronas.graph.check import check_int8
 from micronas.graph.interface import Given, by_name, only_output
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.kernels import RULES
-from micronas.graph.kernels.codes import Kernel, Values, data, stored
+from micronas.graph.kernels import kernel_of
+from micronas.graph.kernels.codes import Values, data, stored
 
 _WORKSPACE_BYTES = 32 * 2**20
 
@@ -79,7 +79,7 @@ def _chunks(graph: Graph, inputs: Given[Values]) -> Iterator[dict[str, Values]]:
         for tensor in graph.tensors.values()
         if tensor.data is not None and tensor.dtype in ("int8", "int16")
     }
-    steps = [(op, _kernel(graph, op)) for op in graph.ops]
+    steps = [(op, kernel_of(graph, op)) for op in graph.ops]
     size = max(1, _WORKSPACE_BYTES // max([_workspace(graph, op) for op in graph.ops], default=1))
     for start in range(0, count, size):
         values = dict(constants)
@@ -125,8 +125,3 @@ def _workspace(graph: Graph, op: Op) -> int:
         filters = graph.constant_of(op)
         inputs = outputs * filters.elements * graph.groups_of(op) // filters.shape[0] ** 2
     return 4 * inputs + 24 * outputs
-
-
-def _kernel(graph: Graph, op: Op) -> Kernel:
-    assert op.kind != "UNKNOWN", op  # check_int8 refuses it
-    return RULES[op.kind].kernel(graph, op)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import FOREIGN, OPERATORS, Operator
 from micronas.graph.operators import Kind as Kind
 from micronas.graph.padding import extent as extent
 from micronas.graph.padding import same_output as same_output
@@ -145,20 +145,20 @@ class Op:
     """Function of a TABLE, a name in `train.functions`; empty in a graph read from a file."""
 
     @property
+    def row(self) -> Operator:
+        """Facts of its kind; those of no weights or other features where it is UNKNOWN."""
+        return FOREIGN if self.kind == "UNKNOWN" else OPERATORS[self.kind]
+
+    @property
     def learnt(self) -> tuple[str, ...]:
         """Weights, then the bias if there is one; () for an operator without weights."""
-        if self.kind == "UNKNOWN":
-            return ()
-        row = OPERATORS[self.kind]
-        return (
-            self.inputs[1 : len(self.inputs) - row.tables] if row.weights or row.recurrent else ()
-        )
+        learns = self.row.weights or self.row.recurrent
+        return self.inputs[1 : len(self.inputs) - self.row.tables] if learns else ()
 
     @property
     def biases(self) -> tuple[str, ...]:
         """Learnt constants that are added; a recurrent operator has a bias per gate."""
-        is_recurrent = self.kind != "UNKNOWN" and OPERATORS[self.kind].recurrent
-        return self.learnt[8 if is_recurrent else 1 :]
+        return self.learnt[8 if self.row.recurrent else 1 :]
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -166,9 +166,7 @@ class Op:
 
         Any of them may be a constant, float32 or with the scale and type of an activation.
         """
-        if self.kind == "UNKNOWN":
-            return self.inputs
-        return self.inputs[: OPERATORS[self.kind].operands]
+        return self.inputs[: self.row.operands]
 
 
 @dataclass(frozen=True)
@@ -211,16 +209,9 @@ class Graph:
         CMSIS-NN takes none in groups, and computes wrong results for a depthwise convolution that
         makes several channels of one, or is dilated with an odd number of channels.
         """
-        if op.kind == "UNKNOWN" or (weights := OPERATORS[op.kind].weights) is None:
+        if op.row.weights is None or op.row.weights.int4_version is None:
             return False
-        is_grouped = op.kind == "CONV_2D" and self.groups_of(op) > 1
-        is_multiplied = (
-            op.kind == "DEPTHWISE_CONV_2D"
-            and self.constant_of(op).shape[3] != self.input_of(op).shape[3]
-        )
-        is_odd = (
-            op.kind == "DEPTHWISE_CONV_2D"
-            and op.dilation != (1, 1)
-            and self.input_of(op).shape[3] % 2 == 1
-        )
-        return weights.int4_version is not None and not (is_grouped or is_multiplied or is_odd)
+        if op.kind == "DEPTHWISE_CONV_2D":
+            depth, channels = self.input_of(op).shape[3], self.constant_of(op).shape[3]
+            return channels == depth and (op.dilation == (1, 1) or depth % 2 == 0)
+        return op.kind != "CONV_2D" or self.groups_of(op) == 1

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from micronas.graph.ir import DataType, Graph, Kind, Op
-from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Structures
 from micronas.graph.placement import Request, place
 from micronas.quantities import aligned
@@ -203,9 +202,6 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
 
 def _quantized_channels(graph: Graph, op: Op) -> int:
     """Return the number of channels with a multiplier and a shift of their own."""
-    weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
-    if weights is None:
-        return 0
-    if weights.per_channel:
-        return graph.output_of(op).shape[-1]
-    return graph.output_of(op).shape[-1] if graph.constant_of(op).per_channel else 0
+    weights = op.row.weights
+    several = weights and (weights.per_channel or graph.constant_of(op).per_channel)
+    return graph.output_of(op).shape[-1] if several else 0

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels.codes import limits
-from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Scale
 
 _SHARING: tuple[Scale, ...] = ("shared", "identical", "positions")
@@ -15,7 +14,7 @@ _Fixed = tuple[float, int]
 
 def shares(op: Op) -> bool:
     """Return whether an output has its operands' scale and zero point in TFLite."""
-    return op.kind != "UNKNOWN" and OPERATORS[op.kind].scale in _SHARING
+    return op.row.scale in _SHARING
 
 
 def owners(graph: Graph) -> dict[str, str]:
@@ -55,8 +54,7 @@ def requantized(graph: Graph) -> Graph:
         out = op.outputs[0]
         for owner in before:
             fixed[found[out]] = fixed[owner]
-        dtype = tensors[out].dtype
-        own = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].fixed_in(dtype)
+        own = op.row.fixed_in(tensors[out].dtype)
         if own is not None:
             fixed[found[out]] = own
     return graph if len(ops) == len(graph.ops) else replace(graph, tensors=tensors, ops=tuple(ops))

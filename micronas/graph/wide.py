@@ -8,7 +8,6 @@ import numpy as np
 from micronas.errors import ExportError
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels.rule import grouped
-from micronas.graph.operators import OPERATORS
 from micronas.graph.requantize import owners
 
 
@@ -28,7 +27,7 @@ def widened(graph: Graph) -> Graph:
     graph = replace(graph, tensors=tensors, ops=ops)
     refused: dict[str, list[str]] = {}
     for op in ops:
-        if not _has_kernel(graph, op):
+        if not op.row.wide or grouped(graph, op):
             refused.setdefault(_named(graph, op), []).append(op.name)
     if refused:
         listed = (
@@ -43,16 +42,12 @@ def widened(graph: Graph) -> Graph:
     return replace(graph, tensors={**tensors, **marked})
 
 
-def _has_kernel(graph: Graph, op: Op) -> bool:
-    return op.kind != "UNKNOWN" and OPERATORS[op.kind].wide and not grouped(graph, op)
-
-
 def _named(graph: Graph, op: Op) -> str:
     return op.function or f"{op.kind}{' in groups' * grouped(graph, op)}"
 
 
 def _rewritten(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> Iterator[Op]:
-    weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
+    weights = op.row.weights
     if op.kind == "HARD_SWISH":
         yield from _hard_swish(graph, op, tensors)
     elif op.kind == "POSITIONS":

@@ -9,7 +9,7 @@ from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
 from micronas.errors import ExportError
 from micronas.graph import fixed_point
 from micronas.graph.ir import Graph, Tensor
-from micronas.graph.kernels import RULES
+from micronas.graph.kernels import kernel_of
 from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
 
 _CODES = np.arange(-128, 128, dtype=np.int8)
@@ -22,9 +22,7 @@ _SHIFTS = range(1, 23)
 
 def function(graph: Graph, step: Step) -> list[Call]:
     """Return the calls of a function of one code: a table, or bounds where it only clips."""
-    op = step.op
-    assert op.kind != "UNKNOWN"
-    return _looked_up(graph, step, RULES[op.kind].kernel(graph, op)(_CODES[:, None]).ravel())
+    return _looked_up(graph, step, kernel_of(graph, step.op)(_CODES[:, None]).ravel())
 
 
 def positions(graph: Graph, step: Step) -> list[Call]:
@@ -98,7 +96,6 @@ def add(graph: Graph, step: Step) -> list[Call]:
 
 
 def pairs(graph: Graph, step: Step) -> list[Call]:
-    assert step.op.kind != "UNKNOWN"
     return _spread(graph, step, _FUNCTIONS[step.op.kind])
 
 

@@ -1,6 +1,6 @@
 """Rules and integer kernels of the operators, with TFLM's arithmetic, one module per family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from micronas.graph.kernels import (
     tables,
     weighted,
 )
+from micronas.graph.kernels.codes import Kernel
 from micronas.graph.kernels.rule import Rule as Rule
 from micronas.graph.operators import Kind, each_kind
 
@@ -34,13 +35,17 @@ RULES: Mapping[Kind, Rule] = each_kind(
 )
 
 
+def kernel_of(graph: Graph, op: Op) -> Kernel:
+    """Return the integer kernel of an operator of a graph that passed `check_int8`."""
+    assert op.kind != "UNKNOWN", op
+    return RULES[op.kind].kernel(graph, op)
+
+
 def places(graph: Graph, op: Op) -> npt.NDArray[np.int64]:
     """Return the place in its flat input of each value that an operator writes.
 
     The operator's row has `moves` set. The array has the output's shape.
     """
-    assert op.kind != "UNKNOWN", op
     source = graph.input_of(op)
     numbers = np.arange(source.elements).reshape(1, *source.shape)
-    kernel: Callable[..., npt.NDArray[np.int64]] = RULES[op.kind].kernel(graph, op)  # type: ignore[assignment]
-    return np.asarray(kernel(numbers)[0])
+    return np.asarray(kernel_of(graph, op)(numbers)[0], np.int64)

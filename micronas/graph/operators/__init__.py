@@ -44,6 +44,8 @@ _ROWS = {
     for kind, row in family.ROWS.items()
 }
 OPERATORS = cast("Mapping[Kind, Operator]", _ROWS)
+FOREIGN = Operator(operands=None, scale="own", sign="any", version=0)
+"""Row of a file's operators that a graph cannot express."""
 
 
 def each_kind(

@@ -7,7 +7,6 @@ from micronas.graph import memory
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels import RULES
 from micronas.graph.memory import ArenaPlan, Scratch, Sizes
-from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import Level, code_bytes
 from micronas.hardware.instructions import Price
 from micronas.hardware.targets.target import Growth, Target
@@ -75,8 +74,7 @@ def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], t
             return (_CURVE,) * 2
         if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             return (4 * graph.output_of(op).shape[2],) * lstm_sums
-        keeps = op.kind != "UNKNOWN" and OPERATORS[op.kind].keeps_sizes
-        return (_dimensions(graph.output_of(op)),) if keeps else ()
+        return (_dimensions(graph.output_of(op)),) if op.row.keeps_sizes else ()
 
     return sizes
 
