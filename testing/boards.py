@@ -7,7 +7,7 @@ from statistics import fmean
 
 from micronas import resources
 from micronas.calibration.fit import default_form, fit_forms, latency_model
-from micronas.hardware.board import FIRMWARE, Board, LatencyModel
+from micronas.hardware.board import Board, LatencyModel, reserve
 from micronas.hardware.latency import fit
 from micronas.hardware.targets import CMSIS_NN
 from testing.published import NETWORKS
@@ -103,7 +103,7 @@ def board(name: str, rows: Sequence[Row]) -> Board:
         flash_bytes=facts.flash_bytes,
         clock_hz=facts.clock_hz,
         measured_hz=facts.clock_hz,
-        reserved=FIRMWARE,
+        reserved=reserve(CMSIS_NN),
         power_mw=round(fmean(powers), 1) if powers else None,
         source=(
             "sizes and clock: data sheet; reserved: MicroNets (arXiv 2010.11267) figure 2"

@@ -10,10 +10,11 @@ import numpy as np
 
 from micronas.calibration.measurements import Measurement
 from micronas.errors import ConfigError, DataError
-from micronas.hardware.board import FIRMWARE, VALIDATED_FROM, Board, LatencyModel, Percent, Status
+from micronas.hardware.board import VALIDATED_FROM, Board, LatencyModel, Percent, Status, reserve
 from micronas.hardware.features import INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form, fit_form, left_out_percent
 from micronas.hardware.latency import Fit, LinearLatency, mean_worst_percent
+from micronas.hardware.targets import choose
 
 _NO_CORE = "not given"
 _SIZES = 8
@@ -127,10 +128,11 @@ def calibrate(
     energies = [
         1000 * each.energy_mj / each.latency_ms for each in measured if each.energy_mj is not None
     ]
-    if FIRMWARE.sram_bytes >= sram_bytes or FIRMWARE.flash_bytes >= flash_bytes:
+    reserved = reserve(choose(kernels, core).target)
+    if reserved.sram_bytes >= sram_bytes or reserved.flash_bytes >= flash_bytes:
         raise ConfigError(
-            f"a board must have more than the firmware takes ({FIRMWARE.sram_bytes} B of SRAM, "
-            f"{FIRMWARE.flash_bytes} B of flash), but got {sram_bytes:.0f} B and "
+            f"a board must have more than the firmware takes ({reserved.sram_bytes} B of SRAM, "
+            f"{reserved.flash_bytes} B of flash), but got {sram_bytes:.0f} B and "
             f"{flash_bytes:.0f} B; correct the sizes"
         )
     board = Board(
@@ -140,7 +142,7 @@ def calibrate(
         sram_bytes=int(sram_bytes),
         flash_bytes=int(flash_bytes),
         clock_hz=int(clock_hz),
-        reserved=FIRMWARE,
+        reserved=reserved,
         power_mw=round(fmean(energies), 1) if power_mw is None and energies else power_mw,
         source="given by the user; reserved: MicroNets (arXiv 2010.11267) figure 2",
         kernels=kernels,

@@ -29,7 +29,7 @@ from micronas.export.firmware.shared import (
 from micronas.export.firmware.timing import timing_project
 from micronas.graph.counts import count as count_costs
 from micronas.graph.ir import Graph
-from micronas.hardware.board import FIRMWARE
+from micronas.hardware.board import reserve
 from micronas.hardware.targets import DEFAULT, MICRONAS, Target
 from micronas.quantities import aligned, format_bytes
 from micronas.space.decisions import Choice
@@ -147,7 +147,8 @@ def write_plan(
         **dict(zip(paths, models.values(), strict=True)),
         MEASUREMENTS: table,
     }
-    loads = _packed({name: len(model) for name, model in models.items()}, flash_bytes)
+    room = math.inf if flash_bytes is None else flash_bytes - reserve(target).flash_bytes
+    loads = _packed({name: len(model) for name, model in models.items()}, room)
     for number, load in enumerate(loads, 1):
         project = "firmware" if len(loads) == 1 else f"firmware_{number}"
         sources = timing_project(
@@ -223,12 +224,13 @@ def _candidate(space: int, choice: Choice, graph: Graph) -> _Candidate:
 def _fits(
     target: Target, sram_bytes: float | None, flash_bytes: float | None, graph: Graph
 ) -> bool:
-    if sram_bytes is not None and arena_bytes(graph, target) > sram_bytes - FIRMWARE.sram_bytes:
+    reserved = reserve(target)
+    if sram_bytes is not None and arena_bytes(graph, target) > sram_bytes - reserved.sram_bytes:
         return False
     if flash_bytes is None:
         return True
     size = target.model_bytes(graph, metadata=describe(classes=(), meaning={}))
-    return aligned(size, _ALIGNMENT) <= flash_bytes - FIRMWARE.flash_bytes
+    return aligned(size, _ALIGNMENT) <= flash_bytes - reserved.flash_bytes
 
 
 def _usual(candidates: Sequence[_Candidate]) -> list[_Candidate]:
@@ -290,9 +292,8 @@ def _model(architecture: Space, seed: int) -> bytes:
         return to_tflite(architecture.build().eval(), noise)
 
 
-def _packed(sizes: dict[str, int], flash_bytes: float | None) -> list[list[str]]:
+def _packed(sizes: dict[str, int], room: float) -> list[list[str]]:
     """Distribute networks to few firmwares: the largest first, each to the first with room."""
-    room = math.inf if flash_bytes is None else flash_bytes - FIRMWARE.flash_bytes
     loads: list[list[str]] = []
     left: list[float] = []
     for name in sorted(sizes, key=lambda name: -sizes[name]):

@@ -104,10 +104,13 @@ class Reserved(Settings):
     flash_bytes: Annotated[int, Field(ge=0)]
 
 
-FIRMWARE = Reserved(sram_bytes=8_000, flash_bytes=75_000)
-"""Memory of a keyword spotter: interpreter 4 + 37 KB, firmware 4 + 38 KB.
+def reserve(target: Target) -> Reserved:
+    """Return the memory of a keyword spotter's firmware, and of an interpreter where one runs.
 
-Source: MicroNets (arXiv 2010.11267), figure 2."""
+    Source: MicroNets (arXiv 2010.11267), figure 2: firmware 4 + 38 KB, interpreter 4 + 37 KB.
+    """
+    interpreter = (4_000, 37_000) if target.reads_file else (0, 0)
+    return Reserved(sram_bytes=4_000 + interpreter[0], flash_bytes=38_000 + interpreter[1])
 
 
 class Board(Settings):
