@@ -24,7 +24,7 @@ from micronas.hardware.front_ends import FrontEndCosts, front_end_costs
 from micronas.hardware.instructions import Price
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.standing import figures, standing
-from micronas.hardware.targets import Target
+from micronas.hardware.targets import HOST, Target
 from micronas.quantities import format_bytes, format_macs
 from micronas.text import html_table, percent
 
@@ -86,6 +86,7 @@ def profile(
     if size is None or not target.reads_file:
         size = target.model_bytes(graph)
     on_board, on_host = target.plan(graph), target.on_host.plan(graph)
+    of_tflm = on_host if target.reads_file else HOST.plan(graph)
     priced = target.prices(graph)
     latency = board.latency_ms(features(graph, priced), space=kind)
     model = board.latency_model(kind)
@@ -120,6 +121,8 @@ def profile(
     described: dict[str, Any] = {
         **stands,
         **figures(window),
+        "host_arena_bytes": of_tflm.total,
+        "host_arena_head_bytes": of_tflm.head,
         "inputs": _interface(graph, graph.inputs),
         "outputs": _interface(graph, graph.outputs),
         "arena_required_bytes": on_board.required,

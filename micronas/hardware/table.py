@@ -43,7 +43,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
         "flash": f"{described['flash_bytes']:,} B",
         "arena": f"{bound}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
         f" to start {described['arena_required_bytes']:,} B)",
-        "arena, 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
+        "TFLM's on a 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
         f"(head {described['host_arena_head_bytes']:,} B)",
         "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}, by "
         f"{described['latency_form']}{_doubt(described)}",

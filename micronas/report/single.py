@@ -12,7 +12,7 @@ from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.hardware.targets import DEFAULT, TFLM
+from micronas.hardware.targets import DEFAULT, HOST, TFLM
 from micronas.report.network import blocks_of, outputs_of
 from micronas.runs.finished import RunFolder, listening
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, model_file, own_module
@@ -203,7 +203,8 @@ def _network(run: RunFolder, layers: Data) -> Data:
 def _arena(run: RunFolder) -> Data:
     graph = _graph(run)
     target = run.board.target if run.board else DEFAULT
-    plans = {"board": target.plan(graph), "host": target.on_host.plan(graph)}
+    host = target.on_host if target.reads_file else HOST
+    plans = {"board": target.plan(graph), "host": host.plan(graph)}
     return {
         "ops": [op.name for op in graph.ops],
         "limit": run.metrics.left("sram"),

@@ -114,8 +114,12 @@ def test_layers_without_a_fast_kernel_are_marked() -> None:
 
 
 def test_layers_make_up_the_whole_and_say_that_it_is_an_estimate() -> None:
-    described = profile(Space.load("published/kws_s").graph(), ENGINE)
+    graph = Space.load("published/kws_s").graph()
+    described = profile(graph, ENGINE)
     assert described["engine"] == "micronas"
+    by_tflm = profile(graph, BOARD)
+    for key in ("host_arena_bytes", "host_arena_head_bytes"):  # which `verify` finds by TFLM
+        assert described[key] == by_tflm[key] > described["arena_bytes"]
     assert sum(layer["latency_share"] for layer in described["layers"]) == pytest.approx(1)
     assert (described["latency_form"], described["latency_excludes"]) == ("cycles", [])
     assert described["fits_estimates"] == []  # a latency was not limited

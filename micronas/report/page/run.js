@@ -69,7 +69,7 @@ function arenaChart({ ops, limit }, { head, tail, buffers }) {
 }
 
 function arena(shown) {
-  const names = { board: "on the board, CMSIS-NN", host: "on a 64-bit host, as TFLM reports it" };
+  const names = { board: "on the board", host: "on a 64-bit host, as TFLM reports it" };
   const host = el("div", {});
   const draw = (target) => {
     const plan = shown.plans[target];
