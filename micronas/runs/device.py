@@ -24,12 +24,9 @@ from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.tasks.recorded import recordings
 from micronas.text import listed
-from micronas.tflite.metadata import read_metadata
+from micronas.tflite.metadata import IGNORED, read_metadata
 from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
-
-_IGNORED = ("silence", "unknown")
-"""Labels that are no keywords, where a model file is outside a run."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,11 @@ def _decision(
         hop = 0  # a window for each score would cost far more than at the usual hop
     least = 1 if exclusive else _zero(target) + 1  # a label leads, or is likelier than not
     thresholds = stored.get("thresholds") or [least] * target.elements
-    ignored = stored.get("ignored", _IGNORED) if exclusive else ()
+    numbers = output.get("ignored")
+    quiet: Sequence[str] = IGNORED
+    if isinstance(numbers, list):
+        quiet = [label for number, label in enumerate(labels) if number in numbers]
+    ignored = stored.get("ignored", quiet) if exclusive else ()
     if len(labels) == len(thresholds):
         pairs = zip(labels, thresholds, strict=True)
         thresholds = [None if label in ignored else each for label, each in pairs]

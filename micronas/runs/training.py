@@ -25,7 +25,7 @@ from micronas.runs.settings import TrainSettings
 from micronas.runs.trained import teacher
 from micronas.space.searchable import Architecture
 from micronas.splits import evenly
-from micronas.tflite.metadata import describe
+from micronas.tflite.metadata import IGNORED, describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.devices import find_device
@@ -66,18 +66,22 @@ def check_early(data: DataSet, settings: TrainSettings) -> None:
     ConfigError
         If costs of listening are limited, and the time of a frame or the board's power is unknown.
     """
-    _metadata(data)
+    metadata(data)
     front_end = front_end_costs(data.meaning, data.input)
     settings.budget.listening(front_end)
     settings.budget.on(settings.load_board(), front_end=front_end)
 
 
-def _metadata(data: DataSet) -> dict[str, bytes]:
+def metadata(data: DataSet) -> dict[str, bytes]:
+    """Return the description of a data set's networks for their files."""
+    outputs, usual = data.objective.described(), {*IGNORED} & {*data.classes}
+    if not outputs and {*data.ignored} & {*data.classes} != usual:
+        outputs["ignored"] = [n for n, each in enumerate(data.classes) if each in data.ignored]
     return describe(
         classes=data.classes,
         meaning=data.meaning,
         channels=data.input[2],
-        outputs=data.objective.described(),
+        outputs=outputs,
     )
 
 
@@ -108,7 +112,7 @@ def train_and_check(
     objective, float_graph = data.objective, architecture.float_graph(network)
     quantized, rounding = better_rounding(tuned, float_graph, data)
     graph = quantized.graph()
-    model = to_flatbuffer(graph, metadata=_metadata(data))
+    model = to_flatbuffer(graph, metadata=metadata(data))
     real = _examples(graph, data.test or data.validation)
     examples = np.concatenate([real, _noise(real, settings.seed)])
     checked, arena = verify_and_measure(model, examples)

@@ -16,6 +16,8 @@ from micronas.errors import ExportError, ModelError
 
 _KEY = "micronas"
 """Name of the entry in the flatbuffer."""
+IGNORED = ("silence", "unknown")
+"""Labels that make no event, where a model file does not number them under ``ignored``."""
 _BYTES = 256
 _BYTES_PER_LABEL = 24
 _BYTES_PER_CHANNEL = 24

@@ -57,6 +57,15 @@ def test_firmware_of_a_run_hears_decides_and_checks_itself_on_an_example(tmp_pat
     assert re.findall(r"LENGTH = (\d+)", script) == ["1048576", "98304"]  # of the run's board
 
 
+def test_a_file_alone_says_which_labels_make_no_event(tmp_path: Path) -> None:
+    written = describe(
+        classes=LABELS, meaning={"features": "mfcc", "window_ms": 40}, outputs={"ignored": [0, 3]}
+    )
+    model = to_flatbuffer(quantize_randomly(ds_cnn(4, 1)), metadata=written)
+    found = device(tmp_path / "net.tflite", model, read(model)).application
+    assert found.decision.thresholds == (None, 1, 1, None, *[1] * 8)
+
+
 @pytest.mark.parametrize(
     ("computes", "frames", "stride", "hop"),
     [("new rows", 4, 4, 4), ("windows", 5, None, 5), ("windows", 4, 4, 0)],

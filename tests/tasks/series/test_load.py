@@ -1,5 +1,6 @@
 """Parts, scaler, augmentation, anomalies: what of a recording reaches the network, and where."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from micronas.data import TensorSplit
 from micronas.data import divide as split
 from micronas.errors import ConfigError, DataError
+from micronas.runs.training import metadata
 from micronas.tasks.series.augment import augment, rotations, warped
 from micronas.tasks.series.check import check
 from micronas.tasks.series.front_end import Scaler, fit_scaler
@@ -216,7 +218,10 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
 
 def test_rest_makes_no_events(tmp_path: Path) -> None:
     synthesise(tmp_path / "s", people=4, seconds=6)
-    assert load(settings(tmp_path / "s", ignored=["idle"])).ignored == ("idle",)
+    data = load(settings(tmp_path / "s", ignored=["idle"]))
+    assert data.ignored == ("idle",)
+    told = json.loads(metadata(data)["micronas"])  # also to firmware of the model file alone
+    assert told["output"] == {"ignored": [data.classes.index("idle")]}
     for wrong in (["rest"], ["circle", "idle", "lift", "shake", "twist"]):
         with pytest.raises(ConfigError, match=rf"is {wrong[0]}.* has circle, idle, .*; name"):
             load(settings(tmp_path / "s", ignored=wrong))
