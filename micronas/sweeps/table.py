@@ -1,6 +1,7 @@
 """Table of a sweep's points, with those on a Pareto front marked. Imports no torch."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,8 +76,9 @@ def _device(metrics: Metrics) -> tuple[object, ...]:
 
 
 def _data(point: SweepPoint) -> str:
-    """Return the data of a point where points differ in it."""
-    return repr([point.over.get(key) for key in ("data", "data.path")])
+    """Return the data of a point where points differ in it, by one spelling of its path."""
+    given = [point.over.get(key) for key in ("data", "data.path")]
+    return repr([os.path.realpath(each) if isinstance(each, str) else each for each in given])
 
 
 def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> str:

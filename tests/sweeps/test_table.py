@@ -152,6 +152,8 @@ def test_a_network_of_another_engine_hop_or_data_stands_for_none(
     points[1].over.update(over)
     assert best_that_fit(points) == {"poor": "poor", "good": "good"}
     assert fronts(points)["a"]["latency"] == (["poor", "good"] if over else ["good"])
+    points[0].over.update({key: f"./{path}/" for key, path in over.items()})  # the same, after all
+    assert fronts(points)["a"]["latency"] == ["good"]
 
 
 def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
