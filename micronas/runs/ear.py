@@ -76,9 +76,14 @@ class Ear:
         self._none = np.zeros((0, len(self.labels)), np.int8)
         self._compiled = OnHost(known.front_end, given.quantization)
 
-    def hear(self, path: Path, occurring: Sequence[Marked]) -> tuple[Heard, list[int]]:
+    def read(self, path: Path) -> Array:
+        """Return the samples of a recording; raise DataError where it cannot be read."""
+        return whole(path, self.meaning, self._front_end)
+
+    def hear(
+        self, path: Path, samples: Array, occurring: Sequence[Marked]
+    ) -> tuple[Heard, list[int]]:
         """Run the network on a recording; return also the number of samples read at each hop."""
-        samples = whole(path, self.meaning, self._front_end)
         codes, ends = self._windows(samples) if self.frames is None else self._streamed(samples)
         unit, most = self.pace.rate or 1, len(samples) + self.pace.whole  # an end may be rounded
         times = "seconds" if self.pace.rate else "whole numbers of readings"
@@ -148,7 +153,7 @@ class Ear:
         if not events[number]:
             return None
         path, unit = paths[number], self.pace.rate or 1
-        samples = whole(path, self.meaning, self._front_end)
+        samples = self.read(path)
         # seconds of sound, or readings
         end = ends[number][events[number][0].hop] / unit
         length = _SHOWN_S if self.pace.rate else _SHOWN_INPUTS * self.pace.whole

@@ -154,7 +154,7 @@ def listen(
     ConfigError
         If the network predicts values, or the meaning of its input is unknown.
     DataError
-        If there are no recordings, or one cannot be read.
+        If there are no recordings, or none can be read; one that cannot is named in `notes`.
     ExportError
         If there is no C compiler.
     """
@@ -182,13 +182,21 @@ def listen(
         )
     occurring, elsewhere = assigned(paths, marked or ())
     others = foreign(marked or (), ear.labels)
-    heard, ends = [], []
+    heard, ends, unread = [], [], dict[Path, DataError]()
     for number, path in enumerate(paths):
         progress("listening", number, len(paths), {})
-        made, places = ear.hear(path, occurring.get(path, ()))
+        try:
+            samples = ear.read(path)
+        except DataError as error:
+            unread[path] = error
+            continue
+        made, places = ear.hear(path, samples, occurring.get(path, ()))
         heard.append(made)
         ends.append(places)
     progress("listening", len(paths), len(paths), {})
+    if not heard:
+        raise unread[paths[0]]
+    paths = [path for path in paths if path not in unread]
     detector, choice, outcome = ear.detector, None, None
     if gate_db is not None:
         detector = _gated(detector, heard, gate_db, ear.stays)
@@ -225,6 +233,7 @@ def listen(
             *_note(f"{len(elsewhere)} lines of --labels are of other recordings", elsewhere),
             *_note("no labels of the network", others),
             *_note("too short for an inference", unheard),
+            *(f"left out: {error}" for error in unread.values()),
         ),
     )
 

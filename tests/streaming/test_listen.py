@@ -135,6 +135,7 @@ def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> 
     marked = read_marks(chosen / "events.csv")
     soundfile.write(chosen / "short.wav", np.zeros(9), RATE)
     (chosen / "._0.wav").touch()  # as macOS writes beside a file
+    (chosen / "1.wav").write_bytes((chosen / "0.wav").read_bytes()[:30])
     (chosen / "again").symlink_to(chosen)
     given = [chosen, chosen / "again" / "0.wav"]  # a file counts once
     found = listen(run, given, marked=[*marked, Marked("9.wav", "hum", 0, 1)])
@@ -142,11 +143,15 @@ def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> 
     assert found.detector == Detector((None, 20, 20, None), smoothing=3)
     assert found.outcome.occurrences == 4
     assert found.choice.curve[-1].outcome.misses == 0
-    assert found.notes == (
+    *notes, damaged = found.notes
+    assert notes == [
         "1 lines of --labels are of other recordings: 9.wav",
         "no labels of the network: hum",
         "too short for an inference: short.wav",
-    )
+    ]
+    assert re.fullmatch(r"left out: .*/1\.wav.*", damaged)  # not the work on the others
+    with pytest.raises(DataError, match=r"1\.wav"):
+        listen(run, [chosen / "1.wav"])
     assert found.choice.held_out is None  # nothing was chosen
     assert not (run / "detector.json").exists()
 
