@@ -13,21 +13,11 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.files import regular
-from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow, won
 from micronas.judge.store import writing
-from micronas.judge.verdict import Verdict, Winner, parse_label
+from micronas.judge.verdict import parse_label
 from micronas.language.endpoints import estimate_tokens
 from micronas.language.rows import read_rows
-
-SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}
-
-
-def _won(verdict: Verdict | None, order: Order) -> float | None:
-    """Return the model's share of the point, from a verdict by places."""
-    if verdict is None:
-        return None
-    share = SHARE[verdict.winner]
-    return 1 - share if order == "second" else share
 
 
 @dataclass(frozen=True)
@@ -53,8 +43,8 @@ class Imported:
         """Add a verdict by its label, invalid if the label is not readable."""
         found = None if label is None else parse_label(str(label))
         winner, strength = (found.winner, found.strength) if found else (None, 1)
-        share, text = _won(found, order), _text_of(raw)
-        self.verdicts.append(VerdictRow(*pair, order, str(judge), winner, share, strength, text))
+        row = VerdictRow(*pair, order, str(judge), winner, won(winner, order), strength, _text(raw))
+        self.verdicts.append(row)
 
     def fought(self) -> list[VerdictRow]:
         """Return the verdicts on two different models."""
@@ -91,7 +81,7 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
             game = played or {}
             found.add(pair, order, row["judge"], game.get("score"), game.get("judgment"))
 
-    return _imported("arena-hard-auto", path, read_rows(path), take)
+    return imported("arena-hard-auto", path, read_rows(path), take)
 
 
 def alpaca_eval(path: Path) -> Imported:
@@ -119,11 +109,11 @@ def alpaca_eval(path: Path) -> Imported:
                 raise ValueError(f"preference must be 0 or 1 to 2, but got {preference!r}")
             outcome = 0.5 if float(preference) == 0 else float(preference) - 1
         judge, usd = str(row["annotator"]), float(row.get("price_per_example") or 0.0)
-        raw = _text_of(row.get("raw_completion"))
+        raw = _text(row.get("raw_completion"))
         pair = (prompt, model, baseline)
         found.verdicts.append(VerdictRow(*pair, "unknown", judge, None, outcome, raw=raw, usd=usd))
 
-    return _imported("AlpacaEval", path, enumerate(json_list(path), 1), take)
+    return imported("AlpacaEval", path, json_list(path), take)
 
 
 def llmfao(path: Path) -> Imported:
@@ -134,14 +124,14 @@ def llmfao(path: Path) -> Imported:
     DataError
         If a row is not of this form.
     """
-    places: dict[str, Winner] = {"left": "A", "right": "B", "tie": "tie"}
+    labels = {"left": "A>B", "right": "B>A", "tie": "A=B"}
 
     def take(row: Any, found: Imported) -> None:
-        pair, winner = (row["prompt"], row["left"], row["right"]), places[row["winner"]]
+        pair = (row["prompt"], row["left"], row["right"])
         found.prompts.append(StoredPrompt(row["prompt"], ""))
-        found.verdicts.append(VerdictRow(*pair, "first", row["worker"], winner, SHARE[winner]))
+        found.add(pair, "first", row["worker"], labels[row["winner"]])
 
-    return _imported("LLMFAO", path, read_rows(path), take)
+    return imported("LLMFAO", path, read_rows(path), take)
 
 
 def judgebench(path: Path) -> Imported:
@@ -175,7 +165,7 @@ def judgebench(path: Path) -> Imported:
             played, judge = game or {}, stem if named else str(row["judge_name"])
             found.add(pair, order, judge, played.get("decision"), played.get("judgment"))
 
-    return _imported("JudgeBench", path, read_rows(path), take)
+    return imported("JudgeBench", path, read_rows(path), take)
 
 
 def rewardbench2(path: Path) -> Imported:
@@ -208,48 +198,44 @@ def rewardbench2(path: Path) -> Imported:
             found.answers.append(Answer(prompt, name, text, estimate_tokens(text)))
             found.add((prompt, name, "chosen"), "first", "label", "B>A")
 
-    return _imported("RewardBench 2", path, read_rows(path), take)
+    return imported("RewardBench 2", path, read_rows(path), take)
 
 
-def _imported(
+def imported(
     tool: str,
     path: Path,
     rows: Iterable[tuple[int, Any]],
     take: Callable[[Any, Imported], None],
 ) -> Imported:
+    """Return what `take` adds of each row.
+
+    Raises
+    ------
+    DataError
+        If a row, which is named, is not in the tool's format.
+    """
     found = Imported([], [], [])
     for number, row in rows:
         try:
             take(row, found)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise unexpected(tool, path, number, error) from error
+            raise DataError(
+                f"row {number} of {path} must be as {tool} writes it, but "
+                f"{type(error).__name__}: {error}"
+            ) from error
     return found
 
 
-def _text_of(raw: object) -> str:
+def _text(raw: object) -> str:
     return raw if isinstance(raw, str) else json.dumps(raw) if raw else ""
 
 
-def json_list(path: Path) -> list[Any]:
-    """Read a JSON list; raise DataError for other contents."""
+def json_list(path: Path) -> list[tuple[int, Any]]:
+    """Read a JSON list with the number of each row; raise DataError for other contents."""
     try:
-        rows = json.loads(_text(path))
-    except ValueError as error:
-        raise DataError(f"{path} must be JSON: {error}") from error
+        rows = json.loads(regular(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} must be readable JSON: {error}") from error
     if not isinstance(rows, list):
         raise DataError(f"{path} must hold a JSON list, but holds {type(rows).__name__}")
-    return rows
-
-
-def _text(path: Path) -> str:
-    try:
-        return regular(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} must be a readable text file: {error}") from error
-
-
-def unexpected(tool: str, path: Path, number: int, error: Exception) -> DataError:
-    """Return the error of a row that is not in its tool's format."""
-    return DataError(
-        f"row {number} of {path} must be as {tool} writes it, but {type(error).__name__}: {error}"
-    )
+    return list(enumerate(rows, 1))

@@ -74,6 +74,13 @@ class VerdictRow:
     attempts: int = 1
 
 
+def won(winner: Winner | None, order: Order) -> float | None:
+    """Return the model's share of the point, from a verdict by places."""
+    if winner is None or winner == "tie":
+        return None if winner is None else 0.5
+    return float((winner == "A") == (order != "second"))
+
+
 @dataclass(frozen=True)
 class Spending:
     """Totals of a store's requests; ``dearest`` is the dearest single one, in US dollars.

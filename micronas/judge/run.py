@@ -15,15 +15,13 @@ from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import EndpointSettings, Messages, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.paying import Payer, question_key
-from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow, won
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
 from micronas.judge.store import Store, writing
 from micronas.judge.verdict import Verdict, parse
 from micronas.language.endpoints import BYTES_OF_TOKEN, estimate_tokens, required_key
 from micronas.progress import Progress, nobody
 from micronas.settings import Settings, nearest
-
-_OUTCOME = {("A", "first"): 1.0, ("B", "first"): 0.0, ("A", "second"): 0.0, ("B", "second"): 1.0}
 
 
 class JudgeSettings(Settings):
@@ -295,14 +293,15 @@ async def _verdict(settings: JudgeSettings, task: _Task, judge: Payer) -> Verdic
         if verdict:
             break
         call = ask_again(settings.rubric, call, reply.text)
+    winner = verdict.winner if verdict else None
     return VerdictRow(
         prompt_id=task.prompt.id,
         model=task.model,
         baseline=settings.baseline,
         order=task.order,
         judge=settings.judge.model,
-        verdict=verdict.winner if verdict else None,
-        outcome=_OUTCOME.get((verdict.winner, task.order), 0.5) if verdict else None,
+        verdict=winner,
+        outcome=won(winner, task.order),
         strength=verdict.strength if verdict else 1,
         raw=replies[-1].text,
         prompt_hash=task.call.hash,

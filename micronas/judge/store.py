@@ -15,6 +15,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from micronas.errors import DataError
 from micronas.files import hold
 from micronas.judge.battles import Battles
@@ -287,7 +289,8 @@ def writing(path: Path) -> Iterator[Store]:
 def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3.0) -> Battles:
     """Return the valid verdicts of a store as battles, models on the left.
 
-    The constant answers of `micronas.judge.checks` take no part.
+    The constant answers of `micronas.judge.checks` take no part. Lengths are known only if every
+    answer has one.
 
     Parameters
     ----------
@@ -312,30 +315,18 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
     if judges and judge not in (None, *judges):
         hint = nearest(str(judge), judges)
         raise DataError(f"{path} holds no verdict of the judge {judge!r}; {hint}")
-    rows = [
-        row for row in rows if judge in (None, row.judge) and not row.model.startswith(NULL_PREFIX)
+    valid = [
+        row
+        for row in rows
+        if judge in (None, row.judge)
+        and row.outcome is not None
+        and not row.model.startswith(NULL_PREFIX)
     ]
-    return battles_of_rows(
-        rows, category=category, tokens=tokens, strong_weight=strong_weight, source=str(path)
-    )
-
-
-def battles_of_rows(
-    rows: Sequence[VerdictRow],
-    *,
-    category: dict[str, str] | None = None,
-    tokens: dict[tuple[str, str], float] | None = None,
-    strong_weight: float = 3.0,
-    source: str = "the table",
-) -> Battles:
-    """Return valid verdicts as battles, with lengths only if every answer has one."""
-    valid = [row for row in rows if row.outcome is not None]
     if not valid:
-        raise DataError(f"battles need valid verdicts, but {source} holds none; run the judge")
-    known = tokens or {}
-    left = [known.get((row.prompt_id, row.model)) for row in valid]
-    right = [known.get((row.prompt_id, row.baseline)) for row in valid]
-    complete = None not in left and None not in right
+        raise DataError(f"battles need valid verdicts, but {path} holds none; run the judge")
+    left = [tokens.get((row.prompt_id, row.model), np.nan) for row in valid]
+    right = [tokens.get((row.prompt_id, row.baseline), np.nan) for row in valid]
+    known = bool(np.isfinite([left, right]).all())
     return Battles.of_names(
         [row.model for row in valid],
         [row.baseline for row in valid],
@@ -343,8 +334,8 @@ def battles_of_rows(
         prompt=[row.prompt_id for row in valid],
         weight=[strong_weight if row.strength == 2 else 1.0 for row in valid],
         category=category,
-        length_left=[float(each or 0.0) for each in left] if complete else None,
-        length_right=[float(each or 0.0) for each in right] if complete else None,
+        length_left=left if known else None,
+        length_right=right if known else None,
     )
 
 

@@ -12,7 +12,7 @@ from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao
 from micronas.judge.jobs import import_verdicts, run_inputs
 from micronas.judge.rows import VerdictRow
 from micronas.judge.run import run
-from micronas.judge.store import battles_of, battles_of_rows, verdicts_of
+from micronas.judge.store import battles_of, verdicts_of
 from testing.pandalm import pandalm
 from tests.judge.judge_server import Judge, serve
 from tests.judge.runs import dropped_of
@@ -60,9 +60,11 @@ def test_arena_hard_v01_needs_its_baseline(tmp_path: Path) -> None:
     path = write(tmp_path / "m.jsonl", [row], lines=True)
     with pytest.raises(DataError, match="do not name their baseline"):
         arena_hard(path)
-    battles = battles_of_rows(arena_hard(path, baseline="gpt-4-0314").verdicts)
-    np.testing.assert_array_equal(battles.outcome, [0, 1])
-    assert battles.models == ("gpt-4-0314", "m")
+    rows = arena_hard(path, baseline="gpt-4-0314").verdicts
+    assert [(row.model, row.baseline, row.outcome) for row in rows] == [
+        ("m", "gpt-4-0314", 0),
+        ("m", "gpt-4-0314", 1),
+    ]
 
 
 def test_alpaca_eval(tmp_path: Path) -> None:
@@ -229,10 +231,8 @@ def test_llmfao(tmp_path: Path) -> None:
         "id,prompt,model_x,model_y,worker,winner,left,right\n"
         "0,8,1,2,58,tie,X,Y\n0,8,1,2,59,right,X,Y\n1,9,1,2,58,left,Y,X\n"
     )
-    battles = battles_of_rows(llmfao(path).verdicts)
-    assert battles.models == ("X", "Y")
-    np.testing.assert_array_equal(battles.outcome, [0.5, 0, 1])
-    np.testing.assert_array_equal(battles.left, [0, 0, 1])
+    rows = llmfao(path).verdicts
+    assert [(row.model, row.outcome) for row in rows] == [("X", 0.5), ("X", 0), ("Y", 1)]
     path.write_text("prompt,worker,winner,left,right\n8,58,neither,X,Y\n")
     with pytest.raises(DataError, match=r"row 2 of .* as LLMFAO writes it"):
         llmfao(path)
@@ -259,9 +259,8 @@ def test_pandalm(tmp_path: Path) -> None:
     assert measured.accuracy == pytest.approx(2 / 3)
     assert measured.kappa == pytest.approx((2 / 3 - 2 / 9) / (1 - 2 / 9))
     assert measured.accuracy_low < 2 / 3 < measured.accuracy_high == 1
-    np.testing.assert_array_equal(
-        battles_of_rows([row for row in found.verdicts if row.judge == "gpt"]).outcome, [1, 0.5, 0]
-    )
+    outcomes = [row.outcome for row in found.verdicts if row.judge == "gpt"]
+    assert outcomes == [1, None, 0.5, 0]
     results.append({"idx": 77, "gpt_result": "1"})
     with pytest.raises(DataError, match=r"row 5 of .*KeyError: 77"):
         pandalm(tmp_path / "testset.json", {"gpt": write(tmp_path / "gpt.json", results)})
