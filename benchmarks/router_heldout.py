@@ -1,7 +1,6 @@
 """The router on prompts and on tasks that it has not seen, beside its baselines, with intervals.
 
     python -m benchmarks.router_heldout SCORES MODELS [EMBEDDING] [--budgets 8,12] [--groups N]
-        [--editions]
 
 SCORES is a table that `micronas.router.scores.read_scores` reads, with categories under ``task``;
 MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams). Prompts: ten
@@ -12,7 +11,7 @@ and kNN stand first, with intervals; scores of the other methods behind them. Re
 expert with a price are "ridge scores".
 `general`: the share of a left-out task's prompts that reach it, where 95, 90 and 80 % of seen ones
 are kept. Service: half of the tasks is left out, and the controller of the budget sees their
-requests alone. --editions prints nothing but today's two steps less earlier ones, on the ten folds.
+requests alone.
 """
 
 import argparse
@@ -31,11 +30,10 @@ from micronas.router.baselines import BASELINES
 from micronas.router.category import CategorySettings, fit_categories
 from micronas.router.control import Controller
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of
-from micronas.router.evaluate import OURS, Evaluation, evaluate, paired_interval
+from micronas.router.evaluate import OURS, Evaluation, evaluate
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, Step1, embedded_rewordings, fit, fit_step1
 from micronas.router.mapping import ParameterBudget
-from micronas.router.plan import make_plan
 from micronas.router.scores import ScoreTable, read_scores
 from micronas.text import table
 
@@ -96,40 +94,6 @@ def by_prompt(done: Evaluation) -> str:
         rows.append([*cells, *(f"{of[budget, method]['score']:.4f}" for method in BASELINES)])
     header = ["budget, B", OURS, "active, B", *(f"minus {each}" for each in BESIDE), *BASELINES]
     return table(header, rows)
-
-
-def by_edition(
-    judged: ScoreTable, vectors: Floats, other: Floats, active: Floats, budgets: tuple[float, ...]
-) -> str:
-    """Two steps less those with one rewording, without cores and with them."""
-    # two drawn cores are the whole prompt where there are no others: rewordings three times as well
-    editions = {
-        "today": (vectors, other),
-        "one rewording, no cores": (vectors[:1], np.repeat(other[:1], 3, axis=0)),
-        "one rewording, cores": (vectors, other[:1]),
-    }
-    shape = (len(editions), len(budgets), 10, len(judged))
-    scores, general = np.full(shape, np.nan), np.zeros(len(editions))
-    for number, (part, test) in enumerate(random_folds(len(judged), 10)):
-        for edition, (own, reworded) in enumerate(editions.values()):
-            found = step1_of(own[:, part], judged.rows(part), active, reworded[:, part])
-            category = found.model.classify(own[:, test]).category
-            general[edition] += (category == len(found.model.names)).sum() / len(judged)
-            for place, budget in enumerate(budgets):
-                plan = make_plan(found.evidence, ParameterBudget(active=budget))
-                score = judged.scores[test, plan.experts[category]]
-                scores[edition, place, number, test] = score
-        print("editions, fold", number + 1, "of 10", file=sys.stderr, flush=True)
-    rows = []
-    for edition, name in enumerate(editions):
-        cells = [f"{100 * general[edition]:.1f}"]
-        for place in range(len(budgets)):
-            mean, low, high = paired_interval(scores[0, place] - scores[edition, place])
-            score = f"{np.nanmean(scores[edition, place]):.4f}"
-            cells.append(f"{score} {mean:+.4f} ({low:+.4f} to {high:+.4f})")
-        rows.append([name, *cells])
-    header = [f"{each / 1e9:g} B, today less it" for each in budgets]
-    return table(["edition", "general, %", *header], rows)
 
 
 def by_task(done: Evaluation, labels: NDArray[np.int64]) -> str:
@@ -278,7 +242,6 @@ def main() -> None:
     parser.add_argument("embedding", nargs="?", default="wordllama")
     parser.add_argument("--budgets", default=BUDGETS)
     parser.add_argument("--groups", type=int)
-    parser.add_argument("--editions", action="store_true")
     arguments = parser.parse_args()
     judged, active = read(arguments.scores, arguments.models)
     budgets = tuple(1e9 * float(each) for each in arguments.budgets.split(","))
@@ -286,9 +249,6 @@ def main() -> None:
     copies = FitSettings().rewordings
     other = embedded_rewordings(_embedder(arguments.embedding), judged.prompts, copies)
     assert other is not None
-    if arguments.editions:
-        print(by_edition(judged, vectors, other, active, budgets))
-        return
     labels = np.unique(judged.categories, return_inverse=True)[1].astype(np.int64)
     count = int(labels.max()) + 1
 

@@ -10,8 +10,6 @@ import multiprocessing
 import os
 import random
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
 from testing.odd_endpoint import Exchange, OddEndpoint, piece, serving
+from testing.served import served
 
-KEYS = 10
+NAMES = [f"k{number}" for number in range(10)]
 FEW_TOKENS, FEW_USD = "k1", "k2"
 """Clients whose tokens a minute, and whose dollars a day, run out."""
 USD = 2.0
@@ -76,9 +74,13 @@ class Crowd:
 def crowd(folder: Path, clients: int, seconds: float, *, limit: float, seed: int = 0) -> Crowd:
     """Let clients stream for some time; half of the streams are closed early."""
     found = Crowd(limit)
-    with _upstreams(found) as urls, _server(folder, urls, clients, limit) as address:
+    os.environ |= {_variable(key): _secret(key) for key in NAMES}
+    with (
+        _upstreams(found) as urls,
+        served(folder, _settings(urls, clients, limit)) as server,
+    ):
         started = time.monotonic()
-        asyncio.run(_ask(f"http://{address}/v1", found, clients, seconds, seed))
+        asyncio.run(_ask(server.url, found, clients, seconds, seed))
         found.minutes = (time.monotonic() - started) / 60
     return found
 
@@ -91,7 +93,7 @@ async def _ask(url: str, found: Crowd, clients: int, seconds: float, seed: int) 
 
         async def stay(client: int) -> None:
             draw = random.Random(f"{seed} {client}")
-            key, number = f"k{client % KEYS}", 0
+            key, number = f"k{client % len(NAMES)}", 0
             while time.monotonic() < end:
                 name = f"<{key}-{client + clients * number}>"
                 try:
@@ -151,6 +153,10 @@ def _checked(said: bytes, name: str, ended: str) -> str:
     return ended if right else f"wrong: {text[:100]}"
 
 
+def _variable(key: str) -> str:
+    return f"CROWD_{key.upper()}"
+
+
 def _secret(key: str) -> str:
     return f"sk-crowd-{key}-0123456789"
 
@@ -206,11 +212,9 @@ def _serve(pipe: Any) -> None:
         pipe.send({key: round(size / 4) for key, size in sent.items()})
 
 
-@contextmanager
-def _server(folder: Path, urls: list[str], clients: int, limit: float) -> Iterator[str]:
+def _settings(urls: list[str], clients: int, limit: float) -> dict[str, Any]:
     own = {FEW_TOKENS: {"tokens_per_minute": limit}, FEW_USD: {"usd_per_day": limit * USD / 1e6}}
-    names = [f"k{number}" for number in range(KEYS)]
-    settings = {
+    return {
         "experts": [
             {
                 "name": f"expert{number}",
@@ -221,7 +225,6 @@ def _server(folder: Path, urls: list[str], clients: int, limit: float) -> Iterat
             for number, url in enumerate(urls)
         ],
         "fixed": "expert0",
-        "port": 0,
         "retries": 1,
         "failures": 10**9,
         "concurrency": 2 * clients,
@@ -229,26 +232,10 @@ def _server(folder: Path, urls: list[str], clients: int, limit: float) -> Iterat
         "clients": [
             {
                 "name": key,
-                "key_env": f"CROWD_{key.upper()}",
+                "key_env": _variable(key),
                 "admin": key == "k0",
                 **({"limits": own[key]} if key in own else {}),
             }
-            for key in names
+            for key in NAMES
         ],
     }
-    config, log = folder / "crowd.yaml", folder / "crowd.log"
-    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "micronas", "router", "serve", str(config)]
-    keys = {f"CROWD_{key.upper()}": _secret(key) for key in names}
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **keys}
-        )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://(\S+)/v1", process.stdout.readline())
-        assert found, log.read_text()
-        yield found[1]
-    finally:
-        process.terminate()
-        process.wait(30)

@@ -7,8 +7,6 @@ import multiprocessing
 import os
 import random
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,9 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import yaml
 
 from testing.odd_endpoint import LOST, READABLE, OddEndpoint, bomb, serving
+from testing.served import Running, served
 
 KINDS = ("slow", "cut", "huge", "odd", "hostile", *("good",) * 5)
 _FLOODS = tuple(form for form in LOST if form.startswith("endless") or form == "bomb")
@@ -95,13 +93,13 @@ def soak(folder: Path, count: int, *, at_once: int = 64, seed: int = 0) -> Soak:
     """Run a server before the odd endpoint; half of the requests are good, a tenth of each kind."""
     os.environ[VARIABLE] = KEY
     found = Soak()
-    with _endpoint(found) as url, _server(folder, url, at_once) as (address, process):
-        client = _Client(address, found)
+    with _endpoint(found) as url, _server(folder, url, at_once) as server:
+        client = _Client(server.url, found)
         kinds = [KINDS[number % len(KINDS)] for number in range(count)]
         random.Random(seed).shuffle(kinds)
 
         def remember() -> None:
-            found.memory.append(_resident(process.pid))
+            found.memory.append(_resident(server.process.pid))
 
         asyncio.run(client.run("before", ["good"] * max(count // 20, 20), at_once, lambda: None))
         found.quiet, found.seconds = found.seconds, []
@@ -109,7 +107,7 @@ def soak(folder: Path, count: int, *, at_once: int = 64, seed: int = 0) -> Soak:
         among, found.seconds = found.seconds, found.quiet
         asyncio.run(client.run("after", ["good"] * max(count // 20, 20), at_once, lambda: None))
         found.quiet, found.seconds = found.seconds, among
-    found.log = (folder / "soak.log").read_text(encoding="utf-8", errors="replace")
+    found.log = server.log.read_text(encoding="utf-8", errors="replace")
     return found
 
 
@@ -140,11 +138,10 @@ def _serve_odd(pipe: Any) -> None:
 
 
 @contextmanager
-def _server(folder: Path, url: str, at_once: int) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def _server(folder: Path, url: str, at_once: int) -> Iterator[Running]:
     way = {"base_url": url, "model": "m", "api_key_env": VARIABLE}
     settings = {
         "experts": [{"name": "odd", "active": "1B", "endpoint": way}],
-        "port": 0,
         "retries": 0,
         "failures": 10**9,
         "concurrency": at_once,
@@ -152,24 +149,13 @@ def _server(folder: Path, url: str, at_once: int) -> Iterator[tuple[str, "subpro
         "patience": 60,
         "timeouts": {"connect": 30, "first_byte": 30, "idle": 30},
     }
-    config = folder / "soak.yaml"
-    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "micronas", "router", "serve", str(config)]
-    with (folder / "soak.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://(\S+)/v1", process.stdout.readline())
-        assert found, (folder / "soak.log").read_text()
-        yield found[1], process
-    finally:
-        process.terminate()
-        process.wait(30)
+    with served(folder, settings) as server:
+        yield server
 
 
 class _Client:
-    def __init__(self, address: str, found: Soak) -> None:
-        self._url, self._found = f"http://{address}{_PLACE}", found
+    def __init__(self, url: str, found: Soak) -> None:
+        self._url, self._found = f"{url}/chat/completions", found
         parts = urlsplit(self._url)
         self._place = (str(parts.hostname), int(parts.port or 0))
 

@@ -2,26 +2,22 @@
 
 import json
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
-import yaml
 
 from micronas.router.decision import Routing
 from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured, listen
 from micronas.router.serve.settings import ServeSettings
+from testing.served import Running, served
 from tests.upstreams import Behaviour, upstreams
 
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
@@ -61,43 +57,11 @@ def behind(
         yield servers if several else servers[0], client
 
 
-@dataclass
-class Running:
-    """A server that was started by its command."""
-
-    process: subprocess.Popen[str]
-    url: str
-    log: Path
-
-    def interrupt(self) -> int:
-        """Press Ctrl-C; returns the exit code."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
-
-
-@contextmanager
-def running(folder: Path, *, under: Sequence[str] = (), **settings: Any) -> Iterator[Running]:
-    """Start ``micronas router serve`` on a free port; its log is in the folder.
-
-    `under` is a program, and its options, that starts it.
-    """
-    config, log = folder / "serve.yaml", folder / "serve.log"
-    config.write_text(yaml.safe_dump({**QUICK, "port": 0, **settings}))
-    # as the group of a shell's background job would, the child may have inherited an ignored SIGINT
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code = f"{start}from micronas.cli import main; main()"
-    command = [*under, sys.executable, "-c", code, "router", "serve", str(config)]
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+/v1", line)
-        assert found, line + log.read_text()
-        yield Running(process, found[0], log)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(30)
+def running(
+    folder: Path, *, under: Sequence[str] = (), **settings: Any
+) -> AbstractContextManager[Running]:
+    """Start ``micronas router serve`` on a free port; its log is in the folder."""
+    return served(folder, {**QUICK, **settings}, under=under)
 
 
 def closed(name: str) -> dict[str, Any]:
