@@ -254,6 +254,22 @@ class Halved(Plain):
         return self.last((0.5 * self.first(x)).relu().mean((2, 3)))
 
 
+class Grouped(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(2, 8)
+
+
+class Stacked(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(torch.stack([x, self.more(x)], 1).sum(1).mean((2, 3)))
+
+
 class TwiceNormed(Plain):
     """Two batch norms in a row, whose markers in a trace add up to that of no other."""
 
@@ -288,6 +304,8 @@ def _parametrised() -> nn.Module:
     [
         (Functional, r"layer that is called once, but CONV_2D 'conv2d' is not"),
         (Reused, r"layer that is called once, but CONV_2D 'again_1' is not"),
+        (Grouped, r"but DEPTHWISE_CONV_2D 'norm_1' is of GroupNorm; use a BatchNorm"),
+        (Stacked, r"may go, as RESHAPE 'sum.reshape' takes all .* by \+ in place of torch.stack"),
         (HardCoded, r"work at every width .* HardCoded raises RuntimeError: .* or name the layers"),
         (Unsupported, r"aten.sort.* in test_convert.py:\d+: "),
         (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
@@ -298,7 +316,7 @@ def _parametrised() -> nn.Module:
     ],
 )
 def test_what_cannot_be_narrowed_is_named(make: type[nn.Module], message: str) -> None:
-    with pytest.raises(ExportError, match=message) as error:
+    with pytest.raises((ExportError, ConfigError), match=message) as error:
         convert(make(), examples(1))
     assert "\n" not in str(error.value)
 
@@ -312,7 +330,7 @@ def test_two_layers_cannot_share_weights() -> None:
 
 
 def test_settings_and_examples_are_checked() -> None:
-    with pytest.raises(ConfigError, match=r"between its layers .* of the 1 layers of Sequential"):
+    with pytest.raises(ConfigError, match=r"between its layers .* of its 1 layers none"):
         convert(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), examples(1))
     with pytest.raises(ConfigError, match=r"shares must be numbers above 0, up to 1.* \[0, 2\]"):
         convert(Plain(), examples(1), shares=(0, 2))

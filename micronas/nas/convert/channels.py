@@ -12,12 +12,14 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from micronas.errors import ConfigError
 from micronas.graph.interface import check_one_each
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import MAKES, OPERATORS
 from micronas.space.channels import ALWAYS, Numbers, Units
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Decision
+from micronas.text import listed
 from micronas.train.network import weighted_ops
 
 _STAYS = 0
@@ -55,7 +57,7 @@ def find_channels(
     Raises
     ------
     ConfigError
-        If the network has several inputs or outputs.
+        If the network has several inputs or outputs, or no channels that may go.
     """
     check_one_each(graph, "a module whose widths are searched")
     follow = _Follow(graph, orders, kept)
@@ -84,6 +86,19 @@ def find_channels(
             owners[strongest_first] = len(decisions)
             ranks[strongest_first] = np.arange(len(group))
             decisions.append(Decision(op.name, "width", options))
+    if not decisions:
+        needing = [f"{op.kind} '{op.name}'" for op in follow.holders]
+        raise ConfigError(
+            "a network must have channels between its layers to be searched, but of its "
+            f"{len(strengths)} layers none has more than {step} that may go"
+            + (
+                f", as {listed(needing)} takes all there are; compute that channel by channel, "
+                "such as by + in place of torch.stack, or"
+                if needing
+                else ";"
+            )
+            + " lower step, take names out of keep or add layers"
+        )
     widths = [each.options for each in decisions]
     known: dict[Units, Units] = {}
     channels = {}
@@ -149,6 +164,8 @@ class _Follow:
         self, graph: Graph, orders: Mapping[str, Numbers | None], kept: Collection[str]
     ) -> None:
         self.graph = graph
+        self.holders: list[Op] = []
+        """Operators that need all channels they read."""
         self.channels = _Sets(1)
         source = graph.tensors[graph.inputs[0]]
         self.numbers = {source.name: np.zeros(source.shape[-1], np.int64)}
@@ -159,7 +176,7 @@ class _Follow:
             out = self.numbers[op.outputs[0]] = self._written(op)
             read = self.numbers[op.inputs[0]]
             if op.name in orders and _is_shuffled(read, orders[op.name]):
-                self._keep(read)
+                self._hold(op, read)
             if op.name in kept:
                 self._keep(out)
         self._keep(self.numbers[graph.outputs[0]])
@@ -195,8 +212,7 @@ class _Follow:
             case _ if row.by_channel and len(read[0]) == out.shape[-1]:
                 return read[0]
             case _:  # rows as a whole, and elements that change places
-                for each in read:
-                    self._keep(each)
+                self._hold(op, *read)
                 return np.zeros(out.shape[-1], np.int64)
 
     def _reshaped(self, op: Op, read: Numbers, width: int) -> Numbers:
@@ -205,8 +221,14 @@ class _Follow:
         first: Numbers = rows[0]
         if (rows == first).all():
             return first
-        self._keep(read)
+        self._hold(op, read)
         return np.zeros(width, np.int64)
+
+    def _hold(self, op: Op, *read: Numbers) -> None:
+        if any(each.any() for each in read) and op.outputs[0] != self.graph.outputs[0]:
+            self.holders.append(op)
+        for each in read:
+            self._keep(each)
 
     def _keep(self, numbers: Numbers) -> None:
         self.channels.join(np.zeros_like(numbers), numbers)

@@ -1,6 +1,7 @@
 """Map a user's layers to operators, and cut channels from the module."""
 
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -215,9 +216,12 @@ def _path_of(op: Op, module: nn.Module) -> str:
     for path in (op.name, op.name.rpartition(".")[0]):
         if isinstance(modules.get(path), Convolution | nn.Linear | _Norm):
             return path
+    kind = type(modules.get(re.sub(r"_\d+$", "", op.name))).__name__
+    is_norm = "Norm" in kind and "Batch" not in kind  # of statistics that go by all channels
     raise ExportError(
         "weights must be those of a Conv1d, Conv2d, Linear or BatchNorm layer that is called once, "
-        f"but {op.kind} '{op.name}' is not; give it a layer of its own"
+        f"but {op.kind} '{op.name}' is "
+        + (f"of {kind}; use a BatchNorm" if is_norm else "not; give it a layer of its own")
     )
 
 

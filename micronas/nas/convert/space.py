@@ -88,12 +88,6 @@ def convert(
         shares=shares,
         step=step,
     )
-    if not choices.decisions:
-        raise ConfigError(
-            "a network must have channels between its layers to be searched, but of the "
-            f"{len(layers)} layers of {type(module).__name__} none has more than {step} that may "
-            "go; lower step, take names out of keep or add layers"
-        )
     own = copy.deepcopy(module)
     space = ConvertedSpace(own, choices, layers, example_input[:1].detach().clone())
     space.check()
