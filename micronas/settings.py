@@ -40,7 +40,7 @@ class _OneError(_Metaclass):
 class Settings(BaseModel, metaclass=_OneError):
     """Base of all settings: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -176,12 +176,14 @@ def test_brackets_in_brackets_take_no_time(tmp_path: Path, text: str) -> None:
 
 def test_words_that_begin_like_truths_and_dates_are_words() -> None:
     given = ["data.path=trueset", "name=Falsehood", "day=2026-01-02", "seed=2026-13-45", "on=true"]
+    given += ["words=[007, 1:30, 10, -0x10]"]
     assert with_overrides({}, given) == {
         "data": {"path": "trueset"},
         "name": "Falsehood",
         "day": "2026-01-02",
         "seed": "2026-13-45",
         "on": True,
+        "words": ["007", "1:30", 10, -16],
     }
 
 

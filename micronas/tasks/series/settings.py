@@ -1,6 +1,5 @@
 """Settings of sensor series. Imports no torch."""
 
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -93,7 +92,7 @@ class SeriesSettings(TaskSettings):
                 f"stride must be at most the window, or samples are lost: stride={self.stride}, "
                 f"window={self.window}"
             )
-        if list(self.bins) != sorted(set(self.bins)) or not all(map(math.isfinite, self.bins)):
+        if list(self.bins) != sorted(set(self.bins)):
             raise ValueError(f"bins must be rising numbers, but are {list(self.bins)}")
         measured, count = self.goal in ("regression", "labels"), len(self.targets)
         if measured != bool(count) or (self.goal == "regression" and count != 1):
@@ -123,6 +122,6 @@ class SeriesSettings(TaskSettings):
                 f"a unit must have at most {_LONGEST_UNIT} characters that can be printed, but is "
                 f"{self.unit!r:.60}"
             )
-        if self.columns == ():
-            raise ValueError("columns must name at least one; leave it out to take all")
+        if self.columns == () or len({*named}) < len(named):
+            raise ValueError("columns must name at least one, each once; leave it out to take all")
         return self

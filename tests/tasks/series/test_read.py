@@ -356,6 +356,11 @@ def test_measured_labels_become_classes_of_ranges(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"bins needs labels that are numbers, but .* has 'a'"):
         read_recordings(settings(named, bins=[1]))
     assert settings(path, goal="regression", target="a").targets == ("a",)  # not a part of "auto"
-    for wrong, message in (({"bins": [2, 1]}, "rising"), ({"goal": "regression"}, "one column")):
+    for wrong, message in (
+        ({"bins": [2, 1]}, "rising"),
+        ({"goal": "regression"}, "one column"),
+        ({"columns": ["x", "x"]}, "columns must name at least one, each once"),
+        ({"rate": float("inf")}, "finite number"),
+    ):
         with pytest.raises(ValueError, match=message):
             settings(path, **wrong)
