@@ -87,13 +87,18 @@ class DataSet:
                 f"classes must have different names, but are {', '.join(self.classes):.200}; their "
                 "figures are kept by name"
             )
-        found = None if self.detection is None else self.detection.split
-        for part in (self.train, self.validation, self.test, self.final, found):
-            if part is not None:
-                check_split(part)
-                self.objective.check(part.labels, len(self.classes))
+        for part in self.parts():
+            check_split(part)
+            self.objective.check(part.labels, len(self.classes))
         fitted = self.objective.fitted(self.train.labels, self.classes)
         object.__setattr__(self, "objective", fitted)
+
+    def parts(self, *, judging: bool = True) -> list[Split]:
+        """Return the parts that there are; without `judging` not those that only judge."""
+        found = [self.train, self.validation, self.final]
+        if judging:
+            found += [self.test, None if self.detection is None else self.detection.split]
+        return [part for part in found if part is not None]
 
     def check_inputs(self) -> None:
         """Raise DataError for a part of no or other inputs: test is read last, after training."""
@@ -105,9 +110,8 @@ class DataSet:
                     "training (test may be None)"
                 )
         height, width, channels = self.input
-        found = None if self.detection is None else self.detection.split
-        for part in (self.train, self.validation, self.test, self.final, found):
-            if part is None or not len(part.labels):
+        for part in self.parts():
+            if not len(part.labels):
                 continue
             shape = [*part.batch(torch.tensor([0]), None).shape[1:]]
             if shape != [channels, height, width]:

@@ -7,7 +7,7 @@ stride; uniform networks are the flat ones.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from micronas.nas.member import Member
@@ -64,9 +64,8 @@ def draw(member: Member, *, count: int, source: random.Random, fill: float = USE
         repeats = repeats + 1 if network in kept else 0
         kept.setdefault(network, choice)
     if not found and not spare:
-        return [choice for choice in (space.smallest(), space.quickest()) if member.fits(choice)][
-            :1
-        ]
+        least = (space.smallest(), space.quickest())
+        return [choice for choice in least if member.fits(choice)][:1]
     return [*found.values(), *spare.values()][:count]
 
 
@@ -149,20 +148,21 @@ class Profile:
     def narrowest(self, space: Searchable) -> int:
         """Return the last step at which all widths are still the smallest."""
         least = self.scaled(space, 0)
-        low, high = 0, _SCALES
-        while low < high:
-            step = (low + high + 1) // 2
-            low, high = (step, high) if self.scaled(space, step) == least else (low, step - 1)
-        return low
+        return _last(lambda step: self.scaled(space, step) == least)
 
     def widest(self, member: Member, room: float = 1.0) -> Choice:
         """Return the widest network within a share of the budget; the narrowest if none is."""
-        low, high = 0, _SCALES
-        while low < high:
-            step = (low + high + 1) // 2
-            fits = member.share(self.scaled(member.space, step)) <= room
-            low, high = (step, high) if fits else (low, step - 1)
-        return self.scaled(member.space, low)
+        step = _last(lambda step: member.share(self.scaled(member.space, step)) <= room)
+        return self.scaled(member.space, step)
+
+
+def _last(holds: Callable[[int], bool]) -> int:
+    """Return the last of the scales up to which something holds, by bisection; 0 if none."""
+    low, high = 0, _SCALES
+    while low < high:
+        step = (low + high + 1) // 2
+        low, high = (step, high) if holds(step) else (low, step - 1)
+    return low
 
 
 def _drawn(member: Member, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
@@ -213,20 +213,16 @@ def moved(
         if floor <= share <= most:
             break
         direction = 1 if share < floor else -1
-        steps = {
-            position: _towards(decision, binding, direction)
-            for position, decision in enumerate(decisions)
-        }
         movable = [
-            position
+            (position, option)
             for position, decision in enumerate(decisions)
-            if steps[position] and 0 <= choice[position] + steps[position] < len(decision.options)
+            if (step := _towards(decision, binding, direction))
+            and 0 <= (option := choice[position] + step) < len(decision.options)
         ]
         if not movable:
             break
-        position = source.choice(movable)
-        step = steps[position]
-        choice = (*choice[:position], choice[position] + step, *choice[position + 1 :])
+        position, option = source.choice(movable)
+        choice = (*choice[:position], option, *choice[position + 1 :])
     return choice
 
 

@@ -121,10 +121,7 @@ class Problem:
         for turn in range(count):
             family, before = families[turn % len(families)], len(found)
             for _ in range(_TRIES):
-                picks = self.space.draw(family, source)
-                member = self.member(family, picks)
-                for choice in draw(member, count=1, source=source, fill=self.space.fill):
-                    self._keep(found, family, picks, choice)
+                self._draw_one(found, family, self.space.draw(family, source), source)
                 if len(found) > before:
                     break
         return list(found.values()) or self._smallest(count)
@@ -137,10 +134,7 @@ class Problem:
         for _ in range(_TRIES * count):
             if len(found) >= count:
                 break
-            picks = source.choice(ways)
-            member = self.member(family, picks)
-            for choice in draw(member, count=1, source=source, fill=self.space.fill):
-                self._keep(found, family, picks, choice)
+            self._draw_one(found, family, source.choice(ways), source)
         return list(found.values())
 
     def descendants(
@@ -193,6 +187,13 @@ class Problem:
             if len(found) < count and member.fits(member.least()):
                 self._keep(found, family, picks, member.least())
         return list(found.values())
+
+    def _draw_one(
+        self, found: dict[str, Candidate], family: str, picks: Picks, source: random.Random
+    ) -> None:
+        member = self.member(family, picks)
+        for choice in draw(member, count=1, source=source, fill=self.space.fill):
+            self._keep(found, family, picks, choice)
 
     def _descend(
         self,

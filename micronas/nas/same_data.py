@@ -26,12 +26,8 @@ def looked_at(data: DataSet, *, judging: bool) -> Iterator[tuple[Split, Tensor]]
     judging
         Whether parts that only judge count.
     """
-    parts = [data.train, data.validation, data.final]
-    if judging:
-        parts += [data.test, None if data.detection is None else data.detection.split]
-    for part in parts:
-        if part is not None:
-            yield part, part.batch(evenly(part, _COMPARED), None)
+    for part in data.parts(judging=judging):
+        yield part, part.batch(evenly(part, _COMPARED), None)
 
 
 def _identity(data: DataSet, *, judging: bool) -> State:

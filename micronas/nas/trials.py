@@ -17,7 +17,6 @@ from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate
 from micronas.nas.comparison import Comparison
 from micronas.nas.strategies.base import Context, Executor, Training
-from micronas.space.searchable import Architecture
 from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.on_ray import on_ray
@@ -84,8 +83,9 @@ class Trials:
         }
         checkpoint.discard(self._kept - sections.keys())
         # look up a finished training: its weights may have been trained further since
-        missing = {
-            section: self._job(section, each, data)
+        seed, device = self._context.seed, self._context.device
+        missing: dict[str, Job[Score]] = {
+            section: partial(_train, data, each, section, seed, device)
             for section, (each, data) in sections.items()
             if _key(section, each.epochs) not in self._scores
         }
@@ -126,19 +126,6 @@ class Trials:
             for place, fold in enumerate(self._context.folds)
         }
 
-    def _job(self, section: str, training: Training, data: DataSet) -> Job[Score]:
-        return partial(
-            _train,
-            data,
-            training.candidate.architecture,
-            training.begin,
-            training.recipe,
-            section,
-            training.epochs,
-            self._context.seed,
-            self._context.device,
-        )
-
     def _with_results(self, training: Training) -> Candidate:
         folds, epochs = self._context.folds, training.epochs
         found = [self._scores[_key(each, epochs)] for each in self._sections(training)]
@@ -158,20 +145,18 @@ class Trials:
 
 def _train(
     data: DataSet,
-    architecture: Architecture,
-    begin: State | None,
-    recipe: Recipe,
+    training: Training,
     section: str,
-    epochs: int,
     seed: int,
     device: torch.device,
     checkpoint: Checkpoint,
 ) -> Score:
+    architecture, recipe = training.candidate.architecture, training.recipe
     network = architecture.build(generator_for(seed, "initial", section))
-    if begin is not None:
-        network.load_state_dict(begin)
+    if training.begin is not None:
+        network.load_state_dict(training.begin)
     seen = data.seen_as(architecture.input_shape)
-    average = averaged(network) if epochs < recipe.epochs else None
+    average = averaged(network) if training.epochs < recipe.epochs else None
     fit(
         network,
         seen.train,
@@ -180,12 +165,12 @@ def _train(
         objective=data.objective,
         section=section,
         checkpoint=checkpoint,
-        until=epochs,
+        until=training.epochs,
         device=device,
         average=average,
     )
     if average is not None:
-        source = generator_for(seed, "statistics", section, epochs)
+        source = generator_for(seed, "statistics", section, training.epochs)
         network = recalibrated(average.module, seen.train, recipe, source)
     found = data.objective.trial(predict(network, seen.validation), seen.validation.labels)
     return found.loss, found.score, found.values
