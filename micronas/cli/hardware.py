@@ -26,25 +26,23 @@ def boards(
     from micronas.hardware.board import Board, available, is_board
     from micronas.hardware.table import board_notes, boards_table, known_boards_table
 
+    seen = window(wide)
     if network is not None and is_board(network):
         view = Board.load(network).view()
-        seen = window(wide)
-        show(
-            view,
-            as_json,
-            lambda: f"{known_boards_table([view], width=seen)}\n\n{board_notes(view, width=seen)}",
-            as_csv=as_csv,
-            rows=[view],
-        )
+
+        def text() -> str:
+            return f"{known_boards_table([view], width=seen)}\n\n{board_notes(view, width=seen)}"
+
+        show(view, as_json, text, as_csv=as_csv, rows=[view])
         return
     if network is None:
         views = [Board.load(name).view() for name in available()]
-        show(views, as_json, lambda: known_boards_table(views, width=window(wide)), as_csv=as_csv)
+        show(views, as_json, lambda: known_boards_table(views, width=seen), as_csv=as_csv)
         return
     from micronas.runs.costs import describe_boards
 
     found = describe_boards(network)
-    show(found, as_json, lambda: boards_table(found, width=window(wide)), as_csv=as_csv)
+    show(found, as_json, lambda: boards_table(found, width=seen), as_csv=as_csv)
 
 
 def spaces(
@@ -60,24 +58,19 @@ def spaces(
     as_json: Json = False,
 ) -> None:
     """List the shipped search spaces, or draw one as a tree of decisions."""
+    seen = window(wide)
     if name is not None:
         from micronas.space.open_space import load_space
         from micronas.space.tree import describe_tree, tree_rows, tree_text
 
         tree = describe_tree(load_space(name))
-        seen = window(wide)
-        show(
-            tree,
-            as_json,
-            lambda: tree_text(tree, width=seen),
-            as_csv=as_csv,
-            rows=tree_rows(tree),
-        )
+        rows = tree_rows(tree)
+        show(tree, as_json, lambda: tree_text(tree, width=seen), as_csv=as_csv, rows=rows)
         return
     from micronas.space.shipped import describe_spaces, spaces_table
 
     described = describe_spaces()
-    show(described, as_json, lambda: spaces_table(described, width=window(wide)), as_csv=as_csv)
+    show(described, as_json, lambda: spaces_table(described, width=seen), as_csv=as_csv)
 
 
 def profile(

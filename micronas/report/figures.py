@@ -1,6 +1,6 @@
 """Figures of trials, training and fronts for a paper: SVG and PNG."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,35 +133,26 @@ def _gates(search: Mapping[str, Any], axes: "Axes") -> None:
 def _of_several(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     rows = data["rows"]
     for place, group in enumerate(data["groups"]):
-        for cost, (name, label, divisor) in _COSTS.items():
+        for cost, (name, _, _) in _COSTS.items():
+            draw = partial(_fronts, rows, group, cost)
+            yield f"front_{name}" + f"_{place + 1}" * (len(data["groups"]) > 1), draw
 
-            def fronts(
-                axes: "Axes",
-                group: Mapping[str, Any] = group,
-                cost: str = cost,
-                label: str = label,
-                divisor: float = divisor,
-            ) -> None:
-                size, measured = _axis(group["score_name"], group["unit"])
-                for number, board in enumerate(group["boards"]):
-                    own = [rows[i] for i in group["runs"] if rows[i]["board"] == board["board"]]
-                    colour = f"C{number}"
-                    axes.scatter(
-                        [row[cost] / divisor for row in own],
-                        [size * row["score"] for row in own],
-                        label=board["board"],
-                        color=colour,
-                    )
-                    front = [rows[i] for i in board["fronts"][cost]]
-                    axes.step(
-                        [row[cost] / divisor for row in front],
-                        [size * row["score"] for row in front],
-                        where="post",
-                        color=colour,
-                    )
-                axes.set(xlabel=label, ylabel=measured)
 
-            yield f"front_{name}" + f"_{place + 1}" * (len(data["groups"]) > 1), fronts
+def _fronts(
+    rows: Sequence[Mapping[str, Any]], group: Mapping[str, Any], cost: str, axes: "Axes"
+) -> None:
+    _, label, divisor = _COSTS[cost]
+    size, measured = _axis(group["score_name"], group["unit"])
+
+    def points(places: Sequence[int]) -> tuple[list[float], list[float]]:
+        shown = [rows[place] for place in places]
+        return [row[cost] / divisor for row in shown], [size * row["score"] for row in shown]
+
+    for number, board in enumerate(group["boards"]):
+        own = [place for place in group["runs"] if rows[place]["board"] == board["board"]]
+        axes.scatter(*points(own), label=board["board"], color=f"C{number}")
+        axes.step(*points(board["fronts"][cost]), where="post", color=f"C{number}")
+    axes.set(xlabel=label, ylabel=measured)
 
 
 def _axis(name: str, unit: str) -> tuple[float, str]:

@@ -26,18 +26,18 @@ Data = dict[str, Any]
 
 def page_data(run: RunFolder) -> Data:
     """Collect the sections of a run's page; one that cannot be shown is ``{"absent": why}``."""
-    layers = _section(lambda: _layers(run))
+    layers = _section(_layers, run)
     sections = {
-        "budget": _section(lambda: _budget(run)),
-        "network": _section(lambda: _network(run, layers)),
-        "arena": _section(lambda: _arena(run)),
+        "budget": _section(_budget, run),
+        "network": _section(_network, run, layers),
+        "arena": _section(_arena, run),
         "layers": layers,
-        "search": _section(lambda: _search(run)),
-        "candidates": _section(lambda: _candidates(run)),
-        "training": _section(lambda: _training(run)),
-        "outcome": _section(lambda: _outcome(run)),
-        "listening": _section(lambda: _listening(run)),
-        "quantization": _section(lambda: _quantization(run)),
+        "search": _section(_search, run),
+        "candidates": _section(_candidates, run),
+        "training": _section(_training, run),
+        "outcome": _section(_outcome, run),
+        "listening": _section(_listening, run),
+        "quantization": _section(_quantization, run),
         "reproduce": _reproduction(run),
     }
     page = {"kind": "run", "name": run.name, "summary": _summary(run), "tiles": _tiles(run)}
@@ -48,9 +48,9 @@ class _AbsentError(MicronasError):
     """A section has nothing to show."""
 
 
-def _section(make: Callable[[], Data]) -> Data:
+def _section(make: Callable[..., Data], *given: Any) -> Data:
     try:
-        return make()
+        return make(*given)
     except MicronasError as error:
         return {"absent": " ".join(str(error).split())}
 
@@ -82,17 +82,15 @@ def _summary(run: RunFolder) -> str:
 
 def _tiles(run: RunFolder) -> list[Data]:
     metrics = run.metrics
-    first = metrics.score
+    first, is_read = metrics.score, metrics.engine == TFLM
+    flash = f"size of {MODEL}" if is_read else f"as C, by engine {metrics.engine}"
     tiles = [
-        *(
-            _score_tile(f"{each.name}, int8", each.int8, each.unit, _judged(each))
-            for each in metrics.scores
-        ),
-        _score_tile(f"{first.name}, float", first.real, first.unit, "before quantization"),
+        *(_score_tile(each, "int8", each.int8, _judged(each)) for each in metrics.scores),
+        _score_tile(first, "float", first.real, "before quantization"),
         *_plain(metrics),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
-        _tile("Flash", metrics.flash_bytes, "bytes", _flash_note(metrics)),
+        _tile("Flash", metrics.flash_bytes, "bytes", flash),
         _tile("Arena", metrics.arena_bytes, "bytes", _arena_note(metrics)),
         _tile("Energy", metrics.energy_mj, "mj", "an inference"),
         *_heard(metrics),
@@ -110,9 +108,10 @@ def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
     return {"label": label, "value": value, "unit": unit, "note": note, "is_cost": True}
 
 
-def _score_tile(label: str, value: float | None, unit: str, note: str) -> Data:
+def _score_tile(score: Score, of: str, value: float | None, note: str) -> Data:
     """Return the tile of a measure, whose unit is the data's own."""
-    return _tile(_capital(label), value, unit, note) | {"is_cost": False}
+    label = f"{score.name[0].upper()}{score.name[1:]}, {of}"
+    return _tile(label, value, score.unit, note) | {"is_cost": False}
 
 
 def _heard(metrics: Metrics) -> list[Data]:
@@ -131,17 +130,11 @@ def _heard(metrics: Metrics) -> list[Data]:
 
 def _plain(metrics: Metrics) -> list[Data]:
     """Return the tiles of plain models on the same examples."""
-    tiles = []
-    for what, rival in (("plain", metrics.plain), ("forest", metrics.forest)):
-        if rival is not None:
-            note = f"a {rival.name}: {rival.standing}"
-            name = f"{metrics.score.name}, {what}"
-            tiles.append(_score_tile(name, rival.score, metrics.score.unit, note))
-    return tiles
-
-
-def _flash_note(metrics: Metrics) -> str:
-    return f"size of {MODEL}" if metrics.engine == TFLM else f"as C, by engine {metrics.engine}"
+    return [
+        _score_tile(metrics.score, what, rival.score, f"a {rival.name}: {rival.standing}")
+        for what, rival in (("plain", metrics.plain), ("forest", metrics.forest))
+        if rival is not None
+    ]
 
 
 def _arena_note(metrics: Metrics) -> str:
@@ -239,10 +232,6 @@ def _judged(score: Score) -> str:
     return f"95 % interval {span(score.interval, score.unit)}, on {score.on}"
 
 
-def _capital(name: str) -> str:
-    return name[0].upper() + name[1:]
-
-
 def _layers(run: RunFolder) -> Data:
     size = run.metrics.flash_bytes
     described = profile(_graph(run), _board(run), kind=run.kind, flash_bytes=size)
@@ -325,11 +314,11 @@ def _watched(metrics: Metrics) -> Data:
 
 
 def _outcome(run: RunFolder) -> Data:
-    shown: Data = _part(run, "outcome").model_dump(mode="json")
+    machines = run.metrics.per_machine or {}
     return {
-        **shown,
+        **_part(run, "outcome").model_dump(mode="json"),
         "judged_on": run.metrics.judged_on,
-        "per_machine": _machines(run),
+        "per_machine": {name: each.model_dump() for name, each in machines.items()},
         "columns": _meaning(run).get("columns", []),
     }
 
@@ -340,11 +329,6 @@ def _meaning(run: RunFolder) -> Mapping[str, Any]:
         return {}
     found: Mapping[str, Any] = read_metadata(model_bytes(model_file(run.path))).get("input", {})
     return found
-
-
-def _machines(run: RunFolder) -> Data:
-    found = run.metrics.per_machine or {}
-    return {name: each.model_dump() for name, each in found.items()}
 
 
 def _listening(run: RunFolder) -> Data:
