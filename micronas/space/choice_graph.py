@@ -136,9 +136,7 @@ class ChoiceGraph:
                 named[out] = named[step.branches[choice[step.decision]]]
                 continue
             tensors.update((name, self.tensors[name]) for name in self._constants(step))
-            for op, own in self._resolved(step, choice, widths, named, tensors):
-                ops.append(op)
-                tensors.update((tensor.name, tensor) for tensor in own)
+            ops += self._resolved(step, choice, widths, named, tensors)
             named[out] = out
         return Graph(tensors, tuple(ops), (self.input,), (named[self.output],))
 
@@ -169,10 +167,7 @@ class ChoiceGraph:
             name: _resized(self.tensors[name], widths[name]) for name in dict.fromkeys(op.operands)
         }
         named = {name: name for name in op.operands}
-        ops = []
-        for each, own in self._resolved(op, tuple(choice), widths, named, tensors):
-            ops.append(each)
-            tensors.update((tensor.name, tensor) for tensor in own)
+        ops = self._resolved(op, tuple(choice), widths, named, tensors)
         inputs = tuple(name for name in op.operands if not tensors[name].constant)
         return Graph(tensors, tuple(ops), inputs, op.outputs)
 
@@ -188,13 +183,10 @@ class ChoiceGraph:
         channels = self.channels[op.outputs[0]]
         return found | set(channels.decisions if isinstance(channels, Units) else ())
 
-    def _width(self, name: str, choice: Choice, widths: dict[str, int]) -> int:
+    def _cut(self, name: str, choice: Choice, widths: dict[str, int]) -> Tensor:
         if name not in widths:
             widths[name] = self.channels[name].width(choice)
-        return widths[name]
-
-    def _cut(self, name: str, choice: Choice, widths: dict[str, int]) -> Tensor:
-        return _resized(self.tensors[name], self._width(name, choice, widths))
+        return _resized(self.tensors[name], widths[name])
 
     def _resolved(
         self,
@@ -202,20 +194,20 @@ class ChoiceGraph:
         choice: Choice,
         widths: dict[str, int],
         named: Mapping[str, str],
-        tensors: Mapping[str, Tensor],
-    ) -> list[tuple[Op, list[Tensor]]]:
-        """Return the operators of a network for one of the graph, each with its new tensors."""
+        tensors: dict[str, Tensor],
+    ) -> list[Op]:
+        """Return the operators of a network for one of the graph, and add their new tensors."""
         out = self._cut(op.outputs[0], choice, widths)
         operands = [named[name] for name in op.operands]
         if op.name in self.widening:
-            found: list[tuple[Op, list[Tensor]]] = []
-            sides = []
+            found, sides = list[Op](), []
             for side in operands:
                 missing = out.shape[-1] - tensors[side].shape[-1]
                 if missing:
-                    found.append(_padded(f"{op.name}/pad", tensors[side], missing))
+                    found.append(_padded(f"{op.name}/pad", tensors[side], missing, tensors))
                 sides.append(f"{op.name}/pad" if missing else side)
-            return [*found, (replace(op, inputs=tuple(sides)), [out])]
+            tensors[out.name] = out
+            return [*found, replace(op, inputs=tuple(sides))]
         constants = [self.tensors[name] for name in op.inputs[len(op.operands) :]]
         if op.kind in WEIGHTED:
             source = tensors[operands[0]]
@@ -228,8 +220,8 @@ class ChoiceGraph:
         elif op.kind == "RESHAPE" and constants:
             constants = [replace(constants[0], data=np.array(out.shape, np.int32))]
         inputs = (*operands, *(each.name for each in constants))
-        own = op if inputs == op.inputs else replace(op, inputs=inputs)
-        return [(own, [*constants, out])]
+        tensors.update((each.name, each) for each in (*constants, out))
+        return [op if inputs == op.inputs else replace(op, inputs=inputs)]
 
     def _sliced(self, op: Op, choice: Choice, out: Tensor) -> list[Tensor]:
         """Return begins and sizes of a SLICE, counted in channels that are kept."""
@@ -330,13 +322,14 @@ def _simplified(condition: When, decisions: Sequence[Decision]) -> When:
     }
 
 
-def _padded(name: str, source: Tensor, missing: int) -> tuple[Op, list[Tensor]]:
-    """Return a PAD that appends zero channels, with its constant and its output."""
+def _padded(name: str, source: Tensor, missing: int, tensors: dict[str, Tensor]) -> Op:
+    """Return a PAD that appends zero channels, and add its constant and its output."""
     amounts = np.zeros((len(source.shape), 2), np.int32)
     amounts[-1, 1] = missing
     table = Tensor(f"{name}/amounts", amounts.shape, "int32", True, data=amounts)
-    out = Tensor(name, (*source.shape[:-1], source.shape[-1] + missing))
-    return Op("PAD", name, (source.name, table.name), (name,)), [table, out]
+    tensors[table.name] = table
+    tensors[name] = Tensor(name, (*source.shape[:-1], source.shape[-1] + missing))
+    return Op("PAD", name, (source.name, table.name), (name,))
 
 
 def written(step: Step) -> str:
