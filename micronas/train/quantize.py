@@ -1,6 +1,5 @@
 """A float graph with int8 arithmetic imitated, and its int8 graph."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Literal
@@ -14,12 +13,10 @@ from micronas.graph import ir
 from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED
-from micronas.graph.operators.row import Operator
-from micronas.graph.requantize import owners, requantized, shares
+from micronas.graph.operators import WEIGHTED
+from micronas.graph.requantize import requantized, shares
 from micronas.graph.scaled import Scaled
 from micronas.train.calibration import Method, Observer, check_method
-from micronas.train.clamps import hidden, unseen
 from micronas.train.codes import codes_of
 from micronas.train.fake_quantize import (
     HIGHEST,
@@ -32,19 +29,18 @@ from micronas.train.fake_quantize import (
 )
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
 from micronas.train.finest import finest_read, finest_written
-from micronas.train.functions import HIT, PLACE, ROWS
 from micronas.train.inputs import Calibration, calibration_batches, in_parts
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
 from micronas.train.network import (
     answers,
     interpret_outputs,
-    nonnegative_tensors,
     recurrent_ops,
     submodule_names,
     weighted_ops,
 )
 from micronas.train.operators import unweighted
+from micronas.train.range_plan import RangePlan
 from micronas.train.versions import agree_on_scales
 
 Ranges = Literal["gradient", "average"]
@@ -120,40 +116,16 @@ class QuantizedNetwork(nn.Module):
             self.units[self._unit_names[op.name]] = unit
         for op in recurrent:
             arrays = [_data(graph.tensors[name]) for name in op.learnt]
-            unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
-            self.units[self._unit_names[op.name]] = unit_of_gates
-        self._owners = owners(graph)
-        self._hiding = {
-            self._owners[name]
-            for op in graph.ops
-            if op.kind == "MINIMUM"
-            for name in hidden(graph, op)
-        }
-        self._seen = self._owners.keys() - unseen(graph)
-        self._sources = Counter(self._owners[name] for name in self._seen)
-        self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
-        self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
-        self._fixed = {
-            self._owners[op.outputs[0]]: fixed
-            for op in graph.ops
-            if (fixed := _row(op).fixed_in(graph.output_of(op).dtype)) is not None
-        }
-        numbers = {op.inputs[0] for op in graph.ops if op.function == ROWS}
-        numbers |= {op.outputs[0] for op in graph.ops if op.function in (HIT, PLACE)}
-        self._fixed |= {self._owners[name]: (1.0, LOWEST) for name in numbers}
-        self._given = {*self._owners.values()} - {
-            owner for name, owner in self._owners.items() if not graph.tensors[name].constant
-        }
-        held = {*self._fixed, *self._given}
+            self.units[self._unit_names[op.name]] = QuantizedRecurrentUnit(op, graph, arrays)
+        self._plan = plan = RangePlan(graph)
+        self._range_names = submodule_names(dict.fromkeys(plan.owners.values()))
+        held = {*plan.fixed, *plan.given}
         self._following = self._range_names.keys() - held if ranges == "average" else set()
-        nonnegative = nonnegative_tensors(graph)
-        negative = {owner for name, owner in self._owners.items() if name not in nonnegative}
-        negative -= {self._owners[op.inputs[0]] for op in graph.ops if op.kind == "RSQRT"}
         self.ranges = nn.ModuleDict(
             {
                 key: Range(
                     learnt=ranges == "gradient" and name not in held,
-                    nonnegative=name not in negative,
+                    nonnegative=name not in plan.negative,
                     is_wide=graph.tensors[name].dtype == "int16",
                 )
                 for name, key in self._range_names.items()
@@ -217,7 +189,7 @@ class QuantizedNetwork(nn.Module):
 
     def _span(self, name: str, observer: Observer, method: Method) -> Tensor:
         """Return a range's span; in int16 twice that seen, as clipping costs more than a bit."""
-        if name in self._given:
+        if name in self._plan.given:
             return observer.span("minmax")
         if not self._range(name).is_wide:
             return observer.span(method)
@@ -236,8 +208,8 @@ class QuantizedNetwork(nn.Module):
         parts: list[dict[str, Tensor]] = []
 
         def follow(name: str, value: Tensor) -> Tensor:
-            if name in self._seen:
-                owner, span = self._owners[name], span_of(value)
+            if name in self._plan.seen:
+                owner, span = self._plan.owners[name], span_of(value)
                 spans[owner] = _wider(spans.get(owner), span)
                 if counted:
                     observers[owner].count(value, span, parts=len(parts))
@@ -250,7 +222,7 @@ class QuantizedNetwork(nn.Module):
                 interpret_outputs(self._graph, part, run, follow)
             for owner, span in spans.items():
                 observers[owner].see(span)
-        if not observers[self._owners[self._graph.inputs[0]]].batches:
+        if not observers[self._plan.owners[self._graph.inputs[0]]].batches:
             raise MicronasError("calibration needs at least one batch of inputs: batches=0")
         for name, observer in observers.items():
             if not (observer.low.isfinite() and observer.high.isfinite()):
@@ -267,19 +239,19 @@ class QuantizedNetwork(nn.Module):
         self.calibrated.fill_(True)
         spans = dict(spans)
         for name, span in list(spans.items()):
-            if name in self._fixed:
-                scale, zero_point = self._fixed[name]
+            if name in self._plan.fixed:
+                scale, zero_point = self._plan.fixed[name]
                 codes = torch.tensor([self._range(name).lowest, self._range(name).highest])
                 span = scale * (codes - zero_point)
-            if name in self._hiding:
+            if name in self._plan.hiding:
                 below = _WIDE_BELOW if self._range(name).is_wide else _BELOW
                 span = spans[name] = span - torch.tensor([below, 0.0])
             self._range(name).cover(span)
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
-            name = self._owners[op.outputs[0]]
+            name = self._plan.owners[op.outputs[0]]
             self._coarsen(op, spans, finest)
-            if name in self._fixed or shares(op):
+            if name in self._plan.fixed or shares(op):
                 continue
             step = self._finest_step(op)
             finest[name] = step.maximum(finest.get(name, step))
@@ -294,8 +266,8 @@ class QuantizedNetwork(nn.Module):
         if step is None:
             return
         for operand in op.operands:
-            found, name = self._range(operand), self._owners[operand]
-            if name not in self._fixed and found.scale < step:
+            found, name = self._range(operand), self._plan.owners[operand]
+            if name not in self._plan.fixed and found.scale < step:
                 finest[name] = step
                 found.finest.copy_(step)
                 found.cover(spans[name])
@@ -311,7 +283,7 @@ class QuantizedNetwork(nn.Module):
         self._check()
         agree_on_scales(self._graph, self._is_free, self._range)
         tensors = dict(self._graph.tensors)
-        for name in self._owners:
+        for name in self._plan.owners:
             tensor, quantization = tensors[name], self._range(name).quantization()
             if tensor.dtype == "int32":  # positions, which share their codes' range
                 moved = replace(quantization, zero_point=quantization.zero_point - LOWEST)
@@ -321,10 +293,8 @@ class QuantizedNetwork(nn.Module):
             tensor = replace(tensor, dtype=dtype, quantization=quantization)
             data = None if tensor.data is None else codes_of(tensor.data, tensor)
             tensors[name] = replace(tensor, data=data)
-        for op in weighted_ops(self._graph):
-            tensors |= self.unit(op).constants(self._graph, *self._ends(op))
-        for op in recurrent_ops(self._graph):
-            tensors |= self._recurrent(op).constants(self._graph, *self._ends(op))
+        for op in (*weighted_ops(self._graph), *recurrent_ops(self._graph)):
+            tensors |= self._any_unit(op).constants(self._graph, *self._ends(op))
         for op in self._graph.ops:
             if op.kind == "TABLE":
                 tensors[op.inputs[1]] = self._looked_up(op)
@@ -332,7 +302,7 @@ class QuantizedNetwork(nn.Module):
 
     def _is_free(self, name: str) -> bool:
         """Return whether a tensor may have another scale."""
-        return self._owners[name] not in self._fixed
+        return self._plan.owners[name] not in self._plan.fixed
 
     def _looked_up(self, op: Op) -> ir.Tensor:
         """Return the table of an operator: its function of every code."""
@@ -360,21 +330,20 @@ class QuantizedNetwork(nn.Module):
 
     def weighted(self, op: Op, x: Tensor) -> Tensor:
         """Run an operator with its weights rounded, without its activation."""
-        y: Tensor = self.units[self._unit_names[op.name]](x, *self._ends(op))
+        y: Tensor = self._any_unit(op)(x, *self._ends(op))
         return y
 
     def exact(self, op: Op, x: Tensor) -> Tensor:
         """Run an operator with its weights as they are, without its activation."""
-        y: Tensor = (self._recurrent if _row(op).recurrent else self.unit)(op).exact(x)
-        return y
+        return self._any_unit(op).exact(x)
 
     def rounded(self, name: str, value: Tensor) -> Tensor:
         """Round an activation to its grid, unless it is already on it."""
-        if name in self._on_grid:
+        if name in self._plan.on_grid:
             return value
-        owner = self._owners[name]
-        if self.training and owner in self._following and name in self._seen:
-            if self._sources[owner] > 1:
+        owner = self._plan.owners[name]
+        if self.training and owner in self._following and name in self._plan.seen:
+            if self._plan.sources[owner] > 1:
                 self._joined[owner] = _wider(self._joined.get(owner), span_of(value))
             else:
                 self._follow(owner, span_of(value))
@@ -398,13 +367,13 @@ class QuantizedNetwork(nn.Module):
 
     def unit(self, op: Op) -> QuantizedUnit:
         """Return the weights and bias of an operator with weights."""
-        unit = self.units[self._unit_names[op.name]]
+        unit = self._any_unit(op)
         assert isinstance(unit, QuantizedUnit)
         return unit
 
-    def _recurrent(self, op: Op) -> QuantizedRecurrentUnit:
+    def _any_unit(self, op: Op) -> QuantizedUnit | QuantizedRecurrentUnit:
         unit = self.units[self._unit_names[op.name]]
-        assert isinstance(unit, QuantizedRecurrentUnit)
+        assert isinstance(unit, QuantizedUnit | QuantizedRecurrentUnit)
         return unit
 
     def _ends(self, op: Op) -> tuple[Range, Range]:
@@ -412,7 +381,7 @@ class QuantizedNetwork(nn.Module):
         return self._range(op.inputs[0]), self._range(op.outputs[0])
 
     def _range(self, name: str) -> Range:
-        found = self.ranges[self._range_names[self._owners[name]]]
+        found = self.ranges[self._range_names[self._plan.owners[name]]]
         assert isinstance(found, Range)
         return found
 
@@ -441,8 +410,3 @@ def _with_int8_resizing(graph: Graph) -> Graph:
     names = [op.outputs[0] for op in graph.ops if op.kind == "RESIZE_BILINEAR"]
     marked = {name: replace(graph.tensors[name], dtype="int8") for name in names}
     return replace(graph, tensors={**graph.tensors, **marked})
-
-
-def _row(op: Op) -> Operator:
-    assert op.kind != "UNKNOWN", op  # never in a float network
-    return OPERATORS[op.kind]
