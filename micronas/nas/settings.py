@@ -182,6 +182,8 @@ class _Kinds(Mapping[str, type[StrategySettings]]):
     """Settings by a strategy's name or import path."""
 
     def __getitem__(self, name: str) -> type[StrategySettings]:
+        if name not in self:
+            raise KeyError(name)
         if name in SHIPPED:
             return SHIPPED[name]
         found: type[StrategySettings] = own_strategy(name).Settings

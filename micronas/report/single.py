@@ -182,7 +182,7 @@ def _budget(run: RunFolder) -> Data:
 
 def _network(run: RunFolder, layers: Data) -> Data:
     if not run.drawing:
-        raise _AbsentError(run.absent[ARCHITECTURE])
+        raise _AbsentError(run.absent.get(ARCHITECTURE, "the run names no block"))
     searched, objective = run.metrics.search is not None, run.metrics.objective
     graph = _graph(run) if run.architecture is None else run.architecture.graph()
     return {

@@ -183,7 +183,7 @@ def open_run(path: Path) -> RunFolder:
     parts = _parts(path / HISTORY, absent)
     settings = part(CONFIG, lambda: read_mapping(path / CONFIG)[0]) or {}
     graph = part(MODEL, lambda: read(model_bytes(model_file(path)), unknown="keep"))
-    architecture = part(ARCHITECTURE, lambda: Space.load(path / ARCHITECTURE))
+    architecture = part(ARCHITECTURE, lambda: _architecture(path / ARCHITECTURE))
     name, form = settings.get("board", metrics.board), metrics.latency_form
     board = part("board", lambda: _board(parts, name, form, settings))
     return RunFolder(path, metrics, settings, parts, graph, architecture, board, absent)
@@ -233,6 +233,12 @@ def runs_in(path: Path) -> list[Path]:
             "run with the same command"
         )
     return found
+
+
+def _architecture(path: Path) -> Space:
+    network = Space.load(path)
+    network.graph()  # refuses open decisions
+    return network
 
 
 def _valid(model: type[Stored], path: Path, way: str) -> Stored:

@@ -198,3 +198,6 @@ def test_settings_of_another_strategy_are_refused() -> None:
         loaded("search.strategy=halving", "search.steps=3")
     with pytest.raises(ConfigError, match=r"must be halving, but got dnas; take .*DnasSettings"):
         settings_of.HalvingSettings(strategy="dnas")
+    for other in (["dnas"], 5, None, "none"):  # a TypeError of ours, but for the last
+        with pytest.raises(ConfigError, match=r"must be halving, but got .*; pass a mapping"):
+            settings_of.HalvingSettings(strategy=other)

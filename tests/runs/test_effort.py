@@ -29,6 +29,8 @@ def test_the_strategy_says_how_much_of_the_effort_trains_the_winner_alone() -> N
     assert (found.search.epochs, found.train.epochs) == (100, 100)
     with pytest.raises(ConfigError, match="nowhere:Mine"):
         settings(effort=200, search={"strategy": "nowhere:Mine"})
+    with pytest.raises(ConfigError, match="must be one of auto"):  # a TypeError of ours
+        settings(effort=200, search={"strategy": ["halving"]})
     found = settings(effort=200, search={"strategy": "single_stage"})
     assert (found.search.epochs, found.train.epochs) == (160, 40)
     assert settings(effort=2).train.epochs == 1

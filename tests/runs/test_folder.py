@@ -116,6 +116,21 @@ def test_a_damaged_part_takes_no_other_with_it(whole: Path, tmp_path: Path, part
     assert len(shown) <= 1
 
 
+def test_a_network_without_blocks_or_with_open_choices_is_left_out(
+    whole: Path, tmp_path: Path
+) -> None:
+    """A KeyError and a ValueError ended the report."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    history = json.loads((run / "history.json").read_text())
+    (run / "history.json").write_text(json.dumps({**history, "network": []}))
+    assert sections(run)["network"]["absent"] == "the run names no block"
+    del history["network"]
+    (run / "history.json").write_text(json.dumps(history))
+    (run / "architecture.yaml").write_text(SPACE.text())
+    assert "nothing left to choose" in sections(run)["network"]["absent"]
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "architecture.yaml", "model.tflite"])
 def test_a_file_that_is_gone_or_damaged_is_left_out(whole: Path, tmp_path: Path, name: str) -> None:
     run = tmp_path / "run"
