@@ -88,7 +88,7 @@ def _selected(model: type[BaseModel], words: Sequence[str], above: str, given: A
     if len(kinds) != 1:
         if rest:
             raise ConfigError(f"a key must stand below settings, but {word} has none below it")
-        return [_Key(f"{above}{word}", field.kind, field.default, field.meaning)]
+        return [_Key(f"{above}{word}", field.type, field.default, field.meaning)]
     (inner,) = kinds.values()
     above = f"{above}{field.name}."
     return _selected(inner, rest, above, given) if rest else [*_below(inner, above, given, {})]
@@ -159,13 +159,9 @@ def _value(key: _Key) -> str:
 
 
 @dataclass(frozen=True)
-class _Field:
+class _Field(_Key):
     """A field, and the settings that may stand below it, by name of their kind."""
 
-    name: str
-    kind: str
-    default: str | None
-    meaning: str
     given: Any
     inner: dict[str, type[BaseModel]]
 
@@ -187,10 +183,10 @@ def _below(
     for field in _fields(model, given):
         name, inner = f"{prefix}{field.name}", [*field.inner.values()]
         if len(inner) > 1 and isinstance(field.given, BaseModel):
-            yield _Key(name, field.kind, "", field.meaning)
+            yield _Key(name, field.type, "", field.meaning)
             yield from _below(type(field.given), f"{name}.", field.given, seen)
         elif len(inner) != 1:
-            yield _Key(name.removesuffix("[]"), field.kind, field.default, field.meaning)
+            yield _Key(name.removesuffix("[]"), field.type, field.default, field.meaning)
         elif inner[0] in seen:
             first, before = seen[inner[0]]
             yield _Key(name, f"as {first}", _changed(before, field.given), field.meaning)

@@ -134,14 +134,10 @@ def _line(bar: "tqdm[Any]") -> str:
 def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:
     """Return the numbers of a step as text: accuracy, loss, expected costs with their limits."""
     parts = []
-    if "validation_accuracy" in numbers:
-        parts.append(f"accuracy {100 * numbers['validation_accuracy']:.1f} %")
-    names = (name for name in numbers if name.startswith("validation_"))
-    parts += [
-        f"{name.removeprefix('validation_')} {numbers[name]:.3g}"
-        for name in names
-        if name != "validation_accuracy"
-    ]
+    for name, value in numbers.items():
+        if name.startswith("validation_"):
+            text = f"{100 * value:.1f} %" if name == "validation_accuracy" else f"{value:.3g}"
+            parts.append(f"{name.removeprefix('validation_')} {text}")
     if "loss" in numbers:
         parts.append(f"loss {numbers['loss']:.3f}")
     for name, value in numbers.items():

@@ -1,11 +1,7 @@
 """Find anomalies by a classifier of normal classes: the less certain, the more anomalous."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
 
 from micronas.arrays import Floats
 from micronas.objectives import clips
@@ -60,26 +56,21 @@ class Anomalies(Classes):
             return super().figures(judged)
         detection = judged.detection
         scores = clips.clip_scores(detection, softmax(judged.windows.logits))
-        return confusion(judged) | {"machines": [*_machines(detection, scores)]}
+        return confusion(judged) | {"machines": _machines(detection, scores)}
 
 
-def _machines(detection: Detection, scores: Floats) -> list[Mapping[str, Any]]:
-    machines, anomalous = detection.machines.numpy(), detection.anomalous.numpy()
-    return [
-        _machine(name, scores[machines == machine], anomalous[machines == machine])
-        for machine, name in enumerate(detection.names)
-        if (machines == machine).any()
-    ]
-
-
-def _machine(
-    name: str, scores: npt.NDArray[np.float64], anomalous: npt.NDArray[np.bool_]
-) -> Mapping[str, Any]:
-    false, true = clips.roc(scores, anomalous)
-    return {
-        "name": name,
-        "false_positive_rate": false.tolist(),
-        "true_positive_rate": true.tolist(),
-        "normal": scores[~anomalous].tolist(),
-        "anomalous": scores[anomalous].tolist(),
-    }
+def _machines(detection: Detection, scores: Floats) -> list[dict[str, Any]]:
+    machines, anomalous, found = detection.machines.numpy(), detection.anomalous.numpy(), []
+    for machine, name in enumerate(detection.names):
+        own, odd = scores[machines == machine], anomalous[machines == machine]
+        if len(own):
+            false, true = clips.roc(own, odd)
+            curve = {
+                "name": name,
+                "false_positive_rate": false.tolist(),
+                "true_positive_rate": true.tolist(),
+                "normal": own[~odd].tolist(),
+                "anomalous": own[odd].tolist(),
+            }
+            found.append(curve)
+    return found

@@ -70,7 +70,8 @@ def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def _of_one(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     tried = data["candidates"]
-    rows = [row for row in tried.get("rows", ()) if _is_known(row, "latency_ms", "trial_score")]
+    known = ("latency_ms", "trial_score")
+    rows = [row for row in tried.get("rows", ()) if None not in map(row.get, known)]
     if rows:
         measure = tried["measure"]
         size, label = _axis(measure["name"], measure["unit"])
@@ -159,7 +160,3 @@ def _axis(name: str, unit: str) -> tuple[float, str]:
     """Return the factor of a measure, and the label of its axis."""
     size, of = (100.0, "%") if unit == "share" else (1.0, unit)
     return size, f"{name}, {of}".removesuffix(", ")
-
-
-def _is_known(row: Mapping[str, Any], *keys: str) -> bool:
-    return all(row.get(key) is not None for key in keys)

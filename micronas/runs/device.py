@@ -100,14 +100,15 @@ def _decision(
                 "choose it anew by micronas listen"
             )
         return detector, "on recordings by micronas listen"
-    stored = _stored(path / METRICS, "decision")
-    stored = stored if isinstance(stored, dict) else {}
-    heard = _stored(path / METRICS, "listening")
-    heard = heard if isinstance(heard, dict) else {}
+    stored, heard = (
+        found if isinstance(found := _stored(path / METRICS, key), dict) else {}
+        for key in ("decision", "listening")
+    )
     hop = heard.get("hop_frames", 0)
     if heard.get("computes") == "windows" and hop == heard.get("stride_frames"):
         hop = 0  # a window for each score would cost far more than at the usual hop
-    least = 1 if exclusive else _zero(target) + 1  # a label leads, or is likelier than not
+    zero_point = 0 if target.quantization is None else int(target.quantization.zero_point)
+    least = 1 if exclusive else zero_point + 1  # a label leads, or is likelier than not
     thresholds = stored.get("thresholds") or [least] * target.elements
     numbers = output.get("ignored")
     quiet: Sequence[str] = IGNORED
@@ -120,10 +121,6 @@ def _decision(
     source = "on the validation part" if stored else ""
     own = {"thresholds": thresholds, "exclusive": exclusive, "hop": hop}
     return Detector.of({**stored, **own}), source
-
-
-def _zero(target: Tensor) -> int:
-    return 0 if target.quantization is None else int(target.quantization.zero_point)
 
 
 def _stored(path: Path, key: str) -> object:
