@@ -43,7 +43,8 @@ def search(
 
     settings = load_run(config, overrides or [])
     shared = settings.supernet_in(supernets)
-    settings.check_feasible()
+    problem = settings.problem()
+    problem.check_feasible()
     # only the first of torchrun's processes prints
     first = os.environ.get("RANK", "0") == "0"
     silent = quiet or as_json or as_csv or not first
@@ -56,11 +57,10 @@ def search(
     folder = out or Path("runs") / Path(config).stem
     way = "loaded from" if shared is not None and shared.exists() else "saved in"
     kept = "" if shared is None else f"supernet {way} {shared}\n"
-    limits = settings.problem().limits.left()
     said = settings.model_dump(mode="json")
     with (
         stoppable(),
-        Bars(quiet=silent, limits=limits) as bars,
+        Bars(quiet=silent, limits=problem.limits.left()) as bars,
         tracked(folder, said, track or () if first else (), shown=bars) as progress,
     ):
         result, trained = run_search(

@@ -96,7 +96,7 @@ def run_search(
         If the folder holds a run of other settings, another board or other data.
     """
     find_device(settings.device)
-    settings.check_feasible(space, known=None if data is None else data.meaning)
+    settings.problem(space, known=None if data is None else data.meaning).check_feasible()
     with joined() as everyone:
         tell = tell if everyone.first else None
         settings = everyone.once(lambda: _with_arrays(settings, folder, data))
@@ -111,7 +111,7 @@ def run_search(
         if settings.distill is not None:  # refused now, not after the search
             teacher(settings.distill.teacher, loaded, inputs)
         # a frame's time, on which load and energy depend, may be known by the data alone
-        settings.check_feasible(searched, known=loaded.meaning)
+        settings.problem(searched, known=loaded.meaning).check_feasible()
         loaded.check_inputs()
         for each in inputs:
             check_early(loaded.seen_as(each), settings)

@@ -129,23 +129,6 @@ class RunSettings(TrainSettings):
             )
         return folder / f"{key}.pt"
 
-    def check_feasible(
-        self,
-        space: Searchable | OpenSpace | None = None,
-        *,
-        known: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Raise BudgetError if no network of the space can fit; reads no data.
-
-        Parameters
-        ----------
-        space
-            Space to search in place of the settings'.
-        known
-            Known part of the input's meaning, where the data is not that of the settings.
-        """
-        self.problem(space, known=known).check_feasible()
-
     def problem(
         self,
         space: Searchable | OpenSpace | None = None,
@@ -155,6 +138,13 @@ class RunSettings(TrainSettings):
         """Return the problem of the search, with the front end as far as known before data is read.
 
         Costs of listening are not limited where only the data gives the duration of a frame.
+
+        Parameters
+        ----------
+        space
+            Space to search in place of the settings'.
+        known
+            Known part of the input's meaning, where the data is not that of the settings.
         """
         space = space or self.load_space()
         known = registry.find(self.data.task).known_of(self.data) if known is None else known

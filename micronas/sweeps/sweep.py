@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.progress import Progress, nobody
@@ -148,7 +148,8 @@ def _refuse(store: Store, planned: Sequence[Point], space: "Searchable | None") 
     for point in planned:
         try:
             # the meaning of a function's data is unknown before it is made
-            point.settings.check_feasible(space, known={} if "data" in point.made else None)
+            known: dict[str, Any] | None = {} if "data" in point.made else None
+            point.settings.problem(space, known=known).check_feasible()
         except BudgetError as error:
             store.refuse(point.name, str(error))
 

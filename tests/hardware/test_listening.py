@@ -128,9 +128,9 @@ def test_a_hop_is_checked_before_data_is_read_where_frames_are_known(tmp_path: P
     (tmp_path / "swing").mkdir()
     (tmp_path / "swing" / "one.csv").write_text("x,y\n1,2\n")
     given = [f"data.path={tmp_path}", "board=stm32f446re", "budget.hop=30ms", "budget.load=50%"]
-    load_run("series", given).check_feasible()
+    load_run("series", given).problem().check_feasible()
     with pytest.raises(ConfigError, match="is 30 ms, and a frame is 20 ms"):
-        load_run("kws_streaming", given).check_feasible()
+        load_run("kws_streaming", given).problem().check_feasible()
 
 
 def test_a_load_that_no_network_meets_is_refused_once_data_says_how_long_a_frame_is(

@@ -220,4 +220,4 @@ def test_settings_of_ones_own_space_name_it(config: Path) -> None:
     assert settings.space == "my DS-CNN"
     assert str(settings.data.path) == "my words"
     with pytest.raises(ConfigError, match="a search space must be a file"):
-        settings.check_feasible()
+        settings.problem().check_feasible()

@@ -21,7 +21,7 @@ from micronas.graph.operators import MAKES, OPERATORS, WEIGHTED
 from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES
 from micronas.hardware.targets import Target
-from micronas.nas.supernet.gates import Sample
+from micronas.nas.supernet.gates import Gates, Sample
 from micronas.nas.supernet.width_distribution import WidthDistribution, joint, numbers
 from micronas.space.channels import Channels
 from micronas.space.choice_graph import Acts, ChoiceGraph, Selection, When, both
@@ -100,10 +100,7 @@ class CostTables:
 
     def _missing(self, graph: Graph, choice: Choice) -> tuple[float, float]:
         """Return the bytes of file and arena that the expectation leaves out, for one network."""
-        gates = {
-            decision.name: torch.eye(len(decision.options))[index]
-            for decision, index in zip(self._choices.decisions, choice, strict=True)
-        }
+        gates = Gates(self._choices.decisions).one_hot(choice)
         smooth, exact = self.expected(gates), self._target.plan(graph)
         labels = graph.tensors[graph.outputs[0]].elements
         channels = graph.tensors[graph.inputs[0]].shape[-1]

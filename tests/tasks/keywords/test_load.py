@@ -416,6 +416,6 @@ def test_masks_are_for_final_training_only(corpus: Path) -> None:
 
 def test_the_papers_recipe_is_a_run_that_can_fit() -> None:
     run = load_run(Path(__file__).parents[3] / "examples" / "kws_paper.yaml")
-    run.check_feasible()
+    run.problem().check_feasible()
     assert run.load_space().task == "kws"
     assert (run.train.epochs, run.train.batch_size, run.train.learning_rate) == (100, 256, 0.02)
