@@ -18,14 +18,6 @@ _Folder = Literal[
     "export",
 ]
 
-# in a wheel the folders are packages below micronas, where `micronas.export` is code
-_PACKAGES: dict[_Folder, str] = {
-    "search_spaces": "search_spaces",
-    "search_spaces/published": "search_spaces/published",
-    "search_spaces/textbook": "search_spaces/textbook",
-    "latency_models": "latency_models",
-    "export": "export_templates",
-}
 _MEANT: dict[_Folder, str] = {
     "search_spaces": "a search space",
     "search_spaces/published": "an architecture",
@@ -44,7 +36,9 @@ def folder(name: _Folder) -> Path:
         If the installation lacks it.
     """
     package = Path(__file__).parent
-    for path in (package / _PACKAGES[name], package.parent / name):
+    # in a wheel the folders are packages below micronas, where `micronas.export` is code
+    inside = "export_templates" if name == "export" else name
+    for path in (package / inside, package.parent / name):
         if path.is_dir():
             return path
     raise ConfigError(

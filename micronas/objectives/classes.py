@@ -158,26 +158,19 @@ class Classes(Objective):
             }
             if share is not None:
                 on = f"of the {len(within):,} windows without a change of label"
-                scores.append(
-                    {
-                        **accuracy,
-                        "name": "within label",
-                        "float": None,
-                        "int8": share,
-                        "interval": None,
-                        "on": on,
-                    }
-                )
+                known = {"name": "within label", "float": None, "int8": share, "interval": None}
+                scores.append({**accuracy, **known, "on": on})
         return {**found, "scores": scores}
 
     def figures(self, judged: Judged) -> dict[str, Any]:
         """Return ``confusion``, number of examples by class (row) and answer (column); ``mistakes``
         and ``thresholds``, see `micronas.objectives.mistakes`."""
+        answers = softmax(judged.answers.logits)
         return confusion(judged) | {
-            "mistakes": mistakes(judged.split, softmax(judged.answers.logits)),
+            "mistakes": mistakes(judged.split, answers),
             "thresholds": thresholds(
                 judged.split,
-                softmax(judged.answers.logits),
+                answers,
                 names=judged.names,
                 ignored=judged.ignored,
                 seconds=judged.seconds,

@@ -14,6 +14,7 @@ from torch import Tensor
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective
 from micronas.quantities import rounded
+from micronas.splits import evenly
 
 _SHOWN = 2000
 """Number of examples that a report draws."""
@@ -103,7 +104,7 @@ class Regression(Objective):
         """Return ``values``: ``name``, ``unit``, and lists ``true`` and ``told`` (predicted), at
         examples spread over the part."""
         digits = 3 - math.floor(math.log10(self._scale[1]))
-        every = torch.unique(torch.linspace(0, len(judged.split.labels) - 1, _SHOWN).long())
+        every = evenly(judged.split, _SHOWN)
         told = self._predicted(judged.answers.int8)[every]
         return {
             "values": {

@@ -156,12 +156,7 @@ def run_search(
             )
             trained.metrics["search"] = _search_metrics(result, loaded.objective)
             trained.history.update(search_history(result))
-            run.write(
-                trained.architecture,
-                trained.model,
-                history=trained.history,
-                metrics=trained.metrics,
-            )
+            run.write(**vars(trained))
             return trained
 
         return result, everyone.once(finish)
@@ -237,7 +232,7 @@ def run_training(
         progress=progress,
     )
     trained.history["network"] = architecture.drawing(())
-    run.write(trained.architecture, trained.model, history=trained.history, metrics=trained.metrics)
+    run.write(**vars(trained))
     return trained
 
 

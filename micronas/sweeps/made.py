@@ -60,7 +60,9 @@ def make(key: str, made: Made) -> Any:
     """
     home, _, name = made.function.rpartition(":")
     try:
-        function = getattr(_script(home) if home.endswith(".py") else _module(home), name)
+        function = getattr(
+            _script(home) if home.endswith(".py") else importlib.import_module(home), name
+        )
     except Exception as error:
         raise ConfigError(
             f"a sweep's {key} must be made in every process, but {made.function} cannot be "
@@ -105,10 +107,6 @@ def _called(key: str, name: str, function: Callable[[], Any]) -> Any:
             f"a sweep's {key} must be made without arguments and errors, but {name} raises "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(name)
 
 
 def _script(path: str) -> Any:

@@ -319,16 +319,10 @@ def _pasted(inputs: Tensor, others: Tensor, generator: torch.Generator) -> tuple
 
 def optimizer_of(module: nn.Module, recipe: Recipe) -> AdamW:
     """Return an optimizer whose weight decay spares biases and factors of batch norm."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    learnt = [each for each in module.parameters() if each.requires_grad]
     groups = [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": recipe.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-        },
+        {"params": [each for each in learnt if (each.ndim > 1) == is_filter], "weight_decay": decay}
+        for is_filter, decay in ((True, recipe.weight_decay), (False, 0.0))
     ]
     return AdamW([group for group in groups if group["params"]], recipe.learning_rate)
 

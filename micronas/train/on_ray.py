@@ -11,6 +11,7 @@ import torch
 
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
+from micronas.errors import MicronasError
 from micronas.train.side_by_side import ATTEMPTS, Job, Result, answer_of, error_of
 
 
@@ -68,11 +69,10 @@ def _answer(ray: Any, task: Any, name: str) -> State:
         answer: State = ray.get(task)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
-        return {
-            "error": "MicronasError",
-            "text": f"a training on Ray must end with a result, but that of {name!r} was lost "
-            f"{ATTEMPTS} times ({reason}); free memory there, or train on this machine",
-        }
+        raise MicronasError(
+            f"a training on Ray must end with a result, but that of {name!r} was lost "
+            f"{ATTEMPTS} times ({reason}); free memory there, or train on this machine"
+        ) from error
     return answer
 
 

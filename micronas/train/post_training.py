@@ -21,6 +21,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.clamps import HIDES, hidden
+from micronas.train.convolutions import linear
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import examples_of, in_parts
 from micronas.train.network import interpret_outputs
@@ -262,14 +263,10 @@ def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
     hides = {op.outputs[0] for op in graph.ops if hidden(graph, op)}
 
     def exact(op: Op, x: Tensor) -> Tensor:
-        y, bias = network.exact(op, x), None
-        if op.kind in WEIGHTED and op.biases:
-            bias = network.unit(op).bias
-        if bias is None:
-            return y
-        own = torch.as_tensor(np.asarray(graph.tensors[op.biases[0]].data)).to(bias)
-        shift = own - bias  # the bias was corrected
-        return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
+        if op.kind not in WEIGHTED or not op.biases:
+            return network.exact(op, x)
+        own = torch.as_tensor(np.asarray(graph.tensors[op.biases[0]].data)).to(x)
+        return linear(op, x, network.unit(op).weight, own)  # the unit's bias was corrected
 
     def both(op: Op, x: Tensor) -> Tensor:
         first, second = x.chunk(2)
