@@ -52,6 +52,21 @@ class Call:
         value = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
         self.write(event({**value, "choices": [choice], **more}))
 
+    def answer(self, *words: str, pause: float = 0.0, **told: Any) -> bool:
+        """Answer in full, as a stream of words if one is wanted; `told` may be the usage."""
+        if not self.stream:
+            self.send(200, whole("".join(words), **told))
+            return True
+        self.start_stream()
+        for word in words:
+            self.piece(word)
+            time.sleep(pause)
+        self.piece(None, "stop")
+        if told:
+            self.write(event({"id": "c", "choices": [], **told}))
+        self.write(b"data: [DONE]\n\n")
+        return True
+
     def wait_until_gone(self) -> None:
         while self.handler.connection.recv(1024):
             pass
@@ -72,27 +87,12 @@ Behaviour = Callable[[Call], bool | None]
 
 
 def answers(call: Call) -> bool:
-    if not call.stream:
-        call.send(200, whole(call.text))
-        return True
-    call.start_stream()
-    call.piece("", role="assistant")
-    for word in re.findall(r"\S+\s*", call.text):
-        call.piece(word)
-    call.piece(None, "stop")
-    call.write(b"data: [DONE]\n\n")
-    return True
+    return call.answer(*re.findall(r"\S+\s*", call.text))
 
 
 def slowly(call: Call) -> bool:
-    """A stream of three words, one in a fifth of a second."""
-    call.start_stream()
-    for word in ("one ", "two ", "three"):
-        call.piece(word)
-        time.sleep(0.2)
-    call.piece(None, "stop")
-    call.write(b"data: [DONE]\n\n")
-    return True
+    """Three words, one in a fifth of a second."""
+    return call.answer("one ", "two ", "three", pause=0.2)
 
 
 def limited(call: Call) -> None:

@@ -1,5 +1,6 @@
 """The server under test: in a thread of the test, or as a person starts it."""
 
+import asyncio
 import json
 import re
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 
 from micronas.router.decision import Routing
@@ -18,7 +20,7 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured, listen
 from micronas.router.serve.settings import ServeSettings
 from testing.served import Running, served
-from tests.upstreams import Behaviour, upstreams
+from tests.upstreams import Behaviour, Server, upstreams
 
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
 
@@ -74,6 +76,22 @@ def chat(client: httpx.Client, text: str, **more: Any) -> httpx.Response:
     """Send one user's message to the router."""
     body = {"model": "micronas-router", "messages": [{"role": "user", "content": text}], **more}
     return client.post("/v1/chat/completions", json=body)
+
+
+def leave(client: httpx.Client, server: Server, *, requests: int = 1, **more: Any) -> None:
+    """Ask an expert, and hang up as soon as it has so many requests."""
+    body = {"model": server.name, "messages": [{"role": "user", "content": "x"}], **more}
+
+    async def hang_up() -> None:
+        async with httpx.AsyncClient(base_url=client.base_url) as other:
+            task = asyncio.create_task(other.post("/v1/chat/completions", json=body))
+            while server.requests < requests:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(hang_up())
 
 
 def raw(client: httpx.Client, data: bytes, *, seconds: float = 10.0) -> bytes:

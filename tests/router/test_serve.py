@@ -22,7 +22,6 @@ from tests.upstreams import (
     slowly,
     upstream,
     upstreams,
-    whole,
 )
 
 
@@ -77,19 +76,12 @@ def test_a_stream_is_passed_on_piece_by_piece() -> None:
 
 
 def test_the_price_is_in_the_headers_and_the_metrics() -> None:
-    def counted(call: Call) -> bool:
-        usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
-        if not call.stream:
-            call.send(200, whole("x", usage=usage))
-            return True
-        call.start_stream()
-        call.piece("x", "stop")
-        call.write(event({"id": "c", "choices": [], "usage": usage}))
-        call.write(b"data: [DONE]\n\n")
-        return True
-
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
     price = {"prompt": 2.0, "completion": 10.0}
-    with behind(counted, expert=dict(price=price)) as (_, client):
+    with behind(lambda call: call.answer("x", usage=usage), expert=dict(price=price)) as (
+        _,
+        client,
+    ):
         assert chat(client, "x").headers["x-micronas-usd"] == "0.00700000"
         assert streamed(chat(client, "x", stream=True))[2]
         # the last request is counted after its last byte

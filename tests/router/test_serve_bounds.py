@@ -13,7 +13,7 @@ from micronas.errors import ConfigError
 from micronas.router.serve.app import create_app
 from micronas.router.serve.server import listen
 from micronas.router.serve.settings import ServeSettings
-from tests.router.serving import behind, chat, closed, said, serving, streamed, until
+from tests.router.serving import behind, chat, closed, leave, said, serving, streamed, until
 from tests.upstreams import Behaviour, Call, answers, broken, hangs, in_turn, limited, upstream
 
 JSON = {"Content-Type": "application/json"}
@@ -91,18 +91,8 @@ def test_a_client_that_leaves_takes_the_call_with_it(stream: bool) -> None:
             call.piece("so ")
         call.wait_until_gone()
 
-    body = {"model": "a", "messages": [{"role": "user", "content": "<1>"}], "stream": stream}
-
-    async def leave(address: httpx.URL) -> None:
-        async with httpx.AsyncClient(base_url=address) as client:
-            task = asyncio.create_task(client.post("/v1/chat/completions", json=body))
-            while a.requests == 0:
-                await asyncio.sleep(0.01)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     with behind(begins) as (a, client):
-        asyncio.run(leave(client.base_url))
+        leave(client, a, stream=stream)
         assert a.ended.wait(5)
         assert a.requests == 1
         until(lambda: 'end="gone"' in client.get("/metrics").text)

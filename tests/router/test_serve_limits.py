@@ -1,6 +1,5 @@
 """Limits that hold: whoever breaks off, whatever an upstream counts, however many ask at once."""
 
-import asyncio
 import base64
 import json
 import time
@@ -16,31 +15,16 @@ import pytest
 from micronas.router.serve.clients import Clients
 from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
-from tests.router.serving import behind, chat, said, serving, streamed, until
-from tests.upstreams import Behaviour, Call, after, answers, broken, cuts, event, upstreams, whole
+from tests.router.serving import behind, chat, leave, said, serving, streamed, until
+from tests.upstreams import Behaviour, Call, after, answers, broken, cuts, upstreams
 
 KEYS = "CLIENT_KEYS"
 
 
 def words(count: int, *, pause: float = 0.0, usage: int | None = None) -> Behaviour:
     """An upstream that says so many words of four letters, a token each, and reports `usage`."""
-    told = {} if usage is None else {"prompt_tokens": 7, "completion_tokens": usage}
-
-    def behaviour(call: Call) -> bool:
-        if not call.stream:
-            call.send(200, whole("abc " * count, **({"usage": told} if told else {})))
-            return True
-        call.start_stream()
-        for _ in range(count):
-            call.piece("abc ")
-            time.sleep(pause)
-        call.piece(None, "stop")
-        if told:
-            call.write(event({"id": "c", "choices": [], "usage": told}))
-        call.write(b"data: [DONE]\n\n")
-        return True
-
-    return behaviour
+    told = {} if usage is None else {"usage": {"prompt_tokens": 7, "completion_tokens": usage}}
+    return lambda call: call.answer(*["abc "] * count, pause=pause, **told)
 
 
 def rows(client: httpx.Client, **wanted: str) -> list[dict[str, Any]]:
@@ -87,16 +71,6 @@ def test_streams_that_are_closed_early_are_counted_and_limited() -> None:
 
 
 def test_cut_upstreams_and_abandoned_answers_are_counted() -> None:
-    async def leave(address: httpx.URL) -> None:
-        async with httpx.AsyncClient(base_url=address) as client:
-            body = {"model": "a", "messages": [{"role": "user", "content": "x"}]}
-            task = asyncio.create_task(client.post("/v1/chat/completions", json=body))
-            while a.requests < 2:
-                await asyncio.sleep(0.01)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
     slow = after(1.0, words(50))
     turns = iter([words(50), slow])
     with behind(dict(a=lambda call: next(turns)(call), b=cuts, c=broken), fixed="a", retries=0) as (
@@ -106,7 +80,7 @@ def test_cut_upstreams_and_abandoned_answers_are_counted() -> None:
         said(chat(client, "x", model="a"))
         assert completion_tokens(client) == 50
         # nobody knows how long it would have been: as long as the answers before it
-        asyncio.run(leave(client.base_url))
+        leave(client, a, requests=2)
         until(lambda: completion_tokens(client) == 100)
         assert streamed(chat(client, "x", model="b", stream=True))[1][0]["code"] == "broken_answer"
         (row,) = rows(client, model="b")
@@ -314,18 +288,9 @@ def test_a_key_does_not_come_back_letter_by_letter_or_packed(
     monkeypatch.setenv("UPSTREAM_KEY", KEY)
     text = f"so it is {SPELT[form]} and so on, s"
 
-    def spells(call: Call) -> bool:
-        if not call.stream:
-            call.send(200, whole(text))
-            return True
-        call.start_stream()
-        for letter in text:
-            call.piece(letter)
-        call.piece(None, "stop")
-        call.write(b"data: [DONE]\n\n")
-        return True
-
-    with behind(spells, expert=dict(endpoint={"api_key_env": "UPSTREAM_KEY"})) as (_, client):
+    with behind(
+        lambda call: call.answer(*text), expert=dict(endpoint={"api_key_env": "UPSTREAM_KEY"})
+    ) as (_, client):
         response = chat(client, "x", stream=stream)
     got = streamed(response)[0] if stream else said(response)
     longest = max(range(len(text)), key=lambda size: size if SPELT[form][:size] in got else 0)
