@@ -12,10 +12,9 @@ is there is not done again. Where no network of the space fits, the line says wh
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.kws40 import append
-from benchmarks.open_spaces import Bench, Record
+from benchmarks.open_spaces import Bench, Found, Record
 from benchmarks.quality import command
 from benchmarks.settings import BOARD
 from micronas.data import DataSet
@@ -65,9 +64,9 @@ class DeviceBench(Bench):
         else:
             self.run(self.method, [seed])
 
-    def _judged(self, name: str, seed: int, found: Any, searched: float) -> Record:
+    def _judged(self, name: str, seed: int, found: Found, searched: float) -> Record:
         record = super()._judged(name, seed, found, searched)
-        network, costs = found.architecture, found.costs
+        network, costs = found.candidate.architecture, found.candidate.costs
         device = on_device(
             self.board,
             operators_of(network.graph()),

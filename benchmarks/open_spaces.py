@@ -12,7 +12,7 @@ times as many. RESULTS gets a line for each finished network; what is there is n
 that the command can be killed and repeated, and several may write to one file.
 
 default    `micronas.search` in `kws_open` or `images_open`, with the trials of `benchmarks.quality`
-           (8 epochs); a search for each seed
+           (8 epochs); a search for each seed, whose winner begins with random weights
 long       the same with trials of 15 epochs, as long as the recipe
 mixed      the default where weights of 4 bits are a choice beside 8
 single     in the results only: the default while one training of each finalist decided, and before
@@ -20,7 +20,8 @@ single     in the results only: the default while one training of each finalist 
 sooner     in the results only: the default while networks were compared after a hundred steps, and
            not 150 at least
 longer     in the results only: the default since its two finalists train 2.5 times as long as
-           trials; its winner begins here with random weights, where a run goes on from the trial's
+           trials; its winner begins with random weights
+continued  the same; its winner goes on from its weights, as in `micronas run`
 twice      in the results only: `sooner` with twice the epochs where finalists are trained again
 plain      the same while trials were ordered by plain cross-entropy, as those of `long` were
 published  of settings named by one, such as ds_cnn_s: the paper's network itself, whose own arena,
@@ -38,18 +39,19 @@ uniform    of voices and people: the widest that fit, of three numbers of blocks
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
 from benchmarks.quality import DRAWS, QUANTIZE, RECIPE, TRIAL, command
 from benchmarks.quality_tables import Methods, against, leads
 from benchmarks.settings import BOARD, space_of
-from micronas.checkpoint import Checkpoint
+from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits, measure
@@ -65,7 +67,7 @@ from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
-from micronas.train.recipe import Recipe
+from micronas.train.recipe import Recipe, going_on
 from testing.scores import scores
 
 
@@ -107,7 +109,7 @@ SEARCHES = {
     "mixed": SearchSettings(draws=DRAWS, trial=TRIAL),
 }
 PAPER = ("stm32f446re", "stm32f746zg", "stm32f767zi")
-SEARCHED = (*SEARCHES, "sooner", "single", "longer", "twice", "plain")
+SEARCHED = (*SEARCHES, "continued", "sooner", "single", "longer", "twice", "plain")
 SMALL_BATCH = 32
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
@@ -130,10 +132,10 @@ class Bench:
             if any(each["method"] == name and each["seed"] == seed for each in self._records()):
                 continue
             started = cpu_seconds()
-            found, trials = find()
+            found = find()
             searched = cpu_seconds() - started
             record = self._judged(name, seed, found, searched)
-            append(self.results, record | ({"trials": trials} if trials else {}))
+            append(self.results, record | ({"trials": found.trials} if found.trials else {}))
 
     def jobs(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         """Yield what `run` does: a name, a seed, and how the network is found."""
@@ -166,7 +168,8 @@ class Bench:
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
-        return found.winner, _longest(found.candidates)
+        begin = found.begin if method == "continued" else None
+        return Found(found.winner, _longest(found.candidates), begin)
 
     def _recipe(self, recipe: Recipe) -> Recipe:
         if self.setting in MACHINES:
@@ -196,7 +199,7 @@ class Bench:
     def _published(self, seeds: list[int]) -> "Iterator[Job]":
         if self.setting in PUBLISHED:
             for seed in seeds:
-                yield "published", seed, lambda: (self._network(self.setting), {})
+                yield "published", seed, lambda: Found(self._network(self.setting))
 
     def _uniform(self, seeds: list[int]) -> "Iterator[Job]":
         if not self.setting.startswith(FEW):
@@ -208,7 +211,7 @@ class Bench:
             for choice in uniform_networks(member):
                 network, costs = space.architecture(choice), member.costs(choice)
                 found = Candidate("uniform", choice, space, costs, str(network))
-                yield f"uniform, {len(network.blocks)}", seed, lambda found=found: (found, {})
+                yield f"uniform, {len(network.blocks)}", seed, partial(Found, found)
 
     def _widest(self, networks: Iterable[Space]) -> list[Candidate]:
         return textbook_networks(
@@ -227,7 +230,7 @@ class Bench:
         plain = [each for each in shipped(self.space.textbook) if all(map(has, each.blocks))]
         for seed in seeds:
             for found in self._widest(map(change, plain)):
-                yield str(found), seed, lambda found=found: (found, {})
+                yield str(found), seed, partial(Found, found)
 
     def _raced(self, seeds: list[int]) -> "Iterator[Job]":
         networks = {str(each): each for each in self._widest(shipped(self.space.textbook))}
@@ -237,14 +240,18 @@ class Bench:
                 for name in networks
             }
             for name in sorted(networks, key=lambda name: -means[name])[: RACE[seed]]:
-                yield name, seed, lambda name=name: (networks[name], {})
+                yield name, seed, partial(Found, networks[name])
 
-    def _judged(self, name: str, seed: int, found: Candidate, searched: float) -> Record:
-        network_of, started = found.architecture, cpu_seconds()
+    def _judged(self, name: str, seed: int, found: "Found", searched: float) -> Record:
+        network_of, started = found.candidate.architecture, cpu_seconds()
         assert isinstance(network_of, Space)
         data = self.data.seen_as(network_of.input)
         network = Network(network_of.graph(), generator=generator_for(seed, "initial weights"))
-        fit(network, data.train, self._recipe(RECIPE), seed=seed)
+        recipe = self._recipe(RECIPE)
+        if found.begin is not None:
+            network.load_state_dict(found.begin)
+            recipe = going_on(recipe)
+        fit(network, data.train, recipe, seed=seed)
         quantized = finetune(network, data.train, self._recipe(QUANTIZE), seed=seed)
         costs = self._costs(network_of)
         used = self.budget.on(self.board).used(costs)
@@ -254,7 +261,7 @@ class Bench:
             "setting": self.setting,
             "method": name,
             "seed": seed,
-            "network": str(found),
+            "network": str(found.candidate),
             "macs": costs.macs,
             "used": {key: round(share, 3) for key, share in used.items()},
             "float": judged[f"float_{score}"],
@@ -283,7 +290,14 @@ def of_four_bits(network: Space) -> Space:
     return network.model_copy(update={"name": f"{network.name}, 4 bits", "blocks": blocks})
 
 
-Found = tuple[Candidate, dict[str, float]]
+class Found(NamedTuple):
+    """A network, accuracies of the trials it was chosen from, and weights that it goes on from."""
+
+    candidate: Candidate
+    trials: Mapping[str, float] = MappingProxyType({})
+    begin: State | None = None
+
+
 Job = tuple[str, int, Callable[[], Found]]
 
 
@@ -393,5 +407,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    methods = [*SEARCHES, "textbook", "gated", "four", "published", "uniform"]
+    methods = [*SEARCHES, "continued", "textbook", "gated", "four", "published", "uniform"]
     command(__doc__, SETTINGS, methods, ["default", "textbook"], show=summary, run=_run)
