@@ -5,8 +5,9 @@
 Points are int8 accuracy with the lever less that without, over all pairs of a setting and a seed
 which both have, with a 95 % interval of the mean; CPU is the share of the search with the lever in
 that without. Sources, of which each says what its methods are: `benchmarks.quality`,
-`benchmarks.one_supernet` and `benchmarks.open_spaces`. Textbook networks of open spaces are paired
-by name.
+`benchmarks.one_supernet` and `benchmarks.open_spaces`. Former methods, in results/proposals.jsonl,
+proposed networks to one and the same shared weights, and their CPU is that after the weights were
+trained. Textbook networks of open spaces are paired by name.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from micronas.text import table
 
 Record = dict[str, Any]
 Pairs = dict[tuple[str, int, str], Record]
-QUALITY, BUDGETS, OPEN = "quality.jsonl", "one_supernet.jsonl", "open_spaces.jsonl"
+QUALITY, BUDGETS, PROPOSALS = "quality.jsonl", "one_supernet.jsonl", "proposals.jsonl"
+OPEN = "open_spaces.jsonl"
 LEVERS = (
     ("draws from the prior, not independent widths", QUALITY, "default", "random"),
+    ("a limit on SRAM known to the search", QUALITY, "default", "blind"),
     ("trials as long as the final training", QUALITY, "patient", "default"),
     ("shared weights rank, not trials of halving", QUALITY, "ranked", "halving"),
     ("the same, beside halving as it was", QUALITY, "ranked", "default"),
@@ -30,6 +33,12 @@ LEVERS = (
     ("crossing and mutation", QUALITY, "evolution", "ranked"),
     ("gates and penalties, after MicroNets", QUALITY, "dnas", "ranked"),
     ("one supernet for all budgets", BUDGETS, "space", "ranked"),
+    ("600 more draws", PROPOSALS, "more", "draws"),
+    ("gradient: natural evolution strategies", PROPOSALS, "centre", "draws"),
+    ("gradient: score function, bounded KL", PROPOSALS, "policy", "draws"),
+    ("gradient: of a fitted form", PROPOSALS, "fitted", "draws"),
+    ("gradient: gates of a centre and a spread", PROPOSALS, "gates", "draws"),
+    ("gradient: steps around the best draw", PROPOSALS, "steps", "draws"),
     ("open: best temperature orders trials", OPEN, "single", "plain"),
     ("open: trials as long as the final training", OPEN, "long", "plain"),
     ("open: mean weights, two trainings of finalists", OPEN, "sooner", "single"),
@@ -37,6 +46,7 @@ LEVERS = (
     ("open: first comparison after 150 steps, not 100", OPEN, "default", "sooner"),
     ("open: twice the epochs of second trainings", OPEN, "twice", "sooner"),
     ("open: finalists compared later, 15 epochs anew", OPEN, "longer", "default"),
+    ("open: the same, winner goes on for 15 epochs", OPEN, "going_on", "default"),
     ("open: 4 bits a choice, where flash binds", OPEN, "mixed", "default"),
     ("textbook with weights of 4 bits", OPEN, "4 bits", "textbook"),
     ("textbook with squeeze-and-excite gates", OPEN, "gated", "textbook"),
@@ -44,7 +54,7 @@ LEVERS = (
 
 
 def summary(folder: Path) -> str:
-    files = (QUALITY, BUDGETS, OPEN)
+    files = (QUALITY, BUDGETS, PROPOSALS, OPEN)
     sources = {name: _by_method(read(folder / name)) for name in files}
     rows = []
     for lever, source, own, other in LEVERS:

@@ -21,7 +21,7 @@ sooner     in the results only: the default while networks were compared after a
            not 150 at least
 longer     in the results only: the default since its two finalists train 2.5 times as long as
            trials; its winner begins with random weights
-continued  the same; its winner goes on from its weights, as in `micronas run`
+going_on   the same; its winner goes on from its weights, as in `micronas run`
 twice      in the results only: `sooner` with twice the epochs where finalists are trained again
 plain      the same while trials were ordered by plain cross-entropy, as those of `long` were
 published  of settings named by one, such as ds_cnn_s: the paper's network itself, whose own arena,
@@ -109,7 +109,7 @@ SEARCHES = {
     "mixed": SearchSettings(draws=DRAWS, trial=TRIAL),
 }
 PAPER = ("stm32f446re", "stm32f746zg", "stm32f767zi")
-SEARCHED = (*SEARCHES, "continued", "sooner", "single", "longer", "twice", "plain")
+SEARCHED = (*SEARCHES, "going_on", "sooner", "single", "longer", "twice", "plain")
 SMALL_BATCH = 32
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
@@ -168,7 +168,7 @@ class Bench:
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
-        begin = found.begin if method == "continued" else None
+        begin = found.begin if method == "going_on" else None
         return Found(found.winner, _longest(found.candidates), begin)
 
     def _recipe(self, recipe: Recipe) -> Recipe:
@@ -407,5 +407,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    methods = [*SEARCHES, "continued", "textbook", "gated", "four", "published", "uniform"]
+    methods = [*SEARCHES, "going_on", "textbook", "gated", "four", "published", "uniform"]
     command(__doc__, SETTINGS, methods, ["default", "textbook"], show=summary, run=_run)

@@ -17,6 +17,7 @@ halving, ranked, evolution, dnas
            the same with this strategy
 space      ranked by weights that are trained on networks of any size (`search.supernet=space`)
 depths     in the results only: ranked while its finalists were of different depths, too
+blind      in the results only: the default without the limit on SRAM, its network narrowed to fit
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, each with a whole trial; of them
            `RANDOM`, and the best by loss on the ranking part
