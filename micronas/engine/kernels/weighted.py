@@ -128,13 +128,18 @@ def convolution(graph: Graph, step: Step) -> list[Call]:
         return _reference(graph, step, window, "reference_convolution")
     if window.is_plain:
         return _pointwise(graph, step, window.maps * math.prod(window.out))
+    return _convolution(graph, step, window, channels)
+
+
+def _convolution(graph: Graph, step: Step, window: Window, channels: int) -> list[Call]:
     is_flat, window = window.laid_flat() != window, window.laid_flat()
     height, width = window.taps
     taps, runs = (width, 1) if window.dilation[1] == 1 else (1, width)
     run = taps * window.depth
     tile = _tile(graph, step, height * runs, run)
     if tile is None:
-        return _reference(graph, step, window, "reference_convolution")
+        kind = "depthwise" if step.op.kind == "DEPTHWISE_CONV_2D" else "convolution"
+        return _reference(graph, step, window, f"reference_{kind}")
     fields, uses, size = tile
     overlap = column_overlap(window, channels, tiles_of(math.prod(window.out)))
     return [
@@ -221,6 +226,8 @@ def _tile(
 def depthwise(graph: Graph, step: Step) -> list[Call]:
     _, *sides, channels = graph.constant_of(step.op).shape
     window = window_of(graph, step, (sides[0], sides[1]))
+    if window.depth == 1 < channels:  # all filters read the one channel, as a convolution's do
+        return _convolution(graph, step, window, channels)
     rescaling = Rescaling(graph, step)
     if channels != window.depth or not rescaling.is_usual:
         return _reference(graph, step, window, "reference_depthwise")
