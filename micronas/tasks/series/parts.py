@@ -138,6 +138,13 @@ def _along_time(
     groups_of: Counter[str],
 ) -> Division:
     """Cut every stretch of one label in the order of the parts; no sample is in two."""
+    least, count = min(groups_of.items(), key=lambda each: (each[1], each[0]))
+    if all(len(each.values) == settings.window for each in recordings):
+        raise DataError(
+            f"every class must have a group for each of {len(shares)} parts where recordings are "
+            f"windows, which cannot be cut, but {least} has {count}; add groups of it, or take the "
+            "class out"
+        )
     parts: dict[Part, list[Recording]] = {part: [] for part in PARTS}
     for each in (stretch for recording in recordings for stretch in recording.stretches()):
         start, total = 0, len(each.values)
@@ -148,7 +155,6 @@ def _along_time(
             targets = None if each.targets is None else each.targets[start:end]
             parts[part].append(replace(each, name=name, values=values, targets=targets, part=part))
             start = end
-    least, count = min(groups_of.items(), key=lambda each: (each[1], each[0]))
     edges = any(each.changes for each in recordings)
     return Division(
         parts,

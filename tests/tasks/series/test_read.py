@@ -128,15 +128,16 @@ def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
         ({"part": [0, 0, 1, 1, 2, 2]}, "part must hold training, .* has 0, 1, 2; save it again"),
         ({"part": ["train", "tset"] * 3}, "or nothing for training, but that of .* has tset;"),
         ({"y": [0, 1, 2, np.nan, 0, 1]}, r"labels must have 1 to .* but that of x\[3\] is ''"),
+        ({"y": [0, 0, 0, 0, 1, 1]}, "a group for each of 3 parts .* but 1 has 2; add groups"),
     ],
 )
-def test_windows_without_a_known_part_or_label_are_refused(
+def test_windows_that_no_part_or_class_can_take_are_refused(
     tmp_path: Path, given: dict[str, list[object]], message: str
 ) -> None:
     """Those of ``tset`` would train, and missing labels would be a class of their own."""
     np.savez(tmp_path / "w.npz", **{"x": np.zeros((6, 8, 2)), "y": [0, 1] * 3, **given})
     with pytest.raises(DataError, match=message):
-        read_recordings(settings(tmp_path / "w.npz"))
+        load(settings(tmp_path / "w.npz"))
 
 
 def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
