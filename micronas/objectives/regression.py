@@ -140,10 +140,12 @@ class Regression(Objective):
         return root + (squares - root**2) / (2 * root) if root > 0 else squares
 
     def _explained(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the influences of 1 - (residual squares / squares about the mean)."""
+        """Return the influences of 1 - (residual squares / squares about the mean); of equal values
+        0, as in scikit-learn, or 1 where all are met: no number would end in metrics.json as NaN.
+        """
         squares = self._off(outputs, targets) ** 2
         about = (targets.double() - targets.double().mean()) ** 2
         if not about.any():
-            return torch.full_like(squares, float("nan"))
+            return torch.full_like(squares, float(not squares.any()))
         left = squares.mean() / about.mean()
         return (1 - left) - (squares - left * about) / about.mean()

@@ -166,6 +166,12 @@ def test_an_interval_ends_where_its_measure_does() -> None:
     assert r2.within([-0.1, 1.1]) == [-0.1, 1.0]
 
 
+def test_of_equal_values_nothing_is_explained_unless_they_are_met() -> None:
+    explained = Regression(mean=1.0, deviation=2.0).measures["r2"]
+    for off, r2 in ((0.5, 0.0), (0.0, 1.0)):
+        assert explained(torch.full((4, 1), off), torch.ones(4)) == r2
+
+
 def test_a_label_that_nobody_has_does_not_count() -> None:
     none = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert np.isnan(average_precision(none[:, 0], none[:, 1])[0])
