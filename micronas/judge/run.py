@@ -116,8 +116,77 @@ class _Task:
     call: Call
 
 
-_Texts = dict[tuple[str, str], str]
-"""Answers by prompt and model."""
+class _Work:
+    """What a run asks: prompts, models to judge, and the answers so far by prompt and model.
+
+    Raises
+    ------
+    ConfigError
+        If a model has no answers.
+    DataError
+        If an answer is a duplicate, or missing for good.
+    """
+
+    def __init__(
+        self, settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]
+    ) -> None:
+        self.settings, self.prompts = settings, prompts
+        self.models = _models(settings, answers)
+        self.texts: dict[tuple[str, str], str] = {}
+        for answer in answers:
+            if (answer.prompt_id, answer.model) in self.texts:
+                raise DataError(
+                    f"a model must have one answer to a prompt, but {answer.model!r} has two to "
+                    f"{answer.prompt_id!r}; keep one"
+                )
+            self.texts[answer.prompt_id, answer.model] = answer.text
+        if answers and not {each.id for each in prompts} & {each.prompt_id for each in answers}:
+            raise DataError(
+                f"answers must be to prompts of the set, but none is: theirs begin with "
+                f"{answers[0].prompt_id!r}, those of the set with {prompts[0].id!r}"
+            )
+        for model in {settings.baseline, *self.models} - settings.answers.keys():
+            missing = [each.id for each in prompts if (each.id, model) not in self.texts]
+            if missing:
+                raise DataError(
+                    f"every model needs an answer to every prompt, but {model!r} lacks "
+                    f"{len(missing)}, the first to {missing[0]!r}; add them or leave the model out"
+                )
+
+    def unanswered(self) -> list[tuple[str, Prompt]]:
+        """Return the models to ask, each with a prompt that it has not answered."""
+        return [
+            (name, prompt)
+            for name in self.settings.answers
+            if name in (self.settings.baseline, *self.models)
+            for prompt in self.prompts
+            if (prompt.id, name) not in self.texts
+        ]
+
+    def pairs(self) -> list[tuple[Prompt, str]]:
+        """Return what can be judged, prompt by prompt, since a budget may end."""
+        return [
+            (prompt, model)
+            for prompt in self.prompts
+            for model in self.models
+            if {(prompt.id, self.settings.baseline), (prompt.id, model)} <= self.texts.keys()
+        ]
+
+    def tasks(self) -> Iterator[_Task]:
+        """Yield the verdicts to ask for."""
+        orders: tuple[Order, Order] = ("first", "second")
+        for (prompt, model), order in product(self.pairs(), orders):
+            both = (self.texts[prompt.id, model], self.texts[prompt.id, self.settings.baseline])
+            answer_a, answer_b = both if order == "first" else both[::-1]
+            call = ask(
+                self.settings.rubric,
+                prompt=prompt.text,
+                answer_a=answer_a,
+                answer_b=answer_b,
+                category=prompt.category,
+                language=prompt.language,
+            )
+            yield _Task(prompt, model, order, call)
 
 
 def run(
@@ -148,17 +217,11 @@ def run(
     DataError
         If an answer is missing, an endpoint does not answer, or the store cannot be written.
     """
-    return asyncio.run(_run(settings, prompts, answers, path, progress))
+    return asyncio.run(_run(_Work(settings, prompts, answers), answers, path, progress))
 
 
-async def _run(
-    settings: JudgeSettings,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Answer],
-    path: Path,
-    progress: Progress,
-) -> Summary:
-    models, texts = _models(settings, answers), _texts(settings, prompts, answers)
+async def _run(work: _Work, answers: Sequence[Answer], path: Path, progress: Progress) -> Summary:
+    settings, prompts = work.settings, work.prompts
     for each in (settings.judge, *settings.answers.values()):
         required_key(each.key_variable, of=repr(each.model))
     with writing(path) as store:
@@ -167,11 +230,11 @@ async def _run(
         store.put_answers(answers)
         store.drop_verdicts(settings.judge.model, unless=settings.parameters())
         before = store.spending()
-        refusals, spent = await _ask_models(settings, prompts, texts, store, progress)
+        refusals, spent = await _ask_models(work, store, progress)
         known = store.has_verdicts(settings.judge.model)
         judge = Payer(settings.judge, store, settings.max_usd, answers=known)
         judge.allowance.exhausted = spent
-        pairs, wanted = _pairs(settings, prompts, models, texts), 2 * len(prompts) * len(models)
+        wanted = 2 * len(prompts) * len(work.models)
         rows: list[VerdictRow] = []
 
         async def decide(task: _Task) -> None:
@@ -181,10 +244,10 @@ async def _run(
                 rows.append(row)
                 progress("verdicts", len(rows), wanted, {})
 
-        await judge.work(decide(task) for task in _tasks(settings, pairs, texts))
+        await judge.work(decide(task) for task in work.tasks())
         after = store.spending()
     refusals += judge.refusals
-    unanswered = 0 if spent else wanted - 2 * len(pairs)
+    unanswered = 0 if spent else wanted - 2 * len(work.pairs())
     return Summary(
         wanted=wanted,
         judged=len(rows),
@@ -209,20 +272,15 @@ def estimate(
     with writing(path) as store:
         expected = store.mean_completion() or float(settings.expected_tokens)
         likely, longest = (
-            _estimate(settings, prompts, answers, store, length) for length in (expected, inf)
+            _estimate(_Work(settings, prompts, answers), store, length)
+            for length in (expected, inf)
         )
     return replace(likely, usd_at_most=longest.usd)
 
 
-def _estimate(
-    settings: JudgeSettings,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Answer],
-    store: Store,
-    length: float,
-) -> _Estimate:
+def _estimate(work: _Work, store: Store, length: float) -> _Estimate:
     """Estimate a run whose texts take `length` tokens, or the most that their endpoint allows."""
-    texts, calls = _texts(settings, prompts, answers), dict[str, tuple[int, float, float]]()
+    calls = dict[str, tuple[int, float, float]]()
 
     def known(endpoint: EndpointSettings, messages: Messages, purpose: str) -> Reply | None:
         key = question_key(endpoint, messages, purpose)
@@ -233,25 +291,18 @@ def _estimate(
             calls[key] = asked, said, endpoint.price.usd(asked, said)
         return reply
 
-    for name, prompt in _unanswered(settings, prompts, texts):
-        endpoint = settings.answers[name]
+    for name, prompt in work.unanswered():
+        endpoint = work.settings.answers[name]
         reply = known(endpoint, _question(prompt), _purpose(name))
         made_up = name.ljust(round(BYTES_OF_TOKEN * min(length, endpoint.max_tokens)), ".")
-        texts[prompt.id, name] = reply.text if reply else made_up
-    pairs = _pairs(settings, prompts, _models(settings, answers), texts)
-    for task in _tasks(settings, pairs, texts):
-        known(settings.judge, task.call.messages, "")
+        work.texts[prompt.id, name] = reply.text if reply else made_up
+    for task in work.tasks():
+        known(work.settings.judge, task.call.messages, "")
     asked, said, usd = (sum(each[part] for each in calls.values()) for part in range(3))
-    return _Estimate(2 * len(pairs), len(calls), round(asked), round(said), usd, usd)
+    return _Estimate(2 * len(work.pairs()), len(calls), round(asked), round(said), usd, usd)
 
 
-async def _ask_models(
-    settings: JudgeSettings,
-    prompts: Sequence[Prompt],
-    texts: _Texts,
-    store: Store,
-    progress: Progress,
-) -> tuple[list[str], bool]:
+async def _ask_models(work: _Work, store: Store, progress: Progress) -> tuple[list[str], bool]:
     """Ask models for missing answers; add them to the texts and the store.
 
     Returns
@@ -259,7 +310,7 @@ async def _ask_models(
     refusals, spent
         Refusals of endpoints, and whether the budget did not suffice for all answers.
     """
-    lacking = _unanswered(settings, prompts, texts)
+    settings, lacking = work.settings, work.unanswered()
     found: list[Answer] = []
     refusals: list[str] = []
     for name, endpoint in settings.answers.items():
@@ -275,7 +326,7 @@ async def _ask_models(
         refusals += payer.refusals
         if payer.allowance.exhausted:
             break
-    texts |= {(each.prompt_id, each.model): each.text for each in found}
+    work.texts |= {(each.prompt_id, each.model): each.text for each in found}
     store.put_answers(found)
     return refusals, len(found) + len(refusals) < len(lacking)
 
@@ -313,61 +364,6 @@ async def _verdict(settings: JudgeSettings, task: _Task, judge: Payer) -> Verdic
     )
 
 
-def _pairs(
-    settings: JudgeSettings, prompts: Sequence[Prompt], models: Sequence[str], texts: _Texts
-) -> list[tuple[Prompt, str]]:
-    """Return what can be judged, prompt by prompt, since a budget may end."""
-    return [
-        (prompt, model)
-        for prompt in prompts
-        for model in models
-        if (prompt.id, settings.baseline) in texts and (prompt.id, model) in texts
-    ]
-
-
-def _tasks(
-    settings: JudgeSettings, pairs: Sequence[tuple[Prompt, str]], texts: _Texts
-) -> Iterator[_Task]:
-    orders: tuple[Order, Order] = ("first", "second")
-    for (prompt, model), order in product(pairs, orders):
-        both = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
-        answer_a, answer_b = both if order == "first" else both[::-1]
-        call = ask(
-            settings.rubric,
-            prompt=prompt.text,
-            answer_a=answer_a,
-            answer_b=answer_b,
-            category=prompt.category,
-            language=prompt.language,
-        )
-        yield _Task(prompt, model, order, call)
-
-
-def _texts(settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> _Texts:
-    """Return the given answers; raise DataError for a duplicate, or one missing for good."""
-    texts: _Texts = {}
-    for answer in answers:
-        if (answer.prompt_id, answer.model) in texts:
-            raise DataError(
-                f"a model must have one answer to a prompt, but {answer.model!r} has two to "
-                f"{answer.prompt_id!r}; keep one"
-            )
-        texts[answer.prompt_id, answer.model] = answer.text
-    if answers and not {prompt.id for prompt in prompts} & {each.prompt_id for each in answers}:
-        raise DataError(
-            f"answers must be to prompts of the set, but none is: theirs begin with "
-            f"{answers[0].prompt_id!r}, those of the set with {prompts[0].id!r}"
-        )
-    for model in {settings.baseline, *_models(settings, answers)} - settings.answers.keys():
-        missing = [prompt.id for prompt in prompts if (prompt.id, model) not in texts]
-        if missing:
-            raise DataError(
-                f"every model needs an answer to every prompt, but {model!r} lacks {len(missing)}, "
-                f"the first to {missing[0]!r}; add them or leave the model out"
-            )
-    return texts
-
-
 def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
     known = sorted({*settings.answers, *(answer.model for answer in answers)})
     if settings.baseline not in known:
@@ -381,19 +377,6 @@ def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
         alone = f"{settings.baseline!r} is the only one"
         raise ConfigError(f"a run compares models with the baseline, but {alone}; add answers")
     return wanted
-
-
-def _unanswered(
-    settings: JudgeSettings, prompts: Sequence[Prompt], texts: _Texts
-) -> list[tuple[str, Prompt]]:
-    """Return the models to ask, each with a prompt that it has not answered."""
-    return [
-        (name, prompt)
-        for name in settings.answers
-        if not settings.models or name in (settings.baseline, *settings.models)
-        for prompt in prompts
-        if (prompt.id, name) not in texts
-    ]
 
 
 def _question(prompt: Prompt) -> Messages:
