@@ -386,20 +386,14 @@ def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -
         own.executescript(_SCHEMA)
         wanted = dict(own.execute(_OBJECTS).fetchall())
     found = dict(sql.execute(_OBJECTS).fetchall())
-    for name, definition in found.items():
-        foreign = definition.startswith("trigger") or name in wanted
-        if foreign and definition != wanted.get(name):
-            kind = definition.split(" ", 1)[0]
+    for name in [*found, *([] if fresh else wanted)]:
+        own, given = wanted.get(name), found.get(name, "table missing")
+        if given != own and (own or given.startswith("trigger")):
+            state = "another" if name in found else "missing"
             raise DataError(
-                f"{path} must hold a judge run as micronas lays it out, but its {kind} {name!r} "
-                "is another; restore it or start anew"
+                f"{path} must hold a judge run as micronas lays it out, but its "
+                f"{given.split(' ', 1)[0]} {name!r} is {state}; restore it or start anew"
             )
-    missing = [] if fresh else [name for name in wanted if name not in found]
-    if missing:
-        raise DataError(
-            f"{path} must be a readable store of a judge run: no such table: {missing[0]}; restore "
-            "it or start anew"
-        )
 
 
 def _row(values: Any) -> tuple[Any, ...]:

@@ -146,7 +146,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must be a readable store"), writing(tmp_path / "text.db"):
         pass
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)").connection.close()
-    with pytest.raises(DataError, match="no such table"):
+    with pytest.raises(DataError, match="its table 'prompts' is missing"):
         answers_of(tmp_path / "other.db")
 
 
