@@ -68,6 +68,25 @@ class FailingRun:
     usd: float
 
 
+def verdict(body: dict[str, Any], name: str) -> str:
+    """Say what a judge says whose verdict can be read."""
+    found = _TAG.search(body["messages"][1]["content"])
+    return f"Compared.\nVerdict {found[1] if found else ''}: [[A>B]]\n({name})"
+
+
+def questions(count: int, sign: str = "") -> tuple[list[Prompt], list[Answer]]:
+    """Make prompts, each ending in a sign, and answers of two models to them."""
+    texts = [f"question {number}{sign}" for number in range(count)]
+    prompts = [
+        Prompt(f"p{number}", text, "math", "en", "made", "CC0-1.0", text_hash(text))
+        for number, text in enumerate(texts)
+    ]
+    models = ("base", "model")
+    return prompts, [
+        Answer(p.id, name, f"{name} says {p.text}", 10) for p in prompts for name in models
+    ]
+
+
 def failing_run(
     folder: Path, prompts: int, *, limit: float, every: int = 50, at_once: int = 64
 ) -> FailingRun:
@@ -85,11 +104,7 @@ def failing_run(
         number = int(re.findall(r"question (\d+)\n", text)[0])
         return str(number), "refusal" if number % 20 == 7 and number < 20 * refused else "dear"
 
-    def say(body: dict[str, Any], name: str) -> str:
-        found = _TAG.search(body["messages"][1]["content"])
-        return f"Compared.\nVerdict {found[1] if found else ''}: [[A>B]]"
-
-    endpoint = OddEndpoint(wish, say, more={"dear": dear, "refusal": _REFUSAL})
+    endpoint = OddEndpoint(wish, verdict, more={"dear": dear, "refusal": _REFUSAL})
     work = folder / "work"
     work.mkdir()
     with serving(endpoint) as url:
@@ -138,21 +153,12 @@ def _run(told: dict[str, Any], count: int) -> dict[str, Any]:
     """Start the run again and again until no error ends it."""
     folder = Path(told["folder"])
     settings = JudgeSettings.model_validate(told["settings"])
-    texts = [f"question {number}" for number in range(count)]
-    prompts = [
-        Prompt(f"p{number}", text, "math", "en", "made", "CC0-1.0", text_hash(text))
-        for number, text in enumerate(texts)
-    ]
-    answers = [
-        Answer(prompt.id, model, f"{model} says {prompt.text}", 10)
-        for prompt in prompts
-        for model in ("base", "model")
-    ]
+    work = (*questions(count), folder / "run.sqlite")
     arm(folder, told["every"], ONE_IN)
     errors: Counter[str] = Counter()
     for starts in range(1, _MOST_STARTS):
         try:
-            summary = run(settings, prompts, answers, folder / "run.sqlite")
+            summary = run(settings, *work)
         except (MicronasError, OSError) as error:
             errors[re.sub(r"\S*/\S*", "FILE", str(error))] += 1
             continue

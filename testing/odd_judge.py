@@ -2,22 +2,18 @@
 
 import hashlib
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from micronas.files import text_hash
-from micronas.judge.manifest import Prompt
-from micronas.judge.rows import Answer
 from micronas.judge.run import JudgeSettings, run
 from micronas.judge.store import verdicts_of, writing
+from testing.failing_judge import questions, verdict
 from testing.odd_endpoint import LOST, READABLE, OddEndpoint, serving
 
 KEY = "sk-odd-0123456789abcdef"
 VARIABLE = "MICRONAS_ODD_KEY"
-_TAG = re.compile(r"<<([0-9a-f]{16}) PROMPT>>")
 _MOST = 0.01
 """US dollars, more than a call may cost by its bytes and ``max_tokens``."""
 _PATIENT = 5
@@ -77,19 +73,9 @@ def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
         forms[form] += 1
         return name, form
 
-    def say(body: dict[str, Any], name: str) -> str:
-        found = _TAG.search(body["messages"][1]["content"])
-        return f"Compared.\nVerdict {found[1] if found else ''}: [[A>B]]\n({name})"
-
-    prompts = [_prompt(number) for number in range(calls // 2)]
-    answers = [
-        Answer(prompt.id, model, f"{model} says {prompt.text} \ud83d", 10)
-        for prompt in prompts
-        for model in ("base", "model")
-    ]
-    endpoint = OddEndpoint(wish, say)
+    endpoint = OddEndpoint(wish, verdict)
     os.environ[VARIABLE] = KEY
-    store = folder / "run.sqlite"
+    work = (*questions(calls // 2, " \ud83d"), folder / "run.sqlite")
     with serving(endpoint) as url:
         judge = {
             "model": "judge",
@@ -105,14 +91,12 @@ def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
         settings = {"judge": judge, "baseline": "base"}
         # what a call costs is not known before; this allows for about half of them
         limit = calls / 2 * 0.003
-        short = run(
-            JudgeSettings.model_validate({**settings, "max_usd": limit}), prompts, answers, store
-        )
-        rest = run(JudgeSettings.model_validate(settings), prompts, answers, store)
+        short = run(JudgeSettings.model_validate({**settings, "max_usd": limit}), *work)
+        rest = run(JudgeSettings.model_validate(settings), *work)
         # nothing is left to ask for
-        assert run(JudgeSettings.model_validate(settings), prompts, answers, store).calls == 0
+        assert run(JudgeSettings.model_validate(settings), *work).calls == 0
     assert short.stopped
-    with writing(store) as open_store:
+    with writing(work[-1]) as open_store:
         dearest = open_store.spending().dearest
     return OddRun(
         calls=short.calls + rest.calls,
@@ -123,11 +107,6 @@ def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
         usd_at_limit=short.usd,
         most=max(dearest, _MOST),
         usd=rest.usd,
-        verdicts=sum(row.verdict is not None for row in verdicts_of(store)),
+        verdicts=sum(row.verdict is not None for row in verdicts_of(work[-1])),
         leaks=tuple(p.name for p in sorted(folder.iterdir()) if KEY.encode() in p.read_bytes()),
     )
-
-
-def _prompt(number: int) -> Prompt:
-    text = f"question {number} \ud83d"
-    return Prompt(f"p{number}", text, "math", "en", "made", "CC0-1.0", text_hash(text))

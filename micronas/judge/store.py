@@ -387,8 +387,9 @@ def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -
         wanted = dict(own.execute(_OBJECTS).fetchall())
     found = dict(sql.execute(_OBJECTS).fetchall())
     for name in [*found, *([] if fresh else wanted)]:
-        own, given = wanted.get(name), found.get(name, "table missing")
-        if given != own and (own or given.startswith("trigger")):
+        given = found.get(name, "table missing")
+        foreign = name in wanted or given.startswith("trigger")
+        if foreign and given != wanted.get(name):
             state = "another" if name in found else "missing"
             raise DataError(
                 f"{path} must hold a judge run as micronas lays it out, but its "
