@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from micronas.engine.kernels.window import Window
 from micronas.resources import filled
 
-MOST_PAIRS = 1000
-"""Most pairs of taps whose places on the stack an instruction can name."""
+MOST_PAIRS = 350
+"""Most pairs of taps, each of 4 bytes on the stack where no register is left."""
 MOST_REACH = 2000
 """Most elements of a row that an instruction can reach from its first."""
 _PLANE, _WEIGHTS, _OUT, _DEPTH, _ROW, _DOWN, _HEIGHT, _WIDTH, _BIAS, _MULTIPLIER, _, _SHIFT = range(
