@@ -11,10 +11,14 @@ from micronas.engine.generate import (
 from micronas.engine.hops import PROGRESS, WORK, Hops
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.tables import HopTables
+from micronas.errors import ConfigError
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import scale, zero_point
 from micronas.resources import filled
+
+_MOST = 2**15 - 1
+"""Largest number of a turn."""
 
 
 def generate_hops(
@@ -36,11 +40,17 @@ def generate_hops(
     ModelError, ExportError
         See `micronas.engine.generate.generate`.
     ConfigError
-        If the graph does not stream.
+        If the graph does not stream, or a call takes too many frames.
     """
     check_int8(graph)
     name, hops = c_text.identifier(name), Hops(graph, hop, makers, work=work)
     references, tables = references_of(hops), HopTables(hops)
+    longest = max(hops.first, *map(len, hops.turns), *map(hops.scores, range(len(hops.turns))))
+    if longest > _MOST:
+        raise ConfigError(
+            f"a call must do no more than {_MOST:,} things, but one of {hop:,} frames does "
+            f"{longest:,}; take fewer frames"
+        )
     calls = [call for calls in hops.calls for call in calls]
     parts = [
         preamble(name, calls, references, hops.place_bytes, len(tables.outside)),

@@ -148,11 +148,12 @@ def _engine(
         raise ConfigError(
             f"kernels must be one of {', '.join(known)}, but got {kernels!r}; choose one of them"
         )
-    if frames is not None and (frames < 1 or arena is not None):
+    if frames is not None and frames < 1:
+        raise ConfigError(f"a call must take at least one frame, but got --frames {frames}; give 1")
+    if frames is not None and arena is not None:
         raise ConfigError(
-            f"a call must take at least one frame, and runs row by row in any case, but got "
-            f"--frames {frames}{'' if arena is None else f' and --arena {arena}'}; give --frames "
-            "alone"
+            f"calls of some frames run row by row in any case, but got --frames {frames} and "
+            f"--arena {arena}; leave out --arena"
         )
     if arena is not None and kernels != MICRONAS.name:
         raise ConfigError(

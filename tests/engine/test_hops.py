@@ -55,12 +55,12 @@ def test_on_a_core_too(seed: int, hop: int, tmp_path: Path) -> None:
     assert expected.mean.cycles <= expected.worst.cycles
 
 
-def small() -> Graph:
+def small(stride: int = 2) -> Graph:
     described = {
         "input": [20, 1, 3],
         "classes": 2,
         "streaming": True,
-        "stem": {"width": 4, "kernel": [3, 1], "stride": [2, 1]},
+        "stem": {"width": 4, "kernel": [3, 1], "stride": [stride, 1]},
         "blocks": [{"type": "separable", "kernel": [5, 1]}],
     }
     return Space.model_validate(described).graph()
@@ -101,3 +101,9 @@ def test_the_header_says_what_a_program_needs() -> None:
 def test_a_network_of_whole_windows_is_refused() -> None:
     with pytest.raises(ConfigError, match="streaming: true in its space"):
         generate_hops(quantize_randomly(ds_cnn(), 1), hop=1)
+
+
+def test_a_call_of_more_than_its_numbers_hold_is_refused() -> None:
+    """Its scores were a negative number."""
+    with pytest.raises(ConfigError, match="one of 40,000 frames does 40,000; take fewer"):
+        generate_hops(quantize_randomly(small(stride=1), 1), hop=40_000)
