@@ -36,14 +36,9 @@ def connected(address: str, *, cpus: int) -> Iterator[Any]:
             "Ray is an extra, which is not installed; pip install '.[ray]', or leave ray out"
         ) from error
     _knock(address)
-    room = {"num_cpus": cpus, "include_dashboard": False}
+    room = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(
-            address=address,
-            logging_level="ERROR",
-            log_to_driver=False,
-            **(room if address == "local" else {}),
-        )
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **room)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise _silent(address, error) from error
     try:

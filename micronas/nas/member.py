@@ -110,10 +110,5 @@ class Member:
             )
 
     def _measure(self, choice: Choice) -> Costs:
-        space = self.space
-        return measure(
-            space.resolve(choice),
-            self.board,
-            kind=space.kind,
-            listening=self._listening,
-        )
+        graph, kind = self.space.resolve(choice), self.space.kind
+        return measure(graph, self.board, kind=kind, listening=self._listening)

@@ -1,6 +1,6 @@
 """Costs of a network on boards, and of a run on its own board with its settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,42 +60,30 @@ def describe_costs(
     budget = None if names else run.budget
     if hop is not None:
         budget = Budget.model_validate({**(budget or Budget()).model_dump(), "hop": hop})
-    described = profile(
-        loaded.graph,
-        boards[0],
-        kind=run.kind,
-        flash_bytes=loaded.flash_bytes,
-        meaning=_meaning(loaded),
-        budget=budget,
-    )
+    given = _given(loaded, run, budget)
+    described = profile(loaded.graph, boards[0], **given)
     described["metadata"] = loaded.metadata
     paper = paper_figures(network, boards[0].name)
     if paper is not None:
         described["paper"] = paper | {"ops_by_its_rounding": paper_ops(loaded.graph)}
     if len(boards) > 1:
-        described["boards"] = _on(boards, loaded, run, budget)
+        described["boards"] = on_boards(loaded.graph, boards, **given)
     return described
 
 
 def describe_boards(network: Path) -> list[dict[str, Any]]:
     """Return whether a network fits each shipped board, with its latency and energy."""
     boards = [Board.load(name) for name in available()]
-    return _on(boards, load(model_file(network)), own(network))
+    loaded = load(model_file(network))
+    return on_boards(loaded.graph, boards, **_given(loaded, own(network)))
 
 
-def _on(
-    boards: Sequence[Board], loaded: Loaded, run: Own, budget: Budget | None = None
-) -> list[dict[str, Any]]:
-    return on_boards(
-        loaded.graph,
-        boards,
-        kind=run.kind,
-        flash_bytes=loaded.flash_bytes,
-        meaning=_meaning(loaded),
-        budget=budget,
-    )
-
-
-def _meaning(loaded: Loaded) -> Mapping[str, Any] | None:
-    meaning = (loaded.metadata or {}).get("input")
-    return meaning if isinstance(meaning, dict) else None
+def _given(loaded: Loaded, run: Own, budget: Budget | None = None) -> dict[str, Any]:
+    """Return what is known of a network beside its graph, by the parameters of `profile`."""
+    meaning = loaded.metadata.get("input")
+    return {
+        "kind": run.kind,
+        "flash_bytes": loaded.flash_bytes,
+        "meaning": meaning if isinstance(meaning, dict) else None,
+        "budget": budget,
+    }

@@ -168,13 +168,9 @@ class SingleStage(Strategy):
 
     def _rank(self, family: FamilyTraining, place: str, last: int) -> None:
         """Sort a family's candidates by their losses at a step."""
+        epochs = last // self._epoch
         family.candidates = ranked(
-            replace(
-                each,
-                trial_loss=loss,
-                trial_score=score,
-                trial_epochs=last // self._epoch,
-            )
+            replace(each, trial_loss=loss, trial_score=score, trial_epochs=epochs)
             for each, (loss, score) in zip(family.candidates, self._told[place][0], strict=True)
         )
 
