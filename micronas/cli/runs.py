@@ -126,8 +126,4 @@ def train(
         trained = run_training(network, settings, folder, progress=progress, tell=tell)
     report = report_line(folder)
     summary = metrics_table(trained.metrics, width=window(wide=False))
-    show(
-        trained.metrics,
-        as_json,
-        lambda: f"{summary}\nrun folder: {folder}\n{report}",
-    )
+    show(trained.metrics, as_json, lambda: f"{summary}\nrun folder: {folder}\n{report}")

@@ -6,7 +6,7 @@ load of the machine during the measurement.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -25,6 +25,7 @@ from micronas.quantities import format_duration
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
+from micronas.splits import evenly
 from micronas.train.codes import quantize_inputs
 from micronas.train.devices import find_device
 from micronas.train.loop import evaluate, fit, generator_for
@@ -78,7 +79,7 @@ def estimate_search(
 
     A search that resumes from a checkpoint takes less time.
     """
-    clock = _Clock()
+    stretched = _clock()
     examples = len(data.train.labels)
     problem = settings.problem(space, known=data.meaning)
     chosen = strategy(Context(problem, data, settings.search, seed=settings.seed))
@@ -92,7 +93,7 @@ def estimate_search(
     step, example = _quantized(timed[middle], seen[middle], settings.quantize)
     phases["quantization"] = _recipe(settings.quantize, examples) * step
     trial = settings.search.trial
-    alone = clock.stretch()
+    alone = stretched()
     at_a_time = at_once(workers, trial, find_device(settings.device))
     steps, stretch = _steps(timed, seen, batch=trial.batch_size, workers=at_a_time)
     tried, ranked = (len(each.labels) for each in (folds[0].train, folds[0].validation))
@@ -114,15 +115,11 @@ def estimate_search(
     return _Estimate({each: phases[each] for each in order}, plan.count, plan.trainings, epochs)
 
 
-class _Clock:
-    """Clock of the wall time of a CPU second, which other programs stretch."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def stretch(self) -> float:
-        """Return wall seconds per CPU second since this object was made."""
-        return (time.perf_counter() - self._wall) / (time.process_time() - self._cpu)
+def _clock() -> Callable[[], float]:
+    """Return a function that returns wall seconds per CPU second since now, which other programs
+    stretch."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: (time.perf_counter() - wall) / (time.process_time() - cpu)
 
 
 def _generator() -> torch.Generator:
@@ -140,12 +137,12 @@ def _steps(
     wall time of a CPU second meanwhile."""
 
     def timed(first: int, kept: Checkpoint) -> list[float]:
-        clock = _Clock()
+        stretched = _clock()
         found = [
             _step(network.build(_generator()), data, batch)
             for network, data in zip(networks[first::workers], seen[first::workers], strict=True)
         ]
-        return [clock.stretch(), *found]
+        return [stretched(), *found]
 
     jobs = {str(first): partial(timed, first) for first in range(min(workers, len(networks)))}
     measured = dict(side_by_side(jobs, workers=workers, checkpoint=Checkpoint()))
@@ -157,7 +154,7 @@ def _step(module: nn.Module, data: DataSet, batch: int) -> float:
     """Return CPU seconds of a training step, augmentation included."""
     split, objective = data.train, data.objective
     count = min(len(split.labels), batch)
-    few = Subset(split, torch.linspace(0, len(split.labels) - 1, count).long())
+    few = Subset(split, evenly(split, count))
     recipe = Recipe(epochs=1, batch_size=count)
     return seconds_of(
         lambda: fit(module, few, recipe, seed=0, objective=objective, section="estimate")

@@ -109,11 +109,7 @@ def sweep(
         Before any run, if settings are not valid, the folder holds another sweep, or `space` or
         `data` cannot be called in another process.
     """
-    for name, value, least in (
-        ("workers", workers, 1),
-        ("cpus", cpus, 1),
-        ("retries", retries, 0),
-    ):
+    for name, value, least in (("workers", workers, 1), ("cpus", cpus, 1), ("retries", retries, 0)):
         if value is not None and not (isinstance(value, Integral) and value >= least):
             raise ConfigError(f"{name} must be {least} or more, but got {value!r}; leave it out")
     check_names(track)

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 from micronas.graph.ir import Graph, Op
 from micronas.nas.supernet.gates import Sample
 from micronas.nas.supernet.masked import MaskedPass
-from micronas.nas.supernet.units import (
-    FreshUnit,
-    LayerUnit,
-    Part,
-    SharedUnit,
-    cut_kernel,
-    part_of,
-)
+from micronas.nas.supernet.units import FreshUnit, LayerUnit, Part, SharedUnit, cut_kernel, part_of
 from micronas.space.choice_graph import Acts
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
