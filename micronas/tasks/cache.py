@@ -28,14 +28,14 @@ class Cached:
     """An array and its notes."""
 
     array: NDArray[Any]
-    """Memory-mapped; writing to it changes no file."""
+    """In memory, or memory-mapped; writing to it changes no file."""
     notes: Notes
 
 
 def cached(
-    path: Path, key: str, *, tail: tuple[int, ...], dtype: DTypeLike, build: Build
+    path: Path | None, key: str, *, tail: tuple[int, ...], dtype: DTypeLike, build: Build
 ) -> Cached:
-    """Map the array in `path`, or build and write it first.
+    """Map the array in `path`, or build and write it first; without a path build it in memory.
 
     The file is the array's bytes, a line of JSON (key, shape, notes, CRC-32) and its length. The
     file is checked whole, which takes about a second for 2 GB: one that is cut, changed or of
@@ -63,6 +63,12 @@ def cached(
         If the file cannot be written.
     """
     dtype = np.dtype(dtype)
+    if path is None:
+        notes: Notes = {}
+        held = bytearray()
+        for piece in build(notes):
+            held += np.ascontiguousarray(piece, dtype).tobytes()
+        return Cached(np.frombuffer(held, dtype).reshape(-1, *tail), notes)
     return _read(path, key, tail, dtype) or _write(path, key, tail, dtype, build)
 
 

@@ -30,7 +30,7 @@ class Source:
         notes["names"] = ["a", "ü"]
 
 
-def load(path: Path, source: Any, key: str = "k") -> Cached:
+def load(path: Path | None, source: Any, key: str = "k") -> Cached:
     return cached(path, key, tail=(3,), dtype="<i2", build=source)
 
 
@@ -44,6 +44,14 @@ def test_the_second_load_maps_what_the_first_wrote(tmp_path: Path) -> None:
         assert found.notes == {"names": ["a", "ü"]}
     assert source.built == 1
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.bin"]
+
+
+def test_without_a_path_the_array_is_built_in_memory() -> None:
+    found = load(None, Source())
+    assert found.array.dtype == np.int16
+    np.testing.assert_array_equal(found.array, ARRAY)
+    assert found.notes == {"names": ["a", "ü"]}
+    found.array[:] = 0  # as the mapped array, it can be written
 
 
 def test_another_key_type_or_shape_is_built_again(tmp_path: Path) -> None:

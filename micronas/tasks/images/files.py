@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from micronas.errors import DataError
 from micronas.files import regular
-from micronas.tasks.cache import Cached, Notes, cached
+from micronas.tasks.cache import Notes, cached
 
 _Color = Literal["gray", "rgb"]
 Fit = Literal["stretch", "crop"]
@@ -169,26 +170,15 @@ def read_images(
     """
     tail = (1 if color == "gray" else 3, size, size)
     images = list(zip(paths, boxes or [None] * len(paths), strict=True))
-
-    def build(notes: Notes) -> Iterator[Pixels]:
-        return _rows(images, notes, tail=tail, color=color, fit=fit)
-
-    if cache is None:
-        notes: Notes = {}
-        pixels: Pixels = np.zeros((len(paths), *tail), np.uint8)
-        end = 0
-        for piece in build(notes):
-            start, end = end, end + len(piece)
-            pixels[start:end] = piece
-        found = Cached(pixels, notes)
-    else:
-        key = _cache_key(images, size, color, fit)
-        try:
-            found = cached(cache / f"{key}.bin", key, tail=tail, dtype=np.uint8, build=build)
-        except OSError as error:
-            raise DataError(
-                f"the cache must be a folder that can be written: {error}; name another one"
-            ) from error
+    key = _cache_key(images, size, color, fit)
+    build = partial(_rows, images, tail=tail, color=color, fit=fit)
+    try:
+        file = None if cache is None else cache / f"{key}.bin"
+        found = cached(file, key, tail=tail, dtype=np.uint8, build=build)
+    except OSError as error:
+        raise DataError(
+            f"the cache must be a folder that can be written: {error}; name another one"
+        ) from error
     return ReadImages(found.array, tuple(found.notes["digests"]), tuple(found.notes["problems"]))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class Clips:
 
 
 def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
-    """Decode clips, or map the file `path` of an earlier call.
+    """Decode clips into memory, or into the file `path`, which later calls map.
 
     The file depends on the clips' names, sizes and times of change alone.
 
@@ -49,21 +50,11 @@ def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
         If the file cannot be written; never without `path`.
     """
     key = _key(clips)
-    if path is None:
-        notes: Notes = {}
-        samples = np.zeros((len(clips), RATE), np.int16)
-        row = 0
-        for piece in _decode(clips, notes):
-            samples[row : row + len(piece)] = piece
-            row += len(piece)
-    else:
-        found = cached(
-            path, key, tail=(RATE,), dtype="<i2", build=lambda notes: _decode(clips, notes)
-        )
-        samples, notes = found.array, found.notes
+    found = cached(path, key, tail=(RATE,), dtype="<i2", build=partial(_decode, clips))
+    notes = found.notes
     unusable = set(notes["unusable"])
     rows = {clip.name: i for i, clip in enumerate(clips) if clip.name not in unusable}
-    return Clips(samples, rows, notes["converted"], frozenset(notes["longer"]), key)
+    return Clips(found.array, rows, notes["converted"], frozenset(notes["longer"]), key)
 
 
 def _key(clips: Sequence[Clip]) -> str:

@@ -1,6 +1,5 @@
 """Keyword spotting: Speech Commands, or a user's folder of words, as a data set."""
 
-import contextlib
 import hashlib
 import itertools
 import math
@@ -8,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -323,12 +323,11 @@ def _features(
         for each in batches():
             yield each.squeeze(1).numpy()
 
-    if path is not None:
-        tail = (FRAMES, COEFFICIENTS)
-        # clips may be cached already in a folder that cannot be written
-        with contextlib.suppress(OSError):
-            return cached(path, key, tail=tail, dtype="<f4", build=build).array
-    return np.concatenate(list(build({})))
+    at = partial(cached, key=key, tail=(FRAMES, COEFFICIENTS), dtype="<f4", build=build)
+    try:
+        return at(path).array
+    except OSError:  # clips may be cached already in a folder that cannot be written
+        return at(None).array
 
 
 def _conversions(used: Sequence[Clip], clips: Clips) -> list[str]:
