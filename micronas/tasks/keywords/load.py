@@ -112,12 +112,10 @@ def load(settings: KeywordSettings) -> DataSet:
         for part, plan in plans.items()
     }
     for part in parts[1:]:
-        features = _fixed_features(splits[part], clips, part, settings, cache)
-        splits[part] = splits[part].with_features(features)
+        splits[part].features = _fixed_features(splits[part], clips, part, settings, cache)
     if settings.versions:
-        noise = background.parts["training"]
-        versions = _versions(splits["training"], noise, clips, settings, cache)
-        splits["training"] = splits["training"].with_versions(versions)
+        train, noise = splits["training"], background.parts["training"]
+        train.versions = _versions(train, noise, clips, settings, cache)
     used = [clip for plan in plans.values() for clip in plan.clips]
     notes = [*background.notes, *([note] if note else []), *_conversions(used, clips)]
     skipped = [clip.path for clip in used if clip.name not in clips.row]

@@ -41,7 +41,20 @@ class KeywordSplit(Split):
         int16 [M]: concatenated background recordings, at least a second.
     settings
         Window and strength of the augmentation.
+
+    Attributes
+    ----------
+    features
+        Precomputed features, those of `batch` for all examples without a generator; None computes
+        them.
+    versions
+        float32 [versions * N, 49, 10]: those of `KeywordSettings.versions` augmented batches of all
+        examples, version by version; None augments anew.
     """
+
+    features: Tensor | None = None
+    versions: Rows | None = None
+    _masked = False
 
     def __init__(
         self,
@@ -60,32 +73,11 @@ class KeywordSplit(Split):
         self._noise = noise.unfold(0, RATE, 1)
         self._settings = settings
         self._mfcc = settings.mfcc
-        self._features: Tensor | None = None
-        self._versions: Rows | None = None
-        self._masked = False
 
     def with_masks(self) -> "KeywordSplit":
         """Return the same split with SpecAugment in its augmented batches, for final training."""
         split = copy.copy(self)
         split._masked = self._settings.time_mask > 0 or self._settings.frequency_mask > 0
-        return split
-
-    def with_features(self, features: Tensor) -> "KeywordSplit":
-        """Return the same split with precomputed features, those of `batch` for all examples."""
-        split = copy.copy(self)
-        split._features = features
-        return split
-
-    def with_versions(self, versions: Rows) -> "KeywordSplit":
-        """Return the same split with the features of `KeywordSettings.versions` augmented batches.
-
-        Parameters
-        ----------
-        versions
-            float32 [versions * N, 49, 10]: those of all examples, version by version.
-        """
-        split = copy.copy(self)
-        split._versions = versions
         return split
 
     def sources(self) -> tuple[Tensor, ...]:
@@ -94,11 +86,11 @@ class KeywordSplit(Split):
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return features as float32 [n, 1, 49, 10]; see `micronas.tasks.keywords.front_end`."""
-        if generator is None and self._features is not None:
-            return self._features[index].unsqueeze(1)
-        if generator is not None and self._versions is not None:
+        if generator is None and self.features is not None:
+            return self.features[index].unsqueeze(1)
+        if generator is not None and self.versions is not None:
             drawn = torch.randint(self._settings.versions, (len(index),), generator=generator)
-            features = self._versions[drawn * len(self.labels) + index].unsqueeze(1)
+            features = self.versions[drawn * len(self.labels) + index].unsqueeze(1)
         else:
             features = mfcc(self.waveforms(index, generator), self._mfcc).unsqueeze(1)
         if generator is None or not self._masked:
