@@ -10,7 +10,6 @@ from PIL import Image
 
 from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
-from micronas.tasks.images.files import Pixels
 
 _GROUNDS = ("brick", "grass", "gravel")
 _TILE, _STEP = 64, 32
@@ -90,7 +89,8 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
     """
 
     def write(partial: Path) -> None:
-        images, generator = _images(), np.random.default_rng(seed)
+        generator = np.random.default_rng(seed)
+        images = np.round(255 * _photograph("lfw_subset")).astype(np.uint8)  # faces first
         for position, label in enumerate(_CLASSES):
             order = iter(generator.permutation(100) + 100 * position)
             for part, count in _PARTS.items():
@@ -101,12 +101,6 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
                     Image.fromarray(images[number]).save(target / f"{number:03}.png")
 
     return write_corpus(folder, (_README, _TEXT.format(seed=seed)), write)
-
-
-def _images() -> Pixels:
-    """Return uint8 [200, 25, 25], faces first."""
-    images: Pixels = np.round(255 * _photograph("lfw_subset")).astype(np.uint8)
-    return images
 
 
 def _photograph(name: str) -> Any:

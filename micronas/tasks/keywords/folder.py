@@ -96,8 +96,8 @@ def open_folder(path: Path) -> SpeechFolder:
 
     clips, unlisted = [], 0
     sounds = {word.name: wavs(word) for word in _word_folders(root)}
-    for name in [f"{word}/{path.name}" for word, paths in sounds.items() for path in paths]:
-        word, _, file = name.partition("/")
+    for word, file in [(word, file) for word, files in sounds.items() for file in files]:
+        name = f"{word}/{file.name}"
         speaker = speaker_of(name)
         if not lists:
             part = hashed_part(speaker)
@@ -108,7 +108,7 @@ def open_folder(path: Path) -> SpeechFolder:
         else:
             unlisted += 1
             continue
-        clips.append(Clip(root / word / file, name, word, speaker, part))
+        clips.append(Clip(file, name, word, speaker, part))
     present = {clip.name for clip in clips}
     return SpeechFolder(
         root=root,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -65,14 +65,14 @@ class _Plan:
         return json.dumps({k: v for k, v in asdict(self).items() if k != "made_up" or v}, indent=1)
 
 
-@dataclass(frozen=True)
-class _Utterance:
+Request = tuple[str, int, int, str]
+"""Voice, words per minute, pitch and text."""
+
+
+class _Utterance(NamedTuple):
     part: int
     name: str
-    word: str
-    voice: str
-    words_per_minute: int
-    pitch: int
+    request: Request
 
 
 def synthesise(
@@ -176,7 +176,7 @@ def _utterance(
     speaker = voice.replace("+", "-").replace(" ", "-")
     speed, pitch = generator.integers((120, 30), (221, 71)).tolist()
     name = f"{folder}/{speaker}_nohash_{take}.wav"
-    return _Utterance(part, name, word, voice, speed, pitch)
+    return _Utterance(part, name, (voice, speed, pitch, word))
 
 
 def voices_of(
@@ -209,9 +209,8 @@ def _write_clips(
     for word in plan.words + (_MADE_UP,) * (plan.made_up > 0):
         (folder / word).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng((plan.seed, 1))
-    requests = [(each.voice, each.words_per_minute, each.pitch, each.word) for each in utterances]
     spoken = tqdm(
-        zip(utterances, render(requests, engine), strict=True),
+        zip(utterances, render((each.request for each in utterances), engine), strict=True),
         *("synthetic speech", len(utterances)),
         unit="clip",
         leave=False,
@@ -223,10 +222,6 @@ def _write_clips(
     for i, part in enumerate(PARTS):
         names = sorted(utterance.name for utterance in utterances if utterance.part == i)
         (folder / f"{part}_list.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-
-
-Request = tuple[str, int, int, str]
-"""Voice, words per minute, pitch and text."""
 
 
 def render(requests: Iterable[Request], engine: ModuleType) -> Iterator[Signal]:

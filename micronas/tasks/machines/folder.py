@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from micronas.errors import DataError
@@ -80,10 +80,7 @@ def open_folder(path: Path) -> MachineFolder:
     clips: list[MachineClip] = []
     for kind, own in found:
         prefix = f"{kind.name}/" if len(found) > 1 else ""
-        clips += [
-            MachineClip(each.path, each.name, prefix + each.machine, each.training, each.anomalous)
-            for each in own
-        ]
+        clips += [replace(each, machine=prefix + each.machine) for each in own]
     layout = "DCASE" if any((kind / "train").is_dir() for kind, _ in found) else "MIMII"
     return MachineFolder(
         path, layout, tuple(sorted(clips, key=lambda clip: clip.name)), tuple(unnamed)
