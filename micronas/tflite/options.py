@@ -20,9 +20,7 @@ _PADDINGS: Mapping[int, Padding] = {
 }
 _INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
 """Options that follow from the shapes of a graph."""
-
-
-_TYPES: Mapping[str, type] = {field.name: type(field.default) for field in fields(Op)}
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Op)}
 
 
 def read_options(
@@ -63,13 +61,16 @@ def _option(
 ) -> dict[str, Any]:
     """Return the fields of `Op` that one option gives."""
     if isinstance(option, Field):
-        return {option.name: _TYPES[option.name](options[option.option])}
+        default = _DEFAULTS[option.name]
+        values = [options[name] for name in option.options]
+        if not isinstance(default, tuple):
+            return {option.name: type(default)(values[0])}
+        kept = (type(one)(value) for one, value in zip(default, values, strict=True))
+        return {option.name: tuple(kept)}
     match option:
         case "sweep":
             stride = (options["StrideH"], options["StrideW"])
             return {"padding": _PADDINGS[options["Padding"]], "stride": stride}
-        case "window":
-            return {"window": (options["FilterHeight"], options["FilterWidth"])}
         case "activation":
             activation = options["FusedActivationFunction"]
             _require(activation in _ACTIVATIONS, "activation", activation, where)
@@ -89,13 +90,9 @@ def _option(
         case "beta":
             _require(options["Beta"] == 1.0, "beta", options["Beta"], where)
             return {}
-        case "dilation":
-            return {"dilation": (options["DilationHFactor"], options["DilationWFactor"])}
         case "plain_gather":
             _require(options["BatchDims"] == 0, "batch_dims", options["BatchDims"], where)
             return {}
-        case "transposed":
-            return {"transposed": (bool(options["AdjX"]), bool(options["AdjY"]))}
         case "recurrence":
             function = options["FusedActivationFunction"]
             _require(function == schema.ActivationFunctionType.TANH, "activation", function, where)

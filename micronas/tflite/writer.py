@@ -243,7 +243,9 @@ class _Writer:
     def _option(self, graph: Graph, op: Op, option: Option | Field) -> dict[str, float]:
         """Return fields of the options' table without those that have the schema's default."""
         if isinstance(option, Field):
-            return {option.option: getattr(op, option.name)}
+            value = getattr(op, option.name)
+            values = value if isinstance(value, tuple) else (value,)
+            return dict(zip(option.options, values, strict=True))
         match option:
             case "sweep":
                 padding = getattr(schema.Padding, op.padding)
@@ -251,8 +253,6 @@ class _Writer:
             case "multiplier":
                 depth = graph.input_of(op).shape[3]
                 return {"DepthMultiplier": graph.constant_of(op).shape[3] // depth}
-            case "window":
-                return {"FilterHeight": op.window[0], "FilterWidth": op.window[1]}
             case "activation":
                 activation = getattr(schema.ActivationFunctionType, op.activation)
                 return {"FusedActivationFunction": activation}
@@ -266,13 +266,9 @@ class _Writer:
                 return {"Beta": 1.0}
             case "axis":
                 return {"Axis": op.axis}
-            case "dilation":
-                return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
             case "masks":
                 begin, end, dropped = op.masks
                 return {"BeginMask": begin, "EndMask": end, "ShrinkAxisMask": dropped}
-            case "transposed":
-                return {"AdjX": op.transposed[0], "AdjY": op.transposed[1]}
             case "recurrence":
                 return {
                     "FusedActivationFunction": schema.ActivationFunctionType.TANH,

@@ -123,7 +123,7 @@ ROWS: Mapping[str, Operator] = {
         sign="kept",
         by_channel=True,
         options="LeakyReluOptions",
-        stored=(Field("Alpha", "alpha"),),
+        stored=(Field("alpha", ("Alpha",)),),
         version=1,
         structures=Structures(4, data=24),
     ),

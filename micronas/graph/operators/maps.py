@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
-from micronas.graph.operators.row import Field, Operator, Structures
+from micronas.graph.operators.row import WINDOW, Field, Operator, Structures
 
 MapKind = Literal[
     "AVERAGE_POOL_2D",
@@ -23,7 +23,7 @@ _pool = partial(
     scale="shared",
     compares=True,
     options="Pool2DOptions",
-    stored=("sweep", "window", "activation"),
+    stored=("sweep", WINDOW, "activation"),
     version=2,
     structures=Structures(40, data=32),
     cortex_m=Structures(40, data=36),
@@ -40,7 +40,7 @@ _resize = partial(
     _on_channels,
     inputs=(2, 2),
     scale="shared",
-    stored=(Field("AlignCorners", "align_corners"), Field("HalfPixelCenters", "half_pixel")),
+    stored=(Field("align_corners", ("AlignCorners",)), Field("half_pixel", ("HalfPixelCenters",))),
     version=3,
     structures=Structures(2, 1),
 )

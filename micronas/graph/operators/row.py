@@ -17,8 +17,6 @@ Sign = Literal["any", "kept", "nonnegative"]
 Option = Literal[
     "sweep",
     "multiplier",
-    "window",
-    "dilation",
     "format",
     "activation",
     "unclamped",
@@ -28,19 +26,22 @@ Option = Literal[
     "axis",
     "plain_gather",
     "masks",
-    "transposed",
     "recurrence",
 ]
 """Groups of fields of TFLite's options, handled by `tflite.writer` and `tflite.options`."""
 
 
 class Field(NamedTuple):
-    """A number of TFLite's options that an `Op` holds unchanged."""
+    """Numbers of TFLite's options that an `Op` holds unchanged."""
 
-    option: str
-    """Name in the generated schema."""
     name: str
     """Field of `Op`, whose default has the type of the value."""
+    options: tuple[str, ...]
+    """Name in the generated schema; several where the value is a tuple."""
+
+
+WINDOW = Field("window", ("FilterHeight", "FilterWidth"))
+DILATION = Field("dilation", ("DilationHFactor", "DilationWFactor"))
 
 
 @dataclass(frozen=True)

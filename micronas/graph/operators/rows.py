@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from micronas.graph.operators.row import Operator, Structures
+from micronas.graph.operators.row import Field, Operator, Structures
 
 RowKind = Literal[
     "SOFTMAX",
@@ -51,7 +51,7 @@ ROWS: Mapping[str, Operator] = {
         measure="product",
         sign="kept",
         options="BatchMatMulOptions",
-        stored=("transposed",),
+        stored=(Field("transposed", ("AdjX", "AdjY")),),
         version=2,
         register="AddBatchMatMul",
         structures=Structures(3, 1, data=32),

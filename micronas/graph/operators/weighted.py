@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from micronas.graph.operators.row import Operator, Structures, Weights
+from micronas.graph.operators.row import DILATION, Operator, Structures, Weights
 
 WeightedKind = Literal[
     "CONV_2D",
@@ -21,7 +21,7 @@ ROWS: Mapping[str, Operator] = {
         scale="own",
         sign="any",
         options="Conv2DOptions",
-        stored=("sweep", "dilation", "activation"),
+        stored=("sweep", DILATION, "activation"),
         version=3,
         counted=True,
         structures=Structures(28, data=80),
@@ -36,7 +36,7 @@ ROWS: Mapping[str, Operator] = {
         sign="any",
         by_channel=True,
         options="DepthwiseConv2DOptions",
-        stored=("sweep", "multiplier", "dilation", "activation"),
+        stored=("sweep", "multiplier", DILATION, "activation"),
         version=3,
         counted=True,
         structures=Structures(28, data=80),
