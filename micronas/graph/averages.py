@@ -13,9 +13,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Literal
 
-import numpy as np
-
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 
 Average = Literal["pool", "parts", "mean"]
 """Operators of a global average: ``pool``, AVERAGE_POOL_2D over the whole map; ``parts``,
@@ -58,15 +56,15 @@ def pool_window(size: tuple[int, int]) -> tuple[int, int]:
 
 def _averaged(graph: Graph, op: Op, window: tuple[int, int]) -> Graph:
     _, height, width, depth = graph.input_of(op).shape
-    table = Tensor(f"{op.name}/axes", (2,), "int32", constant=True, data=np.array([1, 2], np.int32))
-    tensors, source, ops = {**graph.tensors, table.name: table}, op.inputs[0], []
+    axes = table(f"{op.name}/axes", [1, 2])
+    tensors, source, ops = {**graph.tensors, axes.name: axes}, op.inputs[0], []
     if window != (1, 1):
         parts = f"{op.name}/parts"
         shape = (1, height // window[0], width // window[1], depth)
         tensors[parts] = Tensor(parts, shape)
         ops.append(replace(op, name=parts, outputs=(parts,), window=window, stride=window))
         source = parts
-    ops.append(Op("MEAN", op.name, (source, table.name), op.outputs))
+    ops.append(Op("MEAN", op.name, (source, axes.name), op.outputs))
     at = graph.ops.index(op)
     return replace(graph, tensors=tensors, ops=(*graph.ops[:at], *ops, *graph.ops[at + 1 :]))
 

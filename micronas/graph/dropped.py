@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from micronas.arrays import Shape
 from micronas.graph import moves
 from micronas.graph.forms import REDUCTIONS
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Op, table
 from micronas.graph.operators import elements
 from micronas.graph.reshapes import without_unread
 
@@ -26,8 +24,7 @@ def with_dropped_axes(graph: Graph) -> Graph:
         axes = _axes_that_go(graph, op, target) if reshape is not op else None
         if axes is None:
             continue
-        table = op.inputs[1]
-        tensors[table] = replace(tensors[table], shape=(len(axes),), data=np.array(axes, np.int32))
+        tensors[op.inputs[1]] = table(op.inputs[1], axes)
         last = functions[-1] if functions else op
         for each in (op, *functions):
             out = each.outputs[0]

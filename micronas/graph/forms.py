@@ -8,11 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from micronas.arrays import Shape
 from micronas.graph import moves
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 
 REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX")
 MAP = 3
@@ -39,8 +37,7 @@ def with_matrices_turned(graph: Graph) -> Graph:
         rows, channels = math.prod(shape[1:place]), math.prod(shape[place:])
         wide, out, order = (f"{op.name}/{part}" for part in ("rows", "turned", "order"))
         tensors[out] = Tensor(out, (1, channels, rows))
-        table = np.array([0, 2, 1], np.int32)
-        tensors[order] = replace(graph.constant_of(op), name=order, shape=(3,), data=table)
+        tensors[order] = table(order, [0, 2, 1])
         ops.append(reshape(tensors, op.inputs[0], wide, (1, rows, channels)))
         ops.append(replace(op, inputs=(wide, order), outputs=(out,)))
         ops.append(reshape(tensors, out, op.outputs[0], graph.output_of(op).shape))
@@ -67,12 +64,10 @@ def as_maps(graph: Graph, axis: int) -> Graph:
             elif op.kind in ("TRANSPOSE", *REDUCTIONS):
                 axes = [each for each in moves.integers(graph, op) if each not in gone]
                 places = [_moved(each, gone, axis) for each in axes]
-                table = np.array(_TURNS[axis] if op.kind == "TRANSPOSE" else places, np.int32)
-                tensors[wide] = replace(tensor, name=wide, shape=table.shape, data=table)
+                tensors[wide] = table(wide, _TURNS[axis] if op.kind == "TRANSPOSE" else places)
             else:  # the begin of a slice, or its size
                 numbers = moves.integers(graph, op, op.inputs.index(name))
-                table = np.array(_put(numbers, gone, axis, int(name != op.inputs[1])), np.int32)
-                tensors[wide] = replace(tensor, name=wide, shape=table.shape, data=table)
+                tensors[wide] = table(wide, _put(numbers, gone, axis, int(name != op.inputs[1])))
         out, wide = graph.output_of(op), f"{op.name}/map"
         tensors[wide] = Tensor(wide, _put(out.shape, gone, axis, 1))
         joined = _moved(op.axis, gone, axis)
@@ -111,7 +106,7 @@ def _put(sizes: Sequence[int], gone: Sequence[int], axis: int, one: int) -> Shap
 
 def reshape(tensors: dict[str, Tensor], source: str, target: str, shape: Shape) -> Op:
     """Return a RESHAPE; add its table, and its output if missing."""
-    table = f"{target}/shape"
-    tensors[table] = Tensor(table, (len(shape),), "int32", True, data=np.array(shape, np.int32))
+    sizes = f"{target}/shape"
+    tensors[sizes] = table(sizes, shape)
     tensors.setdefault(target, Tensor(target, shape))
-    return Op("RESHAPE", f"{target}/rows", (source, table), (target,))
+    return Op("RESHAPE", f"{target}/rows", (source, sizes), (target,))

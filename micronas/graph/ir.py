@@ -101,6 +101,12 @@ class Tensor:
         return self.quantization is not None and self.quantization.axis is not None
 
 
+def table(name: str, numbers: npt.ArrayLike) -> Tensor:
+    """Return a constant of int32, such as axes, sizes or paddings."""
+    data = np.array(numbers, np.int32)
+    return Tensor(name, data.shape, "int32", True, data=data)
+
+
 @dataclass(frozen=True)
 class Op:
     """One operator. `inputs` are activations first, then weights, bias and other constants."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from micronas.arrays import Shape
 from micronas.graph import moves
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 from micronas.graph.reshapes import without_unread
 
 _Readers = Mapping[str, Sequence[Op]]
@@ -117,9 +117,7 @@ def _computed(
         return [replace(op, name=name, inputs=tuple(inputs), outputs=part.cut.outputs)]
     tensors[name] = Tensor(name, shape)
     sizes = f"{name}/shape"
-    tensors[sizes] = Tensor(
-        sizes, (len(out.shape),), "int32", constant=True, data=np.array(out.shape, np.int32)
-    )
+    tensors[sizes] = table(sizes, out.shape)
     return [
         replace(op, name=name, inputs=tuple(inputs), outputs=(name,)),
         Op("RESHAPE", part.cut.name, (name, sizes), part.cut.outputs),

@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from micronas.arrays import Shape
 from micronas.graph import moves
 from micronas.graph.forms import MAP, OF_ROWS, REDUCTIONS, as_maps, reshape, with_matrices_turned
 from micronas.graph.interface import renamed
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 from micronas.graph.operators import OPERATORS, elements, rows
 
 _ROW_BY_ROW = {*elements.ROWS, *rows.ROWS} - {"BATCH_MATMUL"}
@@ -291,16 +289,13 @@ def _adapted(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> Op:
     if op.kind == "SLICE":
         begin = (0,) * (len(new) - 1) + (moves.integers(graph, op)[-1],)
         for name, numbers in zip(op.inputs[1:], (begin, new), strict=True):
-            table = np.array(numbers, np.int32)
-            tensors[name] = replace(tensors[name], shape=table.shape, data=table)
+            tensors[name] = table(name, numbers)
     if op.kind in _ALONG_ROWS:
         return replace(op, axis=len(new) - 1 if op.kind != "SLICE" else op.axis)
     if op.kind == "RESHAPE" and len(op.inputs) > 1:
-        table = np.array(new, np.int32)
-        tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], shape=table.shape, data=table)
+        tensors[op.inputs[1]] = table(op.inputs[1], new)
     if op.kind in REDUCTIONS:
-        axes = np.array([len(new) - 1], np.int32)
-        tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], data=axes)
+        tensors[op.inputs[1]] = table(op.inputs[1], [len(new) - 1])
     for name in op.operands if op.kind in _SPREADS else ():
         constant = tensors[name]
         if constant.constant:

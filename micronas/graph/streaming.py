@@ -8,10 +8,10 @@ recording. A sum of a map and a later one reads the first with a delay.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
+import numpy.typing as npt
 
 from micronas.errors import ConfigError
-from micronas.graph.ir import Graph, Op, Tensor, extent, same_padding
+from micronas.graph.ir import Graph, Op, Tensor, extent, same_padding, table
 from micronas.graph.operators import OPERATORS
 
 _WINDOWS = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -210,9 +210,7 @@ def _rewritten(graph: Graph) -> Graph:
     tensors = dict(graph.tensors)
     for op in graph.ops:
         if op.kind in ("SLICE", "RESHAPE") and op.inputs[len(op.operands) :]:
-            table = tensors[op.inputs[-1]]
-            shape = np.array(graph.output_of(op).shape, np.int32)
-            tensors[table.name] = replace(table, shape=shape.shape, data=shape)
+            tensors[op.inputs[-1]] = table(op.inputs[-1], graph.output_of(op).shape)
     return replace(graph, tensors=tensors)
 
 
@@ -286,7 +284,7 @@ class _Conversion:
                     f"a pool of a streaming network must divide the columns of its map, but "
                     f"{op.name!r} takes {taps} of {source.shape[2]}; choose another window"
                 )
-            amounts = np.array([(0, 0), (0, 0), sides, (0, 0)], np.int32)
+            amounts = [(0, 0), (0, 0), sides, (0, 0)]
             shape = self._tensors[source.name].shape
             wide = (*shape[:2], shape[2] + sum(sides), shape[3])
             op = self._before(op, 0, "PAD", "border", wide, {"amounts": amounts})
@@ -314,8 +312,7 @@ class _Conversion:
         for place, name in enumerate(op.operands):
             if name in skips and self._tensors[name].shape[1] != rows:
                 shape = with_rows(self._tensors[name], rows).shape
-                begin = np.array([0, skips[name], 0, 0], np.int32)
-                tables = {"begin": begin, "size": np.array(shape, np.int32)}
+                tables = {"begin": [0, skips[name], 0, 0], "size": shape}
                 op = self._before(op, place, "SLICE", "delay", shape, tables)
                 self._centre[op.operands[place]] += stride * skips[name]
         return op
@@ -327,7 +324,7 @@ class _Conversion:
         kind: str,
         word: str,
         shape: tuple[int, ...],
-        tables: Mapping[str, np.ndarray],
+        tables: Mapping[str, npt.ArrayLike],
     ) -> Op:
         """Append an operator before `op` that changes one of its operands; return `op` with it."""
         source = op.operands[place]
@@ -335,7 +332,7 @@ class _Conversion:
         inputs = [source]
         for each, data in tables.items():
             inputs.append(f"{name}/{each}")
-            self._tensors[inputs[-1]] = Tensor(inputs[-1], data.shape, "int32", True, data=data)
+            self._tensors[inputs[-1]] = table(inputs[-1], data)
         self._tensors[name] = Tensor(name, shape)
         self._ops.append(Op(kind, name, tuple(inputs), (name,)))  # type: ignore[arg-type]
         self._stride[name], self._centre[name] = self._stride[source], self._centre[source]

@@ -8,7 +8,7 @@ import numpy as np
 from micronas.arrays import Shape
 from micronas.graph import moves
 from micronas.graph.forms import reshape
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 from micronas.graph.reshapes import without_unread
 
 _Readers = Mapping[str, Sequence[Op]]
@@ -61,9 +61,8 @@ def turned_whole(graph: Graph) -> Graph:
         tensors[whole] = Tensor(whole, tuple(graph.tensors[name].shape[axis] for axis in order))
         first = replace(turns[0], name=whole, inputs=(name, turns[0].inputs[1]), outputs=(whole,))
         for cut, turn in zip(cuts, turns, strict=True):
-            for table in cut.inputs[1:]:
-                data = np.array(tensors[table].data)[order]
-                tensors[table] = replace(tensors[table], data=data)
+            for each in cut.inputs[1:]:
+                tensors[each] = table(each, np.array(tensors[each].data)[order])
             made[cut.name] = (replace(cut, inputs=(whole, *cut.inputs[1:]), outputs=turn.outputs),)
             gone.add(turn.name)
         made[cuts[0].name] = (first, *made[cuts[0].name])
