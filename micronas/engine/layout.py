@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from micronas.engine.kernels import Makers, maker_of
+from micronas.engine.kernels.maps import move
 from micronas.engine.order import reordered
 from micronas.engine.plan import Buffer, Plan, lower_bound, plan
 from micronas.engine.rows import Stream, streams
@@ -122,7 +123,7 @@ class Layout:
                 or any(roots.get(name) == source for name in held if name != out)
             )
             if not calls and (source is None or is_held):
-                self.calls[position] = [_copy(graph, step)]
+                self.calls[position] = [move([graph.tensors[out].elements], [1], [1])]
             roots[out] = out if self.calls[position] else str(source)
         return roots
 
@@ -264,9 +265,3 @@ def best_layout(graph: Graph, most: int | None, makers: Makers = maker_of) -> La
 def scratch_of(place: int) -> str:
     """Return the key of the work memory of the operator at a place; no tensor has this name."""
     return f"/{place}"
-
-
-def _copy(graph: Graph, step: Step) -> Call:
-    count = graph.output_of(step.op).elements
-    one = {"rank": 1, "sizes": (count,), "from": (1,), "to": (1,), "first": 0, "place": 0}
-    return Call("move", ("move",), {**one, "filled": 0, "fill": 0}, "Move")

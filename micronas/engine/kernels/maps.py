@@ -86,7 +86,7 @@ def _strides(shape: Sequence[int]) -> Sizes:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _move(
+def move(
     sizes: Sequence[int],
     steps: Sequence[int],
     to: Sequence[int],
@@ -139,7 +139,7 @@ def _padded(graph: Graph, step: Step, position: int, fill: int) -> list[Call]:
     to = _strides(output.shape)
     added = amounts(graph, step.op) if position == 1 else data(graph.constant_of(step.op, position))
     place = sum(int(pair[0]) * one for pair, one in zip(added, to, strict=True))
-    call = _move(shape, _strides(shape), to, place=place, filled=output.elements, fill=fill)
+    call = move(shape, _strides(shape), to, place=place, filled=output.elements, fill=fill)
     # channels only: rows consist of pixels, which come first
     by_pixel = len(shape) == 4 and not added[:3].any() and call.fields["rank"] == 2
     return [replace(call, rows=Rows() if by_pixel else None)]
@@ -154,7 +154,7 @@ def concatenation(graph: Graph, step: Step) -> list[Call]:
     calls, place = [], 0
     for operand, name in enumerate(step.operands):
         shape = graph.tensors[name].shape
-        calls.append(_move(shape, _strides(shape), to, operand=operand, place=place))
+        calls.append(move(shape, _strides(shape), to, operand=operand, place=place))
         place += shape[axis] * to[axis]
     return calls
 
@@ -171,14 +171,14 @@ def cut(graph: Graph, step: Step) -> list[Call]:
     sizes = [len(piece) for piece in pieces]
     first = sum(piece.start * one for piece, one in zip(pieces, steps, strict=True))
     jumps = [piece.step * one for piece, one in zip(pieces, steps, strict=True)]
-    return [_move(sizes, jumps, _strides(sizes), first=first)]
+    return [move(sizes, jumps, _strides(sizes), first=first)]
 
 
 def broadcast_to(graph: Graph, step: Step) -> list[Call]:
     source, output = graph.tensors[step.source].shape, graph.output_of(step.op).shape
     shape = (1,) * (len(output) - len(source)) + source
     steps = [one if size > 1 else 0 for size, one in zip(shape, _strides(shape), strict=True)]
-    return [_move(output, steps, _strides(output))]
+    return [move(output, steps, _strides(output))]
 
 
 def in_blocks(graph: Graph, step: Step) -> list[Call]:
@@ -189,7 +189,7 @@ def in_blocks(graph: Graph, step: Step) -> list[Call]:
 def _turned(shape: Sizes, order: Sequence[int]) -> Call:
     output = [shape[axis] for axis in order]
     steps = _strides(shape)
-    return _move(output, [steps[axis] for axis in order], _strides(output))
+    return move(output, [steps[axis] for axis in order], _strides(output))
 
 
 def gather(graph: Graph, step: Step) -> list[Call]:

@@ -8,18 +8,12 @@ import numpy as np
 from micronas.engine.newlib import copied, filled
 from micronas.engine.steps import Call
 from micronas.engine.work.done import Done
-from micronas.engine.work.weighted import clip, coordinates
+from micronas.engine.work.weighted import clip, inside
 
 
 def _pool(call: Call, written: float) -> Iterator[Done]:
     window = call.fields["window"]
-    rows, columns = (
-        int(((places >= 0) & (places < window[size])).sum())
-        for places, size in (
-            (coordinates(window, "y", window["height"]), "in_height"),
-            (coordinates(window, "x", window["width"]), "in_width"),
-        )
-    )
+    rows, columns = inside(window, "y"), inside(window, "x")
     depth, pixels = window["depth"], window["out_height"] * window["out_width"]
     counts = {"window_rows": rows * window["out_width"] * depth, "elements": rows * columns * depth}
     amounts = {"rows": window["out_height"], "pixels": pixels, "outputs": pixels * depth}

@@ -181,7 +181,7 @@ def _reference(call: Call, written: float) -> Iterator[Done]:
         return
     by_channel = call.function == "reference_depthwise"
     inner = 1 if by_channel else window["depth"] // fields["groups"]
-    rows, columns = _inside(window, "y"), _inside(window, "x")
+    rows, columns = inside(window, "y"), inside(window, "x")
     products = channels * inner
     terms |= {
         "rows": pixels * channels * window["height"],
@@ -194,7 +194,7 @@ def _reference(call: Call, written: float) -> Iterator[Done]:
     yield Done(call.function, terms)
 
 
-def _inside(window: Mapping[str, Any], axis: str) -> int:
+def inside(window: Mapping[str, Any], axis: str) -> int:
     """Return the number of taps of all outputs inside the map, along one dimension."""
     down = axis == "y"
     places = coordinates(window, axis, window["height" if down else "width"])

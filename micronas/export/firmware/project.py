@@ -17,7 +17,7 @@ from micronas.export.firmware.shared import (
     check_kind,
     check_name,
     check_new,
-    numbers,
+    lines,
     write_folder,
 )
 from micronas.graph.interface import Given, by_name
@@ -120,7 +120,7 @@ def _golden(inputs: Mapping[str, _Values], outputs: Mapping[str, _Values]) -> di
         words = identifiers(tensors) if len(tensors) > 1 else dict.fromkeys(tensors, "")
         names = {name: f"kGolden{role}{word}" for name, word in words.items()}
         for name, values in tensors.items():
-            codes = numbers(values.reshape(-1).tolist())
+            codes = lines(map(str, values.reshape(-1).tolist()))
             arrays.append(f"constexpr std::int8_t {names[name]}[] = {{\n{codes}\n}};")
         lists[f"{role.upper()}S"] = "\n".join(
             f"    {{{each}, sizeof({each})}}," for each in names.values()

@@ -28,11 +28,6 @@ def check_name(folder: Path) -> None:
         )
 
 
-def numbers(values: Iterable[int]) -> str:
-    """Return numbers as lines of a C initialiser."""
-    return lines(map(str, values))
-
-
 def lines(written: Iterable[str]) -> str:
     """Return C expressions as lines of an initialiser."""
     listed = ", ".join(written)

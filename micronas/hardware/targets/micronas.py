@@ -129,11 +129,7 @@ class _Micronas(Target):
         """Return the plan of the generated code's buffers; its tail holds the states."""
         layout = self._layout(graph)
         placed, states = layout.plan, layout.state_bytes
-        buffers = tuple(
-            Buffer(name, each.size, each.first + 1, each.last + 1, at, name.startswith("/"))
-            for (name, each), at in zip(layout.buffers.items(), placed.offsets, strict=True)
-        )
-        return ArenaPlan(placed.size, states, placed.size + states, buffers)
+        return ArenaPlan(placed.size, states, placed.size + states, _buffers(layout))
 
     def price(self, graph: Graph, op: Op) -> Price | None:
         return self.prices(graph, (op,))[0]
@@ -169,20 +165,11 @@ class _Micronas(Target):
         turns = []
         for turn in range(len(found.turns)):
             prices = [_cost(name, work, core) for name, work in work_of_turn(found, turn)]
-            turns.append(
-                Price(
-                    "hop",
-                    sum(each.instructions for each in prices),
-                    False,
-                    sum(each.cycles for each in prices),
-                )
-            )
+            instructions = sum(each.instructions for each in prices)
+            cycles = sum(each.cycles for each in prices)
+            turns.append(Price("hop", instructions, False, cycles))
         size, state = found.plan.size, found.state_bytes
-        buffers = tuple(
-            Buffer(name, each.size, each.first + 1, each.last + 1, at, name.startswith("/"))
-            for (name, each), at in zip(found.buffers.items(), found.plan.offsets, strict=True)
-        )
-        plan = ArenaPlan(size - state, state, size, buffers)
+        plan = ArenaPlan(size - state, state, size, _buffers(found))
         return Hopped(found.stride, plan, (*turns,), _flash(found) + _tables_bytes(found))
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
@@ -234,6 +221,13 @@ def _priced(calls: Sequence[Call], written: int, core: Core) -> Price:
     invoke = Done(INVOKE, {"calls": len(calls)})
     name = next((call.function for call in calls), "none")
     return _cost(name, [invoke, *(each for call in calls for each in work_of(call, written))], core)
+
+
+def _buffers(layout: Layout | Hops) -> tuple[Buffer, ...]:
+    return tuple(
+        Buffer(name, each.size, each.first + 1, each.last + 1, at, name.startswith("/"))
+        for (name, each), at in zip(layout.buffers.items(), layout.plan.offsets, strict=True)
+    )
 
 
 def _flash(layout: Layout | Hops) -> int:
