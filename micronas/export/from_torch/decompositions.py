@@ -4,7 +4,10 @@ Torch's go down to primitives, branch on infinities or build indices where plain
 suffices; ours replace those that matter. An operator without either stays, and is refused by name.
 """
 
+import math
+import operator
 from collections.abc import Callable, Container, Mapping, Sequence, Set
+from functools import reduce
 from typing import Any
 
 import torch
@@ -57,14 +60,8 @@ def _changes(node: Node) -> bool:
 def _ways(unknown: Set[Any]) -> dict[Any, Callable[..., Any]]:
     if not unknown:
         return {}
-    theirs = default_decompositions()
-    found = {}
-    for target in unknown:
-        if target in _OURS:
-            found[target] = _OURS[target]
-        elif target in theirs:
-            found[target] = theirs[target]
-    return found
+    known = {**default_decompositions(), **_OURS}
+    return {target: known[target] for target in unknown if target in known}
 
 
 def _listed(x: Tensor, dim: _Dims) -> list[int]:
@@ -77,9 +74,7 @@ def _var(
     x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
 ) -> Any:
     dims, of = _listed(x, dim), 1 if correction is None else correction
-    count = 1
-    for each in dims:
-        count *= x.shape[each]
+    count = math.prod(x.shape[each] for each in dims)
     centred = x - x.mean(dims, keepdim=True)
     return (centred * centred).mean(dims, keepdim=keepdim) * (count / max(count - of, 1e-9))
 
@@ -113,10 +108,8 @@ def _lerp(x: Tensor, end: Tensor, weight: Any) -> Any:
 def _prod(x: Tensor, dim: int, keepdim: bool = False, **_: object) -> Any:
     if x.shape[dim] > _MOST_FACTORS:
         return NotImplemented
-    first, *others = x.unbind(dim)
-    for each in others:
-        first = first * each
-    return first.unsqueeze(dim) if keepdim else first
+    product = reduce(operator.mul, x.unbind(dim))
+    return product.unsqueeze(dim) if keepdim else product
 
 
 def _cumsum(x: Tensor, dim: int, **_: object) -> Any:

@@ -205,9 +205,7 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
         return _picked_and_turned(order, stored) or [_pick(order, elements)]
     if (whole := _turn_of_axes(dims, stored)) is not None:
         return [whole]
-    ranked = sorted(range(len(dims)), key=lambda k: -dims[k][1])
-    cut = _cut([dims[k] for k in ranked], int(order[0]), elements)
-    turn = _turn([dims[k][0] for k in ranked], [ranked.index(k) for k in range(len(dims))])
+    cut, turn = _cut(dims, int(order[0]), elements), _turn(dims)
     if cut is None or len(cut.shape) > cut.most or len(turn.shape) > _MOST_TURNED:
         return [_pick(order, elements)]
     steps = [] if cut.is_whole else [cut]
@@ -284,26 +282,19 @@ def _digits(order: _Order) -> list[tuple[int, int]] | None:
 
 
 def _cut(dims: Sequence[tuple[int, int]], base: int, elements: int) -> Cut | None:
-    """Return the slice, in stored order, of dimensions of falling strides from `base` on."""
-    shape, begin, step, size = [1], [0], [1], [1]
-    block = elements
-    for count, stride in dims:
+    """Return the slice, in stored order, of dimensions from `base` on."""
+    axes, block = [(1, 0, 1, 1)], elements
+    for count, stride in sorted(dims, key=lambda dim: -dim[1]):
         unit = math.gcd(block, stride)
         length, pace = block // unit, stride // unit
         start = base // unit % length
         if start + (count - 1) * pace >= length:
             return None
-        shape.append(length)
-        begin.append(start)
-        step.append(pace)
-        size.append(count)
+        axes.append((length, start, pace, count))
         block = unit
     if block > 1:
-        shape.append(block)
-        begin.append(base % block)
-        step.append(1)
-        size.append(1)
-    return Cut(tuple(shape), tuple(begin), tuple(step), tuple(size))
+        axes.append((block, base % block, 1, 1))
+    return Cut(*zip(*axes, strict=True))
 
 
 def _turn_of_axes(dims: Sequence[tuple[int, int]], stored: Shape) -> Turn | None:
@@ -324,16 +315,17 @@ def _turn_of_axes(dims: Sequence[tuple[int, int]], stored: Shape) -> Turn | None
     return Turn(stored, tuple(permutation))
 
 
-def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
-    """Return a permutation of dimensions of these sizes, with neighbours that stay so merged."""
+def _turn(dims: Sequence[tuple[int, int]]) -> Turn:
+    """Return the permutation from stored order, with neighbours that stay so merged."""
+    ranked = sorted(range(len(dims)), key=lambda k: -dims[k][1])
     groups: list[list[int]] = []
-    for axis in permutation:
+    for axis in map(ranked.index, range(len(dims))):
         if groups and groups[-1][-1] + 1 == axis:
             groups[-1].append(axis)
         else:
             groups.append([axis])
     stored = sorted(groups)
-    shape = (1, *(math.prod(sizes[axis] for axis in group) for group in stored))
+    shape = (1, *(math.prod(dims[ranked[axis]][0] for axis in group) for group in stored))
     return Turn(shape, (0, *(stored.index(group) + 1 for group in groups)))
 
 
@@ -354,8 +346,7 @@ def _picked_and_turned(order: _Order, stored: Shape) -> list[Step] | None:
     dims = _digits(picked)
     if dims is None or any(stride <= 0 for _, stride in dims):
         return None
-    by_stride = sorted(range(len(dims)), key=lambda k: -dims[k][1])
-    turn = _turn([dims[k][0] for k in by_stride], [by_stride.index(k) for k in range(len(dims))])
+    turn = _turn(dims)
     steps: list[Step] = [Pick(stored, first, len(stored) - 1), turn]
     return steps if len(turn.shape) <= _MOST_TURNED and not turn.is_identity else None
 
