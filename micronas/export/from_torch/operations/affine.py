@@ -29,7 +29,10 @@ def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
     return affine(tracer, arguments["input"], factor.reshape(shape), shift.reshape(shape))
 
 
-def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
+_ZERO, ONE = torch.tensor(0.0), torch.tensor(1.0)
+
+
+def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor = _ZERO) -> Value:
     """Multiply the value of a node by a constant and add another, both broadcast to its shape.
 
     If they differ only by stored channel, they are folded into the preceding operator where it has
@@ -76,7 +79,7 @@ def _crossed(
     return Value(found, torch.arange(math.prod(shape)).reshape(shape))
 
 
-def scaled(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor) -> Value:
+def scaled(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor = _ZERO) -> Value:
     """Append operators that multiply a value by a constant and add another."""
     factor, shift = factor.double(), shift.double()
     value = once(tracer, value)

@@ -1,7 +1,6 @@
 """Activations, sums and products, element by element."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from micronas.export.from_torch.layout import (
 )
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import (
+    ONE,
     affine,
     narrowed,
     once,
@@ -34,12 +34,11 @@ from micronas.train.functions import ROWS
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses and kind != "TRANSPOSE_CONV")
 """Kinds that can fuse an activation; CMSIS-NN ignores that of a transposed convolution."""
 _MOST_ROWS = 256
-_Lowering = Callable[[Tracer, Arguments], Value]
 
 
-def unary(kind: Kind) -> _Lowering:
-    """Return the lowering of an activation to an operator of its own."""
-    return lambda tracer, arguments: applied(tracer, kind, tracer.value(arguments["self"]))
+def unary(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
+    """Append an activation as an operator of its own."""
+    return applied(tracer, kind, tracer.value(arguments["self"]))
 
 
 def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields: Any) -> Value:
@@ -51,9 +50,9 @@ def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields
     )
 
 
-def clipped(kind: Activation) -> _Lowering:
-    """Return the lowering of an activation that the preceding operator may have."""
-    return lambda tracer, arguments: _activated(tracer, arguments["self"], kind)
+def clipped(kind: Activation, tracer: Tracer, arguments: Arguments) -> Value:
+    """Append an activation that the preceding operator may have."""
+    return _activated(tracer, arguments["self"], kind)
 
 
 def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
@@ -111,8 +110,10 @@ def silu(tracer: Tracer, arguments: Arguments) -> Value:
     return combined(tracer, "MUL", value, gate)
 
 
-def looked_up(function: str, number: str | None = None) -> _Lowering:
-    """Return the lowering of a function without a kernel to a table of 256 codes.
+def looked_up(
+    function: str, tracer: Tracer, arguments: Arguments, *, number: str | None = None
+) -> Value:
+    """Compute a function without a kernel by a table of 256 codes.
 
     While it runs the device holds a position of four bytes per element.
 
@@ -123,12 +124,8 @@ def looked_up(function: str, number: str | None = None) -> _Lowering:
     number
         Name of the operation's argument that it also needs.
     """
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Value:
-        alpha = float(arguments[number]) if number else 0.0
-        return tabled(tracer, tracer.value(arguments["self"]), function, alpha)
-
-    return lower
+    alpha = float(arguments[number]) if number else 0.0
+    return tabled(tracer, tracer.value(arguments["self"]), function, alpha)
 
 
 def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> Value:
@@ -175,13 +172,9 @@ def exponential(tracer: Tracer, arguments: Arguments) -> Value:
     )
 
 
-def compared(function: str) -> _Lowering:
-    """Return the lowering of a comparison of two values to one of their difference with zero."""
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Value:
-        return tabled(tracer, subtract(tracer, {**arguments, "alpha": 1}), function)
-
-    return lower
+def compared(function: str, tracer: Tracer, arguments: Arguments) -> Value:
+    """Compare two values by comparing their difference with zero."""
+    return tabled(tracer, subtract(tracer, {**arguments, "alpha": 1}), function)
 
 
 def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
@@ -229,12 +222,12 @@ def _sum(tracer: Tracer, arguments: Arguments, *, sign: float) -> Value:
     left, right, alpha = arguments["self"], arguments["other"], sign * float(arguments["alpha"])
     if tracer.is_constant(right):
         shift = alpha * tracer.constant(right)
-        return _shifted(tracer, left, torch.tensor(1.0), shift)
+        return _shifted(tracer, left, ONE, shift)
     if tracer.is_constant(left):
         return _shifted(tracer, right, torch.tensor(alpha), tracer.constant(left))
     other = tracer.value(right)
     if abs(alpha) != 1:
-        other = scaled(tracer, other, torch.tensor(abs(alpha)), torch.tensor(0.0))
+        other = scaled(tracer, other, torch.tensor(abs(alpha)))
     kind: Kind = "ADD" if alpha > 0 else "SUB"
     return combined(tracer, kind, tracer.value(left), other)
 
@@ -258,7 +251,7 @@ def multiply(tracer: Tracer, arguments: Arguments) -> Value:
     if tracer.is_constant(left):
         left, right = right, left
     if tracer.is_constant(right):
-        return affine(tracer, left, tracer.constant(right), torch.tensor(0.0))
+        return affine(tracer, left, tracer.constant(right))
     return combined(tracer, "MUL", tracer.value(left), tracer.value(right))
 
 
@@ -270,13 +263,13 @@ def divide(tracer: Tracer, arguments: Arguments) -> Value:
         if not tracer.is_constant(dividend):
             return combined(tracer, "MUL", tracer.value(dividend), inverse, "quotient")
         wide = Value(inverse.tensor, inverse.positions.expand(tracer.shape))
-        return scaled(tracer, wide, tracer.constant(dividend), torch.tensor(0.0))
+        return scaled(tracer, wide, tracer.constant(dividend))
     factor = tracer.constant(arguments["other"]).double().reciprocal()
-    return affine(tracer, arguments["self"], factor, torch.tensor(0.0))
+    return affine(tracer, arguments["self"], factor)
 
 
 def negate(tracer: Tracer, arguments: Arguments) -> Value:
-    return affine(tracer, arguments["self"], torch.tensor(-1.0), torch.tensor(0.0))
+    return affine(tracer, arguments["self"], torch.tensor(-1.0))
 
 
 def of_two(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:

@@ -99,16 +99,14 @@ def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
         return _pool_of_many(tracer, arguments, "AVERAGE_POOL_2D")
     value = tracer.map_value(arguments["self"])
     counts = arguments["count_include_pad"] or not any(before)
-    odd = arguments.get("divisor_override") is not None
-    if not odd and not any(before):
-        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=True, zeros=False)
-    if not odd and counts and not _overhangs(tracer, value, window, stride, before):
-        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
-    if not odd and not counts and _margins(tracer, arguments)[1]:
-        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=True, zeros=False)
+    if arguments.get("divisor_override") is None:
+        if not any(before) or (not counts and _margins(tracer, arguments)[1]):
+            return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=True, zeros=False)
+        if counts and not _overhangs(tracer, value, window, stride, before):
+            return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
     found = _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
     shares = _of_ones(tracer, {**arguments, "divisor_override": None}, counts_all=True)
-    return scaled(tracer, found, _of_ones(tracer, arguments) / shares, torch.tensor(0.0))
+    return scaled(tracer, found, _of_ones(tracer, arguments) / shares)
 
 
 def _of_ones(tracer: Tracer, arguments: Arguments, *, counts_all: bool = False) -> torch.Tensor:
@@ -270,7 +268,7 @@ def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Valu
         for side, taps in zip(read, size, strict=True)
     )
     factor = (down[:, None] * across).reshape(*tracer.shape[2:])
-    return scaled(tracer, found, factor, torch.tensor(0.0))
+    return scaled(tracer, found, factor)
 
 
 def windows(

@@ -52,27 +52,23 @@ _Cell = Callable[[Tracer, Sequence[Value], Sequence[_Weights], State], State]
 def lstm(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
     starts = [_start(tracer, state) for state in arguments["hx"]]
     gives_cells = any(node.args[1] == 2 and node.users for node in tracer.node.users)
-    weights = _weights(tracer, arguments, factor=4)
+    weights = _weights(tracer, arguments)
     is_plain = starts == [None, None] and weights[0].projection is None and not gives_cells
     run = _whole_lstm if is_plain else partial(_steps, _lstm_step, 4, ((0, 1, 3), (2,)))
     return _layers(tracer, arguments, starts, weights, run)
 
 
 def gru(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
-    starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments, factor=3)
+    starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments)
     run = partial(_steps, _gru_step, 3, ((0, 1), (2,)))
     return _layers(tracer, arguments, starts, weights, run)
 
 
-def rnn(curve: Kind) -> Callable[[Tracer, Arguments], Sequence[Part]]:
-    """Return the lowering of a plain recurrent layer with an activation."""
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
-        starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments, factor=1)
-        run = partial(_steps, partial(_rnn_step, curve), 1, ((0,),))
-        return _layers(tracer, arguments, starts, weights, run)
-
-    return lower
+def rnn(curve: Kind, tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
+    """Run a plain recurrent layer with an activation."""
+    starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments)
+    run = partial(_steps, partial(_rnn_step, curve), 1, ((0,),))
+    return _layers(tracer, arguments, starts, weights, run)
 
 
 def _start(tracer: Tracer, state: object) -> Value | None:
@@ -87,7 +83,7 @@ def _start(tracer: Tracer, state: object) -> Value | None:
     return None
 
 
-def _weights(tracer: Tracer, arguments: Arguments, *, factor: int) -> list[_Weights]:
+def _weights(tracer: Tracer, arguments: Arguments) -> list[_Weights]:
     """Return the weights of each direction of each layer."""
     given = [tracer.constant(node) for node in arguments["params"]]
     rows = arguments["num_layers"] * (2 if arguments["bidirectional"] else 1)
@@ -98,7 +94,6 @@ def _weights(tracer: Tracer, arguments: Arguments, *, factor: int) -> list[_Weig
         biases = rest[:2] if arguments["has_biases"] else [read.new_zeros(len(read))] * 2
         projection = rest[-1] if len(rest) % 2 else None
         found.append(_Weights(read, kept, biases[0], biases[1], projection))
-    assert all(len(each.read) % factor == 0 for each in found)
     return found
 
 
@@ -246,7 +241,7 @@ def _lstm_step(
 ) -> State:
     output, cells = state
     gates = applied(tracer, "LOGISTIC", _sums(tracer, now[0], weights[0], output))
-    enters, stays, leaves = _thirds(gates)
+    enters, stays, leaves = _chunks(gates, 3)
     new = applied(tracer, "TANH", _sums(tracer, now[1], weights[1], output))
     added = combined(tracer, "MUL", enters, new)
     if cells is not None:
@@ -254,8 +249,8 @@ def _lstm_step(
     return combined(tracer, "MUL", leaves, applied(tracer, "TANH", added)), added
 
 
-def _thirds(value: Value) -> list[Value]:
-    return [Value(value.tensor, part) for part in value.positions.chunk(3, 1)]
+def _chunks(value: Value, count: int) -> list[Value]:
+    return [Value(value.tensor, part) for part in value.positions.chunk(count, 1)]
 
 
 def _gru_step(
@@ -264,7 +259,7 @@ def _gru_step(
     """Compute n + z (h - n), where n = tanh(x + r (W h + b))."""
     (before,) = state
     gates = applied(tracer, "LOGISTIC", _sums(tracer, now[0], weights[0], before))
-    resets, stays = (Value(gates.tensor, part) for part in gates.positions.chunk(2, 1))
+    resets, stays = _chunks(gates, 2)
     bias = weights[1].kept_bias
     if before is not None:
         kept = combined(tracer, "MUL", resets, multiplied(tracer, before, weights[1].kept, bias))

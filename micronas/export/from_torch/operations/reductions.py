@@ -1,7 +1,7 @@
 """Reductions over any dimensions: means, sums, maxima and their places."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,46 +26,31 @@ _MOST_AXES = 4
 _MOST_PLACES = 255
 
 
-def mean(tracer: Tracer, arguments: Arguments) -> Value:
-    """Average over rows and columns by a pool, 20 times cheaper on Cortex-M than MEAN."""
+_POOLS: Mapping[Kind, Kind] = {"MEAN": "AVERAGE_POOL_2D", "REDUCE_MAX": "MAX_POOL_2D"}
+
+
+def reduction(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
+    """Reduce dimensions; rows and columns by a pool, 20 times cheaper on Cortex-M than MEAN."""
     value = tracer.value(arguments["self"])
     dims = dimensions(arguments["dim"], len(value.shape))
-    if dims == [2, 3] and len(value.shape) == 4:
-        return windows(tracer, "AVERAGE_POOL_2D", value, (value.shape[2], value.shape[3]))
-    if dims == [2] and tracer.is_sequence(value):
+    if kind in _POOLS and dims == [2, 3] and len(value.shape) == 4:
+        return windows(tracer, _POOLS[kind], value, (value.shape[2], value.shape[3]))
+    if kind == "MEAN" and dims == [2] and tracer.is_sequence(value):
         sequence = tracer.map_value(arguments["self"])
-        return windows(tracer, "AVERAGE_POOL_2D", sequence, (value.shape[2], 1))
-    return reduced(tracer, "MEAN", value, dims)
+        return windows(tracer, _POOLS[kind], sequence, (value.shape[2], 1))
+    return reduced(tracer, kind, value, dims)
 
 
-def total(tracer: Tracer, arguments: Arguments) -> Value:
-    value = tracer.value(arguments["self"])
-    return reduced(tracer, "SUM", value, dimensions(arguments["dim"], len(value.shape)))
-
-
-def largest(tracer: Tracer, arguments: Arguments) -> Value:
-    value = tracer.value(arguments["self"])
-    dims = dimensions(arguments["dim"], len(value.shape))
-    if dims == [2, 3] and len(value.shape) == 4:
-        return windows(tracer, "MAX_POOL_2D", value, (value.shape[2], value.shape[3]))
-    return reduced(tracer, "REDUCE_MAX", value, dims)
-
-
-def extreme(kind: str) -> Callable[[Tracer, Arguments], Sequence[Part]]:
-    """Return the lowering of ``max`` or ``min`` along a dimension: values, and places if read."""
-    sign = 1.0 if kind == "max" else -1.0
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
-        return [
-            lambda: _of_sign(tracer, _largest_of(tracer, arguments, sign), sign),
-            lambda: place(sign)(tracer, arguments),
-        ]
-
-    return lower
+def extreme(sign: float, tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
+    """Return the ``max`` along a dimension, or ``min`` for a sign of -1: values, places if read."""
+    return [
+        lambda: _of_sign(tracer, _largest_of(tracer, arguments, sign), sign),
+        lambda: place(sign, tracer, arguments),
+    ]
 
 
 def _of_sign(tracer: Tracer, value: Value, sign: float) -> Value:
-    return value if sign > 0 else scaled(tracer, value, torch.tensor(sign), torch.tensor(0.0))
+    return value if sign > 0 else scaled(tracer, value, torch.tensor(sign))
 
 
 def _largest_of(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
@@ -73,35 +58,31 @@ def _largest_of(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
     return reduced(tracer, "REDUCE_MAX", value, dimensions(arguments["dim"], len(value.shape)))
 
 
-def place(sign: float = 1.0) -> Callable[[Tracer, Arguments], Value]:
-    """Return the lowering of ``argmax``, or ``argmin`` for a sign of -1, to codes of place - 128.
+def place(sign: float, tracer: Tracer, arguments: Arguments) -> Value:
+    """Compute ``argmax``, or ``argmin`` for a sign of -1, as codes of place - 128.
 
     TFLM's ARG_MAX writes int32, which no other operator here reads. Instead, 255 where a value is
     the largest is limited to 255 less its place, so that the maximum belongs to the first of them.
     """
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Value:
-        value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
-        if arguments["dim"] is None:
-            raise tracer.refusal("the place of a largest value must be along a dim", "pass a dim")
-        dim = int(arguments["dim"]) % len(value.shape)
-        count = value.shape[dim]
-        if dim == 0 or count > _MOST_PLACES:
-            raise tracer.refusal(
-                f"places must be along another dimension than the batch, {_MOST_PLACES} at most, "
-                f"but are {count} along {dim}",
-                "return the values, and take the place of the largest where they are used",
-            )
-        kept = tuple(1 if axis == dim else size for axis, size in enumerate(value.shape))
-        most = reduced(tracer, "REDUCE_MAX", value, [dim], kept)
-        hits = tabled(tracer, combined(tracer, "SUB", value, most, "less"), HIT)
-        shape = [1] * len(kept)
-        shape[dim] = count
-        places = 255.0 - torch.arange(count).reshape(shape)
-        numbered = with_constant(tracer, "MINIMUM", hits, places, "places")
-        return tabled(tracer, reduced(tracer, "REDUCE_MAX", numbered, [dim]), PLACE)
-
-    return lower
+    value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
+    if arguments["dim"] is None:
+        raise tracer.refusal("the place of a largest value must be along a dim", "pass a dim")
+    dim = int(arguments["dim"]) % len(value.shape)
+    count = value.shape[dim]
+    if dim == 0 or count > _MOST_PLACES:
+        raise tracer.refusal(
+            f"places must be along another dimension than the batch, {_MOST_PLACES} at most, "
+            f"but are {count} along {dim}",
+            "return the values, and take the place of the largest where they are used",
+        )
+    kept = tuple(1 if axis == dim else size for axis, size in enumerate(value.shape))
+    most = reduced(tracer, "REDUCE_MAX", value, [dim], kept)
+    hits = tabled(tracer, combined(tracer, "SUB", value, most, "less"), HIT)
+    shape = [1] * len(kept)
+    shape[dim] = count
+    places = 255.0 - torch.arange(count).reshape(shape)
+    numbered = with_constant(tracer, "MINIMUM", hits, places, "places")
+    return tabled(tracer, reduced(tracer, "REDUCE_MAX", numbered, [dim]), PLACE)
 
 
 def reduced(

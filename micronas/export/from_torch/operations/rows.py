@@ -19,12 +19,8 @@ _MOST = 4
 """Most dimensions of BATCH_MATMUL."""
 
 
-def softmax(tracer: Tracer, arguments: Arguments) -> Value:
-    return rowwise(tracer, "SOFTMAX", tracer.value(arguments["self"]), arguments["dim"])
-
-
-def log_softmax(tracer: Tracer, arguments: Arguments) -> Value:
-    return rowwise(tracer, "LOG_SOFTMAX", tracer.value(arguments["self"]), arguments["dim"])
+def softmax(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
+    return rowwise(tracer, kind, tracer.value(arguments["self"]), arguments["dim"])
 
 
 def rowwise(tracer: Tracer, kind: Kind, value: Value, dim: int, suffix: str = "") -> Value:
@@ -155,7 +151,7 @@ def attention(tracer: Tracer, arguments: Arguments) -> Value:
     scale = arguments["scale"] or query.shape[-1] ** -0.5
     turned = Value(key.tensor, key.positions.transpose(-1, -2))
     scores = _product(tracer, query, turned, "scores")
-    scores = scaled(tracer, scores, torch.tensor(scale), torch.tensor(0.0))
+    scores = scaled(tracer, scores, torch.tensor(scale))
     mask = arguments["attn_mask"]
     if arguments["is_causal"]:
         later = torch.ones(query.shape[-2], key.shape[-2]).triu(1).bool()
