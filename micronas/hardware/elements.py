@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from micronas.arrays import Shape
+from micronas.engine.kernels.elements import joined_axes
 from micronas.hardware.kernels import Work, elementwise
 
 
@@ -16,7 +17,7 @@ def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
     wide, other = ((1,) * (len(out) - len(shape)) + shape for shape in (left, right))
     if wide == other:
         return elementwise(kernel, math.prod(out))
-    joined = [size for _, size in _joined(wide, other, out)]
+    joined = [size for _, size in joined_axes([wide, other], out)]
     terms = {
         "elements": math.prod(out),
         "rows": math.prod(out) if out[-1] == 1 else math.prod(joined[:-1]),
@@ -81,18 +82,3 @@ def resize_bilinear(out: Shape) -> Work:
         "calls": 1,
     }
     return Work("resize_bilinear", terms)
-
-
-def _joined(left: Shape, right: Shape, out: Shape) -> list[tuple[tuple[bool, bool], int]]:
-    """Return axes of the output longer than 1, neighbours joined where the same operands have them.
-
-    Each is a pair: whether either operand has it, and its size.
-    """
-    groups: list[tuple[tuple[bool, bool], int]] = []
-    for first, second, size in zip(left, right, out, strict=True):
-        has = first == size, second == size
-        if size > 1 and groups and groups[-1][0] == has:
-            groups[-1] = has, groups[-1][1] * size
-        elif size > 1:
-            groups.append((has, size))
-    return groups

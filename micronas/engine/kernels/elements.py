@@ -1,10 +1,13 @@
 """Operators on single elements: functions of one code, and pairs of elements."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
 from micronas.errors import ExportError
 from micronas.graph import fixed_point
@@ -165,25 +168,28 @@ def factor_of(real: float) -> tuple[int, int]:
 
 def _steps(tensors: list[Tensor], output: Tensor) -> tuple[tuple[int, ...], ...]:
     """Return sizes and both operands' steps, with dimensions of like steps joined."""
-    rank = len(output.shape)
-    shapes = [(1,) * (rank - len(each.shape)) + each.shape for each in tensors]
-    joined: list[tuple[int, tuple[bool, ...]]] = []
-    for axis, size in enumerate(output.shape):
-        moves = tuple(shape[axis] == size for shape in shapes)
-        if size == 1:
-            continue
-        if joined and joined[-1][1] == moves:
-            joined[-1] = joined[-1][0] * size, moves
-        else:
-            joined.append((size, moves))
-    joined = joined or [(1, (True, True))]
-    sizes = tuple(size for size, _ in joined)
+    axes = joined_axes([each.shape for each in tensors], output.shape) or [((True, True), 1)]
+    sizes = tuple(size for _, size in axes)
     steps = [
         tuple(
-            math.prod(size for size, moves in joined[axis + 1 :] if moves[place])
-            * joined[axis][1][place]
-            for axis in range(len(joined))
+            math.prod(size for has, size in axes[axis + 1 :] if has[place]) * axes[axis][0][place]
+            for axis in range(len(axes))
         )
         for place in (0, 1)
     ]
     return sizes, *steps
+
+
+def joined_axes(shapes: Sequence[Shape], out: Shape) -> list[tuple[tuple[bool, ...], int]]:
+    """Return axes of an output longer than 1, neighbours joined where the same operands have them.
+
+    Each is a pair: whether each operand has it, and its size. Operands may lack the first axes.
+    """
+    wide = [(1,) * (len(out) - len(shape)) + shape for shape in shapes]
+    axes = [
+        (tuple(each == size for each in own), size)
+        for size, *own in zip(out, *wide, strict=True)
+        if size > 1
+    ]
+    alike = groupby(axes, key=itemgetter(0))
+    return [(has, math.prod(size for _, size in group)) for has, group in alike]
