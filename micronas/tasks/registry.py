@@ -135,31 +135,24 @@ def sample(
     ConfigError
         If the task has no such goal, or makes neither long recordings nor made-up words.
     """
-    speech = {
-        name: value
-        for name, value in (("minutes", minutes), ("made_up", made_up))
-        if value is not None
-    }
-    if speech:
-        given = " and ".join(f"--{name.replace('_', '-')}" for name in speech)
-        if task != "kws" or len(speech) > 1:
-            raise ConfigError(
-                "long recordings, or made-up words among clips, are made of kws alone, but got "
-                f"{task} {given}; leave out {given if task != 'kws' else 'one of them'}"
-            )
-        spoken: Any = find(task)
-        content: str = spoken.sample(folder, seed=seed, **speech)
-        return content
-    if goal is None:
-        return find(task).sample(folder, seed=seed)
-    field = find(task).settings.model_fields.get("goal")
-    goals = () if field is None else get_args(field.annotation)
-    if goal not in goals:
-        rule = f"must be one of {', '.join(goals)}" if goals else "is known of series alone"
-        raise ConfigError(f"a goal of {task} {rule}, but got {goal!r}; leave out --goal")
+    speech = {"minutes": minutes, "made_up": made_up}
+    more: dict[str, object] = {k: value for k, value in speech.items() if value is not None}
+    given = " and ".join(f"--{name.replace('_', '-')}" for name in more)
+    if more and (task != "kws" or len(more) > 1):
+        raise ConfigError(
+            "long recordings, or made-up words among clips, are made of kws alone, but got "
+            f"{task} {given}; leave out {given if task != 'kws' else 'one of them'}"
+        )
     kind: Any = find(task)
-    made: str = kind.sample(folder, seed=seed, goal=goal)
-    return made
+    if goal is not None:
+        field = kind.settings.model_fields.get("goal")
+        goals = () if field is None else get_args(field.annotation)
+        if goal not in goals:
+            rule = f"must be one of {', '.join(goals)}" if goals else "is known of series alone"
+            raise ConfigError(f"a goal of {task} {rule}, but got {goal!r}; leave out --goal")
+        more["goal"] = goal
+    content: str = kind.sample(folder, seed=seed, **more)
+    return content
 
 
 def download(task: str, folder: Path, *, progress: Progress = nobody) -> None:

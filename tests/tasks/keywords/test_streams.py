@@ -64,3 +64,5 @@ def test_other_tasks_have_none(tmp_path: Path) -> None:
         sample("series", tmp_path / "streams", minutes=1)
     with pytest.raises(ConfigError, match="kws --minutes and --made-up; leave out one of them"):
         sample("kws", tmp_path / "streams", minutes=1, made_up=1)
+    with pytest.raises(ConfigError, match="a goal of kws is known of series alone"):
+        sample("kws", tmp_path / "streams", minutes=1, goal="labels")
