@@ -64,10 +64,8 @@ def recordings(
     """
     kind = str(meaning.get("features"))
     paths = files([folder], meaning)
-    chosen = [paths[len(paths) * number // count] for number in range(min(count, len(paths)))]
-    chosen = chosen if len(paths) > count else paths
-    found = []
-    for path in chosen:
+    count, found = min(count, len(paths)), []
+    for path in [paths[len(paths) * number // count] for number in range(count)]:
         try:
             found.append(_READERS[kind](path, meaning, front_end))
         except (DataError, ValueError, OSError):

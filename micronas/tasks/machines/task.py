@@ -17,28 +17,13 @@ _DCASE = "https://zenodo.org/records/3678171/files"
 class _Machines(Task[MachineSettings]):
     settings = MachineSettings
     # Slide rails, pumps and fans of DCASE 2020 Task 2 (CC BY-NC-SA 4.0); the record at Zenodo.
-    archives = (
-        Archive(
-            f"{_DCASE}/dev_data_slider.zip",
-            1_002_998_966,
-            "md5:da24a757719f0d94d5aa2d646bbfdc86",
-            "slider",
-            1_300_000_000,
-        ),
-        Archive(
-            f"{_DCASE}/dev_data_pump.zip",
-            1_031_279_015,
-            "md5:90e7091ef722b7238a7f1009365779cd",
-            "pump",
-            1_500_000_000,
-        ),
-        Archive(
-            f"{_DCASE}/dev_data_fan.zip",
-            1_354_774_772,
-            "md5:649bdfc06263ae7a838963f43b6641e6",
-            "fan",
-            1_900_000_000,
-        ),
+    archives = tuple(
+        Archive(f"{_DCASE}/dev_data_{kind}.zip", size, f"md5:{digest}", kind, unpacked)
+        for kind, size, digest, unpacked in (
+            ("slider", 1_002_998_966, "da24a757719f0d94d5aa2d646bbfdc86", 1_300_000_000),
+            ("pump", 1_031_279_015, "90e7091ef722b7238a7f1009365779cd", 1_500_000_000),
+            ("fan", 1_354_774_772, "649bdfc06263ae7a838963f43b6641e6", 1_900_000_000),
+        )
     )
 
     def load(self, settings: MachineSettings) -> "DataSet":
