@@ -172,7 +172,7 @@ def test_a_board_of_ones_own(tmp_path: Path) -> None:
         ("sram_bytes: 262144", "sram_bytes: -4", r"line 4: sram_bytes: .* -4"),
         ("{conv_macs: 1.0e-5, ", "{conv_mac: 1.0e-5, ", "unknown term .*'conv_macs'"),
         ("{ops: 4.0e-6}", "{ops: -4.0e-6}", "ops must be a number of ms that is not negative"),
-        ("{ops: 4.0e-6}", "{ops: .nan}", "ops must be a number of ms that is not negative"),
+        ("{ops: 4.0e-6}", "{ops: .nan}", "coefficients.ops: input should be a finite number"),
         ("{ops: 4.0e-6}", "{}", "latency.1.coefficients"),
         ("form: terms\nlatency", "form: term\nlatency", "form: .*'term'"),
         ("form: terms\nlatency", "form: instructions\nlatency", "hold a model of the form 'instr"),
