@@ -130,7 +130,8 @@ class _Work:
     def __init__(
         self, settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]
     ) -> None:
-        self.settings, self.prompts = settings, prompts
+        # in an order of no meaning, so that what a budget pays for is a random part of the set
+        self.settings, self.prompts = settings, sorted(prompts, key=lambda each: each.hash)
         self.models = _models(settings, answers)
         self.texts: dict[tuple[str, str], str] = {}
         for answer in answers:
@@ -164,7 +165,7 @@ class _Work:
         ]
 
     def pairs(self) -> list[tuple[Prompt, str]]:
-        """Return what can be judged, prompt by prompt, since a budget may end."""
+        """Return what can be judged, prompt by prompt, as a budget may end."""
         return [
             (prompt, model)
             for prompt in self.prompts
