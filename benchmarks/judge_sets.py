@@ -16,7 +16,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +180,7 @@ def against_arena(pool: Pool, sets: Sets, folder: Path, size: int) -> None:
     rng = np.random.default_rng(SEED)
 
     def figures(rows: Indices) -> list[float]:
-        found = estimates(pool, rows, models)
-        ours = Estimates(people.models, *(vars(found)[name] for name in list(vars(found))[1:]))
+        ours = replace(estimates(pool, rows, models), models=people.models)
         measured = quality(ours, people)
         shares = (measured.separability, measured.agreement)
         rest = (measured.spearman, measured.brier)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,7 @@ def load_arena(folder: Path) -> Estimates:
 
 def with_arena_names(benchmark: Estimates, names: dict[str, str]) -> Estimates:
     """Keep the models of a mapping from Arena's names to the benchmark's, under Arena's names."""
-    kept = benchmark.of_models(list(names.values()))
-    return Estimates(
-        tuple(names), kept.scores, kept.lower, kept.upper, None, kept.mean, kept.variance
-    )
+    return replace(benchmark.of_models(list(names.values())), models=tuple(names))
 
 
 def shared(folder: Path, name: str, level: float = 0.95) -> Estimates:

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import math
 import multiprocessing
 import os
 import random
 import re
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +61,6 @@ class Soak:
         Requests by kind and how they ended.
     wrong
         Requests that ended in another way than they must: lost, doubled, or a stranger's answer.
-    seconds, quiet
-        How long good requests took, among the others and alone.
     memory
         Resident bytes of the server, at each tenth of the requests.
     log
@@ -73,20 +69,8 @@ class Soak:
 
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    quiet: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
     log: str = ""
-
-    @property
-    def slowdown(self) -> float:
-        """How much longer 95 % of good requests may take among the others than alone."""
-        return p95(self.seconds) / p95(self.quiet)
-
-
-def p95(values: Sequence[float]) -> float:
-    """Return what 95 % of values do not exceed."""
-    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
 def soak(folder: Path, count: int, *, at_once: int = 64, seed: int = 0) -> Soak:
@@ -98,15 +82,9 @@ def soak(folder: Path, count: int, *, at_once: int = 64, seed: int = 0) -> Soak:
         kinds = [KINDS[number % len(KINDS)] for number in range(count)]
         random.Random(seed).shuffle(kinds)
 
-        def remember() -> None:
-            found.memory.append(_resident(server.process.pid))
-
-        asyncio.run(client.run("before", ["good"] * max(count // 20, 20), at_once, lambda: None))
-        found.quiet, found.seconds = found.seconds, []
-        asyncio.run(client.run("r", kinds, at_once, remember))
-        among, found.seconds = found.seconds, found.quiet
-        asyncio.run(client.run("after", ["good"] * max(count // 20, 20), at_once, lambda: None))
-        found.quiet, found.seconds = found.seconds, among
+        asyncio.run(
+            client.run(kinds, at_once, lambda: found.memory.append(_resident(server.process.pid)))
+        )
     found.log = server.log.read_text(encoding="utf-8", errors="replace")
     return found
 
@@ -159,9 +137,7 @@ class _Client:
         parts = urlsplit(self._url)
         self._place = (str(parts.hostname), int(parts.port or 0))
 
-    async def run(
-        self, prefix: str, kinds: list[str], at_once: int, tenth: Callable[[], None]
-    ) -> None:
+    async def run(self, kinds: list[str], at_once: int, tenth: Callable[[], None]) -> None:
         """Send one request of each of the kinds, so many at a time."""
         waiting = iter(enumerate(kinds))
         connector = aiohttp.TCPConnector(limit=0)
@@ -170,7 +146,7 @@ class _Client:
 
             async def work() -> None:
                 for number, kind in waiting:
-                    name = f"{prefix}{number}"
+                    name = f"r{number}"
                     try:
                         ended = await getattr(self, f"_{kind}")(name, number)
                     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -184,10 +160,7 @@ class _Client:
             await asyncio.gather(*(work() for _ in range(at_once)))
 
     async def _good(self, name: str, number: int) -> str:
-        start = time.monotonic()
-        ended = await self._ask(name, "plain", stream=number % 2 == 0)
-        self._found.seconds.append(time.monotonic() - start)
-        return ended
+        return await self._ask(name, "plain", stream=number % 2 == 0)
 
     async def _slow(self, name: str, number: int) -> str:
         match number // 10 % 4:

@@ -1,4 +1,4 @@
-"""Small turns of `benchmarks/router_soak.py` and `router_crowd.py`; times need longer ones."""
+"""A server among hostile clients, and a small turn of `benchmarks/router_crowd.py`."""
 
 from pathlib import Path
 
@@ -15,13 +15,16 @@ def test_nothing_is_lost_or_doubled_among_hostile_requests(count: int, tmp_path:
     found = soak(tmp_path, count, at_once=32)
     assert found.wrong == []
     ends = found.ended
-    assert ends["good", "answered"] == count // 2 + 2 * max(count // 20, 20)
-    assert sum(ends.values()) == count + 2 * max(count // 20, 20)
+    assert ends["good", "answered"] == count // 2
+    assert sum(ends.values()) == count
     for kind in ("slow", "cut", "huge", "odd", "hostile"):
         assert sum(times for (each, _), times in ends.items() if each == kind) == count // 10
     assert "Traceback" not in found.log
     assert KEY not in found.log
     assert max(found.memory) < 2 * found.memory[0]
+    if count >= 2000:
+        # a sample holds the floods that are under way; growth would show in the highest ones
+        assert max(found.memory[5:]) < 1.25 * max(found.memory[:5])
 
 
 @pytest.mark.long
