@@ -5,25 +5,16 @@ import pytest
 from testing.exactness import SPACES, Exactness, measure
 
 
-def check(name: str, networks: int, seed: int) -> None:
-    found = measure(name, networks, seed)
+@pytest.mark.parametrize(
+    ("name", "networks"),
+    [
+        pytest.param(each, 2, marks=[pytest.mark.long] * (each in ("kws_open", "images_open")))
+        for each in SPACES
+    ]
+    + [pytest.param(each, 200, marks=pytest.mark.slow) for each in SPACES],
+)
+def test_networks_of_each_space(name: str, networks: int) -> None:
+    found = measure(name, networks, seed=int(networks > 2))
     assert found.bytes > 0
     assert found == Exactness(networks, found.bytes, worst_total=found.worst_total)
     assert found.worst_total <= 32
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(each, marks=[pytest.mark.long] * (each in ("kws_open", "images_open")))
-        for each in SPACES
-    ],
-)
-def test_two_networks_of_each_space(name: str) -> None:
-    check(name, 2, seed=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SPACES)
-def test_two_hundred_networks_of_each_space(name: str) -> None:
-    check(name, 200, seed=1)

@@ -27,6 +27,7 @@ from testing.graphs import (
 )
 from testing.movement import MOVEMENT
 from testing.recurrent import lstm
+from tests.cases import seeds
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LSTM: Kind = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -61,14 +62,9 @@ def differences(graph: Graph, rounding: Rounding, count: int = 8) -> npt.NDArray
     return np.abs(actual.reshape(expected.shape).astype(np.int16) - expected)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_networks_are_within_one_code_when_they_round_as_the_device(seed: int) -> None:
-    assert differences(random_int8_graph(seed), "device").max() <= 1
-
-
-@pytest.mark.slow
-def test_five_hundred_networks_are_within_one_code_when_they_round_as_the_device() -> None:
-    found = [differences(random_int8_graph(seed), "device") for seed in range(100, 600)]
+@seeds(range(20), range(100, 600))
+def test_networks_are_within_one_code_when_they_round_as_the_device(seeds: range) -> None:
+    found = [differences(random_int8_graph(seed), "device") for seed in seeds]
     outputs = np.concatenate([part.ravel() for part in found])
     assert outputs.max() <= 1
     assert np.count_nonzero(outputs) <= len(outputs) // 1000

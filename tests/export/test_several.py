@@ -33,6 +33,7 @@ from testing.builder import Builder
 from testing.graphs import quantize_randomly
 from testing.interfaces import opened
 from testing.networks import random_network
+from tests.cases import seeds
 
 
 def detector() -> Graph:
@@ -69,14 +70,9 @@ def check(graph: Graph) -> None:
     assert abs(predicted.total - arena.total) <= 32
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_random_interfaces_agree_with_tflm(seed: int) -> None:
-    check(opened(random_network(seed), seed))
-
-
-@pytest.mark.slow
-def test_a_thousand_random_interfaces_agree_with_tflm() -> None:
-    for seed in range(1000, 2000):
+@seeds(range(60), range(1000, 2000))
+def test_random_interfaces_agree_with_tflm(seeds: range) -> None:
+    for seed in seeds:
         check(opened(random_network(seed), seed))
 
 

@@ -8,21 +8,14 @@ from tests.faults.layer import tried
 from tests.faults.scenarios import SCENARIOS
 
 
-def check(folder: Path, every: int) -> None:
-    found = tried([*SCENARIOS], folder, every=every)
+@pytest.mark.parametrize(
+    "every", [pytest.param(61, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.slow)]
+)
+def test_a_fault_leaves_the_state_before_or_after(tmp_path: Path, every: int) -> None:
+    found = tried([*SCENARIOS], tmp_path, every=every)
     for each in found:
         print(f"{each.scenario:20}{each.calls:5} calls{each.cases:6} cases")
         assert each.calls > 0, each
     wrong = [line for each in found for line in each.wrong]
     assert not wrong, "\n".join(wrong)
     print(f"{sum(each.calls for each in found)} calls, {sum(each.cases for each in found)} cases")
-
-
-@pytest.mark.long
-def test_some_faults_leave_the_state_before_or_after(tmp_path: Path) -> None:
-    check(tmp_path, every=61)
-
-
-@pytest.mark.slow
-def test_every_fault_leaves_the_state_before_or_after(tmp_path: Path) -> None:
-    check(tmp_path, every=1)

@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ModelError
@@ -23,9 +23,9 @@ from testing.graphs import (
     random_op_graph,
     random_shapes,
 )
+from tests.cases import seeds
 from tests.graph.made import both, constant, one, quantization, tensor
 
-FAMILIES = ["ds_cnn", "mobilenet", "maps", "series"]
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
 
@@ -115,50 +115,29 @@ def test_fully_connected_multiplies_scales_in_float64() -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_every_operator_equals_tflm(kind: Kind) -> None:
+@seeds(range(30), range(1000, 4000))
+def test_every_operator_equals_tflm(kind: Kind, seeds: range) -> None:
     codes = 0
-    for seed in range(30):
+    for seed in seeds:
         graph = random_op_graph(kind, seed)
         inputs = random_inputs(graph, 6, seed)
         theirs = tflm_run(to_flatbuffer(graph), inputs)
         np.testing.assert_array_equal(integer.run(graph, inputs), theirs, err_msg=f"seed {seed}")
         codes += len(np.unique(theirs))
-    assert codes > 30 * 5  # outputs vary, or equality would say little
+    assert codes > len(seeds) * 5  # outputs vary, or equality would say little
 
 
-def check_layers(family: str, seed: int) -> None:
-    graph = random_int8_graph(seed, family=family)
-    inputs = random_inputs(graph, 3, seed)
-    values = integer.run_all(graph, inputs)
-    for position, op in enumerate(graph.ops):
-        part = replace(graph, ops=graph.ops[: position + 1], outputs=op.outputs)
-        theirs = tflm_run(to_flatbuffer(part), inputs)
-        np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=3)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
-    check_layers(family, seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_every_layer_of_many_networks_equals_tflm(family: str, seed: int) -> None:
-    check_layers(family, seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", get_args(Kind))
-def test_many_more_operators_equal_tflm(kind: Kind) -> None:
-    for seed in range(1000, 4000):
-        graph = random_op_graph(kind, seed)
-        inputs = random_inputs(graph, 8, seed)
-        theirs = tflm_run(to_flatbuffer(graph), inputs)
-        np.testing.assert_array_equal(integer.run(graph, inputs), theirs, err_msg=f"seed {seed}")
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series"])
+@seeds(range(3), range(1000, 1060))
+def test_every_layer_of_a_network_equals_tflm(family: str, seeds: range) -> None:
+    for seed in seeds:
+        graph = random_int8_graph(seed, family=family)
+        inputs = random_inputs(graph, 3, seed)
+        values = integer.run_all(graph, inputs)
+        for position, op in enumerate(graph.ops):
+            part = replace(graph, ops=graph.ops[: position + 1], outputs=op.outputs)
+            theirs = tflm_run(to_flatbuffer(part), inputs)
+            np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
 
 
 # Batches and errors

@@ -8,14 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
 from micronas.export.verify import tflm_arena
-from micronas.graph.ir import Graph, Kind, Op, Quantization
+from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.memory import ArenaPlan, Buffer, Request, place
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.tflite.writer import to_flatbuffer
@@ -119,87 +118,6 @@ def test_107_arenas_measured_on_a_cortex_m4() -> None:
     assert len(rows) == 107
     predicted = {row["id"]: plan(census.network(row)).total for row in rows}
     assert predicted == {row["id"]: int(row["arena_m4_cmsisnn"]) for row in rows}
-
-
-def mlperf_keywords() -> Graph:
-    builder = Builder((49, 10, 1))
-    source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
-    for number in range(4):
-        source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
-    source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
-    source = builder.dense(source, "fc", 12)
-    return builder.finish(builder.softmax(source, "softmax"))
-
-
-def keywords_with_mean() -> Graph:
-    """MEAN head; the classifier has a scale a channel and no bias."""
-    builder = Builder((49, 10, 1))
-    source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
-    for number in range(4):
-        source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
-    source = builder.dense(builder.mean(source, "mean"), "fc", 12)
-    graph = builder.finish(builder.softmax(source, "softmax"))
-    scales = Quantization(np.ones(12, np.float32), axis=0)
-    tensors = {name: tensor for name, tensor in graph.tensors.items() if name != "fc/bias"}
-    tensors["fc/weights"] = replace(tensors["fc/weights"], quantization=scales)
-    ops = tuple(replace(op, inputs=op.inputs[:2]) if op.name == "fc" else op for op in graph.ops)
-    return replace(graph, tensors=tensors, ops=ops)
-
-
-def mlperf_images() -> Graph:
-    """A ResNet: convolutions whose im2col scratch is part of the head."""
-    builder = Builder((32, 32, 3))
-    source = builder.conv(builder.input, "stem", 16, (3, 3))
-    for number, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)]):
-        hidden = builder.conv(source, f"a{number}", width, (3, 3), stride=(stride, stride))
-        hidden = builder.conv(hidden, f"b{number}", width, (3, 3))
-        if stride > 1:
-            source = builder.conv(source, f"skip{number}", width, stride=(stride, stride))
-        source = builder.add(source, hidden, f"add{number}")
-    source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
-    source = builder.dense(source, "fc", 10)
-    return builder.finish(builder.softmax(source, "softmax"))
-
-
-def mlperf_anomaly() -> Graph:
-    builder = Builder((1, 1, 640))
-    source = builder.input
-    for number, width in enumerate([*[128] * 4, 8, *[128] * 4, 640]):
-        source = builder.dense(source, f"fc{number}", width)
-    return builder.finish(source)
-
-
-def visual_with_shared_tables(name: str) -> Graph:
-    """As the published file: equal PAD amounts are one tensor."""
-    graph = GRAPHS[name]
-    first: dict[bytes, str] = {}
-    names: dict[str, str] = {}
-    for tensor in graph.tensors.values():
-        if tensor.name.endswith("/amounts"):
-            names[tensor.name] = first.setdefault(tensor.data.tobytes(), tensor.name)
-    ops = tuple(
-        replace(op, inputs=tuple(names.get(name, name) for name in op.inputs)) for op in graph.ops
-    )
-    kept = {name: tensor for name, tensor in graph.tensors.items() if names.get(name, name) == name}
-    return replace(graph, tensors=kept, ops=ops)
-
-
-@pytest.mark.parametrize(
-    ("graph", "measured"),
-    [
-        (GRAPHS["MicroNet-KWS-M"], 100_948),
-        (visual_with_shared_tables("MicroNet-VWW-2"), 66_452),
-        (visual_with_shared_tables("MicroNet-VWW-3"), 134_308),
-        (visual_with_shared_tables("MicroNet-VWW-4"), 119_524),
-        (mlperf_keywords(), 22_820),
-        (keywords_with_mean(), 22_804),
-        (mlperf_images(), 54_996),
-        (mlperf_anomaly(), 2_580),
-    ],
-    ids=["kws-m", "vww-2", "vww-3", "vww-4", "mlperf-kws", "mean", "mlperf-ic", "mlperf-ad"],
-)
-def test_other_arenas_measured_on_a_cortex_m4(graph: Graph, measured: int) -> None:
-    assert plan(graph).total == measured
 
 
 def scratch_sizes(graph: Graph) -> dict[str, int]:

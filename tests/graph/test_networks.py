@@ -2,22 +2,14 @@
 
 from typing import get_args
 
-import pytest
-
 from micronas.graph.ir import Kind
-from testing.networks import Agreement, agreement
+from testing.networks import agreement
+from tests.cases import seeds
 
 
-def check(found: Agreement) -> None:
+@seeds(range(150), range(1000, 4000))
+def test_networks_agree_with_tflm(seeds: range) -> None:
+    found = agreement(seeds)
     assert (found.mismatches, found.wrong_heads) == (0, 0)
     assert found.worst_total <= 32
     assert found.kinds == set(get_args(Kind))  # all of them occur, or agreement says little
-
-
-def test_150_networks_agree_with_tflm() -> None:
-    check(agreement(range(150)))
-
-
-@pytest.mark.slow
-def test_3000_networks_agree_with_tflm() -> None:
-    check(agreement(range(1000, 4000)))

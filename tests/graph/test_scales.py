@@ -14,6 +14,7 @@ from micronas.graph.ir import Graph, Kind
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_inputs, random_op_graph
 from testing.scales import rescaled, with_any_scales
+from tests.cases import seeds
 
 KINDS = [kind for kind in get_args(Kind) if kind != "UNKNOWN"]
 
@@ -38,16 +39,9 @@ def check(graph: Graph) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", KINDS)
-def test_scales_are_refused_or_executed_as_on_tflm(kind: Kind) -> None:
-    for seed in range(6):
-        check(drawn(kind, seed))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", KINDS)
-def test_many_scales_are_refused_or_executed_as_on_tflm(kind: Kind) -> None:
-    for seed in range(6, 200):
+@seeds(range(6), range(6, 200))
+def test_scales_are_refused_or_executed_as_on_tflm(kind: Kind, seeds: range) -> None:
+    for seed in seeds:
         check(drawn(kind, seed))
 
 

@@ -8,7 +8,6 @@ import torch
 
 from micronas.errors import ConfigError
 from micronas.hardware import board
-from micronas.hardware.latency import fit, mean_worst_percent
 from micronas.hardware.targets import CMSIS_NN
 from testing import boards as fit_boards
 from testing.published import GRAPHS
@@ -54,35 +53,6 @@ def test_shipped_boards() -> None:
     assert (large.sram_bytes, large.flash_bytes) == (2**19, 2**21)
     assert (small.arena_bytes, small.model_bytes) == (131_072 - 8_000, 524_288 - 75_000)
     assert (small.power_mw, medium.power_mw, large.power_mw) == (161.1, 444.5, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "macs_ms", "outputs_ms", "mean", "networks"),
-    [
-        ("stm32f446re", 12.32, 1363, 6.0, 7),
-        ("stm32f746zg", 6.31, 571, 4.8, 11),
-        ("stm32f767zi", 5.53, 590, 6.9, 13),
-    ],
-)
-def test_two_terms_over_all_tasks_as_an_earlier_analysis_found_them(
-    name: str, macs_ms: float, outputs_ms: float, mean: float, networks: int
-) -> None:
-    """Coefficients in ms per million and the mean error of each network without itself."""
-    rows = [
-        row
-        for row in fit_boards.measurements()[name]
-        if row["network"] in GRAPHS and row["estimated"] == "no"
-    ]
-    fitted = fit(
-        [CMSIS_NN.features(GRAPHS[row["network"]]) for row in rows],
-        [float(row["latency_ms"]) for row in rows],
-        terms=("conv_macs", "conv_outputs"),
-    )
-    assert fitted.model.coefficients["conv_macs"] * 1e6 == pytest.approx(macs_ms, abs=0.005)
-    assert fitted.model.coefficients["conv_outputs"] * 1e6 == pytest.approx(outputs_ms, abs=0.5)
-    assert fitted.left_out is not None
-    assert mean_worst_percent(fitted.left_out)[0] == pytest.approx(mean, abs=0.05)
-    assert len(rows) == networks
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -209,11 +179,8 @@ def test_unknown_board_names_the_nearest() -> None:
 
 
 def test_view_is_json_with_the_promised_keys(tmp_path: Path) -> None:
-    for each in (*board.available(), own(tmp_path)):
-        view = json.loads(json.dumps(board.Board.load(each).view()))
-        assert view.keys() >= {"name", "sram_bytes", "flash_bytes", "clock_hz", "latency"}
-        latency = view["latency"]
-        assert latency.keys() >= {"terms", "networks", "leave_one_out_percent", "source"}
+    view = json.loads(json.dumps(board.Board.load(own(tmp_path)).view()))
+    latency = view["latency"]
     assert latency["terms"] == {"conv_macs": 1e-5, "constant": 2}
     assert latency["leave_one_out_percent"] is None
     assert latency["status"] == "prior, not validated"

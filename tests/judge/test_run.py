@@ -63,7 +63,16 @@ def unpaid_repeats(judge: Judge) -> int:
     return sum(times - 1 for times in judge.answered.values())
 
 
-def check_killed_run(tmp_path: Path, prompts: int, models: int, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("prompts", "models", "kills"),
+    [
+        pytest.param(30, 5, 2, marks=pytest.mark.long),
+        pytest.param(250, 10, 5, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_run_ends_like_an_undisturbed_one(
+    tmp_path: Path, prompts: int, models: int, kills: int
+) -> None:
     calm = Judge(bias=0.15, silent=0.05)
     rough = Judge(bias=0.15, silent=0.05, failing=0.1, delay=0.002)
     summary = run_once(calm, tmp_path / "calm.db", prompts, models)
@@ -85,16 +94,6 @@ def check_killed_run(tmp_path: Path, prompts: int, models: int, kills: int) -> N
     found = position_bias(expected)
     assert found.biased
     assert found.first_share > 0.55
-
-
-@pytest.mark.long
-def test_killed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
-    check_killed_run(tmp_path, prompts=30, models=5, kills=2)
-
-
-@pytest.mark.slow
-def test_killed_run_of_5000_calls(tmp_path: Path) -> None:
-    check_killed_run(tmp_path, prompts=250, models=10, kills=5)
 
 
 def test_second_run_calls_nobody(tmp_path: Path) -> None:

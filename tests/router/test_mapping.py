@@ -10,6 +10,7 @@ import pytest
 from micronas.errors import BudgetError
 from micronas.router.experts import parse_parameters
 from micronas.router.mapping import MappingProblem, ParameterBudget, parameters, solve
+from tests.cases import seeds
 
 
 def random_problem(seed: int) -> tuple[MappingProblem, ParameterBudget]:
@@ -33,7 +34,8 @@ def exhaustive(problem: MappingProblem, budget: ParameterBudget) -> np.ndarray |
     return max(fitting, key=problem.score, default=None)
 
 
-def check_against_all_mappings(seeds: range) -> None:
+@seeds(range(60), range(1000, 1500))
+def test_the_program_finds_what_all_mappings_hold(seeds: range) -> None:
     impossible = 0
     for seed in seeds:
         problem, budget = random_problem(seed)
@@ -47,15 +49,6 @@ def check_against_all_mappings(seeds: range) -> None:
         assert problem.fits(found, budget)
         assert problem.score(found) == pytest.approx(problem.score(best), abs=1e-9)
     assert 0 < impossible < len(seeds) / 2
-
-
-def test_the_program_finds_what_all_mappings_hold() -> None:
-    check_against_all_mappings(range(60))
-
-
-@pytest.mark.slow
-def test_the_program_finds_what_all_mappings_hold_500() -> None:
-    check_against_all_mappings(range(1000, 1500))
 
 
 def test_of_equal_scores_the_smallest_expert_that_fits() -> None:

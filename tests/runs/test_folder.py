@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from micronas.checkpoint import Checkpoint
@@ -139,27 +137,6 @@ def test_a_file_that_is_gone_or_damaged_is_left_out(whole: Path, tmp_path: Path,
         damage(run / name)
         assert open_run(run).absent.keys() == {name}
         assert sections(run)["name"] == "run"
-
-
-@pytest.mark.long
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_any_mutation_is_a_report_or_one_line(
-    whole: Path, tmp_path: Path, data: st.DataObject
-) -> None:
-    run = tmp_path / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(whole, run)
-    name = data.draw(st.sampled_from(("metrics.json", "history.json", "config.yaml")))
-    content = bytearray((run / name).read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(content) - 1))
-        content[place] = data.draw(st.sampled_from(b'0-9{}[]",:e\x00\xff an'))
-    (run / name).write_bytes(content)
-    line = report_line(run)
-    assert len(line.splitlines()) == 1
-    # an error of no known kind would be named by its type
-    assert line.startswith(("report: ", "no report: a run's metrics", "no report: metrics.json"))
 
 
 def test_folders_of_runs_are_opened_two_levels_deep(tmp_path: Path) -> None:

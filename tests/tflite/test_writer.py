@@ -63,20 +63,6 @@ def test_the_size_is_known_before_training(seed: int, family: str) -> None:
     assert flatbuffer_bytes(quantize_randomly(shapes, seed)) == len(trained)
 
 
-def test_metadata_counts_in_the_size() -> None:
-    shapes, metadata = ds_cnn(8, 1), {"labels": b"yes\nno", "micronas": b"{}"}
-    model = to_flatbuffer(quantize_randomly(shapes), metadata=metadata)
-    assert flatbuffer_bytes(shapes, metadata=metadata) == len(model)
-    tree = parsed(model)
-    stored = {
-        tree.Metadata(i).Name().decode(): tree.Buffers(tree.Metadata(i).Buffer())
-        .DataAsNumpy()
-        .tobytes()
-        for i in range(tree.MetadataLength())
-    }
-    assert stored == metadata
-
-
 def test_the_file_is_no_larger_than_the_converters() -> None:
     # TensorFlow 2.21's converter writes 44,232 bytes for this network (with MEAN and SOFTMAX).
     assert flatbuffer_bytes(ds_cnn()) < 44_232

@@ -38,19 +38,13 @@ def test_a_range_holds_what_is_joined(method: Method) -> None:
     assert 10 * np.log10(power.sum() / (error**2).sum()) > 30
 
 
-def test_the_extremes_of_both_make_the_scale() -> None:
+def test_the_extremes_of_both_make_the_scale_and_moving_averages_follow() -> None:
     graph, x = joined(), torch.ones(1, 2, 6, 5)
     network = QuantizedNetwork(graph, ranges="average")
     network.calibrate([x], method="minmax")
     # rows of the weights: -1 -.6, -.2 .2, .6 1: sums -1.6, 0, 1.6, and twenty times as much
     quantization = network.graph().tensors["both"].quantization
     assert quantization.scale[0] == pytest.approx(64 / 255, rel=1e-5)
-
-
-def test_moving_averages_follow_both() -> None:
-    graph, x = joined(), torch.ones(1, 2, 6, 5)
-    network = QuantizedNetwork(graph, ranges="average")
-    network.calibrate([x], method="minmax")
     network.train()(x / 2)
     quantization = network.graph().tensors["both"].quantization
     assert quantization.scale[0] == pytest.approx(0.995 * 64 / 255, rel=1e-4)

@@ -14,7 +14,7 @@ from tests.export.from_torch.test_trace import Apply, image
 
 
 def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
-    """Operations without an operator, each with its ATen name, alone and behind a layer."""
+    """Operations without an operator, each with its ATen name, behind a layer."""
     functions: dict[str, Callable[[Tensor], Any]] = {
         "sort": lambda x: x.sort(1).values,
         "topk": lambda x: x.topk(2, 1).values,
@@ -36,12 +36,7 @@ def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
         "int": lambda x: x.int().float(),
     }
     for name, function in functions.items():
-        yield f"{name}-features", lambda f=function: Apply(f), torch.randn(1, 4)
-        yield (
-            f"{name}-map",
-            lambda f=function: nn.Sequential(nn.Conv2d(3, 4, 1), Apply(f)),
-            image(3, 4, 4),
-        )
+        yield name, lambda f=function: nn.Sequential(nn.Conv2d(3, 4, 1), Apply(f)), image(3, 4, 4)
 
 
 class NoForward(nn.Module):
@@ -165,11 +160,9 @@ def _with(layer: nn.Linear, value: float) -> nn.Linear:
 BROKEN = {name: (make, x) for name, make, x in (*unsupported(), *odd())}
 
 
-ALIKE = [name for name in BROKEN if name.endswith("-map")]
-OFTEN = {*ALIKE[::4], "pad_infinity-map"}
-RARER = {name for name in BROKEN if name.endswith("-features")} | {*ALIKE} - OFTEN
-"""Alone on features says little more than behind a convolution, and most of those differ by name
-alone; paddings of other numbers are lowered."""
+ALIKE = [name for name, *_ in unsupported()]
+RARER = {*ALIKE} - {*ALIKE[::4], "pad_infinity"}
+"""Most of those differ by name alone; paddings of other numbers are lowered."""
 
 
 @pytest.mark.long

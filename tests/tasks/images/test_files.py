@@ -159,7 +159,8 @@ def damage(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def read_damaged(folder: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damaged_files_are_named_or_harmless(tmp_path: Path, count: int) -> None:
     chance = random.Random(0)
     rgba = PHOTO.convert("RGBA")
     whole = [
@@ -175,7 +176,7 @@ def read_damaged(folder: Path, count: int) -> None:
     ]
     paths = []
     for number in range(count):
-        paths.append(folder / f"{number}.jpg")
+        paths.append(tmp_path / f"{number}.jpg")
         paths[-1].write_bytes(damage(whole[number % len(whole)], chance))
     read = read_images(paths, size=32, color="rgb", fit="stretch")
     assert len(read.problems) == count
@@ -186,15 +187,6 @@ def read_damaged(folder: Path, count: int) -> None:
             assert not pixels.any()
     refused = sum(map(bool, read.problems))
     assert count / 4 < refused < count, "some must be refused and some be harmless"
-
-
-def test_300_damaged_files_are_named_or_harmless(tmp_path: Path) -> None:
-    read_damaged(tmp_path, 300)
-
-
-@pytest.mark.slow
-def test_10000_damaged_files_are_named_or_harmless(tmp_path: Path) -> None:
-    read_damaged(tmp_path, 10_000)
 
 
 def write_images(folder: Path, count: int) -> list[Path]:
