@@ -19,7 +19,7 @@ SPACES = ("kws", "vww", "ad", "kws_open", "images_open", "ad_open", "series")
 
 @dataclass
 class Exactness:
-    """Disagreements over the networks of one space; all but `networks` and `bytes` should be 0."""
+    """Disagreements over some networks; all but `networks` and `bytes` should be 0."""
 
     networks: int = 0
     bytes: int = 0

@@ -7,17 +7,7 @@ import numpy as np
 
 from micronas.graph.ir import Graph
 from testing.builder import Builder
-
-
-def ds_cnn() -> Graph:
-    """DS-CNN of MLPerf Tiny's shape: 49x10, 64 channels, four blocks, twelve classes."""
-    builder = Builder((49, 10, 1))
-    value = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2), activation="RELU")
-    for block in range(4):
-        value = builder.depthwise(value, f"block{block}/dw", (3, 3), activation="RELU")
-        value = builder.conv(value, f"block{block}/pw", 64, activation="RELU")
-    pooled = builder.global_average(value, "pool")
-    return quantised(builder.finish(builder.dense(pooled, "classifier", 12)))
+from testing.graphs import ds_cnn
 
 
 def mobilenet_v2() -> Graph:
@@ -60,4 +50,7 @@ def quantised(shapes: Graph) -> Graph:
     return network.graph()
 
 
-NETWORKS: dict[str, Callable[[], Graph]] = {"DS-CNN": ds_cnn, "MobileNetV2": mobilenet_v2}
+NETWORKS: dict[str, Callable[[], Graph]] = {
+    "DS-CNN": lambda: quantised(ds_cnn()),
+    "MobileNetV2": mobilenet_v2,
+}

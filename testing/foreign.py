@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,12 @@ from micronas.export.verify import verify_and_measure
 from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
+from testing.exactness import Exactness
 
 
-@dataclass
-class Foreign:
-    """Disagreements; all but `networks` and `bytes` should be 0."""
-
-    networks: int = 0
-    bytes: int = 0
-    mismatches: int = 0
-    wrong_macs: int = 0
-    wrong_heads: int = 0
-    worst_total: int = 0
-    """Largest difference of the predicted arena from TFLM's, bytes."""
-
-
-def measure(networks: int, seed: int) -> Foreign:
+def measure(networks: int, seed: int) -> Exactness:
     """Convert, read and compare this many random models."""
-    found = Foreign()
+    found = Exactness()
     for number in range(networks):
         network = keras_model(seed + number)
         model = converted(network, seed + number)

@@ -24,6 +24,7 @@ from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import interpret_outputs
 from micronas.train.quantize import QuantizedNetwork
+from tests.export.from_torch.cases import Case
 from tests.fuzz._harness import bounded, rounds
 
 _LARGEST = 8000
@@ -35,17 +36,6 @@ _CANCELLED = 1e-6
 _MOST_STEPS = 64
 """Of a recurrent layer, which torch records one by one: 512 take longer than a case may."""
 _ODD = (0, 1, 1, 1, 2, 2, 3, 4, 5, 7)
-
-
-class Step(nn.Module):
-    """A function of one tensor and of layers."""
-
-    def __init__(self, name: str, function: Callable[..., Tensor], *layers: nn.Module) -> None:
-        super().__init__()
-        self.name, self.function, self.layers = name, function, nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, *self.layers)
 
 
 class Again(nn.Module):
@@ -292,7 +282,7 @@ def _steps(
             # torch refuses by exceptions of every type
             with suppress(Exception), warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
-                step: nn.Module = Step(maker.__name__, *maker(source, x.shape))
+                step: nn.Module = Case(*maker(source, x.shape))
                 if source.random() < 0.2:
                     step = Again(step, source.choice(_JOINS))
                 y = step.eval()(x)

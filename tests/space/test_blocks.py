@@ -22,6 +22,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
+from tests.space.test_streaming_space import DESCRIBED
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "separable": [
@@ -148,9 +149,12 @@ def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
         assert costs == pytest.approx(CMSIS_NN.features(found.resolve(choice)), rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_a_network_is_its_space_with_the_choices_filled_in(kind: str) -> None:
-    found, source = space(kind), random.Random(1)
+STREAMING = Space.model_validate(DESCRIBED)
+
+
+@pytest.mark.parametrize("found", [*map(space, TYPES), STREAMING], ids=[*TYPES, "streaming"])
+def test_a_network_is_its_space_with_the_choices_filled_in(found: Space) -> None:
+    source = random.Random(1)
     for _ in range(12):
         choice = found.random(source)
         network = found.architecture(choice)

@@ -1,6 +1,5 @@
 """Streaming spaces: every network streams, trains and runs on TFLM."""
 
-import random
 from typing import Any
 
 import pytest
@@ -46,17 +45,6 @@ def test_every_network_of_a_shipped_space_streams() -> None:
             check_streaming(graph)
             strides.add(timings(graph)[graph.outputs[0]].stride)
     assert strides == {2, 4}
-
-
-def test_a_network_is_its_space_with_the_choices_filled_in() -> None:
-    found, source = Space.model_validate(DESCRIBED), random.Random(1)
-    for _ in range(12):
-        choice = found.random(source)
-        network = found.architecture(choice)
-        assert network.graph() == found.resolve(choice)
-        assert Space.model_validate(network.model_dump(mode="json")) == network
-        drawn = [layer for block in found.drawing(choice) for layer in block["layers"]]
-        assert drawn == [op.name for op in network.graph().ops]
 
 
 def test_a_streaming_network_is_trained_quantised_exported_and_run() -> None:

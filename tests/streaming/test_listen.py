@@ -4,7 +4,6 @@ import base64
 import csv
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,11 +23,11 @@ from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
 from tests.command import command
 from tests.export.firmware.listening import (
-    BOARD,
     LABELS,
     RATE,
     SPEECH,
     WORDS,
+    compiled,
     events,
     heard,
     spoken,
@@ -112,22 +111,8 @@ def test_the_command_chooses_and_firmware_says_the_same(run: Path, tmp_path: Pat
         for each in listen(run, [tmp_path / "other.wav"]).events
     ]
     assert len(said) == 4
-    lines = heard(built(tmp_path / "heard"), other.tobytes())
+    lines = heard(compiled(tmp_path / "heard", main="app.cc"), other.tobytes())
     assert [re.sub(r"microphone: | \(.*", "", line) for line in lines] == said
-
-
-def built(project: Path) -> Path:
-    """Compile a project of the engine for this machine."""
-    own = project.parent / "own.cc"
-    own.write_text("#include <cstddef>\n#include <cstdint>\n#include <cstdio>\n" + BOARD)
-    objects = []
-    for source in project.glob("*.c"):
-        objects.append(str(source.with_suffix(".o")))
-        subprocess.run(["gcc", "-std=c99", "-O1", "-c", source, "-o", objects[-1]], check=True)
-    made = project.parent / "program"
-    cxx = ["g++", "-std=c++17", "-O1", str(own), *objects, str(project / "app.cc"), "-o", str(made)]
-    subprocess.run(cxx, check=True)
-    return made
 
 
 def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> None:

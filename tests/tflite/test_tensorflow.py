@@ -16,8 +16,9 @@ import pytest
 from micronas.export.verify import compare, tflm_run, verify
 from micronas.graph.ir import Graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.exactness import Exactness
 from testing.export_networks import NETWORKS
-from testing.foreign import Foreign, measure
+from testing.foreign import measure
 from testing.graphs import random_inputs, random_int8_graph
 from testing.tensorflow_export import convert, with_snapped_scales
 
@@ -66,5 +67,5 @@ def test_both_files_of_random_networks_give_the_same_bytes(seed: int) -> None:
 def test_twenty_keras_models_are_read_as_they_are() -> None:
     found = measure(20, seed=0)
     assert found.bytes > 0
-    assert found == Foreign(20, found.bytes, worst_total=found.worst_total)
+    assert found == Exactness(20, found.bytes, worst_total=found.worst_total)
     assert found.worst_total <= 32

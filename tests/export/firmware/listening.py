@@ -15,10 +15,12 @@ from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Quantization
+from micronas.hardware.targets import Target, plan
 from micronas.tasks.device import front_end
 from tests.kept import kept
 
 STUBS = Path(__file__).parent / "stubs"
+FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 LABELS = ("silence", "low", "high", "unknown")
 RATE = 16_000
 SPEECH = {"features": "mfcc", "window_ms": 40}
@@ -53,6 +55,30 @@ int main() {
 }
 """
 )
+
+
+def compiled(project: Path, *, main: str = "main.cc", around: str = BOARD) -> Path:
+    """Compile for this machine, with what a board would bring."""
+    (project.parent / "own.cc").write_text(
+        "#include <cstddef>\n#include <cstdint>\n#include <cstdio>\n" + around
+    )
+    objects = []
+    for source in project.glob("*.c"):
+        objects.append(str(source.with_suffix(".o")))
+        c = ["gcc", "-std=c99", *FLAGS, "-c", str(source), "-o", objects[-1]]
+        subprocess.run(c, check=True)
+    made = project.parent / "program"
+    given = [str(project.parent / "own.cc"), *objects]
+    if main.endswith(".ino"):
+        given += ["-include", "Arduino.h", "-x", "c++"]
+    cxx = ["g++", "-std=c++17", *FLAGS, *given, str(project / main), "-o", str(made)]
+    subprocess.run(cxx, check=True)
+    return made
+
+
+def rounded(graph: Graph, target: Target) -> int:
+    """Round up to whole lines of 16 bytes, of which TFLM's arena consists."""
+    return (plan(graph, target).required + 15) // 16 * 16
 
 
 def heard(made: Path, samples: bytes) -> list[str]:

@@ -38,20 +38,18 @@ from testing.networks import random_network
 from testing.recurrent import lstm
 from tests.cases import first
 from tests.export.firmware.listening import (
-    BOARD,
     LABELS,
     RATE,
     SKETCH,
     SPEECH,
-    STUBS,
     WORDS,
+    compiled,
     events,
     heard,
     speech,
     spoken,
 )
 
-FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 KNOWN = Application(speech(), LABELS, Detector((None, 20, 20, None), smoothing=3))
 ENGINE = Board.load("stm32f446re").using(None, engine="micronas")
 
@@ -73,25 +71,6 @@ def written(
         arena=arena,
     )
     return project
-
-
-def compiled(project: Path, *, main: str = "main.cc", around: str = BOARD) -> Path:
-    """Compile for this machine, with what a board would bring."""
-    (project.parent / "own.cc").write_text(
-        "#include <cstddef>\n#include <cstdint>\n#include <cstdio>\n" + around
-    )
-    objects = []
-    for source in project.glob("*.c"):
-        objects.append(str(source.with_suffix(".o")))
-        c = ["gcc", "-std=c99", *FLAGS, "-c", str(source), "-o", objects[-1]]
-        subprocess.run(c, check=True)
-    made = project.parent / "program"
-    given = [str(project.parent / "own.cc"), *objects]
-    if main.endswith(".ino"):
-        given += ["-include", "Arduino.h", "-x", "c++"]
-    cxx = ["g++", "-std=c++17", *FLAGS, *given, str(project / main), "-o", str(made)]
-    subprocess.run(cxx, check=True)
-    return made
 
 
 @cache

@@ -20,11 +20,12 @@ from micronas.export.firmware.tflm import resolver
 from micronas.export.verify import Tflm, tflm_arena, tflm_run
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Values
-from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, plan
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.writer import to_flatbuffer
 from testing.builder import Builder
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from tests.export.firmware.listening import rounded
 
 STUBS = Path(__file__).parent / "stubs"
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
@@ -53,11 +54,6 @@ def test_hostile_labels_are_what_they_are_in_c(tmp_path: Path) -> None:
     assert printed.split(b"\t")[:-1] == whole
     written = describe(classes=labels, meaning={})
     assert read_metadata(to_flatbuffer(random_int8_graph(0), metadata=written))["labels"] == labels
-
-
-def rounded(graph: Graph, target: Target) -> int:
-    """Round up to whole lines of 16 bytes, of which TFLM's arena consists."""
-    return (plan(graph, target).required + 15) // 16 * 16
 
 
 def golden(graph: Graph) -> dict[str, Values]:

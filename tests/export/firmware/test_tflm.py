@@ -17,7 +17,6 @@ import torch
 
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application
-from micronas.export.firmware.front_ends import FrontEnd
 from micronas.export.firmware.project import write_project
 from micronas.graph import integer
 from micronas.graph.ir import Graph
@@ -25,14 +24,13 @@ from micronas.hardware.targets import CMSIS_NN
 from micronas.runs.device import device
 from micronas.space.space import Space
 from micronas.streaming.events import Detector
-from micronas.tasks.device import front_end
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.recorded import recordings
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from testing.graphs import quantize_randomly
-from tests.export.firmware.listening import events
+from tests.export.firmware.listening import events, speech
 
 SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]
@@ -52,12 +50,6 @@ def library() -> tuple[str, str]:
     if None in found:
         pytest.fail("TFLM_SOURCE and TFLM_LIBRARY must name a build of TensorFlow Lite Micro")
     return found  # type: ignore[return-value]
-
-
-def speech() -> FrontEnd:
-    made = front_end(SPEECH, (1, 49, 10, 1))
-    assert made is not None
-    return made
 
 
 def written(published: str, project: Path) -> Graph:

@@ -18,10 +18,10 @@ from micronas.errors import ConfigError, DataError, ExportError, ModelError
 from micronas.export.firmware.shared import ProjectKind, write_folder
 from micronas.export.firmware.timing import read_log, timing_project
 from micronas.export.verify import tflm_arena
-from micronas.graph.ir import Graph
-from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
+from tests.export.firmware.listening import rounded
 
 SPEAKS = """#include <cstdio>
 extern "C" void micronas_puts(const char* text) { std::fputs(text, stdout); }"""
@@ -104,10 +104,6 @@ def run(
     given = {"TICKS": str(ticks_per_second), "READINGS": str(script), "ARENA": str(arena)}
     done = subprocess.run([program], capture_output=True, text=True, check=False, env=given)
     return done.returncode, done.stdout
-
-
-def rounded(graph: Graph, target: Target) -> int:
-    return (plan(graph, target).required + 15) // 16 * 16
 
 
 @pytest.mark.parametrize("kind", ["cmake", "arduino"])

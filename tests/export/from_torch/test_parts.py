@@ -16,17 +16,12 @@ from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.quantize import QuantizedNetwork, float_outputs
 from tests.cases import first
+from tests.export.from_torch.cases import Case
 
 
-class Parts(nn.Module):
+def of_layer(layer: nn.Module, function: Callable[[Tensor], Tensor]) -> nn.Module:
     """A layer of which a function reads the output."""
-
-    def __init__(self, layer: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.layer, self.function = layer, function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.layer(x))
+    return Case(lambda x, layer: function(layer(x)), layer)
 
 
 def gated(x: Tensor) -> Tensor:
@@ -80,7 +75,7 @@ def test_parts_are_computed_apart(
     shape: tuple[int, ...],
     expected: dict[str, int],
 ) -> None:
-    module, x = Parts(layer, function).eval(), torch.randn(32, *shape)
+    module, x = of_layer(layer, function).eval(), torch.randn(32, *shape)
     traced = trace(module, x[:1])
     apart = computed_apart(traced)
     assert {kind: kinds(apart)[kind] for kind in expected} == expected
@@ -102,17 +97,17 @@ def test_parts_are_computed_apart(
     ],
 )
 def test_a_layer_read_otherwise_stays_whole(function: Callable[[Tensor], Tensor]) -> None:
-    module = Parts(nn.Linear(6, 9), function).eval()
+    module = of_layer(nn.Linear(6, 9), function).eval()
     traced = trace(module, torch.randn(1, 6))
     assert kinds(computed_apart(traced)) == kinds(traced)
 
 
 def test_a_filter_with_a_window_is_not_moved_twice() -> None:
-    module = Parts(nn.Conv2d(3, 8, 3), gated).eval()
+    module = of_layer(nn.Conv2d(3, 8, 3), gated).eval()
     assert kinds(computed_apart(trace(module, torch.randn(1, 3, 8, 8))))["SLICE"] == 2
 
 
 def test_operators_have_names_of_their_own() -> None:
     """Names of layers in reports, and the pass that replaces them, depend on it."""
-    graph = trace(Parts(nn.Linear(6, 12), attended).eval(), torch.randn(1, 5, 6))
+    graph = trace(of_layer(nn.Linear(6, 12), attended).eval(), torch.randn(1, 5, 6))
     assert len({op.name for op in graph.ops}) == len(graph.ops)
