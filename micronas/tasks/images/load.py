@@ -28,6 +28,10 @@ from micronas.tasks.rows import Rows
 from micronas.views import Pixels
 
 _LARGE = 256 * 2**20
+_MORE = (
+    "add images, divide them into the folders train, validation and test, or, where a hash divides "
+    "them, raise data.validation_fraction or data.test_fraction"
+)
 
 
 class _ImageSplit(Split):
@@ -109,7 +113,7 @@ def load(settings: ImageSettings | VisualSettings) -> DataSet:
     if not rows["validation"]:
         raise DataError(
             f"there must be images for validation, but {listing.root} has none that can be read; "
-            "add images or divide them into the folders train, validation and test"
+            f"{_MORE}"
         )
     label = {name: i for i, name in enumerate(listing.classes)}
     group = {digest: i for i, digest in enumerate(dict.fromkeys(read.digests))}
@@ -121,8 +125,7 @@ def load(settings: ImageSettings | VisualSettings) -> DataSet:
         if empty:
             raise DataError(
                 f"every class must have {part} images, but {', '.join(empty)} has none that can "
-                f"be read in {listing.root}; add images or divide them into the folders train, "
-                "validation and test"
+                f"be read in {listing.root}; {_MORE}"
             )
         return _ImageSplit(
             pixels,

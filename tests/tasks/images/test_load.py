@@ -155,7 +155,7 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     write(tmp_path / "train/non_person", 3, first=10)
     write(tmp_path / "val/person", 3, first=20)
     (tmp_path / "val/non_person").mkdir()
-    with pytest.raises(DataError, match="must have validation images, but non_person has none"):
+    with pytest.raises(DataError, match=r"must have validation images, but non_person .*fraction"):
         load(plain(tmp_path))
     for path in (tmp_path / "val/person").iterdir():
         path.write_bytes(b"")
