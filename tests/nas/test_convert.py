@@ -332,12 +332,15 @@ def test_two_layers_cannot_share_weights() -> None:
 def test_settings_and_examples_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"between its layers .* of its 1 layers none"):
         convert(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), examples(1))
-    with pytest.raises(ConfigError, match=r"shares must be numbers above 0, up to 1.* \[0, 2\]"):
-        convert(Plain(), examples(1), shares=(0, 2))
-    with pytest.raises(ConfigError, match="step must be at least 1, but is 0"):
-        convert(Plain(), examples(1), step=0)
-    with pytest.raises(ConfigError, match=r"'stem' matches none; the layers are first, last"):
-        convert(Plain(), examples(1), keep=("stem",))
+    for shares in ((0, 2), 0.5, ("half",)):
+        with pytest.raises(ConfigError, match=r"shares must be numbers above 0, up to 1, but are"):
+            convert(Plain(), examples(1), shares=shares)
+    for step in (0, 2.5, "4"):  # widths were multiples of 2.5
+        with pytest.raises(ConfigError, match=f"step must be .* at least 1, but is {step!r}"):
+            convert(Plain(), examples(1), step=step)
+    for keep in (("stem",), "stem"):
+        with pytest.raises(ConfigError, match=r"'stem' matches none; the layers are first, last"):
+            convert(Plain(), examples(1), keep=keep)
     with pytest.raises(ExportError, match=r"must run on its example input \[1, 3, 12, 12\]"):
         convert(Plain(), torch.randn(1, 3, 12, 12))
 

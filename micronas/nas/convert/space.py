@@ -5,9 +5,10 @@ strategies and report are those of any other space.
 """
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -68,6 +69,7 @@ def convert(
         If a setting is not valid, or there is nothing to choose.
     """
     _check_settings(shares, step)
+    keep = (keep,) if isinstance(keep, str) else keep
     graph, layers = find_layers(module, example_input)
     names = [layer.name for layer in layers]
     for pattern in keep:
@@ -95,13 +97,16 @@ def convert(
 
 
 def _check_settings(shares: Sequence[float], step: int) -> None:
-    if not shares or not all(0 < share <= 1 for share in shares):
+    given = [*shares] if isinstance(shares, Iterable) else []
+    if not given or not all(isinstance(each, Real) and 0 < each <= 1 for each in given):
         raise ConfigError(
-            f"shares must be numbers above 0, up to 1, but are {list(shares)}; "
+            f"shares must be numbers above 0, up to 1, but are {shares!r}; "
             "pass (0.25, 0.5, 0.75, 1.0), say"
         )
-    if step < 1:
-        raise ConfigError(f"step must be at least 1, but is {step}; 4 suits most kernels")
+    if not isinstance(step, Integral) or step < 1:
+        raise ConfigError(
+            f"step must be a whole number of at least 1, but is {step!r}; 4 suits most kernels"
+        )
 
 
 class ConvertedSpace(Searchable):
