@@ -1,13 +1,7 @@
 """Write a streaming int8 network as C99, whose calls take some frames each."""
 
 from micronas.engine import c_text
-from micronas.engine.generate import (
-    Files,
-    constants,
-    kernel_files,
-    preamble,
-    references_of,
-)
+from micronas.engine.generate import Files, constants, kernel_files, preamble, references_of
 from micronas.engine.hops import PROGRESS, WORK, Hops
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.tables import HopTables

@@ -15,13 +15,7 @@ from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.front_ends import FrontEndCosts
-from micronas.hardware.listening import (
-    Listening,
-    call_ms,
-    front_end_ms,
-    hopped_on,
-    joules_per_hour,
-)
+from micronas.hardware.listening import Listening, call_ms, front_end_ms, hopped_on, joules_per_hour
 from micronas.quantities import parse
 from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder

@@ -54,11 +54,7 @@ def _mfcc(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> Fr
     settings = MfccSettings.of(meaning)
     if settings.level == "peak":
         return None
-    return in_c(
-        settings,
-        every=int(meaning.get("every", 1)),
-        coefficients=shape[2] * shape[3],
-    )
+    return in_c(settings, every=int(meaning.get("every", 1)), coefficients=shape[2] * shape[3])
 
 
 def _log_mel(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:

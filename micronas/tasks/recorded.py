@@ -13,14 +13,7 @@ from micronas.export.firmware.front_ends import FrontEnd, Image, Mfcc, Series
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.tasks.images.settings import SUFFIXES
 from micronas.tasks.series.csv_table import Header, read_header, read_table
-from micronas.tasks.series.times import (
-    RATES_DIFFER,
-    counted_times,
-    dated,
-    is_time,
-    jumps,
-    rate_of,
-)
+from micronas.tasks.series.times import RATES_DIFFER, counted_times, dated, is_time, jumps, rate_of
 from micronas.text import listed
 
 if TYPE_CHECKING:

@@ -7,12 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.engine.kernels.taps import MOST_PAIRS, MOST_REACH, Taps
-from micronas.engine.kernels.window import (
-    Window,
-    column_overlap,
-    tiles_of,
-    window_of,
-)
+from micronas.engine.kernels.window import Window, column_overlap, tiles_of, window_of
 from micronas.engine.steps import Call, Constant, Fields, Overlap, Rows, Step, Table
 from micronas.graph import fixed_point
 from micronas.graph.ir import Graph

@@ -33,10 +33,7 @@ def _convolution(call: Call, written: float) -> Iterator[Done]:
     cut = rows.size * starts.size - inside * whole
     threes, ones = divmod(pixels, 3)
     rows_of_output = window["out_height"]
-    yield Done(
-        "convolution",
-        {"calls": 1, "threes": threes, "ones": ones, "rows": rows_of_output},
-    )
+    yield Done("convolution", {"calls": 1, "threes": threes, "ones": ones, "rows": rows_of_output})
     yield Done(
         "column",
         {

@@ -227,12 +227,7 @@ def _of_axes(order: _Order, stored: Shape) -> list[Step] | None:
     if not np.array_equal(np.ravel_multi_index(np.ix_(*axes), stored).ravel(), order):
         return None
     paces = [int(axis[1] - axis[0]) if len(axis) > 1 else 1 for axis in axes]
-    cut = Cut(
-        stored,
-        tuple(int(axis[0]) for axis in axes),
-        tuple(paces),
-        tuple(map(len, axes)),
-    )
+    cut = Cut(stored, tuple(int(axis[0]) for axis in axes), tuple(paces), tuple(map(len, axes)))
     is_even = all((np.diff(axis) == pace).all() for axis, pace in zip(axes, paces, strict=True))
     if is_even and min(paces) > 0:
         return [cut] if len(stored) <= cut.most else None

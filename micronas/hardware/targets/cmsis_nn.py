@@ -14,12 +14,7 @@ from micronas.graph.transposing import is_turned
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution, work
 from micronas.hardware.targets.host import HOST
-from micronas.hardware.targets.tflm import (
-    Tflm,
-    lstm_scratch,
-    prepared,
-    reference_scratch,
-)
+from micronas.hardware.targets.tflm import Tflm, lstm_scratch, prepared, reference_scratch
 from micronas.quantities import aligned
 
 _SIZES = Sizes(

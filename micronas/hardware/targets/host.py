@@ -5,12 +5,7 @@ import math
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes
 from micronas.graph.operators import OPERATORS, WEIGHTED
-from micronas.hardware.targets.tflm import (
-    Tflm,
-    lstm_scratch,
-    prepared,
-    reference_scratch,
-)
+from micronas.hardware.targets.tflm import Tflm, lstm_scratch, prepared, reference_scratch
 
 _SIZES = Sizes(
     fixed=484,

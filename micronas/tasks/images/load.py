@@ -13,12 +13,7 @@ from micronas.errors import DataError
 from micronas.tasks.images.augment import augment
 from micronas.tasks.images.coco import open_boxes, open_wake
 from micronas.tasks.images.files import ReadImages, read_images
-from micronas.tasks.images.folder import (
-    ImageListing,
-    LabelledImage,
-    hashed_part,
-    open_image_folder,
-)
+from micronas.tasks.images.folder import ImageListing, LabelledImage, hashed_part, open_image_folder
 from micronas.tasks.images.front_end import MIDDLE, features
 from micronas.tasks.images.labels import open_labels
 from micronas.tasks.images.settings import ImageSettings, PictureSettings, VisualSettings

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from micronas.errors import DataError
-from micronas.tasks.keywords.folder import (
-    LONGEST_NOISE_S,
-    NOISE_FOLDER,
-    SpeechFolder,
-)
+from micronas.tasks.keywords.folder import LONGEST_NOISE_S, NOISE_FOLDER, SpeechFolder
 from micronas.tasks.parts import Part
 from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE, Samples, coloured_noise, to_int16

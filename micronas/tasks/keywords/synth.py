@@ -20,14 +20,7 @@ from micronas.tasks.corpus import write_corpus
 from micronas.tasks.keywords.folder import NOISE_FOLDER, STANDARD_KEYWORDS
 from micronas.tasks.keywords.words import invent
 from micronas.tasks.parts import PARTS
-from micronas.tasks.waveform import (
-    RATE,
-    Signal,
-    coloured_noise,
-    resample,
-    to_int16,
-    write_samples,
-)
+from micronas.tasks.waveform import RATE, Signal, coloured_noise, resample, to_int16, write_samples
 
 _OTHER_WORDS = ("bed", "bird", "cat", "happy", "house", "seven", "tree", "wow")
 _ACCENTS = (

@@ -111,10 +111,7 @@ class Image(FrontEnd):
         if self.fit == "crop":
             across = down = float(min(width, height))
             left, top = (width - across) / 2, (height - down) / 2
-        return (
-            _bilinear(width, left, across, self.size),
-            _bilinear(height, top, down, self.size),
-        )
+        return _bilinear(width, left, across, self.size), _bilinear(height, top, down, self.size)
 
 
 def _bilinear(source: int, start: float, length: float, size: int) -> tuple[Array, Array, Array]:

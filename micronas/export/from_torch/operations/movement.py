@@ -10,14 +10,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from micronas.export.from_torch.layout import (
-    Stack,
-    Value,
-    canonical,
-    in_order,
-    permutes,
-    rows_of,
-)
+from micronas.export.from_torch.layout import Stack, Value, canonical, in_order, permutes, rows_of
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import once
 from micronas.export.from_torch.tracer import Tracer, led
