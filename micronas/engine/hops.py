@@ -105,12 +105,18 @@ class Hops:
             self._add(step, makers)
         self.roots |= {name: self.roots[source] for name, (source, _) in self._delayed.items()}
         self._readers: dict[str, list[tuple[str, Sweep]]] = {}
-        for step, calls in zip(self.steps, self.calls, strict=True):
+        for _, step, calls in self.made:
             for read in self._reads(step).values() if calls else ():
                 self._readers.setdefault(read.band, []).append((step.op.outputs[0], read.sweep))
         self.buffers, self.plan = self._planned()
         self.places = dict(zip(self.buffers, self.plan.offsets, strict=True))
         self.turns = [[*self._runs(turn)] for turn in range(self._turns)]
+
+    @property
+    def made(self) -> Iterator[tuple[int, Step, list[Call]]]:
+        """Operators with their numbers and calls."""
+        for number, pair in enumerate(zip(self.steps, self.calls, strict=True)):
+            yield number, *pair
 
     @property
     def stride(self) -> int:
@@ -225,17 +231,11 @@ class Hops:
         buffers = {PROGRESS: Buffer(_PROGRESS_BYTES, -1, end)}
         if self._work:
             buffers[WORK] = Buffer(self._work, -1, -1)
-        written = {self.graph.inputs[0]: -1}
-        written |= {
-            step.op.outputs[0]: number
-            for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True))
-            if calls
-        }
-        last = {
-            read.band: number
-            for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True))
-            for read in (self._reads(step).values() if calls else ())
-        }
+        written, last = {self.graph.inputs[0]: -1}, dict[str, int]()
+        for number, step, calls in self.made:
+            if calls:
+                written[step.op.outputs[0]] = number
+                last |= {read.band: number for read in self._reads(step).values()}
         for band, number in written.items():
             if band in outside:
                 continue
@@ -253,7 +253,7 @@ class Hops:
         """Return overlaps of outputs with operands, where one call computes a turn's rows."""
         order = {name: place for place, name in enumerate(buffers)}
         found: dict[tuple[int, int], Overlap] = {}
-        for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+        for number, step, calls in self.made:
             out, rows = step.op.outputs[0], self._together[number]
             most = max(self._new(out, turn) for turn in range(self._turns))
             if len(calls) != 1 or most != rows or out not in buffers:
@@ -274,7 +274,7 @@ class Hops:
             size, place = self._row(source), self._kept(source, turn) * self._row(source)
             yield Run("shift", 0, 0, ((FRAMES, 0),), (source, place), bytes=size * self.hop)
             shifts += 1
-        for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+        for number, step, calls in self.made:
             if calls:
                 yield from self._of_step(turn, number, step, calls)
         for band, buffer in self.buffers.items():

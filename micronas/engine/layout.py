@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.kernels.maps import move
@@ -114,7 +115,7 @@ class Layout:
         graph = self.graph
         roots = {name: name for name in graph.inputs}
         held = {*graph.inputs, *graph.outputs}
-        for position, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+        for position, step, calls in self.made:
             out = step.op.outputs[0]
             source = roots.get(step.source)
             is_held = out in graph.outputs and (
@@ -175,33 +176,31 @@ class Layout:
         Operators that run row by row run together, in the place of the last.
         """
         graph, roots = self.graph, self.roots
-        sizes: dict[str, int] = {}
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
         streamed = len(stream.stages) if stream else 0
-        for name in graph.inputs:
-            sizes[name], first[name], last[name] = graph.tensors[name].elements, -1, -1
-        for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+        buffers = {name: Buffer(graph.tensors[name].elements, -1, -1) for name in graph.inputs}
+
+        def read(name: str, place: int) -> None:
+            buffers[roots[name]] = replace(buffers[roots[name]], last=place)
+
+        for number, step, calls in self.made:
             place = max(number, streamed - 1)
             for name in step.operands:
                 if name in roots:
-                    last[roots[name]] = place
+                    read(name, place)
             name = step.op.outputs[0]
             out = roots[name]
-            if out not in sizes:
+            if out not in buffers:
                 size = graph.tensors[out].elements
                 if stream and number < streamed and name not in self.sliced:
                     size = size // graph.tensors[name].shape[1] * stream.kept[name]
-                sizes[out], first[out], last[out] = size, place, place
+                buffers[out] = Buffer(size, place, place)
             scratch = max((call.scratch for call in calls), default=0)
             if stream and number < streamed:
                 scratch = stream.scratch if number == streamed - 1 else 0
             if scratch:
-                key = scratch_of(place)
-                sizes[key], first[key], last[key] = scratch, place, place
+                buffers[scratch_of(place)] = Buffer(scratch, place, place)
         for name in graph.outputs:
-            last[roots[name]] = len(self.steps)
-        buffers = {name: Buffer(sizes[name], first[name], last[name]) for name in sizes}
+            read(name, len(self.steps))
         return buffers, self._overlaps(buffers, streamed)
 
     def _overlaps(
@@ -209,7 +208,7 @@ class Layout:
     ) -> dict[tuple[int, int], Overlap]:
         order = {name: place for place, name in enumerate(buffers)}
         overlaps: dict[tuple[int, int], Overlap] = {}
-        for place, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+        for place, step, calls in self.made:
             if len(calls) != 1 or place < streamed or step.op.outputs[0] in self.sliced:
                 continue
             out = self.roots[step.op.outputs[0]]

@@ -1,7 +1,8 @@
 """Convolutions and linear layers: filters packed for tiles, unrolled taps for planes."""
 
 import math
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +29,8 @@ class Rescaling:
     def __init__(self, graph: Graph, step: Step, *, is_folded: bool = True) -> None:
         self._graph, self._step, self._is_folded = graph, step, is_folded
         op = step.op
-        source, weights, output = (
-            graph.tensors[step.source],
-            graph.constant_of(op),
-            graph.output_of(op),
-        )
+        source, output = graph.tensors[step.source], graph.output_of(op)
+        weights = graph.constant_of(op)
         self._by_column = op.kind == "DEPTHWISE_CONV_2D"
         self.channels = weights.shape[-1 if self._by_column else 0]
         factors = scale(source) * scales(weights) / scale(output)
@@ -88,11 +86,8 @@ class Rescaling:
 
     @property
     def factors(self) -> Constant:
-        return Constant(
-            (self.channels, 2),
-            np.int32,
-            lambda: np.stack([self.multiplier, -self.right], axis=1),
-        )
+        pairs = partial(np.stack, [self.multiplier, -self.right], axis=1)
+        return Constant((self.channels, 2), np.int32, pairs)
 
     def limits(self) -> Fields:
         return {"zero": 2 * self.zero + 1, "low": self.low, "high": self.high}
@@ -236,7 +231,8 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
     pitch += pitch % 2
     plane = rows_of_plane * pitch
     is_packed = graph.constant_of(step.op).dtype == "int4"
-    if plane >= 2**20 or max(pitch, rows_of_plane) >= 2**16 or reach > MOST_REACH:
+    fits = plane < 2**20 and max(pitch, rows_of_plane) < 2**16 and reach <= MOST_REACH
+    if not fits or (is_packed and rescaling.largest >= 2**27):
         return _reference(graph, step, window, "reference_depthwise")
     kernel = Taps(window, is_packed)
     if len(kernel.pairs) > MOST_PAIRS:
@@ -258,8 +254,6 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
         "pitch": pitch,
         **rescaling.limits(),
     }
-    if is_packed and rescaling.largest >= 2**27:
-        return _reference(graph, step, window, "reference_depthwise")
     row = (height - 1) * window.dilation[0] + 1
     is_shrunk = math.prod(window.out) <= math.prod(window.size)
     return [
@@ -281,12 +275,8 @@ def transposed(graph: Graph, step: Step) -> list[Call]:
     op = step.op
     _, *sides, _ = graph.constant_of(op).shape
     taps = sides[0], sides[1]
-    cut = tuple(before(many, reach) for many, reach in zip(taps, op.reach, strict=True))
-    source, output = graph.tensors[step.source], graph.output_of(op)
-    maps, height, width, depth = source.shape
-    out = output.shape[1], output.shape[2]
-    zero = zero_point(source)
-    window = Window((height, width), depth, out, taps, op.stride, (1, 1), cut, zero, maps)  # type: ignore[arg-type]
+    cut = before(taps[0], op.reach[0]), before(taps[1], op.reach[1])
+    window = replace(window_of(graph, step, taps), before=cut)
     return _reference(graph, step, window, "reference_transposed")
 
 

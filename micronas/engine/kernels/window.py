@@ -30,17 +30,16 @@ class Window:
     @property
     def fields(self) -> Fields:
         """Members of the C structure; raises NotImplementedError where a number does not fit."""
-        if not self._fits:
+        largest = (*self.size, *self.out, *self.taps, *self.stride, *self.dilation, self.depth)
+        if max(largest) >= 2**16 or max(self.before) >= 2**15:
             raise NotImplementedError
-        names = (("in_height", "in_width"), ("out_height", "out_width"), ("height", "width"))
-        pairs = (self.size, self.out, self.taps)
-        named = {
-            name: n
-            for each, pair in zip(names, pairs, strict=True)
-            for name, n in zip(each, pair, strict=True)
-        }
         return {
-            **named,
+            "in_height": self.size[0],
+            "in_width": self.size[1],
+            "out_height": self.out[0],
+            "out_width": self.out[1],
+            "height": self.taps[0],
+            "width": self.taps[1],
             "depth": self.depth,
             "stride_y": self.stride[0],
             "stride_x": self.stride[1],
@@ -55,11 +54,6 @@ class Window:
     def is_plain(self) -> bool:
         """Whether every pixel of the output depends on the one at its place only."""
         return self.taps == self.stride == (1, 1) and self.before == (0, 0)
-
-    @property
-    def _fits(self) -> bool:
-        largest = (*self.size, *self.out, *self.taps, *self.stride, *self.dilation, self.depth)
-        return max(largest) < 2**16 and max(self.before) < 2**15
 
     def rows(self, scratch: int = 0) -> Rows | None:
         """Return the row form of a kernel over this window, which is not laid flat."""
