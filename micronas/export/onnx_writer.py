@@ -230,13 +230,10 @@ class Writer:
 
     def window(self, op: Op, kernel: tuple[int, int] | None = None) -> dict[str, list[int]]:
         sizes = kernel or op.window
-        _, height, width, _ = self.graph.input_of(op).shape
-        pads = ((0, 0), (0, 0))
+        pads = [(0, 0), (0, 0)]
         if op.padding == "SAME":
-            pads = (
-                same_padding(height, extent(sizes[0], op.dilation[0]), op.stride[0]),
-                same_padding(width, extent(sizes[1], op.dilation[1]), op.stride[1]),
-            )
+            reach = map(extent, sizes, op.dilation)
+            pads = [*map(same_padding, self.graph.input_of(op).shape[1:3], reach, op.stride)]
         (top, bottom), (left, right) = pads
         return {
             "kernel_shape": list(sizes),

@@ -44,6 +44,8 @@ _LARGEST_RANK = 8
 _MOST_PARTS = 2**16
 """Most tensors, operators or buffers of a network; no board holds more."""
 _MOST_OPERANDS = 64
+_DAMAGE = (struct.error, LookupError, TypeError, ValueError, OverflowError, AttributeError)
+"""Errors on reading a damaged file."""
 
 
 def read(
@@ -81,14 +83,7 @@ def read(
     keeps = unknown == "keep"
     try:
         graph = _Reader(data, keeps=keeps, wide=wide).graph()
-    except (
-        struct.error,
-        LookupError,
-        TypeError,
-        ValueError,
-        OverflowError,
-        AttributeError,
-    ) as error:
+    except _DAMAGE as error:
         raise ModelError(
             f"a model must be a whole TFLite flatbuffer, but these {len(data)} bytes are damaged "
             f"({type(error).__name__}); export or download it again"
