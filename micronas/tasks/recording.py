@@ -6,11 +6,16 @@ from pathlib import Path
 import soundfile
 
 from micronas.errors import DataError
-from micronas.tasks.waveform import RATE, Samples, read_samples, unreadable
+from micronas.tasks.waveform import (
+    RATE,
+    RATE_STEP,
+    RATES,
+    Samples,
+    is_plausible,
+    read_samples,
+    unreadable,
+)
 
-_RATES = (4_000, 192_000)
-_RATE_STEP = 25
-"""Divisor of all common rates; other rates would need huge resampling filters."""
 _MOST_CHANNELS = 8
 
 
@@ -43,11 +48,10 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
     if info is None:
         raise DataError(f"a clip must be a file, but {path} is something else; delete it")
     rate, channels = int(info.samplerate), int(info.channels)
-    plausible = _RATES[0] <= rate <= _RATES[1] and rate % _RATE_STEP == 0
-    if not plausible or channels > _MOST_CHANNELS or info.frames > longest_s * rate:
+    if not is_plausible(rate) or channels > _MOST_CHANNELS or info.frames > longest_s * rate:
         raise DataError(
-            f"a clip must have a rate of {_RATES[0]} to {_RATES[1]} Hz, a multiple of "
-            f"{_RATE_STEP}, at most {_MOST_CHANNELS} channels and {longest_s} s, but {path} has "
+            f"a clip must have a rate of {RATES[0]} to {RATES[1]} Hz, a multiple of "
+            f"{RATE_STEP}, at most {_MOST_CHANNELS} channels and {longest_s} s, but {path} has "
             f"rate={rate}, channels={channels}, frames={info.frames}; convert or delete it"
         )
     name = f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"

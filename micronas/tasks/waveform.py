@@ -17,6 +17,10 @@ Signal = NDArray[np.float64]
 
 RATE = 16_000
 """Samples per second; a clip is one second."""
+RATES = (4_000, 192_000)
+RATE_STEP = 25
+"""Divisor of all common rates; filters of others, as of damaged headers, take minutes or all
+memory."""
 _ZERO_CROSSINGS = 24
 _ROLL_OFF = 0.95
 _KAISER_BETA = 9.0
@@ -39,7 +43,8 @@ def read_samples(path: Path) -> Samples:
     Raises
     ------
     DataError
-        If the file cannot be decoded, is empty, or reaches far beyond full scale.
+        If the file cannot be decoded, is empty, reaches far beyond full scale, or has a rate that
+        is not plausible.
     """
     try:
         # read as float: libsndfile does not scale float files to int16
@@ -50,8 +55,17 @@ def read_samples(path: Path) -> Samples:
     if not len(sound) or not loudest < _LOUDEST:
         what = f"reaches {loudest:g} of a full scale of 1" if loudest else "is empty"
         raise DataError(f"a clip must hold samples, but {path} {what}; replace or delete it")
+    if not is_plausible(rate):
+        raise DataError(
+            f"a clip must have a rate of {RATES[0]} to {RATES[1]} Hz, a multiple of {RATE_STEP}, "
+            f"but {path} has rate={rate}; convert or delete it"
+        )
     mono = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1, dtype=np.float64)
     return to_int16(mono if rate == RATE else resample(mono.astype(np.float64), rate, RATE))
+
+
+def is_plausible(rate: int) -> bool:
+    return RATES[0] <= rate <= RATES[1] and rate % RATE_STEP == 0
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
