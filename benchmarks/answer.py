@@ -28,10 +28,10 @@ from statistics import fmean
 import torch
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import append
 from benchmarks.open_spaces import BUDGETS, Bench, Record, of_four_bits
 from benchmarks.quality import DRAWS, RECIPE, TRIAL, command
 from benchmarks.quality_tables import against, by_setting
+from benchmarks.rows import append
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.nas.candidate import Candidate

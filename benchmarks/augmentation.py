@@ -17,7 +17,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import Record, append, read
+from benchmarks.rows import Record, append, read
 from micronas.space.space import Space
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.settings import KeywordSettings

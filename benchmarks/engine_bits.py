@@ -9,13 +9,13 @@ line for every ten goes to results/engine_bits.jsonl, behind whose last seed the
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rows import append, read
 from micronas.errors import MicronasError
 from micronas.export.firmware.board import CORTEX_M4, Emulated
 from micronas.graph.ir import Graph
@@ -35,25 +35,19 @@ def main() -> None:
     parser.add_argument("networks", type=int)
     parser.add_argument("--core", action="store_true")
     arguments = parser.parse_args()
-    name, rows = "core" if arguments.core else "host", _rows()
+    name, rows = "core" if arguments.core else "host", read(_RESULTS)
     first = max((row["first"] + row["networks"] for row in rows if row["on"] == name), default=0)
     for seed in range(first, first + arguments.networks, _TOGETHER):
         row = {"on": name, "first": seed, "networks": _TOGETHER, **_compared(seed, arguments.core)}
-        with _RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append(_RESULTS, row)
     for name in ("host", "core"):
-        total = {key: sum(row[key] for row in _rows() if row["on"] == name) for key in _KEYS}
-        kinds = {kind for row in _rows() if row["on"] == name for kind in row["kinds"]}
+        total = {key: sum(row[key] for row in read(_RESULTS) if row["on"] == name) for key in _KEYS}
+        kinds = {kind for row in read(_RESULTS) if row["on"] == name for kind in row["kinds"]}
         counts = ", ".join(f"{key}: {value:,}" for key, value in total.items())
         print(f"{name}: {counts}; {len(kinds)} kinds of operators")
 
 
 _KEYS = ("networks", "refused", "failed", "bytes", "differing")
-
-
-def _rows() -> list[dict[str, Any]]:
-    lines = _RESULTS.read_text(encoding="utf-8").splitlines() if _RESULTS.is_file() else []
-    return [json.loads(line) for line in lines]
 
 
 def _compared(first: int, core: bool) -> dict[str, Any]:

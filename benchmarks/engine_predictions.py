@@ -10,7 +10,6 @@ not. Measured are the generated arena, sections of the object file, and counts o
 measured again.
 """
 
-import json
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.rows import append, read
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.text import table
@@ -36,17 +36,14 @@ _KINDS: Mapping[str, Callable[[int], Graph]] = {
 
 
 def main(networks: int) -> None:
-    rows = []
-    if RESULTS.is_file():
-        rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    rows = read(RESULTS)
     known = {(row["kind"], row["seed"]) for row in rows}
     for place in range(networks):
         kind, seed = list(_KINDS)[place % len(_KINDS)], place // len(_KINDS)
         if (kind, seed) in known:
             continue
         rows.append({"kind": kind, "seed": seed, **measured(_KINDS[kind](seed))})
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+        append(RESULTS, rows[-1])
     _print(rows)
 
 

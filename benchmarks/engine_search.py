@@ -13,9 +13,9 @@ is there is not done again. Where no network of the space fits, the line says wh
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.kws40 import append
 from benchmarks.open_spaces import Bench, Found, Record
 from benchmarks.quality import command
+from benchmarks.rows import append
 from benchmarks.settings import BOARD
 from micronas.data import DataSet
 from micronas.errors import BudgetError

@@ -29,8 +29,9 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau
 
-from benchmarks.kws40 import append, load, read
+from benchmarks.kws40 import load
 from benchmarks.quality import RECIPE, SEARCHES
+from benchmarks.rows import append, read
 from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.data import DataSet
 from micronas.nas.member import Member

@@ -12,7 +12,6 @@ them, so that the best of them is chosen with hindsight.
 """
 
 import argparse
-import json
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.clock import cpu_seconds
+from benchmarks.rows import Record, append, read
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, TensorSplit
 from micronas.graph.counts import count
@@ -58,8 +58,6 @@ STEP = {"kws_small": 4, "kws": 8}
 DEPTHS = (1, 2, 3)
 """Of uniform networks: all optional blocks, two thirds of them, one third."""
 PUBLISHED = ("published/ds_cnn_s", "published/kws_s", "published/kws_m")
-
-Record = dict[str, Any]
 
 
 class CopiesSplit(TensorSplit):
@@ -182,17 +180,6 @@ def train(name: str, seed: int, results: Path, data: DataSet) -> Record:
         "int8": accuracy(quantized.graph(), data.validation)[0],
         "seconds": round(cpu_seconds() - started),
     }
-
-
-def read(results: Path) -> list[Record]:
-    if not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-
-
-def append(results: Path, record: Record) -> None:
-    with results.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 def summary(records: list[Record]) -> str:

@@ -15,8 +15,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kws40 import read
 from benchmarks.quality_tables import against, share
+from benchmarks.rows import read
 from micronas.text import table
 
 Record = dict[str, Any]

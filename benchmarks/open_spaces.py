@@ -47,9 +47,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import append, read
 from benchmarks.quality import DRAWS, QUANTIZE, RECIPE, TRIAL, command
 from benchmarks.quality_tables import Methods, against, leads
+from benchmarks.rows import append, read
 from benchmarks.settings import BOARD, space_of
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet

@@ -14,7 +14,6 @@ benchmarks/results/operator_prices.jsonl, is not run again.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.rows import append, read
 from micronas.export.firmware.application import sources_of
 from micronas.export.firmware.board import board_files
 from micronas.export.firmware.tflm import build_values
@@ -56,18 +56,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.table:
         _measure(arguments)
-    found = [row for row in _results(arguments.results) if row["seed"] == arguments.seed]
+    found = [row for row in read(arguments.results) if row["seed"] == arguments.seed]
     print(_table([row for row in found if row["number"] < arguments.networks]))
-
-
-def _results(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def _measure(arguments: argparse.Namespace) -> None:
     results, seed = arguments.results, arguments.seed
-    known = {(row["op"], row["number"]) for row in _results(results) if row["seed"] == seed}
+    known = {(row["op"], row["number"]) for row in read(results) if row["seed"] == seed}
     with tempfile.TemporaryDirectory() as scratch:
         program = _built(Path(scratch))
         for kind in arguments.only:
@@ -80,10 +75,8 @@ def _measure(arguments: argparse.Namespace) -> None:
             for number, graph, path in zip(numbers, graphs, paths, strict=True):
                 path.write_bytes(_with_example(graph, number))
             lines = emulate(program, paths) if paths else []
-            with results.open("a", encoding="utf-8") as file:
-                for number, graph, line in zip(numbers, graphs, lines, strict=True):
-                    row = {"seed": seed, "number": number, **_compared(graph, line)}
-                    file.write(json.dumps(row) + "\n")
+            for number, graph, line in zip(numbers, graphs, lines, strict=True):
+                append(results, {"seed": seed, "number": number, **_compared(graph, line)})
 
 
 def _built(folder: Path) -> Path:

@@ -46,7 +46,7 @@ import torch
 
 from benchmarks import series
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import append, read
+from benchmarks.rows import append, read
 from micronas.data import Split
 from micronas.objectives.intervals import student
 from micronas.runs.run import run_search, run_training

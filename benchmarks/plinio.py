@@ -31,9 +31,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import append, load, read
+from benchmarks.kws40 import load
 from benchmarks.quality import QUANTIZE, RECIPE
 from benchmarks.quality_tables import summary
+from benchmarks.rows import append, read
 from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.data import DataSet, Split
 from micronas.hardware.costs import measure

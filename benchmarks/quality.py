@@ -36,8 +36,9 @@ from statistics import fmean
 import torch
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import append, load, read
+from benchmarks.kws40 import load
 from benchmarks.quality_tables import SEEDS, Record, summary
+from benchmarks.rows import append, read
 from benchmarks.settings import (
     BOARD,
     BUDGETS,

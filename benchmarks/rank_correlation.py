@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from scipy.stats import kendalltau
 
-from benchmarks.kws40 import append, load, read
+from benchmarks.kws40 import load
 from benchmarks.quality import RECIPE, TRIAL
+from benchmarks.rows import append, read
 from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide

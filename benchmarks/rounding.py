@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.answer import Answer
-from benchmarks.kws40 import append
 from benchmarks.open_spaces import BUDGETS, Record, of_four_bits
 from benchmarks.quality import RECIPE, command
+from benchmarks.rows import append
 from micronas.data import DataSet
 from micronas.nas.textbook import shipped
 from micronas.runs.rounding import rounded_alone

@@ -25,9 +25,10 @@ from typing import Any
 import torch
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.kws40 import QUANTIZE, RECIPE, append, load, read
+from benchmarks.kws40 import QUANTIZE, RECIPE, load
 from benchmarks.listening import RESULTS as HEARD
 from benchmarks.listening import architecture
+from benchmarks.rows import append, read
 from micronas.data import DataSet
 from micronas.graph.counts import count
 from micronas.hardware.board import Board

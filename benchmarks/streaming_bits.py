@@ -9,13 +9,12 @@ next run begins.
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
+from benchmarks.rows import append, read
 from micronas.graph.frames import FrameByFrame
 from testing.engine import SANITIZED, hops_on_host
 from testing.streaming import over_the_whole, random_recording, random_streaming
@@ -30,21 +29,15 @@ _KEYS = ("networks", "failed", "bytes", "differing_frames", "differing_engine")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", type=int)
-    rows = _rows()
+    rows = read(_RESULTS)
     first = max((row["first"] + row["networks"] for row in rows), default=0)
     for seed in range(first, first + parser.parse_args().networks, _TOGETHER):
         found: Counter[str] = Counter()
         for each in range(seed, seed + _TOGETHER):
             _compare(each, found)
-        with _RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"first": seed, **{key: found[key] for key in _KEYS}}) + "\n")
-    total = {key: sum(row[key] for row in _rows()) for key in _KEYS}
+        append(_RESULTS, {"first": seed, **{key: found[key] for key in _KEYS}})
+    total = {key: sum(row[key] for row in read(_RESULTS)) for key in _KEYS}
     print(", ".join(f"{key}: {value:,}" for key, value in total.items()))
-
-
-def _rows() -> list[dict[str, Any]]:
-    lines = _RESULTS.read_text(encoding="utf-8").splitlines() if _RESULTS.is_file() else []
-    return [json.loads(line) for line in lines]
 
 
 def _compare(seed: int, found: Counter[str]) -> None:

@@ -9,7 +9,6 @@ latency_models/kernels/micronas_hops.yaml.
 """
 
 import argparse
-import json
 import random
 import re
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 import yaml
 
 from benchmarks.engine_kernels import fitted_to, symbols_of
+from benchmarks.rows import append, read
 from micronas import resources
 from micronas.engine.hops import Hops
 from micronas.engine.work import Terms, work_of_turn
@@ -117,21 +117,17 @@ def main() -> None:
     parser.add_argument("networks", type=int, nargs="?", default=0)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    known = {row["seed"] for row in _rows()}
+    known = {row["seed"] for row in read(_RESULTS)}
     for seed in range(arguments.networks):
         if seed not in known:
-            with _RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(measured(seed)) + "\n")
+            append(_RESULTS, measured(seed))
     if arguments.write:
-        text = _HEADER + yaml.safe_dump(fitted(_rows()).model_dump(), sort_keys=False, width=98)
+        text = _HEADER + yaml.safe_dump(
+            fitted(read(_RESULTS)).model_dump(), sort_keys=False, width=98
+        )
         path = resources.folder("latency_models") / "kernels" / "micronas_hops.yaml"
         write_atomically(path, text.encode())
-    _print(_rows())
-
-
-def _rows() -> list[dict[str, Any]]:
-    lines = _RESULTS.read_text(encoding="utf-8").splitlines() if _RESULTS.is_file() else []
-    return [json.loads(line) for line in lines]
+    _print(read(_RESULTS))
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -24,9 +24,9 @@ from typing import Any
 from scipy.stats import kendalltau
 from torch import nn
 
-from benchmarks.kws40 import append, read
 from benchmarks.open_spaces import BUDGETS, Bench, Record
 from benchmarks.quality import RECIPE, TRIAL, command
+from benchmarks.rows import append, read
 from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split
