@@ -16,7 +16,7 @@ from micronas.hardware.features import CYCLES, FEATURES, INSTRUCTIONS, OTHER_INS
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.names import board_file, is_name, names_of
-from micronas.hardware.targets import TFLM, Choice, Target, choose, named
+from micronas.hardware.targets import DEFAULT, MICRONAS, TFLM, Choice, Target, choose, named
 from micronas.quantities import SLOWEST_HZ, format_bytes
 from micronas.settings import Settings, nearest, read_mapping, read_settings
 from micronas.text import html_table
@@ -148,10 +148,16 @@ class Board(Settings):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
         try:
-            return completed(values, cls._described) if isinstance(values, Mapping) else values
+            found = completed(values, cls._described)
         except ConfigError as error:
             raise ValueError(str(error)) from error  # the file's name is added to it
+        is_usual = found.get("reserved") == reserve(DEFAULT).model_dump()
+        if "reserved" not in values and is_usual and found.get("engine") == MICRONAS.name:
+            found["reserved"] = reserve(MICRONAS)  # what it is like runs an interpreter
+        return found
 
     @classmethod
     def _described(cls, path: Path) -> dict[str, Any]:

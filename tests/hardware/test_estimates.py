@@ -38,6 +38,17 @@ def test_twice_the_clock_is_half_the_time_and_an_estimate(tmp_path: Path) -> Non
     assert Board.load(tmp_path / "again.yaml") == pico  # what was scaled is not scaled again
 
 
+def test_a_board_of_the_engine_reserves_no_interpreter(tmp_path: Path) -> None:
+    """Whose 75 KB of flash were more than it has."""
+    small = "name: small\nlike: nucleo_g0b1re\nsram: 20 KB\nflash: 64 KB\n"
+    with pytest.raises(ConfigError, match="75,000 of 64,000"):
+        Board.load(written(tmp_path, small))
+    board = Board.load(written(tmp_path, f"{small}engine: micronas\n"))
+    assert (board.arena_bytes, board.model_bytes) == (16_000, 26_000)
+    given = "engine: micronas\nreserved: {sram_bytes: 9000, flash_bytes: 40000}\n"
+    assert Board.load(written(tmp_path, small + given)).arena_bytes == 11_000
+
+
 def test_the_clock_of_a_measured_board_matters(tmp_path: Path) -> None:
     source = Path(__file__).parents[2] / "latency_models" / "stm32f446re.yaml"
     slower = source.read_text().replace("clock_hz: 180000000", "clock_hz: 90 MHz")
