@@ -52,7 +52,6 @@ _SRAM = "24 KB"
 _FRAME_MS = 20.0
 _HOPS = {20: 1, 100: 5}
 """Frames of a call, by the ms from one to the next."""
-_SHARE = 1 / 5
 _DRAWS = 40
 _MEANING = MappingProxyType({"features": "mfcc", "window_ms": 40})
 

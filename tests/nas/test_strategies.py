@@ -20,7 +20,6 @@ from micronas.nas.distributed import Ranks
 from micronas.nas.member import Member
 from micronas.nas.prior import draw, draw_any
 from micronas.nas.problem import Problem
-from micronas.nas.search import SearchResult
 from micronas.nas.settings import RankedSettings, StrategySettings
 from micronas.nas.strategies.auto import SHARE, chosen
 from micronas.nas.strategies.base import Context, Training
@@ -51,20 +50,6 @@ def settings(strategy: str, **more: object) -> StrategySettings:
 
 def context(problem: Problem, chosen: StrategySettings, **more: Any) -> Context:
     return Context(problem, data(), chosen, **more)
-
-
-def run(
-    strategy: str, *, space: Space = SPACE, update: dict[str, object] | None = None, **keywords: Any
-) -> SearchResult:
-    return search(
-        space,
-        data(),
-        board=BOARD,
-        budget=BUDGET,
-        settings=settings(strategy, **(update or {})),
-        seed=1,
-        **keywords,
-    )
 
 
 def test_gates_that_are_not_finite_are_an_error_that_says_what_was_not() -> None:
@@ -187,7 +172,8 @@ def test_trials_begin_with_shared_weights() -> None:
     trial = Recipe(epochs=2, batch_size=8, learning_rate=1e-6)
     shared = Checkpoint()
     few = {"trial": trial, "finalists": 2, "champions": 1, "inherited": 0.5}
-    found = run("ranked", space=SMALL, update=few, shared=shared)
+    most = {"budget": BUDGET, "settings": settings("ranked", **few), "seed": 1, "shared": shared}
+    found = search(SMALL, data(), board=BOARD, **most)
     assert fmean(each.trial_score or 0.0 for each in found.candidates) > 0.7
     assert found.history
     assert shared.load("search") is None  # who does not warm up leaves no warm-up to others

@@ -123,30 +123,26 @@ def test_a_cut_connection_is_continued_where_it_ended(server: Server, tmp_path: 
     assert set(pauses) == {1.0}
 
 
-def test_a_later_run_continues_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("left", "ranges", "asked"),
+    [
+        (TAR[:5000], True, ["bytes=5000-"]),
+        (b"x" * 5000, False, ["bytes=5000-"]),
+        (b"x" * 5000, True, ["bytes=5000-", ""]),
+        (b"x" * len(TAR), True, None),
+        (b"x" * (len(TAR) + 1), True, None),
+    ],
+    ids=["its begin", "no ranges", "another file", "another of its size", "a larger one"],
+)
+def test_what_an_earlier_run_left_is_continued_or_thrown_away(
+    server: Server, tmp_path: Path, left: bytes, ranges: bool, asked: list[str] | None
+) -> None:
+    server.ranges = ranges
     (tmp_path / ".download").mkdir()
-    (tmp_path / ".download/data.tar.gz").write_bytes(TAR[:5000])
-    fetch(server.archive(), tmp_path)
-    assert server.asked == ["bytes=5000-"]
-    assert (tmp_path / "data/yes/a.wav").read_bytes() == NOISE
-
-
-def test_a_server_without_ranges_sends_everything_again(server: Server, tmp_path: Path) -> None:
-    server.ranges = False
-    (tmp_path / ".download").mkdir()
-    (tmp_path / ".download/data.tar.gz").write_bytes(b"x" * 5000)
-    fetch(server.archive(), tmp_path)
-    assert server.asked == ["bytes=5000-"]
-    assert (tmp_path / "data/yes/a.wav").read_bytes() == NOISE
-
-
-@pytest.mark.parametrize("left", [5000, len(TAR), len(TAR) + 1])
-def test_the_rest_of_another_file_is_thrown_away(server: Server, tmp_path: Path, left: int) -> None:
-    (tmp_path / ".download").mkdir()
-    (tmp_path / ".download/data.tar.gz").write_bytes(b"x" * left)
+    (tmp_path / ".download/data.tar.gz").write_bytes(left)
     fetch(server.archive(), tmp_path)
     assert (tmp_path / "data/yes/a.wav").read_bytes() == NOISE
-    assert server.asked[-1] == ""
+    assert server.asked == asked if asked else server.asked[-1] == ""
 
 
 def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
