@@ -45,11 +45,7 @@ class Bars:
     """
 
     def __init__(
-        self,
-        *,
-        quiet: bool = False,
-        limits: Mapping[str, float] | None = None,
-        every: float = 60.0,
+        self, *, quiet: bool = False, limits: Mapping[str, float] | None = None, every: float = 60.0
     ) -> None:
         self._quiet = quiet
         self._limits = limits or {}

@@ -12,8 +12,7 @@ from micronas.cli.shared import Json, Overrides, Quiet, show
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 
 _Task = Annotated[
-    str,
-    typer.Argument(help="Task, such as kws; a wrong one lists all.", autocompletion=tasks),
+    str, typer.Argument(help="Task, such as kws; a wrong one lists all.", autocompletion=tasks)
 ]
 
 

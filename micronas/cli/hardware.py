@@ -49,8 +49,7 @@ def spaces(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Name or YAML of a space, to show its decisions.",
-            autocompletion=space_names,
+            help="Name or YAML of a space, to show its decisions.", autocompletion=space_names
         ),
     ] = None,
     wide: Wide = False,
@@ -90,8 +89,7 @@ def profile(
         str | None, typer.Option(help="Latency model: ops, terms or instructions.")
     ] = None,
     engine: Annotated[
-        str | None,
-        typer.Option(help="Engine of the network: tflm, or micronas (generated C)."),
+        str | None, typer.Option(help="Engine of the network: tflm, or micronas (generated C).")
     ] = None,
     hop: Annotated[
         str | None,

@@ -233,8 +233,7 @@ def rate(
 def quality(
     store: _StorePath,
     reference: Annotated[
-        Path | None,
-        typer.Option(help="Ranking by people: CSV of model, score, lower, upper."),
+        Path | None, typer.Option(help="Ranking by people: CSV of model, score, lower, upper.")
     ] = None,
     top: Annotated[
         list[int] | None,
@@ -271,11 +270,7 @@ def quality(
             print(said, file=sys.stderr)
     found = [
         measure(
-            estimates,
-            people,
-            top=count,
-            convention="signed" if signed else "half",
-            level=level,
+            estimates, people, top=count, convention="signed" if signed else "half", level=level
         )
         for count in (None, *(top or ()))
     ]

@@ -43,8 +43,7 @@ def export(
         ),
     ] = None,
     frames: Annotated[
-        int | None,
-        typer.Option(help="Frames per call of a streaming network in --format engine."),
+        int | None, typer.Option(help="Frames per call of a streaming network in --format engine.")
     ] = None,
     as_json: Json = False,
 ) -> None:

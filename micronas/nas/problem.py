@@ -196,11 +196,7 @@ class Problem:
             self._keep(found, family, picks, choice)
 
     def _descend(
-        self,
-        found: dict[str, Candidate],
-        parent: Candidate,
-        source: random.Random,
-        known: set[str],
+        self, found: dict[str, Candidate], parent: Candidate, source: random.Random, known: set[str]
     ) -> None:
         picks = tuple(
             source.randrange(size) if source.random() < _REDRAWN else pick

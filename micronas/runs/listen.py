@@ -105,11 +105,7 @@ def require_run(run: Path) -> None:
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:
-    return {
-        **asdict(outcome),
-        "missed": outcome.missed,
-        "false_alarms_per_hour": outcome.per_hour,
-    }
+    return {**asdict(outcome), "missed": outcome.missed, "false_alarms_per_hour": outcome.per_hour}
 
 
 def listen(

@@ -130,10 +130,7 @@ class RunSettings(TrainSettings):
         return folder / f"{key}.pt"
 
     def problem(
-        self,
-        space: Searchable | OpenSpace | None = None,
-        *,
-        known: Mapping[str, Any] | None = None,
+        self, space: Searchable | OpenSpace | None = None, *, known: Mapping[str, Any] | None = None
     ) -> Problem:
         """Return the problem of the search, with the front end as far as known before data is read.
 

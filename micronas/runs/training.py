@@ -78,10 +78,7 @@ def metadata(data: DataSet) -> dict[str, bytes]:
     if not outputs and {*data.ignored} & {*data.classes} != usual:
         outputs["ignored"] = [n for n, each in enumerate(data.classes) if each in data.ignored]
     return describe(
-        classes=data.classes,
-        meaning=data.meaning,
-        channels=data.input[2],
-        outputs=outputs,
+        classes=data.classes, meaning=data.meaning, channels=data.input[2], outputs=outputs
     )
 
 

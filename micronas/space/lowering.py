@@ -52,11 +52,7 @@ class Lowering:
         self.scope = ""
 
     def decide(
-        self,
-        field: str,
-        kind: DecisionKind,
-        options: Sequence[Any],
-        named: Sequence[str] = (),
+        self, field: str, kind: DecisionKind, options: Sequence[Any], named: Sequence[str] = ()
     ) -> Chosen:
         """Add a decision, named after the block and its field, if there are several options."""
         if len(options) == 1:
@@ -106,11 +102,7 @@ class Lowering:
     ) -> str:
         """Append a DEPTHWISE_CONV_2D with SAME padding and activation."""
         out = self._builder.depthwise(
-            source,
-            self._name(layer),
-            kernel.largest,
-            stride=stride,
-            activation=self.activation,
+            source, self._name(layer), kernel.largest, stride=stride, activation=self.activation
         )
         return self._append(out, self._channels[source], kernel, None)
 

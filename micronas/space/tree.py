@@ -41,12 +41,7 @@ def describe_tree(space: Space | OpenSpace) -> dict[str, Any]:
             )
             for family in space.families
         ]
-    return {
-        "name": space.name,
-        "task": space.task,
-        "classes": space.classes,
-        "families": families,
-    }
+    return {"name": space.name, "task": space.task, "classes": space.classes, "families": families}
 
 
 def tree_rows(described: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -50,11 +50,7 @@ class Point:
 
     @property
     def shared(self) -> str | None:
-        """Hash of a supernet's inputs without board and budget; None where none is shared.
-
-        Points of the same hash share the supernet. ``auto`` mostly decides on a supernet after the
-        data is read, and then shares none.
-        """
+        """Hash of the supernet that points share, see `RunSettings.supernet_key`; None for none."""
         return self.settings.supernet_key(self.made)
 
 

@@ -120,8 +120,7 @@ class Store:
         with self._sql:
             self._sql.execute("UPDATE points SET state = 'running' WHERE name = ?", (name,))
             self._sql.execute(
-                "INSERT INTO attempts VALUES (NULL, ?, ?, NULL, 'running', '')",
-                (name, time.time()),
+                "INSERT INTO attempts VALUES (NULL, ?, ?, NULL, 'running', '')", (name, time.time())
             )
 
     def end(

@@ -50,8 +50,5 @@ def moved(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ..
 
 def devices() -> list[str]:
     """Return the names of available devices, an accelerator first."""
-    accelerators = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
+    accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return [*(name for name, is_here in accelerators.items() if is_here), "cpu"]

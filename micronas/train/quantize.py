@@ -153,11 +153,7 @@ class QuantizedNetwork(nn.Module):
 
     @torch.no_grad()
     def calibrate(
-        self,
-        batches: Calibration,
-        *,
-        method: Method = "mse",
-        run: Run | None = None,
+        self, batches: Calibration, *, method: Method = "mse", run: Run | None = None
     ) -> None:
         """Set the activation ranges from activations of inputs in float32.
 

@@ -242,12 +242,7 @@ def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
 
 
 def planned(
-    context: Context,
-    networks: list[Candidate],
-    count: int,
-    recipe: Recipe,
-    *,
-    again: bool = True,
+    context: Context, networks: list[Candidate], count: int, recipe: Recipe, *, again: bool = True
 ) -> Plan:
     """Return the plan of a halving of `count` networks."""
     trainings, epochs = planned_epochs(
