@@ -181,11 +181,14 @@ def average_precision(scores: Tensor, targets: Tensor) -> tuple[float, Tensor]:
 
 
 def _mean_average_precision(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the influences of the mean average precision over the labels that have an example."""
+    """Return the influences of the mean average precision over the labels that have an example.
+
+    Without one they are 0, as in scikit-learn: JSON has no nan.
+    """
     found = [average_precision(*each) for each in zip(outputs.T, targets.T, strict=True)]
     known = [(value, influence) for value, influence in found if value == value]
     if not known:
-        return torch.full((len(targets),), float("nan"), dtype=torch.float64)
+        return torch.zeros(len(targets), dtype=torch.float64)
     mean = sum(value for value, _ in known) / len(known)
     return mean + torch.stack([influence for _, influence in known]).mean(0)
 

@@ -176,6 +176,7 @@ def test_a_label_that_nobody_has_does_not_count() -> None:
     none = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert np.isnan(average_precision(none[:, 0], none[:, 1])[0])
     assert Labels().measures["map"](none, none) == 1.0
+    assert Labels().measures["map"](none, torch.zeros(2, 2)) == 0.0
 
 
 def test_trials_are_ranked_by_the_loss_of_what_is_asked_for() -> None:
