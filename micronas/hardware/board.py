@@ -230,6 +230,8 @@ class Board(Settings):
     def using(self, form: Form | None, *, engine: str | None = None) -> "Board":
         """Return the board with another latency model or engine as its own; None keeps it.
 
+        A usual reserve becomes that of the engine.
+
         Parameters
         ----------
         engine
@@ -241,8 +243,10 @@ class Board(Settings):
             If there is no model of that form for any network, or no such engine.
         """
         if engine is not None:
-            chosen = {"engine": _check_engine(engine)}
-            return self.model_copy(update=chosen).using(form)
+            chosen = self.model_copy(update={"engine": _check_engine(engine)})
+            if self.reserved == reserve(self.target):
+                chosen = chosen.model_copy(update={"reserved": reserve(chosen.target)})
+            return chosen.using(form)
         if form is None or form == self.form:
             return self
         if not any(model.form == form and not model.spaces for model in self.latency):

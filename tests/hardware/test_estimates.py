@@ -46,7 +46,12 @@ def test_a_board_of_the_engine_reserves_no_interpreter(tmp_path: Path) -> None:
     board = Board.load(written(tmp_path, f"{small}engine: micronas\n"))
     assert (board.arena_bytes, board.model_bytes) == (16_000, 26_000)
     given = "engine: micronas\nreserved: {sram_bytes: 9000, flash_bytes: 40000}\n"
-    assert Board.load(written(tmp_path, small + given)).arena_bytes == 11_000
+    own = Board.load(written(tmp_path, small + given))
+    assert own.arena_bytes == own.using(None, engine="tflm").arena_bytes == 11_000
+    shipped = Board.load("nucleo_g0b1re")
+    chosen = shipped.using(None, engine="micronas")
+    assert chosen.arena_bytes - shipped.arena_bytes == 4_000
+    assert chosen.using(None, engine="tflm").reserved == shipped.reserved
 
 
 def test_the_clock_of_a_measured_board_matters(tmp_path: Path) -> None:
