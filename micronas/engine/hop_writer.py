@@ -12,7 +12,7 @@ from micronas.graph.kernels.codes import scale, zero_point
 from micronas.resources import filled
 
 _MOST = 2**15 - 1
-"""Largest number of a turn."""
+"""Largest number in a turn, int16 in C."""
 
 
 def generate_hops(
@@ -42,8 +42,8 @@ def generate_hops(
     longest = max(hops.first, *map(len, hops.turns), *map(hops.scores, range(len(hops.turns))))
     if longest > _MOST:
         raise ConfigError(
-            f"a call must do no more than {_MOST:,} things, but one of {hop:,} frames does "
-            f"{longest:,}; take fewer frames"
+            f"a call must have no more than {_MOST:,} frames, steps or scores, but one of {hop:,} "
+            f"frames has {longest:,}; take fewer frames"
         )
     calls = [call for calls in hops.calls for call in calls]
     parts = [
