@@ -105,5 +105,5 @@ def test_a_network_of_whole_windows_is_refused() -> None:
 
 def test_a_call_of_more_than_its_numbers_hold_is_refused() -> None:
     """Its scores were a negative number."""
-    with pytest.raises(ConfigError, match="one of 40,000 frames does 40,000; take fewer"):
+    with pytest.raises(ConfigError, match="one of 40,000 frames has 40,000; take fewer"):
         generate_hops(quantize_randomly(small(stride=1), 1), hop=40_000)
