@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 from micronas.graph.operators import WEIGHTED
 from micronas.space.channels import Channels, Either, Units
 from micronas.space.decisions import Choice, Decision
@@ -326,10 +326,9 @@ def _padded(name: str, source: Tensor, missing: int, tensors: dict[str, Tensor])
     """Return a PAD that appends zero channels, and add its constant and its output."""
     amounts = np.zeros((len(source.shape), 2), np.int32)
     amounts[-1, 1] = missing
-    table = Tensor(f"{name}/amounts", amounts.shape, "int32", True, data=amounts)
-    tensors[table.name] = table
+    tensors[f"{name}/amounts"] = table(f"{name}/amounts", amounts)
     tensors[name] = Tensor(name, (*source.shape[:-1], source.shape[-1] + missing))
-    return Op("PAD", name, (source.name, table.name), (name,))
+    return Op("PAD", name, (source.name, f"{name}/amounts"), (name,))
 
 
 def written(step: Step) -> str:

@@ -8,7 +8,6 @@ from torch import Tensor
 from micronas.graph.ir import Op
 from micronas.graph.kernels import RULES
 from micronas.graph.kernels.rule import wide_room
-from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Measure
 
 _AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
@@ -58,8 +57,7 @@ def finest_written(
     if weights is not None:
         step = scales[0] * weights.max()
     else:
-        row = OPERATORS[op.kind]  # type: ignore[index]
-        step = _MEASURES[row.measure](scales) / row.finest
+        step = _MEASURES[op.row.measure](scales) / op.row.finest
         rule = RULES[op.kind].scales if is_wide else None  # type: ignore[index]
         room = wide_room(len(scales))
         while rule and rule(scales.tolist(), step.item() * room):

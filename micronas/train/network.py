@@ -18,7 +18,7 @@ from micronas.graph import ir
 from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given, alone_or_tuple, by_name, only_output
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
+from micronas.graph.operators import LEARNING, WEIGHTED
 from micronas.graph.operators.row import Weights
 from micronas.train.convolutions import linear
 from micronas.train.inputs import as_stored
@@ -188,9 +188,8 @@ def nonnegative_tensors(graph: Graph) -> set[str]:
         if tensor.constant and tensor.data is not None and tensor.data.min() >= 0
     }
     for op in graph.ops:
-        sign = "any" if op.kind == "UNKNOWN" else OPERATORS[op.kind].sign
-        kept = sign == "kept" and found.issuperset(op.operands)
-        if kept or sign == "nonnegative" or op.activation in ("RELU", "RELU6"):
+        kept = op.row.sign == "kept" and found.issuperset(op.operands)
+        if kept or op.row.sign == "nonnegative" or op.activation in ("RELU", "RELU6"):
             found.add(op.outputs[0])
     return found
 
@@ -221,10 +220,8 @@ def round_weights(
 
 def weights_of(op: Op) -> Weights:
     """Return the entry on weights in the row of an operator that has weights."""
-    assert op.kind != "UNKNOWN", op
-    weights = OPERATORS[op.kind].weights
-    assert weights is not None, op
-    return weights
+    assert op.row.weights is not None, op
+    return op.row.weights
 
 
 def weighted_ops(graph: Graph) -> list[Op]:
@@ -232,7 +229,7 @@ def weighted_ops(graph: Graph) -> list[Op]:
 
 
 def recurrent_ops(graph: Graph) -> list[Op]:
-    return [op for op in graph.ops if op.kind != "UNKNOWN" and OPERATORS[op.kind].recurrent]
+    return [op for op in graph.ops if op.row.recurrent]
 
 
 class Unit(nn.Module):

@@ -4,9 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS
-from micronas.graph.operators.row import Operator
+from micronas.graph.ir import Graph
 from micronas.graph.requantize import owners
 from micronas.train.clamps import hidden, unseen
 from micronas.train.fake_quantize import LOWEST
@@ -44,7 +42,7 @@ class RangePlan:
     @cached_property
     def on_grid(self) -> set[str]:
         """Tensors whose values are on their grid as they are computed."""
-        return {op.outputs[0] for op in self.graph.ops if row_of(op).on_grid}
+        return {op.outputs[0] for op in self.graph.ops if op.row.on_grid}
 
     @cached_property
     def fixed(self) -> dict[str, tuple[float, int]]:
@@ -53,7 +51,7 @@ class RangePlan:
         found = {
             self.owners[op.outputs[0]]: fixed
             for op in graph.ops
-            if (fixed := row_of(op).fixed_in(graph.output_of(op).dtype)) is not None
+            if (fixed := op.row.fixed_in(graph.output_of(op).dtype)) is not None
         }
         numbers = {op.inputs[0] for op in graph.ops if op.function == ROWS}
         numbers |= {op.outputs[0] for op in graph.ops if op.function in (HIT, PLACE)}
@@ -72,9 +70,3 @@ class RangePlan:
         nonnegative = nonnegative_tensors(self.graph)
         found = {owner for name, owner in self.owners.items() if name not in nonnegative}
         return found - {self.owners[op.inputs[0]] for op in self.graph.ops if op.kind == "RSQRT"}
-
-
-def row_of(op: Op) -> Operator:
-    """Return the row of an operator of a float network, which has no UNKNOWN."""
-    assert op.kind != "UNKNOWN", op
-    return OPERATORS[op.kind]

@@ -10,7 +10,7 @@ import numpy as np
 
 from micronas.arrays import Floats
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.graph.operators import WEIGHTED
 from micronas.train.network import weights_of
 
 
@@ -63,8 +63,7 @@ def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
 
 def _passes(graph: Graph, op: Op, channels: int) -> bool:
     """Return whether an operator keeps channels last, and their proportions."""
-    is_proportional = op.kind != "UNKNOWN" and OPERATORS[op.kind].proportional
-    if not is_proportional or op.activation not in ("NONE", "RELU"):
+    if not op.row.proportional or op.activation not in ("NONE", "RELU"):
         return False
     source, output = graph.input_of(op).shape, graph.output_of(op).shape
     if op.kind in ("MEAN", "SUM", "REDUCE_MAX"):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from micronas.errors import ConfigError
 from micronas.graph.interface import check_one_each
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import MAKES, OPERATORS
+from micronas.graph.operators import MAKES
 from micronas.space.channels import ALWAYS, Numbers, Units
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Decision
@@ -188,8 +188,7 @@ class _Follow:
     def _written(self, op: Op) -> Numbers:
         read = [self.numbers[name] for name in op.operands]
         out = self.graph.output_of(op)
-        assert op.kind != "UNKNOWN", op  # no traced network has one
-        row = OPERATORS[op.kind]
+        row = op.row
         match op.kind:
             case kind if kind in MAKES:
                 return self.channels.fresh(out.shape[-1])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import MAKES, OPERATORS, WEIGHTED
+from micronas.graph.operators import MAKES, WEIGHTED
 from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES
 from micronas.hardware.targets import Target
@@ -270,8 +270,7 @@ class _ZeroPoints:
     def of(cls, choices: ChoiceGraph, ops: Sequence[Op]) -> "_ZeroPoints":
         conditions: dict[Channels, list[When]] = {}
         for op in ops:
-            weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
-            if weights is not None and weights.per_channel:
+            if op.row.weights is not None and op.row.weights.per_channel:
                 found = conditions.setdefault(choices.channels[op.outputs[0]], [])
                 found.append(choices.when[op.outputs[0]])
         widths = sorted({width for each in conditions for width in each.values})

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Op
-from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.graph.operators import WEIGHTED
 from micronas.nas.supernet.gates import Gates, Sample, is_one_hot
 from micronas.nas.supernet.masks import Masks, add_padded, along_channels, weighted_sum
 from micronas.nas.supernet.one_hot import choose, convolve_shown, mix_shown, shown_of
@@ -117,14 +117,13 @@ class MaskedPass:
     def _step(self, step: Op | Selection) -> Feature:
         if isinstance(step, Selection):
             return self._select(step)
-        assert step.kind != "UNKNOWN", "no space has one"
         channels = self._choices.channels
         if step.kind in WEIGHTED:
             feature = self._weighted(step)
         elif step.name in self._choices.widening:
             left, right = (self._mixed(name).whole().values for name in step.operands)
             feature = Feature(add_padded(left, right))
-        elif OPERATORS[step.kind].by_channel and self._keeps_channels(step):
+        elif step.row.by_channel and self._keeps_channels(step):
             constants = [self._values[name].values for name in step.operands[1:]]
             source = self._values[step.operands[0]]
             feature = source.each(lambda x, _: self._plain(step, [x, *constants]))
