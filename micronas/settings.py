@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import (
+    CoreSchema,
+    InitErrorDetails,
+    PydanticCustomError,
+    PydanticKnownError,
+    core_schema,
+)
 
 from micronas.errors import ConfigError
 from micronas.files import regular
@@ -37,6 +43,27 @@ class _OneError(_Metaclass):
             raise ConfigError(_all_complaints(error, cls, cls.__name__, {}, [])) from error
 
 
+def _without_truths(schema: Any) -> Any:
+    """Return the schema with numbers that refuse true and false: pydantic reads them as 1 and 0."""
+    if isinstance(schema, list):
+        return [_without_truths(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kind = schema.get("type")
+    if kind in ("int", "float"):
+        return core_schema.no_info_before_validator_function(_no_truth(f"{kind}_type"), schema)
+    return {key: _without_truths(value) for key, value in schema.items()}
+
+
+def _no_truth(complaint: Any) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        if type(value).__name__ in ("bool", "bool_"):  # NumPy's, too
+            raise PydanticKnownError(complaint)
+        return value
+
+    return checked
+
+
 class Settings(BaseModel, metaclass=_OneError):
     """Base of all settings: immutable, and an unknown key is an error."""
 
@@ -51,6 +78,10 @@ class Settings(BaseModel, metaclass=_OneError):
             if isinstance(field.default, Settings) and isinstance(given, Mapping):
                 values = {**values, name: field.default.model_dump(exclude_unset=True) | {**given}}
         return values
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _without_truths(handler(source))
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ import contextlib
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from micronas.errors import ConfigError, MicronasError
 from micronas.judge.recipe import read_recipe
-from micronas.settings import read_mapping, read_settings, with_overrides
+from micronas.language.endpoints import Price
+from micronas.settings import Extent, Settings, read_mapping, read_settings, with_overrides
 from micronas.space.space import Space
 from tests.limited import limited
 
@@ -111,6 +115,39 @@ def test_overrides_replace_and_add_values() -> None:
     assert values == {"budget": {"latency": "50 ms"}, "seed": 0}
     with pytest.raises(ConfigError, match="an override must be key=value, but got 'seed'"):
         with_overrides(values, ["seed"])
+
+
+class Numbers(Settings):
+    whole: Extent = 1
+    real: float | None = None
+    auto: Literal["auto"] | int = "auto"
+    several: tuple[float, ...] = ()
+    named: dict[str, int] = Field(default_factory=dict)
+    inner: Price | None = None
+    truth: bool = False
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("whole=true", "whole: must be a whole number, but got True"),
+        ("real=false", "real: must be a number, but got False"),
+        ("auto=true", "auto: must be 'auto' or a whole number, but got True"),
+        ("several=[2, true]", r"several\.1: must be a number, but got True"),
+        ("named={a: true}", r"named\.a: must be a whole number, but got True"),
+        ("inner={prompt: true, completion: 1}", r"inner\.prompt: must be a number, but got True"),
+    ],
+)
+def test_truths_are_no_numbers(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_text("truth: true")
+    assert read_settings(path, Numbers).truth
+    with pytest.raises(ConfigError, match=message):
+        read_settings(path, Numbers, [text])
+    with pytest.raises(ConfigError, match=message):
+        Numbers(**with_overrides({}, [text]))
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        Numbers(whole=np.bool_(True))
 
 
 @given(st.binary(max_size=200))
