@@ -24,6 +24,7 @@ from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
+from micronas.train.network import Network
 from micronas.train.recipe import FINETUNE, Recipe
 from testing.scores import scores
 
@@ -46,7 +47,7 @@ def trained(words: Path, key: Record) -> Record:
                 cache=Path(folder),
             )
         ).seen_as(space.input_shape)
-        built = space.build(generator_for(key["seed"], "initial weights"))
+        built = Network(space.graph(), generator=generator_for(key["seed"], "initial weights"))
         recipe = Recipe(epochs=key["epochs"], batch_size=64)
         split = data.final or data.train
         fit(built, split, recipe, seed=key["seed"])

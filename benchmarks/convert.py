@@ -39,7 +39,7 @@ def step(
 ) -> None:
     inputs, labels = stripes(BATCH)
     optimizer.zero_grad()
-    (F.cross_entropy(module(inputs), labels) + penalty()).backward()  # type: ignore[no-untyped-call]
+    (F.cross_entropy(module(inputs), labels) + penalty()).backward()
     optimizer.step()
 
 

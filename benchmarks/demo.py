@@ -23,6 +23,7 @@ from micronas.progress import Bars, Progress
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import RunSettings, load_run
 from micronas.runs.training import Metrics
+from micronas.space.space import Space
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.registry import load
 from micronas.text import table
@@ -44,6 +45,7 @@ def rows_of(
     rows = [_row(settings.seed, _FOUND, found.metrics, settings.train.epochs)]
     textbook = [each for each in result.candidates if each.origin == "textbook"]
     for each in textbook[:rivals]:
+        assert isinstance(each.architecture, Space)
         trained = run_training(
             each.architecture, alike, folder / str(each), data=data, progress=bars
         )

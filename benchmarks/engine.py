@@ -78,7 +78,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
     "ad_s": lambda: _shipped("published/ad_s"),
     "resnet8": lambda: _shipped("textbook/resnet8"),
     "tc_resnet8": lambda: _shipped("textbook/tc_resnet8"),
-    **{f"draw {seed}": lambda seed=seed: _drawn(seed) for seed in (1, 2, 3)},  # type: ignore[misc]
+    **{f"draw {seed}": lambda seed=seed: _drawn(seed) for seed in (1, 2, 3)},
 }
 
 

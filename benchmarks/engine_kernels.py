@@ -214,7 +214,8 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
             total = spent.setdefault(place, [0.0, 0.0])
             total[0], total[1] = total[0] + cost[0], total[1] + cost[1]
         for function, terms in works[name].items():
-            seen.setdefault(function, []).append((terms, *spent.get(function, [0.0, 0.0])))
+            instructions, branches = spent.get(function, [0.0, 0.0])
+            seen.setdefault(function, []).append((terms, instructions, branches))
         code: dict[str, int] = {}
         for symbol, size in row["code"].items():
             plain = _named(symbol, works[name]) or symbol.partition(".")[0]

@@ -70,7 +70,7 @@ class DeviceBench(Bench):
         device = on_device(
             self.board,
             operators_of(network.graph()),
-            front_end_costs(self.data.meaning, network.input),
+            front_end_costs(self.data.meaning, network.input_shape),
             costs,
         )
         del record["used"]

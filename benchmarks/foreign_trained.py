@@ -28,6 +28,7 @@ from micronas.export.from_torch.check import int8_outputs
 from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
+from micronas.splits import Split
 from micronas.text import table
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
@@ -42,11 +43,11 @@ _NOISE = 0.15
 _SEED = 0
 
 
-class Examples:
+class Examples(Split):
     """A split of inputs of any shape; `wanted` is a class, or a map, of each."""
 
     def __init__(self, inputs: Tensor, wanted: Tensor) -> None:
-        self.inputs, self.wanted, self.mixup = inputs, wanted, 0.0
+        self.inputs, self.wanted = inputs, wanted
         self.is_of_maps = wanted.ndim > 1
         self.labels = torch.arange(len(wanted)) if self.is_of_maps else wanted
         self.groups = torch.arange(len(wanted))

@@ -26,11 +26,11 @@ Figures = tuple[float, int, float]
 """Milliseconds, page faults, MiB."""
 
 
-def main(rounds: int = 3, names: tuple[str, ...] = SPACES) -> None:
+def main(rounds: str = "3", *names: str) -> None:
     rows = []
-    for name in names:
+    for name in names or SPACES:
         runs: dict[str, list[Figures]] = {mode: [] for mode in MODES}
-        for _ in range(rounds):
+        for _ in range(int(rounds)):
             for mode in MODES:
                 command = [sys.executable, "-m", "benchmarks.freed_memory", name, mode]
                 output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -63,4 +63,4 @@ if __name__ == "__main__":
     if sys.argv[2:3] and sys.argv[2] in MODES:
         print(json.dumps(train(*sys.argv[1:3])))
     else:
-        main(*map(int, sys.argv[1:2]), *([tuple(sys.argv[2:])] if sys.argv[2:] else []))
+        main(*sys.argv[1:])

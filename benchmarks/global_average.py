@@ -8,6 +8,7 @@ extremes of 32 other inputs.
 """
 
 import argparse
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,14 +16,14 @@ import torch
 from benchmarks.zoo.networks import NETWORKS
 from micronas.export.from_torch.check import int8_outputs
 from micronas.export.from_torch.trace import trace
-from micronas.graph.averages import is_global, with_averages
+from micronas.graph.averages import Average, is_global, with_averages
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN
 from micronas.text import table
 from micronas.train.post_training import sqnr_db
 from micronas.train.quantize import QuantizedNetwork
 
-_WAYS = ("pool", "parts", "mean")
+_WAYS: tuple[Average, ...] = get_args(Average)
 _USUAL = (
     *("DS-CNN", "ResNet-8", "MobileNetV1", "L2 embedding", "SE", "YOLO head", "two heads"),
     *("torchvision/mobilenet_v2", "torchvision/resnet18", "torchvision/mnasnet0_5"),

@@ -51,7 +51,7 @@ def main() -> None:
 def measured(place: Path, what: str) -> list[str]:
     """Install into an environment and return a row of the table."""
     before, start, spent = sizes(place), time.perf_counter(), cpu_seconds()
-    command = [place / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir", what]
+    command = [str(place / "bin/python"), "-m", "pip", "install", "--quiet", "--no-cache-dir", what]
     subprocess.run(command, check=True, cwd=ROOT)
     seconds, spent = time.perf_counter() - start, cpu_seconds() - spent
     added = sizes(place)

@@ -15,7 +15,7 @@ import gzip
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Sets:
                 for key, shares in zip(keys, pool.won, strict=True)
                 for model, share in zip(pool.models, shares, strict=True)
             )
-        self.available: dict[str, int] = self._run({}, {})["categories"]
+        self.available: dict[str, dict[str, int]] = self._run({}, {})["categories"]
 
     def build(self, size: int, compared: Sequence[str] | None) -> Indices:
         """Build a set; `compared` are the models that take no part, None uses no verdicts."""
@@ -117,7 +117,7 @@ class Sets:
         chosen = load_prompts(self._folder / "set")
         return np.array([self._place[prompt.id.removeprefix("pool-")] for prompt in chosen])
 
-    def _run(self, quotas: dict[str, int], sampling: dict[str, object]) -> dict[str, Any]:
+    def _run(self, quotas: dict[str, int], sampling: Mapping[str, object]) -> dict[str, Any]:
         names = [*self.labelled, "general"]
         recipe = Recipe.model_validate(
             {

@@ -58,12 +58,12 @@ def summary(folder: Path) -> str:
     sources = {name: _by_method(read(folder / name)) for name in files}
     rows = []
     for lever, source, own, other in LEVERS:
-        found = [sources[source].get(method, {}) for method in (own, other)]
-        both = found[0].keys() & found[1].keys()
+        found, theirs = (sources[source].get(method, {}) for method in (own, other))
+        both = found.keys() & theirs.keys()
         if both:
             settings = len({setting for setting, *_ in both})
             cells = [lever, f"{own} - {other}", str(settings), str(len(both))]
-            rows.append([*cells, against(*found), share(*found)])
+            rows.append([*cells, against(found, theirs), share(found, theirs)])
     return table(["lever", "methods", "settings", "pairs", "int8, points", "CPU"], rows)
 
 

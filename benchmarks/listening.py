@@ -72,7 +72,8 @@ def margin_rule(margin: int, ignored: Detector) -> Detector:
 def heard(run: Path, streams: Path, hop: int) -> tuple[list[Heard], Detector]:
     ear = Ear(run, hop, None)
     marks, _ = assigned(paths := sorted(streams.glob("*.wav")), read_marks(streams / MARKS))
-    return [ear.hear(path, marks.get(path, ()))[0] for path in paths], ear.detector
+    made = [ear.hear(path, ear.read(path), marks.get(path, ()))[0] for path in paths]
+    return made, ear.detector
 
 
 Swept = list[tuple[Detector, Outcome]]

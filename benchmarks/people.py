@@ -227,6 +227,7 @@ def compared(name: str, kind: Kind, seed: int, folder: Path) -> Row:
     alike = settings.for_training().model_copy(update={"train": recipe})
     rival = next(each for each in result.candidates if each.origin == "textbook")
     start, shape = cpu_seconds(), rival.architecture
+    assert isinstance(shape, Space)
     trained = run_training(shape, alike, folder / "textbook", progress=quiet, data=data)
     row: Row = {
         "set": name,

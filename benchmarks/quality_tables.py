@@ -66,7 +66,7 @@ def _ranked(settings: dict[str, Methods]) -> str:
         }
         for setting, (own, theirs) in pairs.items():
             rows.append([other, setting, against(own, theirs), share(own, theirs)])
-        own, theirs = (
+        every, those = (
             {
                 (setting, seed): each
                 for setting, pair in pairs.items()
@@ -75,7 +75,7 @@ def _ranked(settings: dict[str, Methods]) -> str:
             for i in (0, 1)
         )
         if len(pairs) > 1:
-            rows.append([other, "all", against(own, theirs), share(own, theirs)])
+            rows.append([other, "all", against(every, those), share(every, those)])
     return table(["ranked against", "setting", "int8, points", "search CPU"], rows)
 
 

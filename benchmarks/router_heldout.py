@@ -71,7 +71,7 @@ def cores_of(judged: ScoreTable, kind: str) -> Floats:
 def _embedder(kind: str) -> Callable[..., Floats]:
     assert kind in get_args(Embedding.model_fields["kind"].annotation)
     cache = Path(tempfile.gettempdir()) / "micronas_router_vectors.sqlite"
-    return embedder_of(Embedding(kind=kind), cache)  # type: ignore[arg-type]
+    return embedder_of(Embedding(kind=kind), cache)
 
 
 def step1_of(vectors: Floats, part: ScoreTable, active: Floats, reworded: Floats | None) -> Step1:

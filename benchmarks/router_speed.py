@@ -74,7 +74,7 @@ def main(scores: str, models: str) -> None:
 
     rows = []
     for categories, number in SIZES:
-        spent: list[tuple[float, float]] = []
+        solved: list[tuple[float, float]] = []
         for seed in range(REPEATS):
             rng = np.random.default_rng(seed)
             active = rng.uniform(1e9, 70e9, number)
@@ -85,8 +85,8 @@ def main(scores: str, models: str) -> None:
                 active,
             )
             budget = ParameterBudget(active=float(np.median(active)), total=float(active.sum() / 2))
-            spent.append(milliseconds(lambda p=problem, b=budget: solve(p, b)))
-        rows.append([f"{categories} x {number}", *percentiles(spent, 50, 95)])
+            solved.append(milliseconds(lambda p=problem, b=budget: solve(p, b)))
+        rows.append([f"{categories} x {number}", *percentiles(solved, 50, 95)])
     print(f"\n{REPEATS} random problems a size, both budgets")
     print(table(["categories x experts", "MILP p50 ms", "p95 ms"], rows))
 

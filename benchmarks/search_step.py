@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Callable
 from statistics import fmean, quantiles
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -42,7 +43,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.settings import DnasSettings
 from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.dnas import Dnas
-from micronas.space.blocks import Bottleneck
+from micronas.space.blocks import Bottleneck, Separable
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.text import table
@@ -55,11 +56,11 @@ SETTLING = 50
 """Steps before measuring."""
 DRAWS = 10
 """Random networks whose saved bytes are averaged."""
-WIDTHS = {"skip": False, "kernel": 3}
+WIDTHS: dict[str, Any] = {"skip": False, "kernel": 3}
 """Changes to the blocks of a shipped space that leave widths alone to decide on."""
-ALL = {"kernel": ["3x3", "5x5"]}
+ALL: dict[str, Any] = {"kernel": ["3x3", "5x5"]}
 """Those that add a choice of kernels to widths and depth."""
-SPACES: dict[str, tuple[str, dict[str, object]]] = {
+SPACES: dict[str, tuple[str, dict[str, Any]]] = {
     "kws:width": ("kws", WIDTHS),
     "kws:all": ("kws", ALL),
     "vww:width": ("vww", WIDTHS),
@@ -169,7 +170,7 @@ def training_step(
             logits = net(inputs)
         loss = F.cross_entropy(logits.float(), data.labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         loss.item()
 
@@ -184,6 +185,8 @@ def module(network: Space) -> nn.Module:
     layers = [*_layer(network.input[2], depth, stem.kernel[0], stem.stride), active()]
     for block in network.blocks:
         hidden = block.expansion[0] if isinstance(block, Bottleneck) else depth
+        assert isinstance(block, Bottleneck | Separable), "of the spaces above"
+        assert block.width, "of the spaces above"
         width = block.width[0]
         inner = [*_layer(depth, hidden), active()] if isinstance(block, Bottleneck) else []
         inner += [*_layer(hidden, hidden, block.kernel[0], block.stride, groups=hidden), active()]

@@ -150,7 +150,7 @@ def main() -> None:
     given = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        sets = {}
+        sets: dict[str, tuple[list[str], tuple[str, ...]]] = {}
         if "watch" in given.sets:
             sets["watch"] = watch(folder / "watch"), WORN
         if "bearings" in given.sets and given.bearings:

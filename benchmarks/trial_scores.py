@@ -67,8 +67,15 @@ def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[flo
     network = candidate.architecture.build(generator_for(place, "initial"))
     average, checkpoint, found = averaged(network), Checkpoint(), {}
     for epochs in RUNGS:
-        kept = {"checkpoint": checkpoint, "average": average}
-        fit(network, seen.train, TRIAL, seed=place, until=epochs, **kept)
+        fit(
+            network,
+            seen.train,
+            TRIAL,
+            seed=place,
+            until=epochs,
+            checkpoint=checkpoint,
+            average=average,
+        )
         statistics = generator_for(place, "statistics", epochs)
         mean = recalibrated(copy.deepcopy(average.module), seen.train, TRIAL, statistics)
         found[str(epochs)] = [

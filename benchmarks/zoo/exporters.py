@@ -59,7 +59,7 @@ def _micronas(name: str, folder: Path, clock: Clock, **settings: Any) -> None:
     module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)
     given = inputs if len(inputs) > 1 else inputs[0]
     with clock.timing():
-        model = to_tflite(module, given, calibration=[given], **settings)  # type: ignore[arg-type]
+        model = to_tflite(module, given, calibration=[given], **settings)
     (folder / "model.tflite").write_bytes(model)
 
 
@@ -177,7 +177,8 @@ EXPORTERS: dict[str, Callable[[str, Path, Clock], None]] = {
 
 
 def main(exporter: str, name: str, folder: Path) -> None:
-    clock, result = Clock(), {}
+    clock = Clock()
+    result: dict[str, object] = {}
     try:
         EXPORTERS[exporter](name, folder, clock)
     except BaseException as error:  # a converter may call sys.exit

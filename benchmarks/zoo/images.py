@@ -304,6 +304,9 @@ class _MixerBlock(nn.Module):
 class _Normalised(nn.Module):
     """Mean and deviation of the pixels taken away inside the network."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
