@@ -1,6 +1,13 @@
 """Find classes spelt in two ways."""
 
+import re
 from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+
+from micronas.errors import DataError
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?")
 
 
 def same_but_for_case(labels: Iterable[str]) -> list[str]:
@@ -10,3 +17,15 @@ def same_but_for_case(labels: Iterable[str]) -> list[str]:
         spelt.setdefault("".join(label.lower().split()), []).append(label)
     alike = [" and ".join(names) for names in spelt.values() if len(names) > 1]
     return [f"Classes that differ in spelling only: {'; '.join(alike)}."] if alike else []
+
+
+def check_numbers(labels: Iterable[str], source: Path) -> None:
+    """Raise DataError where labels are one number in two spellings: they would be two classes."""
+    spelt: dict[Decimal, str] = {}
+    for label in filter(_NUMBER.fullmatch, sorted(labels)):
+        other = spelt.setdefault(Decimal(label), label)
+        if other != label:
+            raise DataError(
+                f"a number must be spelt one way as a label, but {source} has {other!r} and "
+                f"{label!r}; write all as one of them, or words if they are two classes"
+            )

@@ -7,6 +7,7 @@ from micronas.errors import DataError
 from micronas.files import regular
 from micronas.tasks.images.folder import ImageListing, LabelledImage, divided
 from micronas.tasks.parts import PARTS_BY_NAME
+from micronas.tasks.spelling import check_numbers
 
 _FILES = ("file", "filename", "image", "path")
 _LABELS = ("label", "class", "category")
@@ -23,7 +24,8 @@ def open_labels(path: Path) -> ImageListing:
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column, or names another part or fewer than two classes.
+        If the file cannot be read, lacks a column, or names another part, fewer than two classes or
+        one number in two spellings.
     """
     try:
         with regular(path).open(encoding="utf-8-sig", newline="") as file:
@@ -64,5 +66,6 @@ def open_labels(path: Path) -> ImageListing:
         raise DataError(
             f"labels must be of at least two classes, but {path} has {', '.join(classes) or 'none'}"
         )
+    check_numbers(classes, path)
     notes = (f"Lines without a label: {unlabelled}.",) if unlabelled else ()
     return divided(path.parent, classes, images, notes)

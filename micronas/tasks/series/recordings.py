@@ -25,6 +25,7 @@ from micronas.tasks.series.npz_file import floats, npz_columns, read_npz
 from micronas.tasks.series.recording import MEASURED, Floats, Recording, Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.times import assumed_unit, counted_times, dated, is_time, jumps, rate_of
+from micronas.tasks.spelling import check_numbers
 from micronas.text import listed
 
 _LABELS = ("label", "class", "activity", "target")
@@ -46,8 +47,8 @@ def read_recordings(settings: SeriesSettings) -> Recordings:
     Raises
     ------
     DataError
-        If there is no such file or folder, no file in it can be read, or a column is missing in all
-        files.
+        If there is no such file or folder, no file in it can be read, a column is missing in all
+        files, or labels are wrong.
     """
     found = read_npz(settings) if settings.path.suffix.lower() == ".npz" else _read_files(settings)
     for each in found.recordings:
@@ -57,6 +58,7 @@ def read_recordings(settings: SeriesSettings) -> Recordings:
                 f"labels must have 1 to {LONGEST_TEXT} characters that can be printed, but that of "
                 f"{each.name:.60} is {wrong[0]!r:.60}; rename it"
             )
+    check_numbers({label for each in found.recordings for label in each.labels}, settings.path)
     return found
 
 
