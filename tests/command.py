@@ -13,8 +13,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO
 
-import torch
-
 import micronas.export.formats
 import micronas.report.write
 import micronas.runs.run
@@ -92,7 +90,6 @@ def _become(
         os.environ.update(environment)
         os.chdir(cwd or Path.cwd())
         sys.argv = [str(script or "micronas"), *words]
-        torch.set_num_threads(1)
         if before is not None:
             before()
         if script is None:

@@ -1,11 +1,15 @@
-import gc
 import os
+
+# Of torch and of numpy's and scipy's BLAS, each of which reads it as it is loaded: on arrays as
+# small as those of the tests threads only wait for each other, twice as long where others compute.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import gc
 import sys
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
-import torch
 
 from tests.training import DEVICES, take
 
@@ -42,16 +46,3 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     take(request.param)
     yield request.param
     take("cpu")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    """Threads only wait for each other on networks as small as those of the tests.
-
-    For the whole session: fixtures of modules train as well, and another number of threads is
-    another order of sums.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -79,7 +79,6 @@ def one_of_two(rank: int, port: int, folder: Path) -> None:
         RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     os.environ["TORCHELASTIC_RUN_ID"] = "tests"
-    torch.set_num_threads(1)
     with joined() as everyone:
         layer = torch.nn.Linear(3, 2)
         torch.nn.init.ones_(layer.weight)
@@ -184,7 +183,6 @@ def test_a_search_under_torchrun_gives_a_valid_network(
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from micronas.nas.strategies.halving import planned_epochs
@@ -43,7 +42,6 @@ def test_durations_are_written_for_a_person() -> None:
 @pytest.mark.long
 def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> None:
     """In CPU time of one thread, which others on the machine do not disturb much."""
-    torch.set_num_threads(1)
     space = tmp_path / "toy.yaml"
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
     settings = load_run(

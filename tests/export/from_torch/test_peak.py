@@ -34,7 +34,6 @@ def grown(width, is_normed):
     to_tflite(module, x)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
-torch.set_num_threads(1)
 for is_normed in (False, True):
     if os.fork() == 0:  # what the first took is not there for the second
         grown(8, is_normed)
