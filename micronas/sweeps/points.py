@@ -35,13 +35,23 @@ class Point:
     """``space`` and ``data`` that the settings do not describe."""
 
     @cached_property
+    def _named(self) -> dict[str, str]:
+        """Hashes of what the settings only name."""
+        named = {"board": self.settings.board_content()}
+        if "space" not in self.made:
+            named["space"] = content(self.settings.load_space())
+        return named
+
+    @property
     def stored(self) -> str:
         """Settings as JSON, with `made` and hashes of what the settings only name."""
-        settings = self.settings
-        named = {"board": settings.board_content()}
-        if "space" not in self.made:
-            named["space"] = content(settings.load_space())
-        return json.dumps([settings.model_dump(mode="json"), self.made, named])
+        return json.dumps([self.settings.model_dump(mode="json"), self.made, self._named])
+
+    @property
+    def run(self) -> str:
+        """What is stored, however paths are spelt: equal for two points that are the same run."""
+        settings = {**self.settings.model_dump(), **self._named}
+        return json.dumps([settings, self.made], default=_resolved)
 
     @property
     def data(self) -> str:
@@ -111,20 +121,21 @@ def plan(
         varied = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
         settings = load_run(source, [*overrides, *varied], own=own)
         point = Point(",".join(pairs), chosen, settings, made)
-        twin = found.get(point.name) or found.get(names.get(_stored(point), ""))
+        run = _run(point)
+        twin = found.get(point.name) or found.get(names.get(run, ""))
         if twin:
             raise ConfigError(
                 f"the points of a sweep must differ, but {point.over} and {twin.over} are the same "
                 "run or would share a folder; leave one of them out"
             )
         found[point.name] = point
-        names[point.stored] = point.name
+        names[run] = point.name
     return list(found.values())
 
 
-def _stored(point: Point) -> str:
+def _run(point: Point) -> str:
     try:
-        return point.stored
+        return point.run
     except DataError as error:
         if "data" not in point.made:
             raise
@@ -133,6 +144,10 @@ def _stored(point: Point) -> str:
             f"data.task={point.settings.data.task} reads them for the shape of the input; set "
             "data.task=arrays"
         ) from error
+
+
+def _resolved(value: object) -> str:
+    return str(value.expanduser().resolve() if isinstance(value, Path) else value)
 
 
 def _labels(keys: Iterable[str]) -> dict[str, str]:

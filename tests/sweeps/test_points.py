@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError
+from micronas.hardware.names import board_file
+from micronas.resources import find
 from micronas.sweeps.points import parse_over, plan
 
 RUN = ("board=stm32f446re", "data.path=words")
@@ -104,6 +106,10 @@ def test_what_cannot_be_read_is_named(texts: list[str], message: str) -> None:
         ({"seed": [1, 1]}, "must differ"),
         ({"budget.latency": ["20ms", "20 ms"]}, "must differ"),
         ({"budget.latency": ["20 ms", "0.02 s"]}, "must differ"),
+        ({"data.path": ["words", str(Path("words").absolute())]}, "must differ"),
+        ({"distill.teacher": ["a/b", "./a//c/../b/"]}, "must differ"),
+        ({"space": ["kws_small", str(find("search_spaces", "kws_small"))]}, "must differ"),
+        ({"board": ["stm32f446re", str(board_file("stm32f446re"))]}, "must differ"),
         ({"budget.latancy": ["20 ms"]}, "did you mean 'latency'"),
         ({"board": ["stm32f446rr"]}, "stm32f446re"),
     ],
