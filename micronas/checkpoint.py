@@ -64,7 +64,13 @@ class Checkpoint:
         except FileNotFoundError:
             self._sections = _read_if_there(_previous(path))
         except ModelError:
-            self._sections = _read_if_there(_previous(path))
+            try:
+                self._sections = _read_if_there(_previous(path))
+            except ModelError as error:
+                raise ModelError(
+                    f"a checkpoint must be a file micronas wrote, but neither {path} nor "
+                    f"{_previous(path)} can be read; delete both to start over"
+                ) from error
             if not self._sections:
                 raise
             self._is_sound = False

@@ -46,6 +46,9 @@ def test_a_truncated_file_is_named_and_the_state_before_it_is_taken(
     saved(path, 4)  # the damaged one does not take the sound one's place
     path.write_bytes(b"")
     assert epoch(path) == 2
+    (tmp_path / "checkpoint.pt.previous").write_bytes(b"")
+    with pytest.raises(ModelError, match=f"neither {path} nor {path}.previous .* delete both"):
+        Checkpoint(path)
 
 
 def test_every_changed_byte_is_seen(tmp_path: Path) -> None:

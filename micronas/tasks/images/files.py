@@ -33,7 +33,7 @@ _SHORTEST_SIDE = 16
 """Shortest side in pixels of an image that is used: smaller ones show nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Accepted formats; others, such as EPS, would start other programs."""
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 _PIECE = 512
 """Most images in memory before they are written."""
 
@@ -68,7 +68,7 @@ def decode(data: bytes, name: object) -> Image.Image:
     ------
     DataError
         If the file is empty, no image of these kinds, damaged or cut short, larger than 89 million
-        pixels, or floating point.
+        pixels, floating point, or a PNG of 2, 4 or 16 bits with a transparent colour.
     """
     with _strict():
         return _decoded(data, name)
@@ -89,6 +89,8 @@ def _decoded(data: bytes, name: object) -> Image.Image:
         raise DataError(f"an image must not be empty, but {name} has 0 bytes; copy it again")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+            if opened.format == "PNG" and opened.mode != "P" and "transparency" in opened.info:
+                _check_depth(data[24])
             return _plain(ImageOps.exif_transpose(opened))
     # Decoders raise many errors on a damaged file: OSError, SyntaxError, struct errors, KeyError.
     # All mean the same here; the message says which it was.
@@ -100,6 +102,12 @@ def _decoded(data: bytes, name: object) -> Image.Image:
             f"an image must be a whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file, but {name} "
             f"cannot be decoded ({said}); replace or delete it"
         ) from error
+
+
+def _check_depth(bits: int) -> None:
+    # Pillow scales levels of other depths to 8 bits, and the transparent one not
+    if bits not in (1, 8):
+        raise ValueError(f"one of its colours of {bits} bits is transparent: save it with 8")
 
 
 def refuse_another_size(image: Image.Image, box: Box | None, name: object) -> None:

@@ -126,6 +126,8 @@ def test_fit() -> None:
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8))
 
+DEEP = Image.fromarray(np.zeros((20, 20), np.uint16))
+
 
 @pytest.mark.parametrize(
     ("data", "said"),
@@ -136,6 +138,7 @@ PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3)).a
         (encode(PHOTO, "JPEG")[:-100], "truncated"),
         (encode(Image.fromarray(np.zeros((20, 20), np.float32)), "TIFF"), "floating point"),
         (encode(Image.fromarray(np.full((20, 20), -5, np.int32)), "TIFF"), "beyond 16 bits"),
+        (encode(DEEP, "PNG", transparency=0), "colours of 16 bits is transparent: save it with 8"),
         # PostScript runs a program of its own.
         (encode(PHOTO, "EPS"), "no such format"),
         # A header that promises 40000 x 40000 pixels.
