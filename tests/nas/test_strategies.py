@@ -116,6 +116,13 @@ def test_trials_of_a_supernet_s_finalists_are_within_the_epochs(kind: type[Share
     assert kind(context(PROBLEM, settings(name, epochs=usual))).plan().epochs == usual
     for epochs in (usual - 1, 20):
         assert 6 <= kind(context(PROBLEM, settings(name, epochs=epochs))).plan().epochs <= epochs
+    with pytest.raises(ConfigError, match=r"3 finalists .*epochs=5, smallest=\d+; give as many"):
+        kind(context(PROBLEM, settings(name, epochs=5))).plan()
+    # which halving can do with
+    few = chosen(
+        context(PROBLEM, settings("auto", draws=2, generations=0, epochs=13, finalists=20))
+    )
+    assert (few.name, "more epochs than given" in few.reason) == ("halving", True)
 
 
 @pytest.mark.parametrize("generations", [0, 1, 3])

@@ -1,5 +1,6 @@
 """Choose the strategy: trials alone where they are short, shared weights where those save half."""
 
+from micronas.errors import ConfigError
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.base import Context, Strategy
 from micronas.nas.strategies.halving import Halving
@@ -24,7 +25,10 @@ def chosen(context: Context) -> Strategy:
         reason = f"{processes} processes can share a supernet's steps, but no trials"
         return _because(ranking, reason)
     examples = settings.trial.steps(len(context.folds[0].train.labels)) * settings.trial.batch_size
-    ranked, halved = (each.plan().epochs * examples for each in (ranking, halving))
+    try:
+        ranked, halved = (each.plan().epochs * examples for each in (ranking, halving))
+    except ConfigError:
+        return _because(halving, "finalists of shared weights would take more epochs than given")
     share = (ranking.examples + ranked) / halved
     short = share > SHARE
     return _because(

@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import ClassVar
 
 from micronas.checkpoint import State
@@ -80,15 +80,8 @@ class _Drawing(Scripted):
             count = draws + self._descendants(draws) + len(self.rivals)
             return self._planned([], count, recipe).epochs
 
-        fewest, recipe = given or 2, trial
-        while needed(fewest, recipe) > epochs and recipe.epochs > 1:
-            recipe = recipe.model_copy(update={"epochs": recipe.epochs - 1})
-        if (smallest := needed(fewest, recipe)) > epochs:
-            raise ConfigError(
-                f"search.epochs must be enough for {fewest} draws and the textbook or uniform "
-                f"networks beside them: {epochs=}, {smallest=}; give as many (search.epochs, or "
-                "effort, half of which they are)"
-            )
+        fewest = given or 2
+        recipe = shortened(trial, epochs, f"{fewest} draws", partial(needed, fewest))
         if given:
             return given, recipe
         return max(n for n in range(2, _MOST) if needed(n, recipe) <= epochs), recipe
@@ -219,6 +212,32 @@ def _trainings(
 ) -> list[Training]:
     begins = begins or {}
     return [Training(each, recipe, epochs, begin=begins.get(each.label)) for each in candidates]
+
+
+def shortened(trial: Recipe, epochs: int, what: str, needed: Callable[[Recipe], int]) -> Recipe:
+    """Return the trial, shortened so that all take no more than the epochs of the search.
+
+    Parameters
+    ----------
+    what
+        Networks that are tried, in words.
+    needed
+        Function that returns the epochs of all trials.
+
+    Raises
+    ------
+    ConfigError
+        If not even trials of one epoch do.
+    """
+    while (smallest := needed(trial)) > epochs and trial.epochs > 1:
+        trial = trial.model_copy(update={"epochs": trial.epochs - 1})
+    if smallest > epochs:
+        raise ConfigError(
+            f"search.epochs must be enough for {what} and the textbook or uniform networks beside "
+            f"them: {epochs=}, {smallest=}; give as many (search.epochs, or effort, half of which "
+            "they are)"
+        )
+    return trial
 
 
 def without_twins(candidates: Sequence[Candidate]) -> list[Candidate]:

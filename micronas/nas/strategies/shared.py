@@ -17,7 +17,7 @@ from micronas.nas.candidate import Candidate
 from micronas.nas.folds import PARTS, parts_of
 from micronas.nas.settings import SupernetSettings
 from micronas.nas.strategies.base import Context, Plan, Script, Scripted
-from micronas.nas.strategies.halving import halving, planned, without_twins
+from micronas.nas.strategies.halving import halving, planned, shortened, without_twins
 from micronas.nas.strategies.weights import SharedWeights
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.objectives.base import Objective
@@ -145,13 +145,16 @@ class SharedStrategy(Scripted):
     @cached_property
     def affordable(self) -> Recipe:
         """`recipe`, shortened so that all trials take no more than the epochs of the search."""
-        epochs, recipe = self.settings.epochs, self.recipe
-        count = self.settings.finalists + len(self.exempt)
-        while epochs is not None and recipe.epochs > 1:
-            if self._planned([], count, recipe).epochs <= epochs:
-                break
-            recipe = recipe.model_copy(update={"epochs": recipe.epochs - 1})
-        return recipe
+        epochs, finalists = self.settings.epochs, self.settings.finalists
+        if epochs is None:
+            return self.recipe
+        count = finalists + len(self.exempt)
+        return shortened(
+            self.recipe,
+            epochs,
+            f"{finalists} finalists",
+            lambda recipe: self._planned([], count, recipe).epochs,
+        )
 
     def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
         return planned(self.context, networks, count, recipe, again=not self.inherits)
