@@ -35,6 +35,7 @@ from micronas.quantities import aligned, format_bytes
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tflite.metadata import describe
+from micronas.tflite.reader import read
 
 _FOLDER = "networks"
 MEASUREMENTS = "measurements.csv"
@@ -148,7 +149,11 @@ def write_plan(
         MEASUREMENTS: table,
     }
     room = math.inf if flash_bytes is None else flash_bytes - reserve(target).flash_bytes
-    loads = _packed({name: len(model) for name, model in models.items()}, room)
+    sizes = {
+        name: len(model) if target.reads_file else target.model_bytes(read(model))
+        for name, model in models.items()
+    }
+    loads = _packed(sizes, room)
     for number, load in enumerate(loads, 1):
         project = "firmware" if len(loads) == 1 else f"firmware_{number}"
         sources = timing_project(

@@ -194,7 +194,8 @@ def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path)
 
 @pytest.mark.long
 def test_a_plan_for_the_engine_times_the_engine(tmp_path: Path) -> None:
-    sizes = {"sram_bytes": 64e3, "flash_bytes": 64e3}  # an interpreter would take all of it
+    # an interpreter would take all of it, and the files are 1.8 KB too large for one firmware
+    sizes = {"sram_bytes": 64e3, "flash_bytes": 62e3}
     write_plan(tmp_path / "plan", 2, spaces=("kws_small",), target=MICRONAS, **sizes)
     network = (tmp_path / "plan/firmware/network.h").read_text()
     assert "network2_invoke" in network
