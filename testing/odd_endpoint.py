@@ -118,22 +118,15 @@ def flooding(head: bytes, part: bytes) -> Form:
     return lambda exchange: exchange.flood(head, part)
 
 
-async def _packed(exchange: Exchange) -> None:
-    if exchange.stream:
-        return await exchange.answer()
-    await exchange.send(gzip.compress(whole(exchange.text)), "200 OK", "Content-Encoding: gzip")
+def whole_as(body: Callable[[str], bytes], *head: str) -> Form:
+    """Answer with an odd body, status or headers; a stream is as any other."""
 
+    async def form(exchange: Exchange) -> None:
+        if exchange.stream:
+            return await exchange.answer()
+        await exchange.send(body(exchange.text), *head)
 
-async def _broken_text(exchange: Exchange) -> None:
-    if exchange.stream:
-        return await exchange.answer()
-    await exchange.send(whole(f"{exchange.text} XX").replace(b"XX", b"\xf0\x9f\x98"))
-
-
-async def _marked(exchange: Exchange) -> None:
-    if exchange.stream:
-        return await exchange.answer()
-    await exchange.send(b"\xef\xbb\xbf" + whole(exchange.text))
+    return form
 
 
 async def _in_crumbs(exchange: Exchange) -> None:
@@ -197,9 +190,10 @@ READABLE: dict[str, Form] = {
     "odd_numbers": lambda exchange: exchange.answer(
         logprobs=[float("nan"), float("-inf"), 10**299]
     ),
-    "packed": _packed,
-    "broken_text": _broken_text,
-    "marked": _marked,
+    "packed": whole_as(lambda text: gzip.compress(whole(text)), "200 OK", "Content-Encoding: gzip"),
+    "broken_text": whole_as(lambda text: whole(f"{text} XX").replace(b"XX", b"\xf0\x9f\x98")),
+    "marked": whole_as(lambda text: b"\xef\xbb\xbf" + whole(text)),
+    "created": whole_as(whole, "201 Created"),
     "in_crumbs": _in_crumbs,
     "late": _late,
     "echoes_key": _echoes_key,

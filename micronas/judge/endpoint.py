@@ -163,7 +163,7 @@ class JudgeEndpoint:
         body = {**self.settings.parameters(), "messages": list(messages)}
         try:
             async with self._client.post(json.dumps(body).encode("ascii")) as received:
-                if received.status == 200:
+                if 200 <= received.status < 300:
                     return self._read(await received.body(), messages)
                 return await self._refused(received)
         except ExchangeError as broken:

@@ -157,13 +157,14 @@ def test_wrong_requests_are_errors_in_the_form_of_the_api() -> None:
             (chat(client, "x", model="aa\r\nX-Evil: 1"), 404, "model_not_found"),
             (chat(client, "x" * 2000), 413, "too_large"),
             (client.get(path), 405, "http"),
-            (client.get("/v2"), 404, "http"),
+            (client.post(path.removeprefix("/v1"), json={}), 404, "http"),
         ):
             assert response.status_code == status
             error = response.json()["error"]
             assert error["code"] == code
             assert set(error) == {"message", "type", "param", "code"}
             assert "x-evil" not in response.headers
+        assert error["message"].startswith("Not Found: POST /chat/completions; the base_url")
         assert a.requests == 0
 
 

@@ -117,6 +117,14 @@ def test_estimates_learn_from_what_an_upstream_reports() -> None:
         assert 300 + 3 * 50 <= completion_tokens(client) <= 300 + 3 * 75
 
 
+def test_a_long_text_after_an_image_is_not_taken_for_hundreds_of_images() -> None:
+    told = iter([{"usage": {"prompt_tokens": 1000, "completion_tokens": 1}}, {}])
+    with behind(lambda call: call.answer("a", **next(told))) as (_, client):
+        for text in ("what is this", 4000 * "x"):
+            said(chat(client, text))
+        assert sum(row["prompt_tokens"] for row in rows(client)) == 1000 + (4 * 1000 + 1000)
+
+
 def at_once(client: httpx.Client, count: int, **more: Any) -> list[httpx.Response]:
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(lambda number: chat(client, f"<{number}>", **more), range(count)))

@@ -1,5 +1,6 @@
 """What can be said of serving without a socket."""
 
+import gzip
 import itertools
 import json
 from pathlib import Path
@@ -83,7 +84,8 @@ def test_an_endless_event_is_refused() -> None:
     ("body", "rule"),
     [
         (b"", "JSON object"),
-        (b"{", "JSON object"),
+        (b"{", "JSON object, but: Expecting property name"),
+        (gzip.compress(b"{}"), "JSON object, but: 'utf-8' codec"),
         (b"[]", "JSON object"),
         (b"\xff\xfe", "JSON object"),
         (b"[" * 100_000, "JSON object"),

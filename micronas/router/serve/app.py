@@ -224,7 +224,9 @@ async def _api_error(_: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return await _api_error(request, ApiError(error.status_code, str(error.detail), "http"))
+    asked = ascii_text(f"{request.method} {request.url.path}")
+    message = f"{error.detail}: {asked}; the base_url of clients ends in /v1"
+    return await _api_error(request, ApiError(error.status_code, message, "http"))
 
 
 async def _bug(request: Request, error: Exception) -> Response:

@@ -7,8 +7,8 @@ from micronas.language.endpoints import BYTES_OF_TOKEN
 from micronas.router.experts import Expert
 from micronas.router.serve.protocol import Ask, Json, texts_of, usage_of
 
-_FEWEST = 4.0
-"""Divisor of the estimate that gives the smallest credible count reported by an expert."""
+_APART = 4.0
+"""Largest credible ratio of the estimate of a text and its count by an expert."""
 
 
 @dataclass
@@ -17,14 +17,20 @@ class _Ratio:
 
     reported: float = 0.0
     estimated: float = 0.0
+    answers: int = 0
 
     def add(self, reported: float, estimated: float) -> None:
         """Add the counts of one answer."""
         if reported and estimated:
             self.reported, self.estimated = self.reported + reported, self.estimated + estimated
+            self.answers += 1
 
     def __call__(self, estimated: float) -> float:
-        return estimated * (self.reported / self.estimated if self.reported else 1.0)
+        if not self.answers:
+            return estimated
+        # images and an expert's own instructions do not grow with the text
+        most = _APART * estimated + self.reported / self.answers
+        return min(estimated * self.reported / self.estimated, most)
 
 
 @dataclass
@@ -72,10 +78,10 @@ class Meter:
         self._said += sum(len(each[-1].encode("utf-8", "replace")) for each in texts_of(piece))
         if usage := usage_of(piece):
             prompt = _first(usage, "prompt_tokens", "input_tokens")
-            if prompt >= self._ask.asked_tokens / _FEWEST:
+            if prompt >= self._ask.asked_tokens / _APART:
                 self._reported_prompt = self.prompt = prompt
             completion = _first(usage, "completion_tokens", "output_tokens")
-            if completion >= self._said / BYTES_OF_TOKEN / _FEWEST:
+            if completion >= self._said / BYTES_OF_TOKEN / _APART:
                 self._reported, self._reported_at = completion, self._said
         since = (self._said - self._reported_at) / BYTES_OF_TOKEN
         self.completion = self._reported + round(self._habits.completion(since))
@@ -84,7 +90,7 @@ class Meter:
         """End the count; an abandoned answer counts with the usual length."""
         habits = self._habits
         if not self._pieces and not self._ask.stream:
-            usual = habits.length(1.0) if habits.length.reported else self._answer
+            usual = habits.length(1.0) if habits.length.answers else self._answer
             self.completion = round(min(usual, self._answer))
             return
         habits.prompt.add(self._reported_prompt, self._ask.asked_tokens)

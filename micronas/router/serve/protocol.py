@@ -219,8 +219,8 @@ def parse_ask(
         raise _invalid(f"messages must be at most {_MOST_MESSAGES}")
     try:
         body = load(data)
-    except ValueError:
-        raise _invalid("the body must be a JSON object") from None
+    except ValueError as error:
+        raise _invalid(f"the body must be a JSON object, but: {ascii_text(str(error))}") from None
     model, stream = body.get("model"), body.get("stream")
     if not isinstance(model, str) or not model:
         raise _invalid("model must be a name; GET /v1/models lists them")

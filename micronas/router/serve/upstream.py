@@ -75,7 +75,7 @@ class Upstream:
         progress = _Progress(self._client.read, ask.kind)
         try:
             async with self._client.post(content, path=ask.kind, headers=ask.headers) as received:
-                if received.status != 200:
+                if not 200 <= received.status < 300:
                     raise await self._refusal(received)
                 if not ask.stream:
                     yield self._whole(await received.body(), ask.kind)
