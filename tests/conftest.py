@@ -11,8 +11,6 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.training import DEVICES, take
-
 # Collecting the tests makes a million objects, most of which stay. The search for cycles among them
 # took a quarter of that time, and slowed each test that makes many.
 gc.disable()
@@ -40,9 +38,18 @@ hypothesis.settings.register_profile("thorough", max_examples=100, **PATIENT)  #
 hypothesis.settings.load_profile("quick")
 
 
-@pytest.fixture(params=DEVICES, scope="module")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        from tests.training import DEVICES  # not where workers have the tests
+
+        metafunc.parametrize("device", DEVICES, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each device of this machine, on which `tests.training` trains meanwhile."""
+    from tests.training import take
+
     take(request.param)
     yield request.param
     take("cpu")

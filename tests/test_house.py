@@ -29,6 +29,8 @@ becomes a space by the exporter's tracing. A router reads what a judge run wrote
 IMPORTED = r"^\s*(?:from|import) (\w+)"
 """The first word of what a line imports."""
 
+STATEMENT = r"^ *(?:import |from \S+ import )(?:\([^)]*\)|.*)$"
+
 LOOSE = {
     *("arrays", "checkpoint", "cluster", "errors", "event_file", "files", "keys", "npz", "page"),
     *("progress", "quantities", "resources", "settings", "splits", "text", "views", "yaml_text"),
@@ -38,12 +40,14 @@ LOOSE = {
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Parse every module of the package, by name."""
+    """Parse what every module of the package imports, by name: all of it takes seconds."""
     found = {}
     for path in sorted((ROOT / "micronas").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+        imports = re.findall(STATEMENT, path.read_text(encoding="utf-8"), re.MULTILINE)
+        blocks = ["if True:\n" * each.startswith(" ") + each for each in imports]
+        found[name] = ast.parse("\n".join(blocks))
     return found
 
 

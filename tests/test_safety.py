@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ FORBIDDEN = {
     *("pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "joblib.load"),
 }
 KEYWORDS = {("shell", "True"), ("allow_pickle", "True"), ("verify", "False")}
+_CALLED = "|".join(name.split(".")[-1] for name in FORBIDDEN | CALLS_NEED.keys())
+OF_INTEREST = rf"\b(?:{_CALLED})\(|\b(?:{'|'.join(name for name, _ in KEYWORDS)})="
 
 
 class Payload:
@@ -39,9 +42,10 @@ class Payload:
 
 
 def calls() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Every call in the package: where, what, with which keywords."""
+    """Every call of interest in the package: where, what, with which keywords."""
     for path in (ROOT / "micronas").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if re.search(OF_INTEREST, text) else ():
             if isinstance(node, ast.Call):
                 given = {each.arg or "": ast.unparse(each.value) for each in node.keywords}
                 yield f"{path.name}:{node.lineno}", ast.unparse(node.func), given

@@ -1,6 +1,5 @@
 """Bradley-Terry against evalica, which comes with the extra of the benchmarks."""
 
-import evalica
 import numpy as np
 import pytest
 
@@ -9,14 +8,15 @@ from micronas.judge.battles import Battles
 from micronas.judge.rating import bradley_terry
 from tests.judge.drawn import random_battles
 
-WINNERS = {0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw, 1.0: evalica.Winner.X}
-
 
 def by_evalica(battles: Battles) -> Floats:
+    import evalica  # with pandas, half a second
+
+    winners = {0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw, 1.0: evalica.Winner.X}
     fit = evalica.bradley_terry(
         [battles.models[each] for each in battles.left],
         [battles.models[each] for each in battles.right],
-        [WINNERS[float(each)] for each in battles.outcome],
+        [winners[float(each)] for each in battles.outcome],
         weights=battles.weight.tolist(),
         tolerance=1e-14,
         limit=100_000,
