@@ -74,7 +74,7 @@ def test_networks_are_within_one_code_when_they_round_as_the_device(seeds: range
 @pytest.mark.parametrize("rounding", ["once", "device"])
 def test_every_operator_is_within_one_code(kind: Kind, rounding: Rounding) -> None:
     compared = 0
-    for seed in range(10):
+    for seed in range(6):
         graph = random_op_graph(kind, seed)
         quantization = graph.tensors[graph.inputs[0]].quantization
         if kind == "LOGISTIC" and quantization is not None and quantization.scale[0] >= 16:
@@ -83,7 +83,7 @@ def test_every_operator_is_within_one_code(kind: Kind, rounding: Rounding) -> No
             continue
         assert differences(graph, rounding).max() <= 1, seed
         compared += 1
-    assert compared >= 5
+    assert compared >= 3
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
     found, source = space(kind), random.Random(0)
     torch.manual_seed(0)
     supernet, gates = SharedNetwork(found), Gates(found.decisions)
-    for _ in range(12):
+    for _ in range(6):
         choice = found.random(source)
         one_hot = gates.one_hot(choice)
         sliced, masked = supernet.sliced(inputs(4), choice), supernet.masked(inputs(4), one_hot)

@@ -21,6 +21,7 @@ from testing.graphs import (
     random_int8_graph,
     random_op_graph,
 )
+from tests.cases import seeds
 from tests.lies import repacked, setting
 
 
@@ -45,8 +46,9 @@ def test_networks_come_back_as_they_were_written(seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_operators_come_back_as_they_were_written(kind: Kind) -> None:
-    for seed in range(40):
+@seeds(range(15), range(1000, 1200))
+def test_operators_come_back_as_they_were_written(kind: Kind, seeds: range) -> None:
+    for seed in seeds:
         graph = random_op_graph(kind, seed)
         assert_same(read(to_flatbuffer(graph)), graph)
 

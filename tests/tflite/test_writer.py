@@ -28,6 +28,7 @@ from testing.graphs import (
     random_shapes,
 )
 from testing.published import GRAPHS
+from tests.cases import seeds
 
 
 def parsed(model: bytes) -> Any:
@@ -155,8 +156,9 @@ NOT_IN_LITERT = {"ELU", "POSITIONS", "TABLE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 
 
 @pytest.mark.parametrize("kind", sorted({*get_args(Kind)} - NOT_IN_LITERT))
-def test_litert_takes_every_operator(kind: Kind) -> None:
-    for seed in range(30):
+@seeds(range(12), range(1000, 1200))
+def test_litert_takes_every_operator(kind: Kind, seeds: range) -> None:
+    for seed in seeds:
         graph = random_op_graph(kind, seed, plain=True)
         inputs = random_inputs(graph, 3, seed)
         model = to_flatbuffer(graph)

@@ -195,7 +195,7 @@ class TestGraph:
 class TestAgreesWithIntegers:
     @pytest.mark.parametrize("bits", [8, 4])
     @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series"])
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("seed", range(2))
     def test_every_operator(self, family: str, seed: int, bits: int) -> None:
         """TFLM rounds twice, first to at least half the accumulator's step, then to the output's.
 
@@ -241,7 +241,7 @@ class TestAgreesWithIntegers:
     def test_options_of_each_kind(self, kind: Kind, tolerated: float) -> None:
         """Any options, ranks and constants; also without a bias."""
         steps = []
-        for seed in range(40 if kind in (*MOVEMENT, "BATCH_MATMUL") else 12):
+        for seed in range(20 if kind in (*MOVEMENT, "BATCH_MATMUL") else 12):
             shapes = random_op_graph(kind, seed)
             if not keeps_examples(shapes, shapes.ops[0]):
                 with pytest.raises(ConfigError, match="must leave dimension 0 alone"):

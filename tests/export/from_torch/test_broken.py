@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.module import to_tflite
+from tests.cases import first
 from tests.export.from_torch.test_trace import Apply, image
 
 
@@ -193,13 +194,14 @@ def test_messages_name_the_operation_the_module_and_the_way_out() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@first(
     ("name", "way_out"),
     [
         ("conv3d", "use torch.nn.Conv2d on frames as channels"),
         ("bilinear-layer", "use torch.nn.Linear on the products of both inputs"),
         ("inverse", "compute it before the network"),
     ],
+    1,
 )
 def test_ways_out(name: str, way_out: str) -> None:
     make, x = BROKEN[name]

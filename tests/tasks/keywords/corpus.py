@@ -15,6 +15,7 @@ PARTS = {"training": range(8), "validation": range(8, 12), "testing": range(12, 
 
 def write(path: Path, samples: np.ndarray | list[int], rate: int = 16000) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # the content of a link is others', too
     soundfile.write(path, np.asarray(samples, np.int16), rate)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -21,9 +22,15 @@ from micronas.tasks.keywords.split import KeywordSplit
 from tests.tasks.keywords.corpus import PARTS, generator, level, make, settings, split_of, write
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("corpus") / "words")
+
+
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    return make(tmp_path)
+def corpus(made: Path, tmp_path: Path) -> Path:
+    """Files of the corpus that a test may replace or take away: links to the same content."""
+    return shutil.copytree(made, tmp_path / "corpus", copy_function=os.link)
 
 
 def test_parts_classes_and_sizes(corpus: Path) -> None:
