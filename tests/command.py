@@ -7,7 +7,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -51,6 +53,48 @@ def command(
             file.seek(0)
             texts.append(file.read().decode())
     return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a person sees of a command."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+
+def here(command: str | Sequence[str]) -> Ended:
+    """Run a command in this process as the shell would, with what libraries print from C."""
+    words = command.split() if isinstance(command, str) else command
+    code: int | str | None = None
+    with _recorded(1) as out, _recorded(2) as err:
+        shown, arguments = (sys.stdout, sys.stderr), sys.argv
+        sys.stdout, sys.stderr, sys.argv = out, err, ["micronas", *words]
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            (sys.stdout, sys.stderr), sys.argv = shown, arguments
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read())
+    return Ended(code, *texts)
+
+
+@contextmanager
+def _recorded(number: int) -> Iterator[IO[str]]:
+    """Let a file descriptor lead to a file, for Python and for C."""
+    kept = os.dup(number)
+    try:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
+            os.dup2(file.fileno(), number)
+            yield file
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
 
 
 def start(*arguments: object) -> BaseProcess:

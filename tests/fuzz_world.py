@@ -2,20 +2,17 @@
 
 import json
 import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import soundfile
 import yaml
 from PIL import Image
 
-from micronas import cli, resources
+from micronas import resources
 from micronas.data import DataSet
 from micronas.files import text_hash
 from micronas.judge.importers import arena_hard
@@ -30,6 +27,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
 from tests import toy
+from tests.command import here as run
 from tests.report.runs import SHORT
 from tests.router.world import EXPERTS, table
 
@@ -125,48 +123,6 @@ CASES = (
     Case("fitted/router.npz", "router explain add --router fitted"),
     Case("serve.yaml", "router serve serve.yaml host=127.0.0.1 port=PORT", steady=True),
 )
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a person sees of a command."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
-def run(command: str | Sequence[str]) -> Ended:
-    """Run a command in this process as the shell would, with what libraries print from C."""
-    words = command.split() if isinstance(command, str) else command
-    code: int | str | None = None
-    with _recorded(1) as out, _recorded(2) as err:
-        shown, arguments = (sys.stdout, sys.stderr), sys.argv
-        sys.stdout, sys.stderr, sys.argv = out, err, ["micronas", *words]
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            (sys.stdout, sys.stderr), sys.argv = shown, arguments
-        texts = []
-        for stream in (out, err):
-            stream.seek(0)
-            texts.append(stream.read())
-    return Ended(code, *texts)
-
-
-@contextmanager
-def _recorded(number: int) -> Iterator[IO[str]]:
-    """Let a file descriptor lead to a file, for Python and for C."""
-    kept = os.dup(number)
-    try:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
-            os.dup2(file.fileno(), number)
-            yield file
-    finally:
-        os.dup2(kept, number)
-        os.close(kept)
 
 
 @contextmanager

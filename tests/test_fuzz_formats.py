@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import Ended, here
 from tests.fuzz._harness import judge
-from tests.fuzz_world import CASES, Case, Ended, run, world
+from tests.fuzz_world import CASES, Case, world
 from tests.limited import TooLongError, limited
 from tests.mutations import mutated
 
@@ -72,7 +73,7 @@ def test_damaged_files_end_in_a_result_or_one_line(folder: Path, port: int, seed
 
 
 def started(case: Case, port: int) -> Ended:
-    return run(case.command.replace("PORT", str(port)))
+    return here(case.command.replace("PORT", str(port)))
 
 
 def remove(folder: Path, case: Case) -> None:
@@ -87,6 +88,7 @@ def _allowed(file: Path, folder: Path, case: Case) -> bool:
     return any(file == place or place in file.parents for place in places)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file} {case.command[:16]}")
 def test_the_whole_file_is_read(case: Case, folder: Path, port: int) -> None:
     ended = started(case, port)

@@ -13,7 +13,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
 from tests.command import command as run
-from tests.command import complaints
+from tests.command import complaints, here
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +160,17 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_ends_in_one_line_and_code_two(
-    arguments: str, message: str, model: Path, tmp_path: Path
+    arguments: str, message: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "net.tflite").write_bytes(model.read_bytes())
     (tmp_path / "broken.tflite").write_bytes(model.read_bytes()[:1000])
     before = sorted(tmp_path.iterdir())
-    done = run(*arguments.split(), cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(complaints(done.stderr).splitlines()) == 1
-    assert done.stderr.rpartition("error: ")[2].removesuffix("\n").isprintable()
-    assert message in done.stderr
+    ended = here(arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert len(complaints(ended.err).splitlines()) == 1
+    assert ended.err.rpartition("error: ")[2].removesuffix("\n").isprintable()
+    assert message in ended.err
     assert sorted(tmp_path.iterdir()) == before  # nothing is left behind
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from micronas.cli.installation import examine, missing_package, packages, problems
 from micronas.progress import shown
-from tests.command import command
+from tests.command import command, here
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -92,10 +92,11 @@ def test_markers_are_obeyed() -> None:
         ("micronas doc", {"doctor"}),
     ],
 )
-def test_the_tab_key(words: str, offered: set[str]) -> None:
-    last = str(len(words.split()) - 1)
-    done = run(_MICRONAS_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=last)
-    assert set(done.stdout.split()) == offered
+def test_the_tab_key(words: str, offered: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MICRONAS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert set(here("").out.split()) == offered
 
 
 def test_completion_can_be_installed(tmp_path: Path) -> None:

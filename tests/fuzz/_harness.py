@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz_world import Ended
+from tests.command import Ended
 from tests.limited import limited
 
 _CPU_S = 5.0

@@ -20,8 +20,8 @@ from micronas.graph.ir import Kind
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph, random_op_graph
 from testing.networks import random_network
+from tests.command import here as command
 from tests.fuzz._harness import bounded, judge, rounds
-from tests.fuzz_world import run as command
 from tests.lies import CORPUS, packed
 
 _NUMBERS = (

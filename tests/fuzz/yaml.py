@@ -14,9 +14,10 @@ from pathlib import Path
 
 import yaml
 
+from tests.command import Ended
+from tests.command import here as command
 from tests.fuzz._harness import bounded, judge, rounds
-from tests.fuzz_world import CASES, Case, Ended, texts
-from tests.fuzz_world import run as command
+from tests.fuzz_world import CASES, Case, texts
 
 
 def _bomb(fan: int, part: str = "*{0}") -> str:

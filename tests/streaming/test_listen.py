@@ -21,7 +21,7 @@ from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
-from tests.command import command
+from tests.command import command, here
 from tests.export.firmware.listening import (
     LABELS,
     RATE,
@@ -241,8 +241,13 @@ def test_readings_are_of_the_rate_and_the_columns_of_training(
     ],
 )
 def test_what_cannot_be_heard_is_one_line(
-    arguments: tuple[str, ...], said: str, run: Path, tmp_path: Path
+    arguments: tuple[str, ...],
+    said: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "nothing").mkdir()
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
     for name, lines in {
@@ -260,7 +265,6 @@ def test_what_cannot_be_heard_is_one_line(
     (tmp_path / "plain.tflite").write_bytes(
         to_flatbuffer(read((run / "model.tflite").read_bytes()))
     )
-    done = command("listen", *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()[-1:]
-    assert said in line
+    ended = here(["listen", *arguments])
+    assert ended.code == 2
+    assert said in ended.err.strip().splitlines()[-1]
