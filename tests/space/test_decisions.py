@@ -86,3 +86,26 @@ def test_kernels_survive_their_file(height: int, width: int) -> None:
             )
             assert Space.model_validate(space.model_dump(mode="json")) == space
             assert space.blocks[0].kernel == tuple(sorted(set(kernels)))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stride": [2, 1]}, "adds its input must have stride 1, but got [2, 1]; give it a width"),
+        (
+            {"width": 8, "stride": 2, "skip": True},
+            "to skip must have stride 1, but got [2, 2]; leave",
+        ),
+        ({"width": 8, "repeat": 2, "name": "a"}, "of one block, but 'a' has repeat: 2; leave one"),
+    ],
+)
+def test_fields_that_exclude_each_other_are_named(fields: dict[str, Any], said: str) -> None:
+    block = {"type": "residual", **fields}
+    whole = {
+        "input": (32, 8, 3),
+        "classes": 4,
+        "stem": {"width": 8, "kernel": 3},
+        "blocks": [block],
+    }
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Space.model_validate(whole)

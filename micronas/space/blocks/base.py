@@ -49,11 +49,19 @@ class BlockBase(Weighted):
     @model_validator(mode="after")
     def _sound(self) -> "BlockBase":
         if self.has_residual and self.stride != (1, 1):
-            raise ValueError("a residual needs stride 1")
+            raise ValueError(
+                f"a block that adds its input must have stride 1, but got {list(self.stride)}; give "
+                "it a width of its own, without residual: true"
+            )
         if self.skip and self.stride != (1, 1):
-            raise ValueError("only blocks of stride 1 can be skipped")
+            raise ValueError(
+                f"a block to skip must have stride 1, but got {list(self.stride)}; leave skip out"
+            )
         if self.name is not None and self.repeat > 1:
-            raise ValueError("a name is for one block, not for several")
+            raise ValueError(
+                f"a name must be of one block, but {self.name!r} has repeat: {self.repeat}; leave "
+                "one of the two out"
+            )
         return self
 
     @property
