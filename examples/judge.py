@@ -9,7 +9,6 @@ says nothing about real models, but what each is good at is known, so the report
 """
 
 import csv
-import sys
 from pathlib import Path
 
 import judge_world as world
@@ -82,4 +81,4 @@ def percent(value: float) -> str:
 
 if __name__ == "__main__":
     with one_line_errors(), stoppable():
-        main(sys.argv[1:])
+        main(world.overrides(__doc__))

@@ -9,6 +9,7 @@ import json
 import random
 import re
 import threading
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,13 @@ MODELS = {
 }
 FIRST_PREFERRED = 0.12
 UNREADABLE = 0.01
+
+
+def overrides(about: str | None) -> list[str]:
+    """Return the settings of the command line."""
+    parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the YAML")
+    return parser.parse_args().settings
 
 
 def questions(count: int, seed: int) -> list[dict[str, str]]:

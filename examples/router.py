@@ -7,13 +7,12 @@ The experts of this small world are programs (router_world.py), and what each is
 so the mapping can be checked. Only every eighth question has its category; all teach the mapping.
 """
 
-import sys
 from pathlib import Path
 
 import judge_world
 import router_world
 
-from micronas.cli.ending import one_line_errors
+from micronas.cli.ending import one_line_errors, stoppable
 from micronas.language.rows import json_lines
 from micronas.router.jobs import evaluate_file, evaluation_table, fit_file, router_table
 from micronas.router.mapping import ParameterBudget
@@ -66,5 +65,5 @@ def scores(question: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    with one_line_errors(), stoppable():
+        main(judge_world.overrides(__doc__))

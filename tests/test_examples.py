@@ -32,11 +32,12 @@ def test_a_wrong_setting_ends_in_one_line(name: str, folder: Path) -> None:
     assert "sede" in done.stderr
 
 
-def test_help_is_the_text_above_the_script(folder: Path) -> None:
-    done = start(folder, "vww", "--help")
+@pytest.mark.parametrize("name", ["vww", "judge", "router"])
+def test_help_is_the_text_above_the_script(name: str, folder: Path) -> None:
+    done = start(folder, name, "--help")
     assert done.returncode == 0
-    assert "a folder with person/ and non_person/" in done.stdout
-    assert "--out" in done.stdout
+    assert f"python examples/{name}.py" in done.stdout
+    assert "KEY=VALUE" in done.stdout
 
 
 def test_a_run_folder_of_other_settings_is_kept(folder: Path) -> None:
