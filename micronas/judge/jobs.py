@@ -181,7 +181,8 @@ def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
     given = {name: value for name, value in chosen.items() if value is not None}
     where = " AND ".join(f"{name} = ?" for name in given)
     if not given:
-        raise DataError(f"say which verdicts: at least one of {', '.join(sorted(chosen))}")
+        names = ", ".join(name.removesuffix("_id") for name in sorted(chosen))
+        raise DataError(f"say which verdicts: at least one of {names}")
     if not store.is_file():
         raise DataError(f"a judge run must be a file, but there is no {store}")
     with writing(store) as open_store:
@@ -192,7 +193,11 @@ def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
             count = open_store.drop(reason, where, values)
     if not count:
         kind = "dropped verdict" if reason is None else "verdict"
-        raise DataError(f"{store} holds no {kind} with {given}; see micronas judge rate")
+        named = ", ".join(f"{name.removesuffix('_id')} {value!r}" for name, value in given.items())
+        raise DataError(
+            f"{store} holds no {kind} of {named}; micronas judge rate lists models, the set's "
+            "prompts.jsonl the ids of prompts"
+        )
     return count
 
 
