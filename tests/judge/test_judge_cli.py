@@ -211,9 +211,9 @@ def test_verdicts_are_dropped_with_a_reason_and_taken_back(tmp_path: Path) -> No
     assert json_of("accuracy", store, "--judge", "w", "--human", "x")["accuracy"] == 1
     run("drop", store, "--judge", "x", "--prompt", 0, "--reason", "answered twice")
     assert json_of("accuracy", store, "--judge", "w", "--human", "x")["pairs"] == 1
-    with pytest.raises(DataError, match="no verdict of prompt '0', judge 'x'; "):
+    with pytest.raises(DataError, match=r"no verdict of prompt '0', judge 'x'; "):
         run("drop", store, "--judge", "x", "--prompt", 0, "--reason", "again")
-    with pytest.raises(DataError, match="say which verdicts: .* model, prompt$"):
+    with pytest.raises(DataError, match=r"say which verdicts: .* model, prompt$"):
         run("drop", store, "--reason", "all")
     with pytest.raises(ConfigError, match="either --reason"):
         run("drop", store, "--judge", "x")
