@@ -50,8 +50,8 @@ class BlockBase(Weighted):
     def _sound(self) -> "BlockBase":
         if self.has_residual and self.stride != (1, 1):
             raise ValueError(
-                f"a block that adds its input must have stride 1, but got {list(self.stride)}; give "
-                "it a width of its own, without residual: true"
+                f"a block that adds its input must have stride 1, but got {list(self.stride)}; "
+                "give it a width of its own, without residual: true"
             )
         if self.skip and self.stride != (1, 1):
             raise ValueError(
