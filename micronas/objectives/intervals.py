@@ -70,6 +70,20 @@ def score_interval(
     return None if interval is None else [*interval]
 
 
+def odds_interval(interval: list[float]) -> list[float]:
+    """Return an interval of a share, symmetric in the logarithm of its odds instead.
+
+    Of average precisions with 10 to 20 examples of a label it holds the truth in 92 to 98 % of
+    cases, where the symmetric one does in 76 to 90 %. Source: K. Boyd, K. Eng and C. Page, "Area
+    under the Precision-Recall Curve: Point Estimates and Confidence Intervals", 2013.
+    """
+    middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
+    if not 0 < middle < 1:
+        return interval
+    odds, step = math.log(middle / (1 - middle)), half / (middle * (1 - middle))
+    return [(1 + math.tanh(each / 2)) / 2 for each in (odds - step, odds + step)]
+
+
 def student(freedom: float) -> float:
     """Return the half width of a 95 % interval in estimated standard errors (Student's t).
 

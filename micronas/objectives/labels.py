@@ -13,6 +13,7 @@ from torch import Tensor
 from micronas.errors import DataError
 from micronas.objectives.base import Decides, Judged, Measure, Objective
 from micronas.objectives.f1 import f1_of, macro_f1
+from micronas.objectives.intervals import odds_interval
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Labels(Objective):
             edges - judged.answers.zero_point
         )
         values = macro_f1(accepted, targets)
-        interval = self.interval(values, judged)
+        interval = super().interval(values, judged)
         precision, f1 = found["scores"]
         f1 |= {
             "float": macro_f1(real, targets).mean().item(),
@@ -119,6 +120,10 @@ class Labels(Objective):
             ),
             "scores": [precision, f1],
         }
+
+    def interval(self, values: Tensor, judged: Judged) -> list[float] | None:
+        found = super().interval(values, judged)
+        return found and odds_interval(found)
 
     def figures(self, judged: Judged) -> dict[str, Any]:
         """Return ``labels``: ``name``, number of ``examples``, and of answers ``right``, ``missed``
