@@ -326,11 +326,13 @@ def _complaint(
     whole = min(items, key=lambda each: len(each["loc"]))["input"]
     if None not in wanted:
         return f"{line}{key}: must be {' or '.join(map(str, wanted))}, but got {whole!r:.80}"
+    item = next(each for each in items if _wanted(each) is None)  # of the right type, out of range
     message = item["msg"].removeprefix("Value error, ")
     stated = f"{line}{f'{key}: ' if path else ''}{message[:1].lower()}{message[1:]}"
     said = repr(item["input"])[:80]
     # rules of ours may state the value already
-    is_said = said in message or isinstance(item["input"], dict)
+    is_ours = item["type"] == "value_error"
+    is_said = (is_ours and said in message) or isinstance(item["input"], dict)
     return stated if is_said else f"{stated}, but got {said}"
 
 

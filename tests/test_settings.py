@@ -4,7 +4,7 @@ import contextlib
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_a_space_of_ones_own_is_read(tmp_path: Path) -> None:
         ("[16, 32]", "[16, 30]", r"line 4: stem\.width: widths must be multiples of 4"),
         ("classes: 12", "classes: -1", r"line 3: classes: .*greater than 0, but got -1"),
         ("    width", "    kernel: 4\n    width", r"line 7: blocks\.0\.kernel: .*odd"),
-        ("    width", "    skip: true\n    stride: 2\n    width", r"line 6: .*stride 1 can be"),
+        ("    width", "    skip: true\n    stride: 2\n    width", r"line 6: .*stride 1, but got \[2, 2\]"),
         ("    width", "    repeat: 0\n    width", r"line 7: blocks\.0\.repeat: .*greater than 0"),
         ("name: mine", "name: [", r"not valid YAML"),
     ],
@@ -121,6 +121,7 @@ class Numbers(Settings):
     whole: Extent = 1
     real: float | None = None
     auto: Literal["auto"] | int = "auto"
+    few: Literal["auto"] | Annotated[int, Field(le=10)] = "auto"
     several: tuple[float, ...] = ()
     named: dict[str, int] = Field(default_factory=dict)
     inner: Price | None = None
@@ -133,12 +134,14 @@ class Numbers(Settings):
         ("whole=true", "whole: must be a whole number, but got True"),
         ("real=false", "real: must be a number, but got False"),
         ("auto=true", "auto: must be 'auto' or a whole number, but got True"),
+        ("few=11", "few: input should be less than or equal to 10, but got 11"),
+        ("whole=0", "whole: input should be greater than 0, but got 0"),
         ("several=[2, true]", r"several\.1: must be a number, but got True"),
         ("named={a: true}", r"named\.a: must be a whole number, but got True"),
         ("inner={prompt: true, completion: 1}", r"inner\.prompt: must be a number, but got True"),
     ],
 )
-def test_truths_are_no_numbers(tmp_path: Path, text: str, message: str) -> None:
+def test_wrong_numbers_are_named_with_their_rule(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "any.yaml"
     path.write_text("truth: true")
     assert read_settings(path, Numbers).truth

@@ -56,9 +56,12 @@ def sections() -> dict[str, str]:
     """Return a description of each section."""
     from micronas.keys import kinds_below
 
-    data = {name: "data of a task" for name in kinds_below(_settings_of("run"))}
+    parts = {
+        name: "data of a task" if name.startswith("data.") else "a strategy of a search"
+        for name in kinds_below(_settings_of("run"))
+    }
     blocks = {f"space.{name}": "a type of block" for name in kinds_below(_settings_of("space"))}
-    return {name: what for name, (what, _) in FILES.items()} | data | blocks
+    return {name: what for name, (what, _) in FILES.items()} | parts | blocks
 
 
 def _overview() -> str:

@@ -21,6 +21,7 @@ def test_sections_are_listed() -> None:
     assert {*FILES, "data.kws", "space.blocks.conv"} <= sections().keys()
     listed = run("config").stdout
     assert all(name in listed for name in sections())
+    assert sections()["search.halving"] == "a strategy of a search"
 
 
 def test_every_setting_of_a_run_has_a_key() -> None:
