@@ -44,7 +44,9 @@ _Rounds = Annotated[int, typer.Option(help="Bootstrap rounds.")]
 _Level = Annotated[float, typer.Option(help="Level of intervals.")]
 _Prior = Annotated[
     float,
-    typer.Option(help="Number of added draws of each model; 1 where a model wins or loses all."),
+    typer.Option(
+        help="Number of added draws of each model; 1 where a model wins or loses nearly all."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
 

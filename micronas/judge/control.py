@@ -133,5 +133,5 @@ class _Fit:
                 return np.asarray(point)
         raise DataError(
             "length and models must be told apart, but length follows from the models or decides "
-            "every battle; give a prior, or rate without it"
+            "every battle; give --prior 1 (prior=1), or rate without it"
         )

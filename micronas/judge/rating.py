@@ -20,7 +20,7 @@ _TOLERANCE = 1e-12
 _ROUNDING = 1e-9
 _NEWTON_STEPS = 200
 _CHUNK = 4_000_000
-_NO_RATINGS = "; give a prior (such as 1) or leave out models"
+_NO_RATINGS = "; add a draw of each with --prior 1 (prior=1), or leave out models"
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +197,9 @@ class Likelihood:
             graph = sparse.csr_array((np.ones(len(ahead)), (ahead, behind)), shape=(nodes, nodes))
             groups, group = csgraph.connected_components(graph, connection="strong")
             if groups > 1:
-                some = f"in some of {len(wins.T)} resamples " if len(wins.T) > 1 else ""
+                some = (
+                    f"in some of {len(wins.T)} resamples of the prompts " if len(wins.T) > 1 else ""
+                )
                 raise DataError(some + self._complaint(graph, group) + _NO_RATINGS)
 
     def _complaint(self, graph: sparse.csr_array, group: Indices) -> str:

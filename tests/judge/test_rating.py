@@ -72,13 +72,15 @@ def test_any_battles_are_rated_or_refused(models: int, rows: int, seed: int) -> 
 
 def test_models_that_never_met() -> None:
     battles = Battles.of_names(["a", "b", "c", "d"], ["b", "a", "d", "c"], [1, 1, 1, 1])
-    with pytest.raises(DataError, match=r"nothing connects 'a' and 'c'; give a prior"):
+    with pytest.raises(
+        DataError, match=r"nothing connects 'a' and 'c'; add a draw of each with --prior 1"
+    ):
         bradley_terry(battles)
 
 
 def test_a_model_that_wins_everything_is_named() -> None:
     battles = Battles.of_names(["b", "b", "a", "c"], ["a", "c", "c", "a"], [1, 1, 1, 1])
-    with pytest.raises(DataError, match=r"but 'b' lost no battle to the other models; give a"):
+    with pytest.raises(DataError, match=r"but 'b' lost no battle to the other models; add a"):
         bradley_terry(battles)
 
 
