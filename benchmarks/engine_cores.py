@@ -42,6 +42,7 @@ RESULTS = Path(__file__).with_name("results") / "engine_cores.jsonl"
 _KINDS: Mapping[str, int] = {
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), 8),
     **dict.fromkeys(("FULLY_CONNECTED", "ADD", "MEAN", "CONCATENATION", "TRANSPOSE_CONV"), 3),
+    **dict.fromkeys(("grouped", "vanishing"), 3),
     **dict.fromkeys(("SOFTMAX", "LOGISTIC", "MUL", "PAD", "RELU"), 2),
 }
 _OTHERS = 3

@@ -1,71 +1,52 @@
-"""Work of kernels, beside a walk through their loops and what an emulated core counts."""
+"""Work of kernels, beside what an emulated core counts."""
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from micronas.engine.generate import generate
 from micronas.engine.layout import Layout
-from micronas.engine.steps import Call
 from micronas.engine.work import TAPS, work_of
-from micronas.graph.builder import Builder
+from micronas.export.firmware.board import CORTEX_M4
 from micronas.graph.ir import Graph
-from testing.engine import build, examples, on_core, wanted
+from testing.builder import Builder
+from testing.engine import THUMB_1, build, examples, on_core, on_host, wanted
+from testing.engine_costs import measured, predicted
 from testing.graphs import quantize_randomly, random_op_graph
 from testing.m4_cycles import cost_of, costs_by_function
 
 
-def only(graph: Graph) -> tuple[Call, dict[str, float]]:
-    """Return the call of a network of one, and the work of its function."""
-    ((call,),) = Layout(graph, None).calls
-    written = graph.tensors[graph.outputs[0]].elements
-    (done,) = (each for each in work_of(call, written) if each.function == call.function)
-    return call, done.terms
+def in_parts() -> Graph:
+    """Filters of several channels, in groups, and between strides."""
+    builder = Builder((7, 6, 3))
+    value = builder.depthwise(builder.input, "a", (3, 2), multiplier=2, activation="RELU")
+    value = builder.depthwise(value, "b", (1, 3), multiplier=3, stride=(2, 1))
+    value = builder.conv(value, "c", 10, (3, 2), stride=(1, 2), groups=2, activation="RELU6")
+    value = builder.conv(value, "d", 20, (2, 1), groups=10)
+    value = builder.transposed(value, "e", 17, (3, 2), stride=(2, 2))
+    value = builder.transposed(value, "f", 4, (2, 3), activation="RELU")
+    return quantize_randomly(builder.finish(value), 1)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_a_transposed_convolution_takes_the_taps_its_strides_lead_to(seed: int) -> None:
-    call, terms = only(random_op_graph("TRANSPOSE_CONV", seed))
-    w = call.fields["window"]
-    names = ("with_rows", "rows", "rows_inside", "with_taps", "taps", "taken")
-    met: dict[str, set[tuple[int, ...]]] = {name: set() for name in names}
-    sides = [range(w[name]) for name in ("out_height", "out_width", "height", "width")]
-    for y, x, i, j in product(*sides):
-        row, no_row = divmod(y + w["top"] - i, w["stride_y"])
-        column, no_column = divmod(x + w["left"] - j, w["stride_x"])
-        is_in = not no_row and 0 <= row < w["in_height"]
-        is_tap = is_in and not no_column
-        for name, is_met, place in (
-            ("with_rows", not no_row, (y, x)),
-            ("rows", not no_row, (y, x, i)),
-            ("rows_inside", is_in, (y, x, i)),
-            ("with_taps", is_tap, (y, x, i)),
-            ("taps", is_tap, (y, x, i, j)),
-            ("taken", is_tap and 0 <= column < w["in_width"], (y, x, i, j)),
-        ):
-            met[name] |= {place} if is_met else set()
-    times = call.maps * call.fields["channels"]
-    assert {name: terms[name] for name in names} == {n: times * len(met[n]) for n in names}
-    assert terms["macs"] == terms["taken"] * w["depth"]
+@pytest.mark.parametrize("most", [None, 0])
+def test_groups_strides_and_several_filters_have_kernels(most: int | None, tmp_path: Path) -> None:
+    graph = in_parts()
+    given = examples(graph, 4)
+    assert generate(graph, most=most).references == ()
+    assert on_host(graph, given, tmp_path, most=most).outputs == wanted(graph, given)
 
 
-@pytest.mark.parametrize("groups", [2, 4])
-def test_a_grouped_convolution_takes_taps_inside_and_outside(groups: int) -> None:
-    builder = Builder((5, 4, 8))
-    value = builder.conv(builder.input, "y", 8, (3, 2), stride=(2, 1), groups=groups)
-    call, terms = only(quantize_randomly(builder.finish(value), 1))
-    w = call.fields["window"]
-    sides = [range(w[name]) for name in ("out_height", "out_width", "height", "width")]
-    inside = below = 0
-    for y, x, i, j in product(*sides):
-        row, column = y * w["stride_y"] - w["top"] + i, x * w["stride_x"] - w["left"] + j
-        below += 0 <= row < w["in_height"]
-        inside += 0 <= row < w["in_height"] and 0 <= column < w["in_width"]
-    products = 8 * 8 // groups
-    assert (terms["below"], terms["within"]) == (below * 8, inside * 8)
-    assert terms["inside"] == inside * products
-    assert terms["macs"] == w["out_height"] * w["out_width"] * 6 * products
+@pytest.mark.firmware
+def test_they_take_on_emulated_cores_what_is_predicted(tmp_path: Path) -> None:
+    graph = in_parts()
+    given, ours, theirs = examples(graph, 3), predicted(graph), measured(graph)
+    assert ours["arena"] == theirs["arena"]
+    for name in ("flash", "instructions", "cycles"):
+        assert ours[name] == pytest.approx(theirs[name], rel=0.02), name
+    for board in (CORTEX_M4, THUMB_1):
+        ran = on_core(build(graph, tmp_path, board), given, graph, board)
+        assert ran.outputs == wanted(graph, given)
 
 
 _VALUED = ("SOFTMAX", "LOG_SOFTMAX", "PRELU", "L2_NORMALIZATION", "UNIDIRECTIONAL_SEQUENCE_LSTM")

@@ -91,7 +91,7 @@ def test_channels_that_have_died_have_a_price(filters: Any) -> None:
 
 def test_layers_without_a_fast_kernel_are_marked() -> None:
     builder = Builder((6, 6, 4))
-    value = builder.transposed(builder.input, "up", 4, (2, 2), stride=(2, 2))
+    value = builder.depthwise(builder.input, "large", (21, 21))
     graph = builder.finish(builder.conv(value, "y", 2))
     described = profile(graph, ENGINE)
     assert ["plain loop" in layer["flags"] for layer in described["layers"]] == [True, False]

@@ -1,8 +1,10 @@
 """Convolutions and linear layers: filters packed for tiles, unrolled taps for planes."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,9 @@ from micronas.graph.transposing import before
 from micronas.quantities import aligned
 
 Wide = npt.NDArray[np.int64]
+Taken = tuple[list[int], list[int]]
+Made = tuple[Fields, tuple[str, ...], int]
+"""Fields of a structure, kernel files and bytes of work memory."""
 _LARGEST_SUM = 2**30
 """Bound of sums that SMMULR rescales like TFLM."""
 _SHIFTS = range(1, 23)
@@ -24,10 +29,21 @@ _SHIFTS = range(1, 23)
 
 
 class Rescaling:
-    """Biases and factors of channels; with `is_folded`, biases hold the input's zero point."""
+    """Filters, biases and factors of channels.
 
-    def __init__(self, graph: Graph, step: Step, *, is_folded: bool = True) -> None:
-        self._graph, self._step, self._is_folded = graph, step, is_folded
+    Parameters
+    ----------
+    is_folded
+        Whether biases hold the input's zero point.
+    taps
+        Rows and columns of the filters in the order in which a window meets them, all when left
+        out; the one behind the last is zero.
+    """
+
+    def __init__(
+        self, graph: Graph, step: Step, *, is_folded: bool = True, taps: Taken | None = None
+    ) -> None:
+        self._graph, self._step, self._is_folded, self._taps = graph, step, is_folded, taps
         op = step.op
         source, output = graph.tensors[step.source], graph.output_of(op)
         weights = graph.constant_of(op)
@@ -55,6 +71,9 @@ class Rescaling:
     def rows(self) -> Wide:
         """Weights of each channel."""
         filters: Wide = data(self._graph.constant_of(self._step.op)).astype(np.int64)
+        if self._taps is not None:
+            more = np.pad(filters, ((0, 0), (0, 1), (0, 1), (0, 0)))
+            filters = more[:, self._taps[0]][:, :, self._taps[1]]
         shape = (-1, self.channels) if self._by_column else (self.channels, -1)
         rows: Wide = filters.reshape(shape)
         return rows.T if self._by_column else rows
@@ -89,20 +108,34 @@ class Rescaling:
         pairs = partial(np.stack, [self.multiplier, -self.right], axis=1)
         return Constant((self.channels, 2), np.int32, pairs)
 
+    @property
+    def is_4_bits(self) -> bool:
+        return self._graph.constant_of(self._step.op).dtype == "int4"
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether filters of 4 bits stay so, whose sums are 16 times as large."""
+        return self.is_4_bits and self.largest < 2**27
+
     def limits(self) -> Fields:
         return {"zero": 2 * self.zero + 1, "low": self.low, "high": self.high}
 
-    def scales(self, times: int = 1, *, even: bool = False) -> Fields:
-        more = self.channels % 2 if even else 0
-        count = self.channels + more
+    def scales(self, times: int = 1, *, groups: int = 1, even: bool = False) -> Fields:
+        """Return the scales of channels, with `even` of one more in groups of an odd number."""
+        each = self.channels // groups
+        more = each % 2 if even else 0
+        count = groups * (each + more)
 
-        def pairs() -> npt.NDArray[np.int64]:
-            found = np.stack([self.bias * times, self.multiplier], axis=1)
-            return np.pad(found, ((0, more), (0, 0)))
+        def evened(*values: Wide) -> Wide:
+            parts = np.stack(values, axis=1).reshape(groups, each, -1)
+            return np.pad(parts, ((0, 0), (0, more), (0, 0))).reshape(count, -1)
+
+        def pairs() -> Wide:
+            return evened(self.bias * times, self.multiplier.astype(np.int64))
 
         return {
             "scales": Constant((count, 2), np.int32, pairs),
-            "shifts": Constant((count,), np.int8, lambda: np.pad(self.right, (0, more))),
+            "shifts": Constant((count,), np.int8, lambda: evened(self.right)[:, 0]),
         }
 
 
@@ -112,31 +145,27 @@ def fully_connected(graph: Graph, step: Step) -> list[Call]:
 
 
 def convolution(graph: Graph, step: Step) -> list[Call]:
-    channels, *sides, _ = graph.constant_of(step.op).shape
+    _, *sides, depth = graph.constant_of(step.op).shape
     window = window_of(graph, step, (sides[0], sides[1]))
-    if graph.groups_of(step.op) > 1:
-        return _reference(graph, step, window, "reference_convolution")
+    rescaling = Rescaling(graph, step)
+    if depth == 1 < window.depth:
+        return _by_channel(window, rescaling)
+    if depth < window.depth:
+        return _grouped(window, rescaling, window.depth // depth)
     if window.is_plain:
         return _pointwise(graph, step, window.maps * math.prod(window.out))
-    return _convolution(graph, step, window, channels)
+    return _convolution(window, rescaling)
 
 
-def _convolution(graph: Graph, step: Step, window: Window, channels: int) -> list[Call]:
+def _convolution(window: Window, rescaling: Rescaling) -> list[Call]:
     is_flat, window = window.laid_flat() != window, window.laid_flat()
-    height, width = window.taps
-    taps, runs = (width, 1) if window.dilation[1] == 1 else (1, width)
-    run = taps * window.depth
-    tile = _tile(graph, step, height * runs, run)
-    if tile is None:
-        kind = "depthwise" if step.op.kind == "DEPTHWISE_CONV_2D" else "convolution"
-        return _reference(graph, step, window, f"reference_{kind}")
-    fields, uses, size = tile
-    overlap = column_overlap(window, channels, tiles_of(math.prod(window.out)))
+    fields, uses, size = _over(window, rescaling)
+    overlap = column_overlap(window, rescaling.channels, tiles_of(math.prod(window.out)))
     return [
         Call(
             "convolution",
             ("convolution", *uses),
-            {"tile": fields, "window": window.fields, "runs": runs, "taps": taps},
+            fields,
             "Convolution",
             scratch=3 * size,
             overlaps={0: overlap} if window.maps == 1 else {},
@@ -146,13 +175,18 @@ def _convolution(graph: Graph, step: Step, window: Window, channels: int) -> lis
     ]
 
 
+def _over(window: Window, rescaling: Rescaling, groups: int = 1) -> Made:
+    """Return the fields of a convolution over a window, or over that of one of its groups."""
+    height, width = window.taps
+    taps, runs = (width, 1) if window.dilation[1] == 1 else (1, width)
+    tile, uses, size = _tile(rescaling, height * runs, taps * window.depth, groups)
+    return {"tile": tile, "window": window.fields, "runs": runs, "taps": taps}, uses, size
+
+
 def _pointwise(graph: Graph, step: Step, pixels: int) -> list[Call]:
     channels, *_, depth = graph.constant_of(step.op).shape
-    tile = _tile(graph, step, 1, depth)
+    fields, uses, size = _tile(Rescaling(graph, step), 1, depth)
     window = Window((1, pixels), depth, (1, pixels), (1, 1), (1, 1), (1, 1), (0, 0), 0)
-    if tile is None:
-        return _reference(graph, step, window, "reference_convolution")
-    fields, uses, size = tile
     return [
         Call(
             "pointwise",
@@ -166,30 +200,28 @@ def _pointwise(graph: Graph, step: Step, pixels: int) -> list[Call]:
     ]
 
 
-def _tile(
-    graph: Graph, step: Step, runs: int, run: int
-) -> tuple[Fields, tuple[str, ...], int] | None:
-    """Return fields of a tile, kernel files and bytes of a column, or None where sums wrap around.
+def _tile(rescaling: Rescaling, runs: int, run: int, groups: int = 1) -> Made:
+    """Return fields of a tile, kernel files and bytes of a column.
 
     Parameters
     ----------
     runs, run
         Number of runs of elements side by side in the map, each from an even place, and their
         length.
+    groups
+        Number of tiles side by side; the fields are the first one's.
     """
-    rescaling, length = Rescaling(graph, step), runs * (run + run % 2)
-    if rescaling.largest >= 2**31 or length > 2**17 - 8:
-        return None
-    channels = rescaling.channels
-    if channels >= 2**16:
+    length, channels = runs * (run + run % 2), rescaling.channels // groups
+    if channels >= 2**16 or length > 2**17 - 8:
         raise NotImplementedError
-    is_packed = graph.constant_of(step.op).dtype == "int4" and rescaling.largest < 2**27
+    is_packed = rescaling.is_packed
     pairs = (length + -length % 4) // 2
 
     def words() -> Table:
-        columns = rescaling.rows.reshape(channels, runs, run)
-        even = np.pad(columns, ((0, 0), (0, 0), (0, run % 2))).reshape(channels, length)
-        full = np.pad(even, ((0, channels % 2), (0, -length % 4)))
+        columns = rescaling.rows.reshape(groups, channels, runs, run)
+        even = np.pad(columns, ((0, 0), (0, 0), (0, 0), (0, run % 2)))
+        even = even.reshape(groups, channels, length)
+        full = np.pad(even, ((0, 0), (0, channels % 2), (0, -length % 4)))
         # bytes of a word: element a of both channels, then element b
         found: Table = full.reshape(-1, 2, pairs, 2).transpose(0, 2, 3, 1).astype(np.int8)
         if is_packed:
@@ -197,14 +229,14 @@ def _tile(
             found = halves[:, :, 0] | halves[:, :, 1] << 4
         return found.reshape(-1).view(np.int8 if is_packed else np.uint8)
 
-    size = (channels + channels % 2) * pairs * (1 if is_packed else 2)
+    size = groups * (channels + channels % 2) * pairs * (1 if is_packed else 2)
     bits = "4" if is_packed else "8"
     form, name = f"tile_{bits}", f"k{bits}"
     if not rescaling.is_usual:
         form, name = ("tile_plain4", "kPlain4") if is_packed else ("tile_plain", "kPlain")
     fields = {
         "weights": Constant((size,), np.int8 if is_packed else np.uint8, words),
-        **rescaling.scales(16 if is_packed else 1, even=True),
+        **rescaling.scales(16 if is_packed else 1, groups=groups, even=True),
         "pairs": pairs,
         "channels": channels,
         **rescaling.limits(),
@@ -215,12 +247,14 @@ def _tile(
 
 def depthwise(graph: Graph, step: Step) -> list[Call]:
     _, *sides, channels = graph.constant_of(step.op).shape
-    window = window_of(graph, step, (sides[0], sides[1]))
+    window, rescaling = window_of(graph, step, (sides[0], sides[1])), Rescaling(graph, step)
     if window.depth == 1 < channels:  # all filters read the one channel, as a convolution's do
-        return _convolution(graph, step, window, channels)
-    rescaling = Rescaling(graph, step)
-    if channels != window.depth or not rescaling.is_usual:
-        return _reference(graph, step, window, "reference_depthwise")
+        return _convolution(window, rescaling)
+    return _by_channel(window, rescaling)
+
+
+def _by_channel(window: Window, rescaling: Rescaling) -> list[Call]:
+    """Return the call of a convolution whose filters read a channel each, in the map's order."""
     is_flat, window = window.laid_flat() != window, window.laid_flat()
     (height, width), (_, apart) = window.taps, window.dilation
     reach = (width - 1) * apart + 1
@@ -230,13 +264,11 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
     pitch = last * window.stride[1] + reach + 1
     pitch += pitch % 2
     plane = rows_of_plane * pitch
-    is_packed = graph.constant_of(step.op).dtype == "int4"
     fits = plane < 2**20 and max(pitch, rows_of_plane) < 2**16 and reach <= MOST_REACH
-    if not fits or (is_packed and rescaling.largest >= 2**27):
-        return _reference(graph, step, window, "reference_depthwise")
-    kernel = Taps(window, is_packed)
-    if len(kernel.pairs) > MOST_PAIRS:
-        return _reference(graph, step, window, "reference_depthwise")
+    is_packed = rescaling.is_packed
+    kernel = Taps(window, is_packed) if fits and rescaling.is_usual else None
+    if kernel is None or len(kernel.pairs) > MOST_PAIRS or rescaling.is_4_bits > is_packed:
+        return _reference(window, rescaling)
 
     def taps() -> npt.NDArray[np.int8]:
         found = rescaling.rows.astype(np.int8)
@@ -245,8 +277,8 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
             found = (halves[:, ::2] | halves[:, 1::2] << 4).view(np.int8)
         return found.reshape(-1)
 
-    fields = {
-        "weights": Constant((channels * kernel.bytes,), np.int8, taps),
+    fields: Fields = {
+        "weights": Constant((rescaling.channels * kernel.bytes,), np.int8, taps),
         **rescaling.scales(16 if is_packed else 1),
         "window": window.fields,
         "taps": kernel.name,
@@ -255,13 +287,15 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
         **rescaling.limits(),
     }
     row = (height - 1) * window.dilation[0] + 1
-    is_shrunk = math.prod(window.out) <= math.prod(window.size)
+    times = rescaling.channels // window.depth
+    is_shrunk = math.prod(window.out) <= math.prod(window.size) and times == 1
+    name = "depthwise" if times == 1 else "several"
     return [
         Call(
-            "depthwise",
-            ("depthwise",),
-            fields,
-            "Depthwise",
+            name,
+            (name,),
+            fields if times == 1 else {"depthwise": fields, "times": times},
+            name.capitalize(),
             scratch=aligned(plane * 2),
             overlaps={0: Overlap(0, exact=True)} if is_shrunk and window.maps == 1 else {},
             maps=window.maps,
@@ -271,28 +305,86 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
     ]
 
 
+def _grouped(window: Window, rescaling: Rescaling, groups: int) -> list[Call]:
+    """Return the call of a convolution in groups: each reads a map of as many narrower pixels."""
+    if groups >= 2**15:
+        raise NotImplementedError
+    narrow = replace(
+        window,
+        depth=window.depth // groups,
+        size=(window.size[0], window.size[1] * groups),
+        stride=(window.stride[0], window.stride[1] * groups),
+        dilation=(window.dilation[0], window.dilation[1] * groups),
+        before=(window.before[0], window.before[1] * groups),
+    )
+    return [_parts(narrow, rescaling, groups, {"first": 0, "step": rescaling.channels, "line": 0})]
+
+
+def _parts(window: Window, rescaling: Rescaling, groups: int, places: Mapping[str, int]) -> Call:
+    fields, uses, size = _over(window, rescaling, groups)
+    weights: Constant = fields["tile"]["weights"]
+    return Call(
+        "parts",
+        ("parts", *uses),
+        {"convolution": fields, "groups": groups, "bytes": weights.nbytes // groups, **places},
+        "Parts",
+        scratch=3 * size + aligned(3 * rescaling.channels // groups),
+        maps=window.maps,
+    )
+
+
 def transposed(graph: Graph, step: Step) -> list[Call]:
+    """Return a convolution for each place between strides, whose outputs meet the same taps."""
     op = step.op
-    _, *sides, _ = graph.constant_of(op).shape
-    taps = sides[0], sides[1]
-    cut = before(taps[0], op.reach[0]), before(taps[1], op.reach[1])
-    window = replace(window_of(graph, step, taps), before=cut)
-    return _reference(graph, step, window, "reference_transposed")
+    _, *taps, _ = graph.constant_of(op).shape
+    whole = window_of(graph, step, (taps[0], taps[1]))
+    cut = (before(size, reach) for size, reach in zip(taps, op.reach, strict=True))
+    sides = zip(whole.out, taps, op.stride, cut, strict=True)
+    rows, columns = ([*_phases(*side)] for side in sides)
+    pixel, (_, width) = graph.output_of(op).shape[3], whole.out
+    calls = []
+    for (y, height, top, down), (x, many, left, across) in product(rows, columns):
+        window = replace(
+            whole,
+            out=(height, many),
+            taps=(len(down), len(across)),
+            stride=(1, 1),
+            before=(top, left),
+        )
+        rescaling = Rescaling(graph, step, taps=(down, across))
+        if len(rows) == len(columns) == 1:
+            return _convolution(window, rescaling)
+        places = {
+            "first": (y * width + x) * pixel,
+            "step": op.stride[1] * pixel,
+            "line": (op.stride[0] * width - op.stride[1] * many) * pixel,
+        }
+        calls.append(_parts(window, rescaling, 1, places))
+    return calls
 
 
-def _reference(graph: Graph, step: Step, window: Window, function: str) -> list[Call]:
-    op, filters = step.op, graph.constant_of(step.op)
-    rescaling = Rescaling(graph, step, is_folded=function != "reference_transposed")
-    channels = rescaling.channels
-    fields = {
-        "weights": Constant((filters.elements,), np.int8, lambda: data(filters).reshape(-1)),
+def _phases(
+    out: int, taps: int, stride: int, cut: int
+) -> Iterator[tuple[int, int, int, list[int]]]:
+    """Yield along one dimension the first output, how many a stride apart follow with it, the
+    padding before their windows, and the taps that these meet."""
+    for first in range(min(stride, out)):
+        down, tap = divmod(first + cut, stride)
+        met = [*range(tap, taps, stride)][::-1] or [taps]
+        yield first, -(-(out - first) // stride), len(met) - 1 - down, met
+
+
+def _reference(window: Window, rescaling: Rescaling) -> list[Call]:
+    channels, rows = rescaling.channels, lambda: rescaling.rows.T.reshape(-1)
+    fields: Fields = {
+        "weights": Constant((channels * math.prod(window.taps),), np.int8, rows),
         "biases": Constant((channels,), np.int32, lambda: rescaling.bias),
         "factors": rescaling.factors,
-        "window": {**window.fields, "zero": zero_point(graph.tensors[step.source])},
+        "window": window.fields,
         "channels": channels,
-        "groups": graph.groups_of(op) if op.kind == "CONV_2D" else 1,
         "zero": rescaling.zero,
         "low": rescaling.low,
         "high": rescaling.high,
     }
-    return [Call(function, (function,), fields, "Reference", is_reference=True, maps=window.maps)]
+    name = "reference_depthwise"
+    return [Call(name, (name,), fields, "Reference", is_reference=True, maps=window.maps)]

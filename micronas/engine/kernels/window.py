@@ -31,7 +31,7 @@ class Window:
     def fields(self) -> Fields:
         """Members of the C structure; raises NotImplementedError where a number does not fit."""
         largest = (*self.size, *self.out, *self.taps, *self.stride, *self.dilation, self.depth)
-        if max(largest) >= 2**16 or max(self.before) >= 2**15:
+        if max(largest) >= 2**16 or max(map(abs, self.before)) >= 2**15:
             raise NotImplementedError
         return {
             "in_height": self.size[0],

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from micronas.engine.newlib import copied, filled
+from micronas.engine.newlib import filled
 from micronas.engine.steps import Call
 from micronas.engine.work.done import Done
-from micronas.engine.work.weighted import clip, inside
+from micronas.engine.work.weighted import AROUND, clip, copies, inside
 
 
 def _pool(call: Call, written: float) -> Iterator[Done]:
@@ -43,15 +43,11 @@ def _move(call: Call, written: float) -> Iterator[Done]:
             _begins(sizes[:-1], fields[steps][:-1], fields[first])
             for steps, first in (("to", "place"), ("from", "first"))
         ]
-        yield _copied(last, *begins)
+        yield copies(last, *begins)
     else:
         yield Done("move", {**terms, "elements": runs * last})
-    cleared = filled(fields["filled"] * sizes[0], 0) - _AROUND
+    cleared = filled(fields["filled"] * sizes[0], 0) - AROUND
     yield Done("memset", {"calls": 1, "instructions": cleared})
-
-
-_AROUND = 6
-"""Instructions of a call that are counted in the caller."""
 
 
 def _begins(sizes: Sequence[int], steps: Sequence[int], first: int) -> np.ndarray:
@@ -60,14 +56,6 @@ def _begins(sizes: Sequence[int], steps: Sequence[int], first: int) -> np.ndarra
     for size, step in zip(sizes, steps, strict=True):
         found = (found[:, None] + step * np.arange(size)).ravel()
     return found
-
-
-def _copied(size: int, to: np.ndarray, source: np.ndarray) -> Done:
-    """Return the work of copies of runs between starts, which count modulo a word."""
-    pairs, times = np.unique(np.stack([to % 4, source % 4]), axis=1, return_counts=True)
-    each = [copied(size, int(at), int(read)) for at, read in pairs.T]
-    spent = float(np.dot(each, times)) - _AROUND * len(to)
-    return Done("memcpy", {"calls": float(len(to)), "instructions": spent})
 
 
 def _pick(call: Call, written: float) -> Iterator[Done]:
@@ -80,7 +68,7 @@ def _pick(call: Call, written: float) -> Iterator[Done]:
     lines = fields["rows"].astype(np.int64) * fields["in_columns"] * inner
     maps = np.arange(fields["outer"]) * fields["in_rows"] * fields["in_columns"] * inner
     source = (maps[:, None, None] + lines[:, None] + starts).ravel()
-    yield _copied(inner, np.arange(pieces) * inner, source)
+    yield copies(inner, np.arange(pieces) * inner, source)
 
 
 def _reduce(call: Call, written: float) -> Iterator[Done]:
@@ -143,7 +131,7 @@ def _lstm(call: Call, written: float) -> Iterator[Done]:
             "clipped": steps * units * (fields["limit"] >= 0),
         },
     )
-    yield _copied(units, np.zeros(1), np.zeros(1))
+    yield copies(units, np.zeros(1), np.zeros(1))
 
 
 def elements(call: Call, written: float) -> Iterator[Done]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from micronas.engine.steps import Call
+from micronas.engine.newlib import copied
+from micronas.engine.steps import Call, Fields
 from micronas.engine.work.done import Done, Terms
 
 
@@ -22,35 +23,59 @@ def _pointwise(call: Call, written: float) -> Iterator[Done]:
 
 def _convolution(call: Call, written: float) -> Iterator[Done]:
     window, tile = call.fields["window"], call.fields["tile"]
-    runs, taps = call.fields["runs"], call.fields["taps"]
+    threes, ones = divmod(window["out_height"] * window["out_width"], 3)
+    rows_of_output = window["out_height"]
+    yield Done("convolution", {"calls": 1, "threes": threes, "ones": ones, "rows": rows_of_output})
+    yield from _columns(call.fields)
+    yield from _tile(tile, threes, ones)
+    yield clip(tile, written)
+
+
+def _columns(fields: Fields, groups: int = 1) -> Iterator[Done]:
+    """Yield the work of the columns of a convolution, or of each of its groups."""
+    window, runs, taps = fields["window"], fields["runs"], fields["taps"]
     height, width, depth = window["in_height"], window["in_width"], window["depth"]
     rows = coordinates(window, "y", window["height"])
     starts = coordinates(window, "x", runs)
     is_in = (rows >= 0) & (rows < height)
     is_cut = (starts < 0) | (starts + taps > width)
     inside, whole = int(is_in.sum()), int((~is_cut).sum())
-    run, pixels = taps * depth, rows.shape[0] * starts.shape[0]
-    cut = rows.size * starts.size - inside * whole
-    threes, ones = divmod(pixels, 3)
-    rows_of_output = window["out_height"]
-    yield Done("convolution", {"calls": 1, "threes": threes, "ones": ones, "rows": rows_of_output})
+    run, pixels = taps * depth, groups * rows.shape[0] * starts.shape[0]
+    cut = groups * (rows.size * starts.size - inside * whole)
     yield Done(
         "column",
         {
             "calls": pixels,
             "rows": pixels * window["height"],
-            "above": int((rows < 0).sum()) * starts.shape[0],
-            "runs": rows.size * starts.size,
+            "above": groups * int((rows < 0).sum()) * starts.shape[0],
+            "runs": groups * rows.size * starts.size,
             "cut": cut,
-            "left": rows.size * int((starts < 0).sum()),
+            "left": groups * rows.size * int((starts < 0).sum()),
             "odd": cut * (run % 2),
             "pairs": cut * (run // 2),
             "elements": cut * run,
         },
     )
-    yield _widen(inside * whole, run)
+    yield _widen(groups * inside * whole, run)
+
+
+def _parts(call: Call, written: float) -> Iterator[Done]:
+    fields, groups = call.fields, call.fields["groups"]
+    window, tile = fields["convolution"]["window"], fields["convolution"]["tile"]
+    rows, columns, channels = window["out_height"], window["out_width"], tile["channels"]
+    threes, ones = (groups * each for each in divmod(rows * columns, 3))
+    pixels = groups * rows * columns
+    terms = {"groups": groups, "threes": threes, "ones": ones, "pixels": pixels}
+    yield Done("parts", {"calls": 1, **terms, "rows": groups * rows})
+    yield from _columns(fields["convolution"], groups)
     yield from _tile(tile, threes, ones)
-    yield clip(tile, written)
+    yield clip(tile, 3 * channels, threes)
+    yield clip(tile, channels, ones)
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    to = fields["first"] + fields["step"] * (y * columns + x) + fields["line"] * y
+    source = np.where(y * columns + x < rows * columns // 3 * 3, (y * columns + x) % 3, 0)
+    starts = (np.arange(groups)[:, None] * channels + to).ravel()
+    yield copies(channels, starts, np.tile(source * channels, groups))
 
 
 def coordinates(window: Mapping[str, int], axis: str, taps: int) -> np.ndarray:
@@ -102,22 +127,43 @@ def _tile(tile: Mapping[str, Any], threes: int, ones: int) -> Iterator[Done]:
         )
 
 
-def clip(limits: Mapping[str, Any], count: float) -> Done:
+def clip(limits: Mapping[str, Any], count: float, times: int = 1) -> Done:
     words, rest = divmod(count, 4)
     if (limits["low"], limits["high"]) == (-128, 127):
-        return Done("clip", {"calls": 1})
-    terms = {"used": 1, "with_words": words > 0, "with_rest": rest > 0}
-    return Done("clip", {"calls": 1, **terms, "words": words, "rest": rest})
+        return Done("clip", {"calls": times})
+    terms = {
+        "used": 1,
+        "with_words": words > 0,
+        "with_rest": rest > 0,
+        "words": words,
+        "rest": rest,
+    }
+    return Done("clip", {"calls": times, **{name: times * each for name, each in terms.items()}})
+
+
+AROUND = 6
+"""Instructions of a call of the C library that are counted in the caller."""
+
+
+def copies(size: int, to: np.ndarray, source: np.ndarray) -> Done:
+    """Return the work of copies of runs between starts, which count modulo a word."""
+    pairs, times = np.unique(np.stack([to % 4, source % 4]), axis=1, return_counts=True)
+    each = [copied(size, int(at), int(read)) for at, read in pairs.T]
+    spent = float(np.dot(each, times)) - AROUND * len(to)
+    return Done("memcpy", {"calls": float(len(to)), "instructions": spent})
 
 
 def _depthwise(call: Call, written: float) -> Iterator[Done]:
-    window, pitch = call.fields["window"], call.fields["pitch"]
+    fields = call.fields.get("depthwise", call.fields)
+    window, pitch, times = fields["window"], fields["pitch"], call.fields.get("times", 1)
     rows = (window["out_height"] - 1) * window["stride_y"]
     rows += (window["height"] - 1) * window["dilation_y"] + 1
     channels, together = window["depth"], 2 if window["stride_x"] == 1 else 1
     lines = min(rows - window["top"], window["in_height"])
     fours, rest = divmod(min(pitch - window["left"], window["in_width"]), 4)
-    yield Done(call.function, {"calls": 1, "channels": channels, "elements": rows * pitch})
+    terms = {"calls": 1, "channels": channels, "elements": rows * pitch}
+    terms |= {"filters": channels * times} if call.function == "several" else {}
+    yield Done(call.function, terms)
     yield Done(
         "take_channel",
         {
@@ -129,16 +175,16 @@ def _depthwise(call: Call, written: float) -> Iterator[Done]:
             "rest": channels * lines * rest,
         },
     )
-    height = channels * window["out_height"]
+    height = channels * times * window["out_height"]
     steps = height * -(-window["out_width"] // together)
-    terms = {"calls": channels, "rows": height, "steps": steps}
-    parts = {"channel": channels, "row": height, "step": steps}
+    terms = {"calls": channels * times, "rows": height, "steps": steps}
+    parts = {"channel": channels * times, "row": height, "step": steps}
     for part, text in zip(parts, assembly_of(call), strict=True):
         terms["instructions"] = terms.get("instructions", 0) + parts[part] * len(text)
         loads = sum(line.startswith(("ldr", "str")) for line in text)
         terms["loads"] = terms.get("loads", 0) + parts[part] * loads
     yield Done(TAPS, terms)
-    yield clip(call.fields, written)
+    yield clip(fields, written)
 
 
 TAPS = "depthwise_taps"
@@ -169,24 +215,17 @@ def text_of(call: Call) -> Terms:
 
 
 def _reference(call: Call, written: float) -> Iterator[Done]:
-    window, fields = call.fields["window"], call.fields
+    window, channels = call.fields["window"], call.fields["channels"]
     taps, pixels = window["height"] * window["width"], window["out_height"] * window["out_width"]
-    channels = fields["channels"]
-    terms = {"calls": 1, "pixels": pixels, "outputs": pixels * channels}
-    if call.function == "reference_transposed":
-        yield Done(call.function, terms | _gathered(window, channels))
-        return
-    by_channel = call.function == "reference_depthwise"
-    inner = 1 if by_channel else window["depth"] // fields["groups"]
     rows, columns = inside(window, "y"), inside(window, "x")
-    products = channels * inner
-    terms |= {
+    terms = {
+        "calls": 1,
+        "pixels": pixels,
+        "outputs": pixels * channels,
         "rows": pixels * channels * window["height"],
-        "taps": pixels * channels * taps,
         "below": rows * window["out_width"] * window["width"] * channels,
-        "within": rows * columns * channels,
-        "inside": rows * columns * products,
-        "macs": pixels * taps * products,
+        "inside": rows * columns * channels,
+        "macs": pixels * taps * channels,
     }
     yield Done(call.function, terms)
 
@@ -198,32 +237,11 @@ def inside(window: Mapping[str, Any], axis: str) -> int:
     return int(((places >= 0) & (places < window["in_height" if down else "in_width"])).sum())
 
 
-def _gathered(window: Mapping[str, int], channels: int) -> Terms:
-    """Return rows and taps to which a transposed convolution's strides lead, and those inside."""
-    counts = []
-    for axis, size, before in (("y", "height", "top"), ("x", "width", "left")):
-        step = window[f"stride_{axis}"]
-        outputs = np.arange(window[f"out_{size}"])[:, None] + window[before]
-        places = outputs - np.arange(window[size])
-        led, source = places % step == 0, places // step
-        inside = led & (source >= 0) & (source < window[f"in_{size}"])
-        counts.append([int(each.sum()) for each in (led.any(axis=1), led, inside)])
-    (with_rows, rows, rows_inside), (with_taps, taps, taps_inside) = counts
-    found = {
-        "with_rows": with_rows * window["out_width"],
-        "rows": rows * window["out_width"],
-        "rows_inside": rows_inside * window["out_width"],
-        "with_taps": rows_inside * with_taps,
-        "taps": rows_inside * taps,
-        "taken": rows_inside * taps_inside,
-        "macs": rows_inside * taps_inside * window["depth"],
-    }
-    return {name: channels * amount for name, amount in found.items()}
-
-
 WEIGHTED: Mapping[str, Callable[[Call, float], Iterator[Done]]] = {
     "Pointwise": _pointwise,
     "Convolution": _convolution,
+    "Parts": _parts,
     "Depthwise": _depthwise,
+    "Several": _depthwise,
     "Reference": _reference,
 }

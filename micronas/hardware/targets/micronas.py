@@ -238,7 +238,8 @@ def _flash(layout: Layout | Hops) -> int:
     code = sum(
         costs.functions[name].code.get("bytes", 0) for name in names & costs.functions.keys()
     )
-    windows = {call.fields["taps"]: call for call in calls if call.structure == "Depthwise"}
+    by_channel = [call for call in calls if call.structure in ("Depthwise", "Several")]
+    windows = {name: call for call in by_channel for name in call.generated}
     for call in windows.values():
         code += _amount(costs.functions[TAPS].code, {"bytes": 1, **text_of(call)})
     code += _amount(costs.functions[INVOKE].code, {"bytes": 1, "outside": layout.outside})
