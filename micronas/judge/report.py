@@ -85,7 +85,7 @@ def write_report(
 def _summary(rows: Sequence[VerdictRow], board: Leaderboard) -> str:
     usd = sum(row.usd for row in _asked(rows))
     judged = [row.prompt_id for row in rows if not row.model.startswith(NULL_PREFIX)]
-    paid = f", {usd:.2f} US dollars" if usd else ""
+    paid = f" for {usd:.2f} US dollars" if usd else ""
     return f"{len(board.models)} models, {len(set(judged))} prompts, {len(judged)} verdicts{paid}"
 
 

@@ -118,7 +118,7 @@ def test_a_question_that_models_share_is_paid_for_once(tmp_path: Path) -> None:
         store.put_verdicts(rows)
     write_report(tmp_path / "run.sqlite", tmp_path / "report.html", statistics=FEW)
     data = data_of((tmp_path / "report.html").read_bytes())
-    assert data["summary"] == "4 models, 1 prompts, 6 verdicts, 4.00 US dollars"
+    assert data["summary"] == "4 models, 1 prompts, 6 verdicts for 4.00 US dollars"
     assert ["Tokens in and out", "400, 40"] in data["provenance"]
 
 
