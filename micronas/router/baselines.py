@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from micronas.arrays import Floats, Integers
-from micronas.errors import BudgetError
 from micronas.language.embedders import cosines, unit
 from micronas.language.neighbours import folds_of
-from micronas.router.mapping import parameters
 
 _Predict = Callable[[Floats, Floats, Floats, float], Floats]
 """Function from vectors and scores of prompts, other vectors and a strength to their scores."""
@@ -184,8 +182,6 @@ def _priced(scores: Floats, split: Split, price: float) -> Integers:
 
 def _price(scores: Floats, split: Split, budget: float) -> tuple[float, float]:
     """Return two adjacent prices of a parameter; choices at the second are affordable."""
-    if split.active.min() > budget:
-        raise _too_small(split, budget)
 
     def spends(price: float) -> float:
         return float(split.active[_priced(scores, split, price)].mean())
@@ -216,16 +212,7 @@ def _mix(split: Split, budget: float) -> tuple[int, int, float]:
 
 
 def _allowed(split: Split, budget: float, means: Floats) -> Floats:
-    if split.active.min() > budget:
-        raise _too_small(split, budget)
     return np.where(split.active <= budget, means, -np.inf)
-
-
-def _too_small(split: Split, budget: float) -> BudgetError:
-    return BudgetError(
-        f"a budget must allow the smallest expert, but {parameters(budget)} is below "
-        f"{parameters(float(split.active.min()))}; raise it"
-    )
 
 
 def _one_hot(experts: Integers, split: Split) -> Floats:

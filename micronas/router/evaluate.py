@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micronas.arrays import Floats
-from micronas.errors import DataError
+from micronas.errors import BudgetError, DataError
 from micronas.language.intervals import intervals
 from micronas.router.baselines import BASELINES, Split
 from micronas.router.fit import FitSettings, fit_step1
-from micronas.router.mapping import ParameterBudget
+from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.plan import make_plan
 from micronas.router.scores import ScoreTable, check_apart
 
@@ -93,6 +93,13 @@ def evaluate(
     BudgetError
         If a budget is below the smallest expert.
     """
+    smallest = float(active.min())
+    for budget in budgets:
+        if budget < smallest:
+            raise BudgetError(
+                f"a budget must allow the smallest expert, but {parameters(budget)} is below "
+                f"{parameters(smallest)}; raise it"
+            )
     wanted = settings or FitSettings()
     methods = (OURS, *BASELINES)
     shape = (len(budgets), len(parts), len(table))

@@ -54,8 +54,6 @@ def test_baselines_keep_budgets(name: str) -> None:
         # on test prompts a budget is kept up to chance
         slack = 1e-6 if name in ("oracle", "random mix", "best single within") else 0.5
         assert (share @ ACTIVE).mean() <= budget * (1 + slack)
-    with pytest.raises(BudgetError, match="below 1B"):
-        BASELINES[name](known, [0.5e9])
 
 
 @pytest.mark.parametrize("name", ["kNN scores", "ridge scores", "two-model threshold"])
@@ -92,9 +90,11 @@ def test_evaluation_of_a_small_world() -> None:
     assert np.isfinite(done.scores[OURS]).sum(axis=2).tolist() == [[40, 40], [40, 40]]
 
 
-def test_a_prompt_in_both_parts_is_an_error() -> None:
+def test_a_prompt_in_both_parts_and_a_budget_below_all_experts_are_errors() -> None:
     known = table(60)
     vectors = embedder_of(SETTINGS.embedding)(known.prompts)
+    with pytest.raises(BudgetError, match=r"500M is below 1B"):
+        evaluate(known, vectors[None], active=ACTIVE, total=ACTIVE, budgets=[5e8], parts=[])
     with pytest.raises(DataError, match="both fitted and tested on"):
         evaluate(
             known,

@@ -174,7 +174,7 @@ def test_fallback_order() -> None:
     assert fallback_order(listed, ("c", "gone"), "gone") == ("c", "a", "b")
     assert fallback_order(settings_of(fallback=["c"]), ("a", "b", "c"), "b") == ("b", "c")
     assert fallback_order(settings_of(fallback=[]), ("a",), "b") == ("b",)
-    assert fallback_order(settings_of(fallback=[]), (), "gone") == ()
+    assert fallback_order(settings_of(fallback=[]), (), "gone") == ("a", "b", "c")
 
 
 SERVED = "{name: a, active: 1, endpoint: {base_url: 'http://127.0.0.1:9/v1', model: m}}"

@@ -59,33 +59,20 @@ class Metrics:
         )
 
     def watch(self, controller: Callable[[], Controller | None]) -> None:
-        """Add gauges of the budget, read whenever metrics are requested."""
-        figures: dict[str, tuple[str, Callable[[Controller], float]]] = {
-            "budget": (
-                "Active parameters that a routed request may have on average.",
-                lambda now: now.budget,
-            ),
-            "average": (
-                "Active parameters of routed requests so far, on average.",
-                lambda now: now.average,
-            ),
-            "target": (
-                "Budget of the mapping that routes the next request.",
-                lambda now: now.target,
-            ),
+        """Add gauges of the budget, read whenever metrics are requested; NaN without a budget."""
+
+        def figure(name: str) -> float:
+            return float(getattr(controller(), name, math.nan))
+
+        figures = {
+            "budget": "Active parameters that a routed request may have on average.",
+            "average": "Active parameters of routed requests so far, on average.",
+            "target": "Budget of the mapping that routes the next request.",
         }
-        for name, (text, figure) in figures.items():
+        for name, text in figures.items():
             gauge = Gauge(f"micronas_router_active_{name}", text, registry=self._registry)
-            gauge.set_function(partial(_read, controller, figure))
+            gauge.set_function(partial(figure, name))
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
-
-
-def _read(
-    controller: Callable[[], Controller | None], figure: Callable[[Controller], float]
-) -> float:
-    """Return a figure of the current controller, NaN without one."""
-    found = controller()
-    return math.nan if found is None else float(figure(found))

@@ -171,8 +171,7 @@ class Planner:
         except Exception as error:
             # after any error of the router, experts can still answer the request
             _log.error("the router failed: %s", ascii_text(repr(error)))
-            order = fallback_order(self._settings, (), "") or tuple(self._experts)
-            expert = self._experts[order[0]]
+            expert = self._after((), "", ask.budget)[0]
             reason = "the router failed"
             decision = RoutingDecision(GENERAL, 0.0, 1.0, expert.name, expert.active, None, reason)
         return self._planned(ask, decision, name)
@@ -212,7 +211,7 @@ class Planner:
 
     def _after(self, ranked: Sequence[str], chosen: str, budget: float | None) -> Sequence[Expert]:
         """Return the experts to ask, in order."""
-        order = fallback_order(self._settings, ranked, chosen) or tuple(self._experts)
+        order = fallback_order(self._settings, ranked, chosen)
         if self._settings.fallback is None:
             kept = math.inf if self.controller is None else self.controller.budget
             # the chosen expert may not be served: then nothing dearer than the budget stands for it
@@ -261,7 +260,7 @@ def _able(experts: Sequence[Expert], ask: Ask) -> Sequence[Expert]:
 
 
 def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
-    """Return the names of the experts to ask, in order.
+    """Return the names of the experts to ask, in order; of all where that leaves none.
 
     Parameters
     ----------
@@ -274,4 +273,5 @@ def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) 
     """
     known = [each.name for each in settings.experts]
     rest = settings.fallback if settings.fallback is not None else (*ranked, *known)
-    return tuple(name for name in dict.fromkeys((chosen, *rest)) if name in known)
+    order = [name for name in dict.fromkeys((chosen, *rest)) if name in known]
+    return tuple(order or known)
