@@ -67,6 +67,9 @@ class Rescaling:
         self.multiplier = np.where(dead, np.int32(2**30), self.multiplier)
         self.right = np.where(dead, 1, self.right)
 
+    def unfolded(self) -> "Rescaling":
+        return Rescaling(self._graph, self._step, is_folded=False, taps=self._taps)
+
     @cached_property
     def rows(self) -> Wide:
         """Weights of each channel."""
@@ -268,7 +271,7 @@ def _by_channel(window: Window, rescaling: Rescaling) -> list[Call]:
     is_packed = rescaling.is_packed
     kernel = Taps(window, is_packed) if fits and rescaling.is_usual else None
     if kernel is None or len(kernel.pairs) > MOST_PAIRS or rescaling.is_4_bits > is_packed:
-        return _reference(window, rescaling)
+        return _reference(window, rescaling.unfolded())
 
     def taps() -> npt.NDArray[np.int8]:
         found = rescaling.rows.astype(np.int8)

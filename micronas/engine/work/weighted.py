@@ -216,16 +216,14 @@ def text_of(call: Call) -> Terms:
 
 def _reference(call: Call, written: float) -> Iterator[Done]:
     window, channels = call.fields["window"], call.fields["channels"]
-    taps, pixels = window["height"] * window["width"], window["out_height"] * window["out_width"]
-    rows, columns = inside(window, "y"), inside(window, "x")
+    pixels, rows = window["out_height"] * window["out_width"], inside(window, "y")
     terms = {
         "calls": 1,
         "pixels": pixels,
         "outputs": pixels * channels,
         "rows": pixels * channels * window["height"],
-        "below": rows * window["out_width"] * window["width"] * channels,
-        "inside": rows * columns * channels,
-        "macs": pixels * taps * channels,
+        "rows_inside": rows * window["out_width"] * channels,
+        "macs": rows * inside(window, "x") * channels,
     }
     yield Done(call.function, terms)
 
