@@ -7,7 +7,7 @@ from testing.networks import agreement
 from tests.cases import seeds
 
 
-@seeds(range(150), range(1000, 4000))
+@seeds(range(100), range(1000, 4000))
 def test_networks_agree_with_tflm(seeds: range) -> None:
     found = agreement(seeds)
     assert (found.mismatches, found.wrong_heads) == (0, 0)

@@ -35,7 +35,7 @@ ENGINE = BOARD.using(None, engine="micronas")
 
 @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series", None])
 def test_shapes_alone_give_the_generated_arena(family: str | None) -> None:
-    for seed in range(8 if family else 20):
+    for seed in range(4 if family else 10):
         graph = random_int8_graph(seed, family=family) if family else random_network(seed)
         files = generate(graph)
         planned = MICRONAS.plan(shapes_of(graph) if family else graph)

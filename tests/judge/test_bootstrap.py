@@ -13,6 +13,7 @@ from micronas.judge.control import control
 from micronas.judge.rating import bradley_terry
 from micronas.language.intervals import intervals, paired_intervals
 from testing.coverage import apart, coverage
+from tests.cases import first
 
 
 def robin(models: int, prompts: int, seed: int, *, spread: float = 0.8) -> Battles:
@@ -91,7 +92,7 @@ def test_resamples_in_which_a_model_wins_everything() -> None:
     assert np.isfinite(bootstrap(battles, 100, prior=1)).all()
 
 
-@pytest.mark.parametrize("prompts", [10, 100])
+@first("prompts", [10, 100], 1)
 def test_a_model_whose_battles_all_end_alike_is_not_certain(prompts: int) -> None:
     """Clopper and Pearson's lower bound of wins alone is alpha / 2 to the power of 1 / prompts."""
     names = [name for name in ("all", "some", "some", "ties") for _ in range(prompts)]

@@ -118,15 +118,15 @@ def test_penalty_counts_training_steps_only() -> None:
 
 
 def test_a_resumed_search_goes_on_as_if_never_stopped() -> None:
-    supernet, budget = new(30)
-    train(supernet, budget, range(15))
+    supernet, budget = new(12)
+    train(supernet, budget, range(6))
     weights = {name: value.clone() for name, value in supernet.state_dict().items()}
     steering = budget.state_dict()
-    train(supernet, budget, range(15, 30))
-    resumed, again = new(30)
+    train(supernet, budget, range(6, 12))
+    resumed, again = new(12)
     resumed.load_state_dict(weights)
     again.load_state_dict(steering)
-    train(resumed, again, range(15, 30))
+    train(resumed, again, range(6, 12))
     for name, value in supernet.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert supernet.choose() == resumed.choose()

@@ -29,7 +29,7 @@ from tests.kept import five_words
 from tests.toy import data as toy_data
 
 SHORT = (
-    *("board=stm32f446re", "search.strategy=dnas", "search.steps=20", "search.warmup=20"),
+    *("board=stm32f446re", "search.strategy=dnas", "search.steps=10", "search.warmup=10"),
     *("search.batch_size=16", "search.candidates=4", "search.finalists=1"),
     *("search.trial={epochs: 1, batch_size: 16}", "train={epochs: 2, batch_size: 16}"),
     "quantize={epochs: 2, batch_size: 16, learning_rate: 0.001}",

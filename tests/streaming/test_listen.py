@@ -174,7 +174,6 @@ def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
         made = listen(tmp_path / "run", [tmp_path], rate_hz=50.0).events
         assert {each.label for each in made} == told
     metrics.unlink()
-    done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
     # beside the recordings, as a spreadsheet writes it, and a line twice
     lines = 2 * "a.csv; step;3,0;9\n"
     (tmp_path / "marks.csv").write_text(f"recording; label;start;end\n{lines}")

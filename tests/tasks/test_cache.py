@@ -80,7 +80,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_damage_is_noticed(whole: Path, data: st.DataObject) -> None:
     content = bytearray(whole.read_bytes())

@@ -104,7 +104,7 @@ def exact(model: bytes, inputs: tuple[Tensor, ...]) -> None:
     assert (plan.head, plan.total) == (arena.head, arena.total)
 
 
-@first("name", NETWORKS, 2)
+@first("name", NETWORKS, 1)
 def test_bytes_and_arena_are_those_of_tflm(name: str) -> None:
     make, shapes = NETWORKS[name]
     torch.manual_seed(0)

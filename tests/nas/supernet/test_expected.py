@@ -18,7 +18,7 @@ from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
 def test_certain_gates_cost_what_the_graph_counts(name: str, count: int) -> None:
     space = MIXED if name == "mixed" else Space.load(name)

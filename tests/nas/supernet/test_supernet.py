@@ -267,7 +267,7 @@ def test_one_hot_pass_equals_masked_pass_in_values_and_gradients(
     """What is left out for the zeros in masks changes nothing, for gates and weights alike."""
     net, gates = supernet(space), Gates(space.decisions)
     labels = torch.arange(6) % space.classes
-    for seed in range(4):
+    for seed in range(2):
         sample = gates.sample(temperature, torch.Generator().manual_seed(seed))
         results = []
         for plain in (True, False):
