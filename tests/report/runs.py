@@ -22,7 +22,7 @@ TRAINING = (
     "train={epochs: 2, batch_size: 32}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )
-_BRIEF = {"steps": 30, "warmup": 10, "batch_size": 16, "candidates": 4, "finalists": 1, "draws": 4}
+_BRIEF = {"steps": 60, "warmup": 10, "batch_size": 16, "candidates": 4, "finalists": 1, "draws": 4}
 NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1">@DATA@\u2028'
 NAMES = (NASTY, "rows", "co<l>umns", "checks & balances")
 

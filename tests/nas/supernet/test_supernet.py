@@ -140,40 +140,21 @@ def masked(net: SharedNetwork, sample: Sample, *, plain: bool) -> Tensor:
 
 
 @SPACES
-def test_masked_pass_equals_sliced_pass_for_one_hot_gates(space: Space) -> None:
-    net, gates = supernet(space), Gates(space.decisions)
-    source = random.Random(0)
-    for _ in range(10):
-        choice = space.random(source)
-        sliced = net.sliced(inputs(space), choice)
-        masked = net.masked(inputs(space), gates.one_hot(choice))
-        torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
-
-
-@SPACES
-def test_sliced_pass_equals_the_stand_alone_network(space: Space) -> None:
+def test_passes_equal_the_stand_alone_network_with_the_weights_it_is_handed(space: Space) -> None:
     """The network that is exported computes what the supernet computed with its weights."""
-    net, source = supernet(space), random.Random(1)
+    net, gates, x, source = supernet(space), Gates(space.decisions), inputs(space), random.Random(1)
     for _ in range(10):
         choice = space.random(source)
-        network = Network(space.architecture(choice).graph()).train()
+        network, handed = (Network(space.architecture(choice).graph()).train() for _ in range(2))
         copy_weights(net, network)
-        torch.testing.assert_close(
-            network(inputs(space)), net.sliced(inputs(space), choice), rtol=1e-4, atol=1e-5
-        )
-
-
-@SPACES
-def test_a_network_begins_with_the_weights_it_is_handed(space: Space) -> None:
-    net, source = supernet(space), random.Random(2)
-    for _ in range(10):
-        choice = space.random(source)
-        by_hand, handed = (Network(space.architecture(choice).graph()) for _ in range(2))
-        copy_weights(net, by_hand)
         net.hand_down(handed, choice)
-        wanted = by_hand.state_dict()
+        wanted = network.state_dict()
         for name, found in handed.state_dict().items():
             assert torch.equal(found, wanted[name]), name
+        sliced = net.sliced(x, choice)
+        torch.testing.assert_close(network(x), sliced, rtol=1e-4, atol=1e-5)
+        masked = net.masked(x, gates.one_hot(choice))
+        torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
 
 
 def copy_weights(net: SharedNetwork, network: Network) -> None:
@@ -242,15 +223,6 @@ def test_gates_need_a_decision() -> None:
         Gates.of(fixed)
 
 
-def test_soft_samples_sum_to_one_and_hard_ones_are_one_hot() -> None:
-    gates = Gates(CHAIN.decisions)
-    generator = torch.Generator().manual_seed(0)
-    for hard in (True, False):
-        for weights in gates.sample(0.7, generator, hard=hard).values():
-            assert float(weights.detach().sum()) == pytest.approx(1, abs=1e-6)
-            assert (float(weights.detach().max()) == 1.0) == (hard)
-
-
 def test_what_may_not_be_skipped_has_no_gate() -> None:
     """A logit pushed far down is no way to forbid an option: Adam walks it back."""
     depths = [decision.name for decision in CHAIN.decisions if decision.kind == "depth"]
@@ -313,9 +285,13 @@ def test_only_what_a_sample_shows_is_kept_for_the_backward_pass() -> None:
 
 def test_certain_and_sampled_gates_are_one_hot_and_soft_ones_are_not() -> None:
     gates, generator = Gates(CHAIN.decisions), torch.Generator().manual_seed(0)
-    assert is_one_hot(gates.sample(1.0, generator))
+    hard, soft = (gates.sample(0.7, generator, hard=each) for each in (True, False))
+    for weights in (*hard.values(), *soft.values()):
+        assert float(weights.detach().sum()) == pytest.approx(1, abs=1e-6)
+    assert is_one_hot(hard)
     assert is_one_hot(gates.one_hot(CHAIN.largest()))
-    assert not is_one_hot(gates.sample(1.0, generator, hard=False))
+    assert all(float(weights.detach().max()) < 1 for weights in soft.values())
+    assert not is_one_hot(soft)
     assert not is_one_hot(gates.probabilities())
     assert not is_one_hot({"width": torch.tensor([1.0, 1.0, 0.0])})
     assert not is_one_hot({"width": torch.tensor([2.0, 0.0])})
