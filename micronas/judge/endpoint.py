@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError, DataError
 from micronas.language.answers import plain_text, read_json, token_count, whole_characters
@@ -49,7 +49,8 @@ class EndpointSettings(Settings):
         Most completion tokens billed for a call; by default ``max_tokens``. Set it for a model
         whose hidden reasoning is billed beyond ``max_tokens``: ``max_usd`` relies on it.
     options
-        Further parameters of the request, by the endpoint's names (``seed``, ``top_p``).
+        Further parameters of the request, by the endpoint's names (``seed``, ``top_p``), or other
+        values; null leaves one out: ``{max_tokens: null, max_completion_tokens: 4096}``.
     concurrency
         Most calls in flight.
     timeout
@@ -72,14 +73,21 @@ class EndpointSettings(Settings):
     tries: int = Field(default=6, gt=0)
     backoff: float = Field(default=1.0, ge=0)
 
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "EndpointSettings":
+        unbounded = self.options.get("max_tokens", 0) is None and not self.billed_tokens
+        if unbounded and self.options.get("max_completion_tokens") is None:
+            raise ValueError(
+                "options without max_tokens must have max_completion_tokens, or set billed_tokens: "
+                "max_usd relies on it"
+            )
+        return self
+
     def parameters(self) -> dict[str, Any]:
         """Return the settings that can change an answer."""
-        return {
-            **self.options,
-            "model": self.model,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-        }
+        own = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        given = {**own, **self.options, "model": self.model}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def key_variable(self) -> str:
@@ -87,9 +95,15 @@ class EndpointSettings(Settings):
         return self.api_key_env or ("OPENAI_API_KEY" if self.base_url == _OPENAI else "")
 
     @property
+    def longest(self) -> int:
+        """Most tokens of an answer."""
+        limits = (self.options.get(name) for name in ("max_tokens", "max_completion_tokens"))
+        return max([each for each in limits if isinstance(each, int)], default=self.max_tokens)
+
+    @property
     def most_tokens(self) -> int:
         """Most completion tokens billed for a call."""
-        return self.billed_tokens or self.max_tokens
+        return self.billed_tokens or self.longest
 
     def least_usd(self, messages: Messages) -> float:
         """Return the cost of a call with an empty answer."""

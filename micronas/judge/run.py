@@ -295,7 +295,7 @@ def _estimate(work: _Work, store: Store, length: float) -> _Estimate:
     for name, prompt in work.unanswered():
         endpoint = work.settings.answers[name]
         reply = known(endpoint, _question(prompt), _purpose(name))
-        made_up = name.ljust(round(BYTES_OF_TOKEN * min(length, endpoint.max_tokens)), ".")
+        made_up = name.ljust(round(BYTES_OF_TOKEN * min(length, endpoint.longest)), ".")
         work.texts[prompt.id, name] = reply.text if reply else made_up
     for task in work.tasks():
         known(work.settings.judge, task.call.messages, "")

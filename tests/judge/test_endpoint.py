@@ -61,6 +61,15 @@ def test_reply_usage_and_price() -> None:
     ]
 
 
+def test_options_replace_parameters_and_null_leaves_one_out() -> None:
+    options = {"temperature": 1, "max_tokens": None, "max_completion_tokens": 9000}
+    settings = EndpointSettings(model="m", options=options)
+    assert settings.parameters() == {"model": "m", "temperature": 1, "max_completion_tokens": 9000}
+    assert settings.most_tokens == 9000
+    with pytest.raises(ConfigError, match="max_usd relies on it"):
+        EndpointSettings(model="m", options={"max_tokens": None})
+
+
 def test_tokens_are_estimated_where_the_server_counts_none() -> None:
     with answering(200, json.dumps(GOOD).encode()) as (url, _):
         assert send(url, price=Price(prompt=1e6)) == Reply("yes", 2, 1, 2.0)
