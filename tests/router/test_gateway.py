@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from micronas.router.decision import GENERAL, RoutingDecision
@@ -19,6 +18,7 @@ from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
 from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
+from tests.router import lazy_openai as openai
 from tests.router.serving import behind, running, serving
 from tests.router.world import EXPERTS, prompt, table
 from tests.upstreams import Call, answers, broken, event, in_turn, upstream, upstreams
@@ -42,14 +42,14 @@ class ByTopic:
 
 
 @contextmanager
-def gateway(*args: Any, key: str = "none", **settings: Any) -> Iterator[openai.OpenAI]:
+def gateway(*args: Any, key: str = "none", **settings: Any) -> Iterator[Any]:
     with serving(*args, **settings) as http:
         url = f"{http.base_url}/v1"
         with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as client:
             yield client
 
 
-def says(client: openai.OpenAI, *texts: str, **more: Any) -> Any:
+def says(client: Any, *texts: str, **more: Any) -> Any:
     """Send a conversation in which the user said these texts, and return the raw response."""
     messages: list[Any] = []
     for text in texts:

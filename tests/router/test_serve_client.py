@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 import yaml
 
@@ -23,6 +22,7 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.protocol import ascii_text
 from micronas.router.serve.settings import ServeSettings
 from tests.command import command
+from tests.router import lazy_openai as openai
 from tests.router.serving import Running, chat, closed, running, until
 from tests.router.world import EXPERTS, table
 from tests.upstreams import (
@@ -54,7 +54,7 @@ class Outcome:
     ends: int = 0
 
 
-async def ask(client: openai.AsyncOpenAI, outcome: Outcome) -> Outcome:
+async def ask(client: Any, outcome: Outcome) -> Outcome:
     messages: list[Any] = [{"role": "user", "content": f"request <{outcome.id}>"}]
     try:
         raw = await client.chat.completions.with_raw_response.create(
