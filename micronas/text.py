@@ -16,7 +16,7 @@ from micronas.quantities import format_number
 _LONGEST = 60
 """Longest name in a list, in characters."""
 _JOINT = "\u00a0"
-_UNIT = re.compile(r"(?<=\d) (?=[%A-Za-z])")
+_UNIT = re.compile(r"(?<!\S)([(+-]?[\d.,]*\d) (?=[%A-Za-z])")
 """Space between a number and its unit, at which no line breaks."""
 _NARROWEST = 30
 """Least width of a wrapped cell or value, in characters."""
@@ -165,7 +165,7 @@ def wrapped(text: str, width: int | None) -> str:
 
 def _lines(text: str, width: int) -> list[str]:
     """Cut a text into lines between words; a number and its unit stay together."""
-    joined = _UNIT.sub(_JOINT, text)
+    joined = _UNIT.sub(rf"\1{_JOINT}", text)
     return [
         line.replace(_JOINT, " ") for line in textwrap.wrap(joined, width, break_on_hyphens=False)
     ]

@@ -39,6 +39,12 @@ def test_a_long_cell_goes_on_in_the_next_line() -> None:
     assert "size" not in table(HEADER, ROWS, width=40, drop=("size",), wrap="note").split("\n")[0]
 
 
+def test_lines_end_between_words_but_not_before_a_unit() -> None:
+    layers = "8; max2x1@2 c8k5x1 max2x1@2 c8k3x1 max2x1@2"
+    assert wrapped(layers, 24).split("\n") == ["8; max2x1@2 c8k5x1", "max2x1@2 c8k3x1 max2x1@2"]
+    assert wrapped("an arena of 24.0 KB", 16).split("\n") == ["an arena of", "24.0 KB"]
+
+
 @given(
     st.lists(st.lists(st.text("ab ", max_size=60), min_size=3, max_size=3)), st.integers(45, 200)
 )
