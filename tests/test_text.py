@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.text import difference, for_people, pairs, quantity, table, to_csv
+from micronas.text import difference, for_people, pairs, quantity, table, to_csv, wrapped
 from tests.cases import first
 from tests.command import command
 
