@@ -145,8 +145,9 @@ def _choose_keywords(folder: SpeechFolder, settings: KeywordSettings) -> tuple[s
     else:
         keywords = settings.keywords
         missing = [word for word in keywords if word not in words]
-        if missing or len(set(keywords)) != len(keywords):
-            what = f"lacks {', '.join(missing)}" if missing else "would have one twice"
+        if missing or not 0 < len(keywords) == len(set(keywords)):
+            what = "would have one twice" if keywords else "is given none"
+            what = f"lacks {', '.join(missing)}" if missing else what
             made = {*missing} & {_SILENCE, UNKNOWN}
             way = "; silence and unknown are made of noise and of other words" if made else ""
             raise DataError(

@@ -30,6 +30,8 @@ from micronas.text import listed
 
 _LABELS = ("label", "class", "activity", "target")
 _GROUPS = ("group", "subject", "user", "device", "session")
+_MOST_FINER = 100
+"""Largest rate of resampling in rates of the recordings; a typing error would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,11 @@ def _read_csv(
         raise DataError(
             f"recordings must have a column of time to be resampled, but {source.path} has none "
             "that says a rate; set data.time=COLUMN, or leave out data.rate and data.fill"
+        )
+    if rate and settings.rate is not None and settings.rate > _MOST_FINER * rate:
+        raise DataError(
+            f"data.rate must be at most {_MOST_FINER} times that of the recordings, but is "
+            f"{settings.rate:g}, and {source.path} has {rate:.4g} Hz; give samples a second"
         )
     samples = floats(values[:, : len(columns)], source.path)
     targets = None

@@ -249,6 +249,7 @@ def test_classes_of_no_examples_can_be_dropped(corpus: Path) -> None:
         ({"keywords": ["a", "q"]}, r"lacks q; it has a, b, x, y, z"),
         ({"keywords": ["a", "silence"]}, "lacks silence; .* silence and unknown are made of"),
         ({"keywords": ["a", "a"]}, "would have one twice"),
+        ({"keywords": []}, "is given none; it has a, b, x, y, z"),
         ({"keywords": list("abxyz")}, "set data.unknown_fraction=0"),
         (
             {"keywords": ["a"], "silence_fraction": 0, "unknown_fraction": 0},

@@ -93,3 +93,11 @@ def test_without_times_nothing_can_be_resampled(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", a=np.arange(40.0), b=np.arange(40.0))
     with pytest.raises(DataError, match=r"is an \.npz"):
         read_recordings(SeriesSettings.model_validate({"path": tmp_path / "b.npz", "rate": 20}))
+
+
+def test_a_rate_in_another_unit_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    lines = [f"{at / 50},{at % 7}" for at in range(40)]
+    (tmp_path / "a/x.csv").write_text("\n".join(["time,x", *lines]))
+    with pytest.raises(DataError, match=r"most 100 times .* is 50000, .*x\.csv has 50 Hz"):
+        read_recordings(SeriesSettings.model_validate({"path": tmp_path, "rate": 50_000}))
