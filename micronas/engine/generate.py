@@ -111,7 +111,8 @@ class _Writer:
             members = [f"int16_t cell_{number}[{each}]" for number, each in enumerate(units)]
             members += [f"int8_t hidden_{number}[{each}]" for number, each in enumerate(units)]
             state = (
-                "/* Kept from run to run: to be reset before the first. */\ntypedef struct {\n"
+                "/* Kept from run to run: reset it, which must not be null, before the first. */\n"
+                "typedef struct {\n"
                 + "".join(f"  {member};\n" for member in members)
                 + f"}} {self._name}_state;\nvoid {self._name}_reset({self._name}_state* state);\n"
             )

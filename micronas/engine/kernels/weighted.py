@@ -144,7 +144,7 @@ class Rescaling:
 
 def fully_connected(graph: Graph, step: Step) -> list[Call]:
     _, depth = graph.constant_of(step.op).shape
-    return _pointwise(graph, step, graph.tensors[step.source].elements // depth)
+    return _pointwise(Rescaling(graph, step), depth, graph.tensors[step.source].elements // depth)
 
 
 def convolution(graph: Graph, step: Step) -> list[Call]:
@@ -156,7 +156,7 @@ def convolution(graph: Graph, step: Step) -> list[Call]:
     if depth < window.depth:
         return _grouped(window, rescaling, window.depth // depth)
     if window.is_plain:
-        return _pointwise(graph, step, window.maps * math.prod(window.out))
+        return _pointwise(rescaling, depth, window.maps * math.prod(window.out))
     return _convolution(window, rescaling)
 
 
@@ -186,9 +186,8 @@ def _over(window: Window, rescaling: Rescaling, groups: int = 1) -> Made:
     return {"tile": tile, "window": window.fields, "runs": runs, "taps": taps}, uses, size
 
 
-def _pointwise(graph: Graph, step: Step, pixels: int) -> list[Call]:
-    channels, *_, depth = graph.constant_of(step.op).shape
-    fields, uses, size = _tile(Rescaling(graph, step), 1, depth)
+def _pointwise(rescaling: Rescaling, depth: int, pixels: int) -> list[Call]:
+    fields, uses, size = _tile(rescaling, 1, depth)
     window = Window((1, pixels), depth, (1, pixels), (1, 1), (1, 1), (1, 1), (0, 0), 0)
     return [
         Call(
@@ -197,7 +196,7 @@ def _pointwise(graph: Graph, step: Step, pixels: int) -> list[Call]:
             {"tile": fields, "pixels": pixels, "depth": depth},
             "Pointwise",
             scratch=size * min(pixels, 3) if pixels >= 3 else size,
-            overlaps={0: column_overlap(window, channels, tiles_of(pixels))},
+            overlaps={0: column_overlap(window, rescaling.channels, tiles_of(pixels))},
             rows=Rows(scratch=3 * size),
         ),
     ]
