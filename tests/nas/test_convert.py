@@ -113,12 +113,17 @@ def test_a_narrowed_network_says_that_it_must_be_fine_tuned() -> None:
     assert text.startswith("# Weights cut from the module must be fine-tuned")
 
 
-def test_exact_costs_are_those_of_the_file() -> None:
-    space = converted("residual")
+@pytest.mark.parametrize("name", ["residual", "plain"])
+def test_exact_costs_are_those_of_the_file(name: str) -> None:
+    """Of `plain` the file would have a MEAN beside its pool: averages are finer by default."""
+    space = converted(name)
     choice = space.random(random.Random(4))
     labels = [str(number) for number in range(space.outputs)]
     model = micronas.to_tflite(
-        space.chosen(choice, None), examples(8), metadata=describe(classes=labels, meaning={})
+        space.chosen(choice, None),
+        examples(8, name),
+        averages="pool",
+        metadata=describe(classes=labels, meaning={}),
     )
     costs = Member(space, BOARD, micronas.Budget()).costs(choice)
     assert costs.flash_bytes == len(model)
