@@ -1,6 +1,7 @@
 """Pictures as a data set: folders of classes, a CSV of labels, or COCO."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from micronas.tasks.images.settings import ImageSettings, PictureSettings, Visua
 from micronas.tasks.images.statistics import statistics
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.rows import Rows
+from micronas.text import listed
 from micronas.views import Pixels
 
 _LARGE = 256 * 2**20
+_SIDES = {"left", "right"}
 _MORE = (
     "add images, divide them into the folders train, validation and test, or, where a hash divides "
     "them, raise data.validation_fraction or data.test_fraction"
@@ -206,6 +209,12 @@ def _summarise(
     ]
     if not rows["testing"]:
         said.append("There is no test part.")
+    sided = [name for name in listing.classes if _SIDES & {*re.split("[^a-z]+", name.lower())}]
+    if sided and "flip" in settings.augment:
+        said.append(
+            f"Half of the training images are mirrored, but of {listed(sided)} a mirror image may "
+            "be another class: leave flip out of data.augment."
+        )
     digests = [{read.digests[row] for row in rows[part]} for part in PARTS]
     shared = len(digests[0] & digests[1] | (digests[0] | digests[1]) & digests[2])
     if shared:
@@ -224,5 +233,5 @@ def _problems(problems: Sequence[str]) -> list[str]:
     found = [problem for problem in problems if problem]
     if not found:
         return []
-    listed = "; ".join([*found[:5], *(["..."] if len(found) > 5 else [])])
-    return [f"Left out: {len(found)} files ({listed})."]
+    first = "; ".join([*found[:5], *(["..."] if len(found) > 5 else [])])
+    return [f"Left out: {len(found)} files ({first})."]

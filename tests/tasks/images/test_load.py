@@ -105,6 +105,15 @@ def test_copies_stay_together(tmp_path: Path) -> None:
     assert not set(weights.groups.tolist()) & set(gates.groups.tolist())
 
 
+def test_classes_that_a_mirror_may_exchange_are_named(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for label in ("turn_left", "Right", "bright"):
+            write(tmp_path / part / label, 1)
+    summary = load(ImageSettings(path=tmp_path, size=32)).summary
+    assert "mirrored, but of Right, turn_left a mirror image may be another class" in summary
+    assert "mirrored" not in load(ImageSettings(path=tmp_path, size=32, augment=("crop",))).summary
+
+
 def test_files_in_two_parts_or_classes_are_counted(tmp_path: Path) -> None:
     for part, first in (("train", 0), ("val", 20)):
         write(tmp_path / part / "person", 4, first=first)
