@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from micronas.errors import DataError
 from micronas.tasks.keywords.check import check
-from micronas.tasks.keywords.folder import hashed_part, open_folder, speaker_of
+from micronas.tasks.keywords.folder import open_folder, speaker_of
 
 
 def write_clip(path: Path, seed: int, samples: int = 16000) -> None:
@@ -31,12 +29,6 @@ def published_part(file_name: str) -> str:
     return "testing" if percentage < 20 else "training"
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 9))
-def test_hash_rule_is_the_published_one(speaker: int, take: int) -> None:
-    file_name = f"{speaker:08x}_nohash_{take}.wav"
-    assert hashed_part(speaker_of(f"yes/{file_name}")) == published_part(file_name)
-
-
 @pytest.mark.parametrize(
     ("name", "speaker"),
     [
@@ -53,8 +45,8 @@ def test_speaker_comes_from_the_name(name: str, speaker: str) -> None:
 
 
 def test_parts_by_hash_without_lists(tmp_path: Path) -> None:
-    for i in range(30):
-        (tmp_path / "yes").mkdir(exist_ok=True)
+    (tmp_path / "yes").mkdir()
+    for i in range(400):
         (tmp_path / "yes" / f"{i:08x}_nohash_0.wav").touch()
     folder = open_folder(tmp_path)
     assert folder.has_test
