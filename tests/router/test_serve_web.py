@@ -49,7 +49,7 @@ def test_a_page_that_is_named_may_ask() -> None:
         preflight = {
             "Origin": page,
             "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "content-type,authorization",
+            "Access-Control-Request-Headers": "content-type,authorization,x-stainless-os",
         }
         allowed = client.options("/v1/chat/completions", headers=preflight)
         assert allowed.status_code == 200

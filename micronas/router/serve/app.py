@@ -158,7 +158,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
+            # clients in pages send many of their own, such as OpenAI's X-Stainless-OS
+            allow_headers=["*"],
         )
     app.add_middleware(WebGuard, settings=settings)
     return app
