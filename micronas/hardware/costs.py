@@ -285,8 +285,7 @@ class Limits:
 
     def given(self) -> dict[str, float]:
         """Return the limits that are set."""
-        limits = {name: getattr(self, name) for name in _LIMITED}
-        return {name: limit for name, limit in limits.items() if limit is not None}
+        return {name: limit for name in _LIMITED if (limit := getattr(self, name)) is not None}
 
     def left(self, *, int4: bool = False) -> dict[str, float]:
         """Return what the limits leave to a network, with `int4` weights or without."""
@@ -318,11 +317,7 @@ def estimates(board: Board, limits: Limits, *, kind: str | None = None) -> list[
 
 
 def measure(
-    graph: Graph,
-    board: Board,
-    *,
-    kind: str | None,
-    listening: Listening | None = None,
+    graph: Graph, board: Board, *, kind: str | None, listening: Listening | None = None
 ) -> Costs:
     """Count the exact costs of a network; its shapes are enough.
 

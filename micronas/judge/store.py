@@ -191,29 +191,22 @@ class Store:
                 self._answer(sent[0] or self._sent(key, 0.0), reply)
 
     def _sent(self, key: str, usd: float) -> int:
-        with _translated(self._path), self._sql:
-            cursor = self._sql.execute(
-                "INSERT INTO attempts VALUES (NULL, ?, 'sent', '', NULL, 0, 0, ?, ?)",
-                (key, usd, time.time()),
-            )
-        return int(cursor.lastrowid or 0)
+        query = "INSERT INTO attempts VALUES (NULL, ?, 'sent', '', NULL, 0, 0, ?, ?)"
+        return int(self._change(query, key, usd, time.time()).lastrowid or 0)
 
     def _answer(self, attempt: int, reply: Reply) -> None:
-        with _translated(self._path), self._sql:
-            self._sql.execute(
-                "UPDATE attempts SET status = 'answered', raw = ?, prompt_tokens = ?, "
-                "completion_tokens = ?, usd = ? WHERE id = ?",
-                (*_row(reply), attempt),
-            )
+        self._change(
+            "UPDATE attempts SET status = 'answered', raw = ?, prompt_tokens = ?, "
+            "completion_tokens = ?, usd = ? WHERE id = ?",
+            *_row(reply),
+            attempt,
+        )
 
     def lose(self, attempt: int, reason: str, usd: float, *, refused: bool = False) -> None:
         """Record a request without an answer, and its possible cost."""
         self._journal.release()
-        with _translated(self._path), self._sql:
-            self._sql.execute(
-                "UPDATE attempts SET status = ?, reason = ?, usd = ? WHERE id = ?",
-                ("refused" if refused else "lost", reason, usd, attempt),
-            )
+        query = "UPDATE attempts SET status = ?, reason = ?, usd = ? WHERE id = ?"
+        self._change(query, "refused" if refused else "lost", reason, usd, attempt)
 
     def refusal(self, key: str) -> str | None:
         """Return the reason of a refusal in the last minutes, or None."""
@@ -226,11 +219,8 @@ class Store:
 
     def settle(self) -> None:
         """Mark requests in flight at the end of an earlier run as lost."""
-        with _translated(self._path), self._sql:
-            self._sql.execute(
-                "UPDATE attempts SET status = 'lost', reason = 'the run was stopped' "
-                "WHERE status = 'sent'"
-            )
+        query = "UPDATE attempts SET status = 'lost', reason = 'the run was stopped'"
+        self._change(f"{query} WHERE status = 'sent'")
 
     def spending(self, purpose: str | None = None) -> Spending:
         """Return the totals of all requests of this store, or of those of one purpose."""
@@ -244,6 +234,11 @@ class Store:
         """Return the mean number of tokens of all answers so far."""
         row = self._first("SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'")
         return None if row[0] is None else float(row[0])
+
+    def _change(self, query: str, *values: str | float | None) -> sqlite3.Cursor:
+        """Change the file in a transaction of its own."""
+        with _translated(self._path), self._sql:
+            return self._sql.execute(query, values)
 
     def _first(self, query: str, *values: str | float | None) -> Any:
         with _translated(self._path):
@@ -307,21 +302,14 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
     with _reading(path) as sql:
         rows = _verdicts(sql)
         category = dict(sql.execute("SELECT prompt_id, category FROM prompts"))
-        tokens = {
-            (prompt, model): float(count)
-            for prompt, model, count in sql.execute("SELECT prompt_id, model, tokens FROM answers")
-        }
+        counts = sql.execute("SELECT prompt_id, model, tokens FROM answers")
+        tokens = {(prompt, model): float(count) for prompt, model, count in counts}
     judges = {row.judge for row in rows}
     if judges and judge not in (None, *judges):
         hint = nearest(str(judge), judges)
         raise DataError(f"{path} holds no verdict of the judge {judge!r}; {hint}")
-    valid = [
-        row
-        for row in rows
-        if judge in (None, row.judge)
-        and row.outcome is not None
-        and not row.model.startswith(NULL_PREFIX)
-    ]
+    own = [row for row in rows if judge in (None, row.judge) and row.outcome is not None]
+    valid = [row for row in own if not row.model.startswith(NULL_PREFIX)]
     if not valid:
         raise DataError(f"battles need valid verdicts, but {path} holds none; run the judge")
     left = [tokens.get((row.prompt_id, row.model), np.nan) for row in valid]
@@ -426,5 +414,4 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _verdicts(sql: sqlite3.Connection) -> list[VerdictRow]:
-    rows = sql.execute(f"SELECT * FROM verdicts {_IN_ORDER}")
-    return [VerdictRow(*row) for row in rows]
+    return [VerdictRow(*row) for row in sql.execute(f"SELECT * FROM verdicts {_IN_ORDER}")]
