@@ -128,6 +128,20 @@ def test_a_verdict_names_the_estimates_it_rests_on(board: str, doubtful: list[st
     assert known.view()["code_assumes"] == assumed
 
 
+@pytest.mark.parametrize(
+    ("core", "assumed"),
+    [
+        ("Cortex-M3", "the engine on a Cortex-M4, cycles too, in place of Cortex-M3"),
+        ("Xtensa LX7", "the engine on a Cortex-M4, cycles too, in place of Xtensa LX7"),
+        ("Cortex-M0", "the engine on a Cortex-M4 in place of Cortex-M0"),
+        ("Cortex-M35P", None),
+    ],
+)
+def test_the_engine_says_whose_cycles_it_counts(core: str, assumed: str | None) -> None:
+    """A Cortex-M0 has those of a Cortex-M0+; of others nothing was modelled."""
+    assert choose("micronas", core).code_assumes == assumed
+
+
 def test_a_budget_says_which_of_its_limits_are_estimates() -> None:
     """Time of a board like another is one; a budget of the network alone has no code in it."""
     measured, scaled = Board.load("stm32f446re"), Board.load("rp2040")

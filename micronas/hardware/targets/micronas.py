@@ -122,8 +122,10 @@ class _Micronas(Target):
         self._last: tuple[Graph, Layout] | None = None
 
     def chosen(self, core: str) -> Choice:
-        assumes = None if core in _DSP else f"the engine on a Cortex-M4 in place of {core}"
-        return Choice(_on(_ALIKE.get(core, core)), code_assumes=assumes)
+        alike = _ALIKE.get(core, core)
+        too = "" if alike in _cores() else ", cycles too,"
+        assumes = None if core in _DSP else f"the engine on a Cortex-M4{too} in place of {core}"
+        return Choice(_on(alike), code_assumes=assumes)
 
     def plan(self, graph: Graph) -> ArenaPlan:
         """Return the plan of the generated code's buffers; its tail holds the states."""
