@@ -7,7 +7,6 @@ errors, sets the width (max-t).
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,29 +17,6 @@ from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap
 from micronas.judge.leaderboard import Statistics, baseline_of
 from micronas.judge.rating import bradley_terry
-from micronas.language.rows import read_rows
-
-
-def read_categories(path: Path) -> dict[str, str]:
-    """Read a user's own categories from a CSV file with the columns prompt_id and category.
-
-    Raises
-    ------
-    DataError
-        If a line, which is named, lacks a value or gives a prompt another category than before.
-    """
-    found: dict[str, str] = {}
-    for line, row in read_rows(path):
-        prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
-        if not prompt or not category:
-            raise DataError(
-                f"{path}:{line}: a row of categories must have prompt_id and category, but got "
-                f"{dict(row)!r:.120}; complete or delete it"
-            )
-        if found.setdefault(prompt, category) != category:
-            both = f"{found[prompt]!r} and {category!r}"
-            raise DataError(f"{path}:{line}: {prompt!r} must have one category, but has {both}")
-    return found
 
 
 def category_prior(statistics: Statistics) -> float:

@@ -8,10 +8,11 @@ from typing import Any
 from micronas.errors import DataError
 from micronas.files import text_hash
 from micronas.judge import importers
-from micronas.judge.categories import by_categories, read_categories
+from micronas.judge.categories import by_categories
 from micronas.judge.checks import Agreement, Policy, null_answers
 from micronas.judge.leaderboard import Statistics, at_equal_length, leaderboard
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
+from micronas.judge.review import read_labels
 from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings
 from micronas.judge.store import answers_of, battles_of, prompts_of, writing
@@ -84,7 +85,7 @@ def ratings(
     if by_category or categories is not None:
         if equal_length:
             raise DataError("win rates are by category or at equal length; leave one option out")
-        own = None if categories is None else read_categories(categories)
+        own = None if categories is None else read_labels(categories, name="prompt_id")
         rows, names = by_categories(battles, statistics, own), ["category", *names]
         if not rows:
             none = f"{categories or store} has none with prompts such as {battles.prompts[0]!r}"

@@ -24,11 +24,7 @@ def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         Rows with ``id``, ``text`` and other helpful columns (``suggested``, ``entropy``).
     """
     file = io.StringIO()
-    names = [
-        "id",
-        "category",
-        *[name for name in (rows[0] if rows else {}) if name not in ("id", "category")],
-    ]
+    names = list(dict.fromkeys(("id", "category", *(rows[0] if rows else ()))))
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
@@ -39,8 +35,17 @@ def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomically(path, file.getvalue().encode("utf-8"))
 
 
-def read_labels(path: Path, categories: Iterable[str]) -> dict[str, str]:
-    """Read a CSV of hand labels, a filled file of `write_review`.
+def read_labels(
+    path: Path, categories: Iterable[str] | None = None, *, name: str = "id"
+) -> dict[str, str]:
+    """Read a CSV of categories by id, such as a filled file of `write_review`.
+
+    Parameters
+    ----------
+    categories
+        Allowed categories; by default all.
+    name
+        Column of the id.
 
     Returns
     -------
@@ -52,14 +57,16 @@ def read_labels(path: Path, categories: Iterable[str]) -> dict[str, str]:
     DataError
         If a column is missing, a category unknown, or an id has two categories.
     """
-    known = set(categories)
+    known = None if categories is None else set(categories)
     labels: dict[str, str] = {}
     for line, row in read_rows(path):
         place = f"{path}:{line}"
-        key, category = (text_at(row, name, place).strip() for name in ("id", "category"))
+        key, category = (text_at(row, each, place).strip() for each in (name, "category"))
         if not category:
             continue
-        if category not in known:
+        if not key:
+            raise DataError(f"{place}: {category!r} must have its prompt, but {name} is blank")
+        if known is not None and category not in known:
             raise DataError(f"{place}: unknown category {category!r}; {nearest(category, known)}")
         if labels.setdefault(key, category) != category:
             raise DataError(

@@ -7,7 +7,7 @@ import pytest
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.categories import by_categories, read_categories
+from micronas.judge.categories import by_categories
 from micronas.judge.leaderboard import (
     Statistics,
     at_equal_length,
@@ -15,6 +15,7 @@ from micronas.judge.leaderboard import (
     leaderboard,
     read_reference,
 )
+from micronas.judge.review import read_labels
 
 
 def test_a_star_is_rated_against_its_centre() -> None:
@@ -127,13 +128,13 @@ def test_a_lead_on_the_same_prompts_is_told_where_intervals_overlap() -> None:
 def test_categories_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("prompt_id,category\np0,easy\np1,easy\np2,hard\np3,hard\np4,hard\n")
-    own = read_categories(path)
+    own = read_labels(path, name="prompt_id")
     assert own == {"p0": "easy", "p1": "easy", "p2": "hard", "p3": "hard", "p4": "hard"}
     rows = by_categories(longer_wins(), Statistics(rounds=50), own)
     assert {(row["category"], row["prompts"]) for row in rows} == {("easy", 2), ("hard", 3)}
-    path.write_text("prompt_id,category\np0,\n")
-    with pytest.raises(DataError, match=r":2: a row of categories must have prompt_id"):
-        read_categories(path)
+    path.write_text("prompt_id,category\np0,\n,easy\n")
+    with pytest.raises(DataError, match=":3: 'easy' must have its prompt, but prompt_id is blank"):
+        read_labels(path, name="prompt_id")
     path.write_text("prompt_id,category\np0,easy\np0,hard\n")
     with pytest.raises(DataError, match=":3: 'p0' must have one category, but has 'easy' and"):
-        read_categories(path)
+        read_labels(path, name="prompt_id")
