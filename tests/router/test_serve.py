@@ -58,6 +58,10 @@ def test_a_prompt_goes_where_the_router_says() -> None:
         assert "x-micronas-usd" not in headers
         assert len(headers["x-request-id"]) == 32
 
+        blank = chat(client, " ")  # the first word of none is an error
+        assert said(blank) == "a answers <> in full"
+        assert blank.headers["x-micronas-reason"] == "the router failed"
+
         direct = chat(client, "b please <2>", model="a")
         assert said(direct) == "a answers <2> in full"
         assert direct.headers["x-micronas-category"] == "direct"
