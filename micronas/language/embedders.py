@@ -162,7 +162,7 @@ class EmbeddingEndpoint:
         body = json.dumps({"model": self._model, "input": list(texts)}).encode("ascii")
         try:
             status, answer = post_once(self._client, body)
-            if status != 200:
+            if not 200 <= status < 300:
                 raise ValueError(f"HTTP {status}")
             items = sorted(read_json(answer)["data"], key=lambda item: item["index"])
             vectors = np.array([item["embedding"] for item in items], np.float32)

@@ -112,7 +112,7 @@ def embeds(call: Call) -> None:
         for index, text in enumerate(texts)
     ]
     data = {"data": [] if "bad" in texts else items[::-1]}
-    call.send(500 if "ill" in texts else 200, json.dumps(data).encode())
+    call.send(500 if "ill" in texts else 201, json.dumps(data).encode())
 
 
 def test_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
