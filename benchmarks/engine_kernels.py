@@ -64,7 +64,7 @@ _ELSEWHERE = {
     "vanishing depthwise": (2, 17, 22),
 }
 """Seeds that draw a kernel which other networks measure."""
-_OWN = ("parts", "several", "reference_depthwise")
+_OWN = ("repeat", "parts", "several", "reference_depthwise")
 """Kernels whose networks say nothing of the functions that these share with others."""
 
 
@@ -103,6 +103,8 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
             f"grouped {seed}",
             lambda s=seed, c=channels, d=depth, g=groups, k=kernel: _groups(s, c, d, g, k),
         )
+    for maps in (2, 3, 5):
+        yield f"grouped maps {maps}", lambda maps=maps: _repeated(_groups(1, 4, 4, 2, (2, 2)), maps)
 
 
 _GROUPED = [
@@ -159,6 +161,15 @@ def _groups(seed: int, channels: int, depth: int, groups: int, kernel: tuple[int
     stride = (1 + seed % 2, 1)
     value = builder.conv(builder.input, "y", channels, kernel, stride=stride, groups=groups)
     return quantize_randomly(builder.finish(value), seed)
+
+
+def _repeated(graph: Graph, maps: int) -> Graph:
+    """Return the network of as many maps at once."""
+    tensors = {
+        name: each if each.constant else replace(each, shape=(maps, *each.shape[1:]))
+        for name, each in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)
 
 
 def _points(seed: int, depth: int, width: int, pixels: int, bits: int) -> Graph:
@@ -232,7 +243,7 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
             total[0], total[1] = total[0] + cost[0], total[1] + cost[1]
         own = {*row["calls"]} & {*_OWN}
         for function, terms in works[name].items():
-            if own and function not in own:
+            if own and function not in _OWN:
                 continue
             instructions, branches = spent.get(function, [0.0, 0.0])
             seen.setdefault(function, []).append((terms, instructions, branches))

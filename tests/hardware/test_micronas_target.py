@@ -89,6 +89,18 @@ def test_channels_that_have_died_have_a_price(filters: Any) -> None:
     assert plain.cycles > usual.cycles
 
 
+def test_several_maps_take_a_call_for_each() -> None:
+    """Where the prices of batches ended in a traceback."""
+    builder = Builder((6, 6, 4))
+    graph = builder.finish(builder.conv(builder.input, "y", 4, (3, 3)))
+    maps = {
+        name: each if each.constant else replace(each, shape=(5, *each.shape[1:]))
+        for name, each in graph.tensors.items()
+    }
+    one, five = (MICRONAS.prices(each)[0] for each in (graph, replace(graph, tensors=maps)))
+    assert 4.9 * one.instructions < five.instructions < 5.1 * one.instructions
+
+
 def test_layers_without_a_fast_kernel_are_marked() -> None:
     builder = Builder((6, 6, 4))
     value = builder.depthwise(builder.input, "large", (21, 21))

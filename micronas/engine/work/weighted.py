@@ -64,9 +64,8 @@ def _parts(call: Call, written: float) -> Iterator[Done]:
     window, tile = fields["convolution"]["window"], fields["convolution"]["tile"]
     rows, columns, channels = window["out_height"], window["out_width"], tile["channels"]
     threes, ones = (groups * each for each in divmod(rows * columns, 3))
-    pixels = groups * rows * columns
-    terms = {"groups": groups, "threes": threes, "ones": ones, "pixels": pixels}
-    yield Done("parts", {"calls": 1, **terms, "rows": groups * rows})
+    terms = {"groups": groups, "threes": threes, "ones": ones, "rows": groups * rows}
+    yield Done("parts", {"calls": 1, **terms})
     yield from _columns(fields["convolution"], groups)
     yield from _tile(tile, threes, ones)
     yield clip(tile, 3 * channels, threes)
