@@ -89,7 +89,7 @@ def export(
     if form == "engine":
         line = (
             f"{written['folder']}: {written['arena_bytes']} bytes of arena; "
-            f"{len(written['references'])} operators without a kernel of their own"
+            f"without a kernel of their own: {len(written['references'])} operators"
         )
     elif "folder" in written:
         kind = written["front_end"]

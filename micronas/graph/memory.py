@@ -9,9 +9,8 @@ and alignments of the C structures. Those sizes, and the kernels' scratch memory
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from micronas.graph.ir import DataType, Graph, Kind, Op
 from micronas.graph.operators.row import Structures
@@ -65,12 +64,20 @@ class ArenaPlan:
         return self.head + self.tail
 
     def live_bytes(self, count: int) -> list[int]:
-        """Return the bytes in use during each of the first `count` operators."""
-        change = [0] * (count + 3)
-        for buffer in self.buffers:
-            change[buffer.first] += buffer.size
-            change[buffer.last + 1] -= buffer.size
-        return list(accumulate(change))[1 : count + 1]
+        """Return the bytes in use during each of the first `count` operators; those that buffers
+        share count once."""
+        return [
+            _covered((b.offset, b.size) for b in self.buffers if b.first <= step <= b.last)
+            for step in range(1, count + 1)
+        ]
+
+
+def _covered(ranges: Iterable[tuple[int, int]]) -> int:
+    total = end = 0
+    for offset, size in sorted(ranges):
+        total += max(offset + size - max(offset, end), 0)
+        end = max(end, offset + size)
+    return total
 
 
 @dataclass(frozen=True)

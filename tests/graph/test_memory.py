@@ -16,7 +16,7 @@ from tflite_micro.python.tflite_micro import runtime
 from micronas.export.verify import tflm_arena
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.memory import ArenaPlan, Buffer, Request, place
-from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, MICRONAS, Target, plan
 from micronas.tflite.writer import to_flatbuffer
 from testing import census
 from testing.builder import Builder
@@ -220,6 +220,14 @@ def test_buffers_alive_together_never_overlap(name: str, target: Target) -> None
         for lower, upper in pairwise(alive):
             assert lower.offset + lower.size <= upper.offset
         assert alive[-1].offset + alive[-1].size <= predicted.head
+
+
+def test_bytes_that_buffers_share_count_once() -> None:
+    graph = GRAPHS["DSCNN-S"]
+    shared = MICRONAS.plan(graph)
+    assert max(shared.live_bytes(len(graph.ops))) == shared.head
+    first = sum(each.size for each in live(shared, 1))
+    assert first > shared.head, "an output lies over its input"
 
 
 def test_shapes_alone_give_the_arena_of_the_trained_network() -> None:
