@@ -66,10 +66,14 @@ class ArenaPlan:
     def live_bytes(self, count: int) -> list[int]:
         """Return the bytes in use during each of the first `count` operators; those that buffers
         share count once."""
-        return [
-            _covered((b.offset, b.size) for b in self.buffers if b.first <= step <= b.last)
-            for step in range(1, count + 1)
-        ]
+        begin: dict[int, list[Buffer]] = {}
+        for buffer in self.buffers:
+            begin.setdefault(buffer.first, []).append(buffer)
+        found, live = [], begin.get(0, [])
+        for step in range(1, count + 1):
+            live = [each for each in (*live, *begin.get(step, ())) if each.last >= step]
+            found.append(_covered((each.offset, each.size) for each in live))
+        return found
 
 
 def _covered(ranges: Iterable[tuple[int, int]]) -> int:
