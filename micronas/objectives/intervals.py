@@ -73,9 +73,10 @@ def score_interval(
 def odds_interval(interval: list[float]) -> list[float]:
     """Return an interval of a share, symmetric in the logarithm of its odds instead.
 
-    Of average precisions with 10 to 20 examples of a label it held the truth in 93 to 98 % of
-    simulated cases, where the symmetric one did in as few as 76 %. Source: K. Boyd, K. Eng and C.
-    Page, "Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals", 2013.
+    Of the average precision of one label with 10 to 20 examples it held the truth in 93 to 98 % of
+    simulated cases, where the symmetric one did in as few as 76 %; of the mean of three labels in
+    91 to 93 %, for 89 to 92 %. Source: K. Boyd, K. Eng and C. Page, "Area under the
+    Precision-Recall Curve: Point Estimates and Confidence Intervals", 2013.
     """
     middle, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
     if not 0 < middle < 1:
