@@ -66,14 +66,15 @@ def test_halving_sends_the_worse_half_away() -> None:
     """6 drawn and 3 uniform networks, and then 3 descendants: 12 train for 5 epochs, and the
     better 6 go on.
 
-    After 3 epochs of 32 steps it is too early to tell.
+    After 3 epochs of 32 steps it is too early to tell. The first 9 are asked for again beside the
+    descendants, as weights are kept from one ask to the next.
     """
     chosen = Halving(context(PROBLEM, settings("halving", champions=1)))
     asked = []
     while trainings := chosen.ask(math.inf):
         asked.append([each.epochs for each in trainings])
         chosen.tell([_tried(each) for each in trainings])
-    assert asked == [[5] * 9, [5] * 3, [10] * 6]
+    assert asked == [[5] * 9, [5] * 12, [10] * 6]
 
 
 def test_generations_descend_from_what_real_trainings_prefer() -> None:
@@ -82,11 +83,11 @@ def test_generations_descend_from_what_real_trainings_prefer() -> None:
     asked, seen = [*chosen.ask(math.inf)], set[str]()
     for generation in range(5):
         labels = {each.candidate.label for each in asked}
-        assert len(labels) == len(asked) == (len(chosen.entrants) if generation == 0 else 3)
-        assert not labels & seen
+        assert len(labels) == len(asked) == len(chosen.entrants) + 3 * generation
+        assert labels > seen
         assert all(each.epochs == 5 for each in asked)
         assert all(MEMBER.limits.fits(each.candidate.costs) for each in asked)
-        seen |= labels
+        seen = labels
         chosen.tell([_tried(each) for each in asked])
         asked = [*chosen.ask(math.inf)]
     assert len(asked) == -(-len(seen) // 2)
@@ -171,6 +172,35 @@ def test_halving_waits_for_150_steps(
 ) -> None:
     """About five reach the end, and none leaves before it has had 150 steps."""
     assert rung_epochs(count, epochs, steps) == expected
+
+
+class Asked(TensorSplit):
+    """Counts the batches that trainings ask for."""
+
+    batches = 0
+
+    def batch(self, index: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        self.batches += generator is not None
+        return super().batch(index, generator)
+
+
+@pytest.mark.long
+def test_no_training_begins_twice() -> None:
+    """Of 6 networks, one of them a descendant, 3 go on for a second epoch of 160 steps. Mean
+    weights after the first take 12 batches for their statistics."""
+    toys = data()
+    train = Asked(toys.train.inputs, toys.train.labels, groups=toys.train.groups)
+    trial = Recipe(epochs=2, batch_size=2)
+    found = search(
+        SPACE,
+        replace(toys, train=train),
+        board=BOARD,
+        budget=BUDGET,
+        settings=settings("halving", draws=2, trial=trial, folds=1, champions=1),
+        workers=1,
+    )
+    assert found.epochs == 6 + 3
+    assert train.batches == 6 * (160 + 12) + 3 * 160
 
 
 @pytest.mark.long

@@ -110,12 +110,14 @@ class Halving(_Drawing):
     Settings: ClassVar[type[StrategySettings]] = HalvingSettings
 
     def script(self) -> Script:
-        count = len(self.entrants) + self._descendants(self.draws)
+        entrants = self.entrants
+        count = len(entrants) + self._descendants(self.draws)
         epochs = _rungs(self.context, count, self.recipe)
-        tried = ranked((yield _trainings(self.entrants, self.recipe, epochs[0])))
+        tried = ranked((yield _trainings(entrants, self.recipe, epochs[0])))
         for _ in range(self._generations):
-            new = self.problem.descendants(tried, self.draws // 2, self._source)
-            tried = ranked([*tried, *(yield _trainings(new, self.recipe, epochs[0]))])
+            # all are asked for again: weights are kept from one ask to the next alone
+            entrants = entrants + self.problem.descendants(tried, self.draws // 2, self._source)
+            tried = ranked((yield _trainings(entrants, self.recipe, epochs[0])))
         yield from _rest(self.context, tried, self.recipe, epochs)
 
     @property
