@@ -12,10 +12,14 @@ finished network; what is there is not done again.
 single_stage   a fifth of the epochs train the winner alone, the rest all networks of the pool
 halving        the search by halving, and 15 epochs from random weights
 default        the same of half as many draws, and the epochs that are left
+went_on        in the results only: the default while its winner went on from its trial's weights
+former         in the results only: `went_on` while champions began anew, and all trainings ended at a
+               rate of zero, as those of `single_stage`, `third` and `quick` in the results
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
-               as many epochs as the CPU seconds of its steps allow
+               as many epochs as the CPU seconds of its steps allow, down to a rate of zero
+mean           the same, ending in mean weights, as all other trainings do now
 four           the same with weights of 4 bits in its blocks, and so wider where flash binds
 """
 
@@ -29,7 +33,7 @@ import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.open_spaces import BUDGETS, Bench, Record, of_four_bits
-from benchmarks.quality import DRAWS, RECIPE, TRIAL, command
+from benchmarks.quality import DRAWS, TRIAL, command
 from benchmarks.quality_tables import against, by_setting
 from benchmarks.rows import append
 from micronas.checkpoint import Checkpoint
@@ -57,7 +61,19 @@ EFFORT = {"kws": 200, "cifar": 165}
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
-METHODS = ("single_stage", "halving", "default", "quick", "third", "textbook", "four")
+METHODS = (
+    "single_stage",
+    "halving",
+    "default",
+    "went_on",
+    "former",
+    "quick",
+    "third",
+    "textbook",
+    "mean",
+    "four",
+)
+RECIPE = Recipe(epochs=15)
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -122,23 +138,26 @@ class Answer(Bench):
 
     def _trained_out(self, found: SearchResult, recipe: Recipe, seed: int) -> Record:
         network = self._built(found.winner, seed)
-        if found.begin is not None:
-            network.load_state_dict(found.begin)
+        if (begin := found.begin(recipe)) is not None:
+            network.load_state_dict(begin)
             recipe = going_on(recipe)
         return self._trained(found.winner, network, recipe, seed)
 
     def _textbook(self, seed: int) -> Record:
         return self._as_long(shipped([self.rival]), seed)
 
+    def _mean(self, seed: int) -> Record:
+        return self._as_long(shipped([self.rival]), seed, mean=True)
+
     def _four(self, seed: int) -> Record:
         return self._as_long(map(of_four_bits, shipped([self.rival])), seed)
 
-    def _as_long(self, networks: Iterable[Space], seed: int) -> Record:
+    def _as_long(self, networks: Iterable[Space], seed: int, *, mean: bool = False) -> Record:
         (rival,) = self._widest(networks)
         problem = Problem(self.space, self.board, self.budget)
         drawn = problem.draw(_DRAWN, random.Random(f"{seed} timed"))
         epochs = self.effort * fmean(map(self._step, drawn)) / self._step(rival)
-        recipe = RECIPE.model_copy(update={"epochs": math.ceil(epochs)})
+        recipe = RECIPE.model_copy(update={"epochs": math.ceil(epochs), "mean": mean})
         return self._trained(rival, self._built(rival, seed), recipe, seed)
 
     def _step(self, candidate: Candidate) -> float:

@@ -5,26 +5,24 @@
     python -m benchmarks.ends RESULTS.jsonl --table
 
 Data, budgets and networks, the textbook network that is best with hindsight, are those of
-`benchmarks.answer`. Both ways take as many epochs, `EPOCHS`, and as many of warm-up: `zero` is the
-usual recipe; `mean` stops halfway through one twice as long and takes the mean of its weights
-(`micronas.train.average`). Validation, which chooses nothing, judges. RESULTS gets a line for each
-setting and seed; what is there is not done again.
+`benchmarks.answer`. Both ways take as many epochs, `EPOCHS`, and as many of warm-up: `zero` is a
+recipe without `Recipe.mean`, `mean` one with it. Validation, which chooses nothing, judges. RESULTS
+gets a line for each setting and seed; what is there is not done again.
 """
 
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.answer import RIVAL, Answer
+from benchmarks.answer import RECIPE, RIVAL, Answer
 from benchmarks.open_spaces import BUDGETS, Record
-from benchmarks.quality import RECIPE, command
+from benchmarks.quality import command
 from benchmarks.quality_tables import by_setting
 from benchmarks.rows import append
 from micronas.data import DataSet
 from micronas.nas.candidate import Candidate
 from micronas.nas.textbook import shipped
 from micronas.text import table
-from micronas.train.average import averaged, recalibrated
-from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.loop import evaluate, fit
 
 EPOCHS = (30, 60)
 WAYS = ("zero", "mean")
@@ -40,25 +38,15 @@ class Ends(Answer):
                 continue
             record: Record = {"setting": self.setting, "network": str(rival), "seed": seed}
             for epochs in EPOCHS:
-                record[f"zero {epochs}"] = self._zero(rival, epochs, seed)
-                record[f"mean {epochs}"] = self._mean(rival, epochs, seed)
+                for way in WAYS:
+                    record[f"{way} {epochs}"] = self._ended(rival, way, epochs, seed)
             append(self.results, {**record, "method": method})
 
-    def _zero(self, candidate: Candidate, epochs: int, seed: int) -> float:
+    def _ended(self, candidate: Candidate, way: str, epochs: int, seed: int) -> float:
         data = self.data.seen_as(candidate.architecture.input_shape)
-        recipe = RECIPE.model_copy(update={"epochs": epochs})
-        return evaluate(
-            fit(self._built(candidate, seed), data.train, recipe, seed=seed), data.validation
-        ).accuracy
-
-    def _mean(self, candidate: Candidate, epochs: int, seed: int) -> float:
-        data = self.data.seen_as(candidate.architecture.input_shape)
-        recipe = RECIPE.model_copy(update={"epochs": 2 * epochs, "warmup": RECIPE.warmup / 2})
-        network = self._built(candidate, seed)
-        mean = averaged(network)
-        fit(network, data.train, recipe, seed=seed, until=epochs, average=mean)
-        ended = recalibrated(mean.module, data.train, recipe, generator_for(seed, "statistics"))
-        return evaluate(ended, data.validation).accuracy
+        recipe = RECIPE.model_copy(update={"epochs": epochs, "mean": way == "mean"})
+        network = fit(self._built(candidate, seed), data.train, recipe, seed=seed)
+        return evaluate(network, data.validation).accuracy
 
 
 def summary(records: list[Record]) -> str:

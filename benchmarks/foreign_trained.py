@@ -123,7 +123,7 @@ def _row(name: str, keywords: Path, images: Path) -> list[str]:
         scores.append(_score(model, validation))
     graph = trace(module, example)
     (stored,) = by_input(graph, training.inputs).values()
-    rounding = Recipe(epochs=2, batch_size=64, learning_rate=1e-3, warmup=0.1)
+    rounding = Recipe(epochs=2, batch_size=64, learning_rate=1e-3, warmup=0.1, mean=False)
     split = Examples(stored, training.wanted)
     trained = finetune(graph, split, rounding, seed=_SEED, loss=split.loss())
     model = to_tflite(trained, example)

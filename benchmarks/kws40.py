@@ -42,8 +42,8 @@ from micronas.train.recipe import Recipe
 from micronas.views import Frames
 from testing.scores import accuracy
 
-RECIPE = Recipe(epochs=15)
-QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
+RECIPE = Recipe(epochs=15, mean=False)
+QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1, mean=False)
 SEARCH = DnasSettings(trial=Recipe(epochs=12, batch_size=64))
 SEEDS = (0, 1, 2)
 NOISE = 0.3

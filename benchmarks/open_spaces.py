@@ -168,7 +168,7 @@ class Bench:
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
-        begin = found.begin if method == "going_on" else None
+        begin = found.weights if method == "going_on" else None
         return Found(found.winner, _longest(found.candidates), begin)
 
     def _recipe(self, recipe: Recipe) -> Recipe:

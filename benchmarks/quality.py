@@ -73,9 +73,10 @@ from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 from testing.scores import accuracy
 
-RECIPE = Recipe(epochs=15)
-QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
-TRIAL = Recipe(epochs=8, batch_size=64)
+RECIPE = Recipe(epochs=15, mean=False)
+"""Final training of most rows of the results, made before a training ended with mean weights."""
+QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1, mean=False)
+TRIAL = Recipe(epochs=8, batch_size=64, warmup=0.05)
 DRAWS = 16
 """Networks that halving drew by default, when most rows of the results were made."""
 SEARCHES: dict[str, StrategySettings] = {

@@ -11,10 +11,10 @@ cross-entropy at the best temperature and by accuracy, and the mean of its recen
 latter two. It is also trained to the end with each seed, and judged on the validation part. Printed
 are Kendall's tau of both orders, of one trial and of the mean of two, and how far the network that
 a score picks of `CHOSEN_FROM` ends from the best of them, in the mean of `TURNS` such choices.
-RESULTS gets a line for each network; what is there is not done again.
+RESULTS gets a line for each network; what is there is not done again, and is of trials whose
+schedule ended after eight epochs.
 """
 
-import copy
 import itertools
 import random
 from pathlib import Path
@@ -34,15 +34,16 @@ from micronas.nas.candidate import Candidate
 from micronas.nas.folds import folds_of
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
+from micronas.nas.strategies.race import LONGER
 from micronas.objectives.classes import CLASSES, temperature_scaled_loss
 from micronas.space.space import Space
 from micronas.text import table
-from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import evaluate, fit, generator_for, predict
 from micronas.train.network import Network
 
 NETWORKS = 20
 RUNGS = (1, 2, 4, 8)
+SCHEDULE = TRIAL.model_copy(update={"epochs": LONGER * TRIAL.epochs})
 SCORES = (
     "cross-entropy",
     "at the best temperature",
@@ -65,23 +66,12 @@ def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[flo
     (fold,) = folds_of(data, SearchSettings(folds=1), seed=place)
     seen = fold.seen_as(candidate.architecture.input_shape)
     network = candidate.architecture.build(generator_for(place, "initial"))
-    average, checkpoint, found = averaged(network), Checkpoint(), {}
+    checkpoint, found = Checkpoint(), {}
     for epochs in RUNGS:
-        fit(
-            network,
-            seen.train,
-            TRIAL,
-            seed=place,
-            until=epochs,
-            checkpoint=checkpoint,
-            average=average,
-        )
-        statistics = generator_for(place, "statistics", epochs)
-        mean = recalibrated(copy.deepcopy(average.module), seen.train, TRIAL, statistics)
-        found[str(epochs)] = [
-            *_scores(network, seen.validation),
-            *_scores(mean, seen.validation)[1:],
-        ]
+        fit(network, seen.train, SCHEDULE, seed=place, until=epochs, checkpoint=checkpoint)
+        means = _scores(network, seen.validation)[1:]
+        network.load_state_dict((checkpoint.load("train") or {})["module"])
+        found[str(epochs)] = [*_scores(network, seen.validation), *means]
     return found
 
 

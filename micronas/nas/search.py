@@ -29,7 +29,7 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.train.devices import find_device
 from micronas.train.memory import keep_freed_memory
-from micronas.train.recipe import Device
+from micronas.train.recipe import Device, Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,15 +59,26 @@ class SearchResult:
     multipliers."""
     gates: list[dict[str, list[float]]] = field(default_factory=list)
     """Probabilities of each decision's options after every round, by the decision's name."""
-    begin: State | None = field(default=None, repr=False, compare=False)
-    """Weights that the search trained, with which the winner's final training begins; None for
-    random ones."""
+    weights: State | None = field(default=None, repr=False, compare=False)
+    """The winner's weights after the search, if it kept them; see `begin`."""
+    trained: int = 0
+    """Epochs that trained these weights."""
     measure: Measure = CLASSES.shown
     """Measure that `Candidate.trial_score` holds."""
 
     @property
     def winner(self) -> Candidate:
         return self.candidates[0]
+
+    def begin(self, recipe: Recipe) -> State | None:
+        """Return the weights with which the winner's final training begins; None for random ones.
+
+        Those of the search, unless it trained them for fewer epochs: a long training ends better
+        from random weights (docs/results/search.md).
+
+        Source: J. Ash and R. Adams, "On Warm-Starting Neural Network Training", 2020.
+        """
+        return self.weights if recipe.epochs <= self.trained else None
 
     def table(self, *, width: int | None = None) -> str:
         """Return the networks that had a trial as a table, the best first, at most `width` wide."""
@@ -209,7 +220,7 @@ def search(
                 f"a strategy must ask for a training, but {chosen.name} asked for none; let `ask` "
                 "return Trainings of problem.draw or problem.rivals"
             )
-        begin = everyone.once(partial(trials.end, candidates[0]))
+        weights = everyone.once(partial(trials.end, candidates[0]))
     return SearchResult(
         candidates,
         epochs,
@@ -218,7 +229,8 @@ def search(
         chosen.most_likely(),
         chosen.history,
         chosen.gate_history,
-        everyone.once(lambda: chosen.begin(candidates[0])) or begin,
+        everyone.once(lambda: chosen.begin(candidates[0])) or weights,
+        max(chosen.epochs, candidates[0].trial_epochs),
         data.objective.shown,
     )
 

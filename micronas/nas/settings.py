@@ -21,8 +21,8 @@ class StrategySettings(Settings):
     """Measure that ranks trials: ``loss``, or for classes ``accuracy``, ``balanced_accuracy`` or
     ``macro_f1``, for labels ``map`` or ``macro_f1``, for values ``mae``, ``rmse`` or ``r2``. None:
     for classes ``loss``, at the best temperature; for labels ``map``; for values ``mae``."""
-    trial: Recipe = Recipe(epochs=20, batch_size=64)
-    """Training by which networks are compared."""
+    trial: Recipe = Recipe(epochs=20, batch_size=64, warmup=0.05)
+    """Training by which networks are compared; that of `champions` has three times the epochs."""
     epochs: int | None = Field(None, ge=1)
     """Total epochs of all trials, after which the search ends; supernet steps come on top. None: as
     the strategy plans."""
@@ -31,8 +31,9 @@ class StrategySettings(Settings):
     training part has 3 to 11 groups, since one or two people represent others badly; else 1, ranked
     by a fifth of the training part."""
     champions: int = Field(2, ge=1)
-    """Number of families, textbook networks among them, whose best network is trained once more,
-    2.5 times as long: some start slowly and end ahead. 1: the trials decide."""
+    """Number of families whose best network trains three times as long in the end; each textbook
+    network is a family. Until then the best networks of several families stay, whatever they score:
+    some start slowly and end ahead. 1: the better half stays, and the trials decide."""
 
     @model_validator(mode="before")
     @classmethod
@@ -148,6 +149,8 @@ class SingleStageSettings(StrategySettings):
     winner's final training continues from these weights."""
 
     strategy: str = "single_stage"
+    trial: Recipe = Recipe(epochs=20, batch_size=64)
+    """Training of the shared weights, but for its number of epochs."""
     alone: ClassVar[float] = 0.2
     epochs: int = Field(160, ge=1)
     """Epochs of shared training, one network a batch: about what as many of one network take."""

@@ -17,7 +17,6 @@ from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate
 from micronas.nas.comparison import Comparison
 from micronas.nas.strategies.base import Context, Executor, Training
-from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.on_ray import on_ray
 from micronas.train.recipe import Recipe
@@ -34,9 +33,7 @@ class Trials:
     """Runs the trainings that a strategy asks for, and looks up finished ones.
 
     A candidate is trained on each fold from new weights, in the shape of its own input; scores are
-    means over folds. Before the end of the recipe the rate is high, and the mean of recent weights
-    is evaluated (`micronas.train.average`); at the end, the weights themselves. Results depend
-    neither on the number of trainings at once nor on kills.
+    means over folds. Results depend neither on the number of trainings at once nor on kills.
 
     Parameters
     ----------
@@ -68,12 +65,10 @@ class Trials:
             self._report()
         checkpoint = self._context.checkpoint
         for each in asked:
-            name = f"{each.candidate}{', anew,' * each.anew}"
-            if self._recipes.setdefault(name, each.recipe) != each.recipe:
+            if self._recipes.setdefault(each.candidate.label, each.recipe) != each.recipe:
                 raise ConfigError(
-                    "all trainings of a candidate must have one recipe, and those anew one of "
-                    f"theirs, but {name} was asked for with two; compare recipes in searches of "
-                    "their own"
+                    f"all trainings of a candidate must have one recipe, but {each.candidate} was "
+                    "asked for with two; compare recipes in searches of their own"
                 )
         sections = {
             section: (each, data)
@@ -108,7 +103,7 @@ class Trials:
         The winner's stay in the checkpoint, so that a killed final training begins with them again.
         None where the winner is not among the last trainings.
         """
-        own = {f"trial/{winner}", f"trial/{winner}/anew"} & self._kept
+        own = {f"trial/{winner}"} & self._kept
         self._context.checkpoint.discard(self._kept - own)
         state = self._context.checkpoint.load(own.pop()) if own else None
         return None if state is None else state["module"]
@@ -120,9 +115,7 @@ class Trials:
     def _sections(self, training: Training) -> dict[str, DataSet]:
         """Name a candidate's trainings, one for each fold."""
         return {
-            f"trial/{training.candidate}"
-            + "/anew" * training.anew
-            + f"/{place}" * bool(place): fold
+            f"trial/{training.candidate}" + f"/{place}" * bool(place): fold
             for place, fold in enumerate(self._context.folds)
         }
 
@@ -156,7 +149,6 @@ def _train(
     if training.begin is not None:
         network.load_state_dict(training.begin)
     seen = data.seen_as(architecture.input_shape)
-    average = averaged(network) if training.epochs < recipe.epochs else None
     fit(
         network,
         seen.train,
@@ -167,11 +159,7 @@ def _train(
         checkpoint=checkpoint,
         until=training.epochs,
         device=device,
-        average=average,
     )
-    if average is not None:
-        source = generator_for(seed, "statistics", section, training.epochs)
-        network = recalibrated(average.module, seen.train, recipe, source)
     found = data.objective.trial(predict(network, seen.validation), seen.validation.labels)
     return found.loss, found.score, found.values
 

@@ -155,7 +155,7 @@ def _step(module: nn.Module, data: DataSet, batch: int) -> float:
     split, objective = data.train, data.objective
     count = min(len(split.labels), batch)
     few = Subset(split, evenly(split, count))
-    recipe = Recipe(epochs=1, batch_size=count)
+    recipe = Recipe(epochs=1, batch_size=count, mean=False)  # statistics are no part of a step
     return seconds_of(
         lambda: fit(module, few, recipe, seed=0, objective=objective, section="estimate")
     )

@@ -152,7 +152,7 @@ def run_search(
                 kind=searched.kind,
                 checkpoint=checkpoint,
                 progress=progress,
-                begin=result.begin,
+                begin=result.begin(settings.train),
             )
             trained.metrics["search"] = _search_metrics(result, loaded.objective)
             trained.history.update(search_history(result))

@@ -5,19 +5,20 @@ import hashlib
 import math
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.objectives.base import Objective, Scores
 from micronas.objectives.classes import CLASSES
 from micronas.splits import Split, check_split
+from micronas.train.average import Mean, recalibrate
 from micronas.train.convolutions import mixed_precision
 from micronas.train.devices import device_of, moved
 from micronas.train.memory import keep_freed_memory
@@ -71,9 +72,11 @@ def fit(
     loss: Loss | None = None,
     validation: Split | None = None,
     device: torch.device | None = None,
-    average: AveragedModel | None = None,
 ) -> Module:
     """Train a module in place and return it, in eval mode, where it was.
+
+    Where the recipe says `mean`, its weights are then the mean of recent ones, with batch norm's
+    statistics of some batches (see `micronas.train.average`).
 
     Order, augmentation and dropout depend only on the seed, the section and the number of the
     epoch, so a run that continues from `checkpoint` ends in the same weights, bit for bit, as an
@@ -105,9 +108,6 @@ def fit(
         nothing is chosen by it.
     device
         Device to train on; by default that of the module. Random numbers are drawn on the CPU.
-    average
-        Average of the module's weights, updated after each step, see `micronas.train.average`; kept
-        in the checkpoint.
 
     Raises
     ------
@@ -125,24 +125,38 @@ def fit(
     criterion = loss or _criterion(objective, recipe.label_smoothing, split.labels)
     keep_freed_memory()
     home = device_of(module)
-    for each in (module, average):
-        if each is not None:
-            each.to(device or home)
+    module.to(device or home)
+    mean = Mean(module) if recipe.mean else None
     optimizer = optimizer_of(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
-    first, history = _resume(module, optimizer, average, checkpoint, section, run)
+    first, history = _resume(module, optimizer, mean, checkpoint, section, run)
     module.train()
     last = recipe.epochs if until is None else min(until, recipe.epochs)
+
+    def settle(epochs: int) -> None:
+        """Make the module the trained network after some epochs."""
+        if mean is not None:
+            mean.apply()
+            source = generator_for(seed, section, epochs, "statistics")
+            recalibrate(module, split, recipe, source)
+
     for epoch in range(first, last):
         generator = generator_for(seed, section, epoch)
         with threads(recipe.threads), torch.random.fork_rng([]):
             torch.manual_seed(generator_for(seed, section, epoch, "module").initial_seed())
             order = objective.order(split.labels, generator)
-            mean = _epoch(
-                module, split, recipe, optimizer, criterion, epoch, generator, average, order
+            average_loss = _epoch(
+                module, split, recipe, optimizer, criterion, epoch, generator, mean, order
             )
-        watched = (None, None) if validation is None else _watch(module, validation, objective)
-        finished = Epoch(epoch + 1, recipe.epochs, mean, *watched)
+        if epoch + 1 == recipe.epochs:
+            settle(recipe.epochs)
+        watched: tuple[float | None, float | None] = (None, None)
+        if validation is not None:
+            with nullcontext() if mean is None else mean.applied():
+                settle(epoch + 1)
+                watched = _watch(module, validation, objective)
+            module.train()
+        finished = Epoch(epoch + 1, recipe.epochs, average_loss, *watched)
         history.append(asdict(finished))
         if checkpoint is not None:
             state = {
@@ -151,15 +165,15 @@ def fit(
                 "run": run,
                 "module": module.state_dict(),
                 "optimizer": optimizer.state_dict(),
-                "average": None if average is None else average.state_dict(),
+                "mean": None if mean is None else mean.state(),
             }
             # A copy, as the tensors go on changing and other sections rewrite the file.
             save = checkpoint.save if epoch + 1 == last else checkpoint.save_soon
             save(section, copy.deepcopy(state))
         if progress is not None:
             progress(finished)
-    if average is not None:
-        average.to(home)
+    if 0 < (reached := max(first, last)) < recipe.epochs:
+        settle(reached)  # after saving: a later call goes on with the last weights
     return module.to(home).eval()
 
 
@@ -171,7 +185,7 @@ def _epoch(
     criterion: Loss,
     epoch: int,
     generator: torch.Generator,
-    average: AveragedModel | None,
+    mean: Mean | None,
     order: Tensor,
 ) -> float:
     """Take the steps of an epoch and return the mean loss; no step waits for its loss."""
@@ -190,8 +204,8 @@ def _epoch(
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if average is not None:
-            average.update_parameters(module)
+        if mean is not None:
+            mean.update()
         losses.append(value.detach())
     values: list[float] = torch.stack(losses).tolist()
     for step, each in enumerate(values):
@@ -330,7 +344,7 @@ def optimizer_of(module: nn.Module, recipe: Recipe) -> AdamW:
 def _resume(
     module: nn.Module,
     optimizer: AdamW,
-    average: AveragedModel | None,
+    mean: Mean | None,
     checkpoint: Checkpoint | None,
     section: str,
     run: dict[str, object],
@@ -352,6 +366,6 @@ def _resume(
         )
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    if average is not None and state["average"] is not None:
-        average.load_state_dict(state["average"])
+    if mean is not None:
+        mean.restore(state["mean"])
     return state["epoch"], list(state["history"])

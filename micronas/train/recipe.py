@@ -13,7 +13,8 @@ Amp = Literal["bf16"] | None
 
 
 class Recipe(Settings):
-    """Training of a network: AdamW, linear warm-up, then a cosine down to zero."""
+    """Training of a network: AdamW, linear warm-up, then half a cosine down to half of the rate,
+    and the mean of recent weights."""
 
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=2)  # batch norm takes no single position
@@ -21,6 +22,9 @@ class Recipe(Settings):
     """Highest learning rate of the schedule."""
     warmup: float = Field(default=0.3, ge=0, lt=1)
     """Fraction of all steps in which the learning rate rises."""
+    mean: bool = True
+    """Whether the trained network is the mean of recent weights. Without, it is the last weights,
+    and the rate falls to zero: up to 1.4 points worse (docs/results/search.md)."""
     weight_decay: float = Field(default=1e-3, ge=0)
     """Decay of weights; biases, norms and quantisation ranges have none."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
@@ -41,11 +45,11 @@ class Recipe(Settings):
         """Return the learning rate after this fraction (0 to 1) of the steps."""
         if progress < self.warmup:
             return self.learning_rate * (0.04 + 0.96 * progress / self.warmup)
-        done = (progress - self.warmup) / (1 - self.warmup)
+        done = (progress - self.warmup) / (1 - self.warmup) / (1 + self.mean)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-FINETUNE = Recipe(epochs=1, learning_rate=1e-4, warmup=0.1)
+FINETUNE = Recipe(epochs=1, learning_rate=1e-4, warmup=0.1, mean=False)
 """Recipe for fine-tuning a trained network with rounding. With 1e-3, networks that had trained for
 60 epochs and more lost up to a point of what they had learnt (benchmarks/rounding.py)."""
 

@@ -174,8 +174,8 @@ def test_scores_are_means_over_folds() -> None:
 
 
 @pytest.mark.long
-def test_the_best_of_two_families_train_anew_and_longer() -> None:
-    """Of six networks of two families: one of each, from its first epoch, and the best of all."""
+def test_the_best_of_two_families_train_longer() -> None:
+    """Of six networks of two families one of each goes on to three times the epochs."""
     settings = SETTINGS.model_copy(update={"draws": 6, "generations": 0, "champions": 2})
     checkpoint, told = Checkpoint(), list[tuple[int, int]]()
     result = search(
@@ -191,19 +191,23 @@ def test_the_best_of_two_families_train_anew_and_longer() -> None:
     scores = checkpoint.load("trials") or {}
     assert told[-1] == (8, 8)
     assert {first.family, second.family} == {"rows", "flat"}
-    assert result.epochs == 6 * 2 + 2 * 5
+    assert result.epochs == 6 * 2 + 2 * 4
     for each in (first, second):
-        assert each.trial_loss == scores[f"trial/{each}/anew after 5"][0]
+        assert each.trial_loss == scores[f"trial/{each} after 6"][0]
         rivals = [other for other in others if other.family == each.family]
         before = scores[f"trial/{each} after 2"][0]
         assert all(before <= (other.trial_loss or 0) for other in rivals)
-        assert [one.epochs for one in each.comparisons] == [2, 5]
+        assert [one.epochs for one in each.comparisons] == [2, 6]
     assert (first.trial_loss or 0) <= (second.trial_loss or 0)
     assert {each.trial_epochs for each in others} == {2}
-    kept = checkpoint.load(f"trial/{first}/anew") or {}
-    assert result.begin.keys() == kept["module"].keys()
-    assert all(torch.equal(result.begin[name], each) for name, each in kept["module"].items())
-    assert checkpoint.load(f"trial/{second}/anew") is None
+    kept = checkpoint.load(f"trial/{first}") or {}
+    assert result.weights.keys() == kept["module"].keys()
+    assert all(torch.equal(result.weights[name], each) for name, each in kept["module"].items())
+    assert checkpoint.load(f"trial/{second}") is None
+    # a final training longer than the trial begins with random weights
+    assert result.trained == 6
+    assert result.begin(Recipe(epochs=6)) is result.weights
+    assert result.begin(Recipe(epochs=7)) is None
 
 
 def problem_fits(costs: object) -> bool:

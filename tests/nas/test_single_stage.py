@@ -116,7 +116,7 @@ def test_all_steps_of_the_effort_are_taken_by_any_number_of_workers(epochs: int)
     )
     assert result.history[-1]["step"] == epochs * (len(seen.train.labels) * 4 // 5 // 16)
     assert result == other
-    assert all(torch.equal(value, other.begin[name]) for name, value in result.begin.items())
+    assert all(torch.equal(value, other.weights[name]) for name, value in result.weights.items())
 
 
 def test_a_family_is_sent_to_another_machine_as_it_is() -> None:

@@ -49,7 +49,7 @@ def test_families_that_share_weights_race_on_ray() -> None:
     shared = SingleStageSettings(epochs=8, draws=4, trial=trial)
     found, alone = run(settings=shared, ray="local", workers=2), run(settings=shared, workers=1)
     assert found == alone
-    assert all(torch.equal(value, alone.begin[name]) for name, value in found.begin.items())
+    assert all(torch.equal(value, alone.weights[name]) for name, value in found.weights.items())
 
 
 @pytest.fixture(scope="module")

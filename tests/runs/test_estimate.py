@@ -9,25 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from micronas.nas.strategies.halving import planned_epochs
 from micronas.progress import Bars
 from micronas.quantities import format_duration
 from micronas.runs.estimate import estimate_search
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
-from micronas.train.recipe import Recipe
 from tests import toy
-
-
-def test_epochs_of_successive_halving_by_hand() -> None:
-    """16 networks, 20 epochs of 30 steps: rungs after 5, 10 and 20, of 16, 8 and 4."""
-    recipe = Recipe(epochs=20, batch_size=16)
-    assert planned_epochs(16, recipe, 480) == (16 + 8 + 4, 16 * 5 + 8 * 5 + 4 * 10)
-    # three folds each, and two champions, 2.5 times as long
-    folds, work = planned_epochs(16, recipe, 480, folds=3, champions=2)
-    assert (folds, work) == (3 * (28 + 2), 3 * (160 + 2 * 50))
-    # under 150 steps nothing is told apart: one comparison at the end
-    assert planned_epochs(10, Recipe(epochs=10, batch_size=32), 256) == (10, 100)
 
 
 def test_durations_are_written_for_a_person() -> None:
@@ -56,8 +43,8 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     estimate = estimate_search(toy.SPACE, data, settings)
     assert list(estimate.phases) == ["trials", "training", "quantization", "checks"]
     assert estimate.seconds == sum(estimate.phases.values())
-    # each to the end, a drawn and a uniform one once more, 2.5 times as long, training
-    assert estimate.epochs == 8 * 2 + 2 * 5 + 4
+    # each to the end, a drawn and a uniform one for four epochs more, training
+    assert estimate.epochs == 8 * 2 + 2 * 4 + 4
     assert "; 100 epochs of effort take " in str(estimate)
     told: list[str] = []
     seen: dict[str, list[float]] = {}

@@ -1,59 +1,80 @@
 """The mean of recent weights: by hand, after a stop, and its batch norm against the batches."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
-from micronas.train.average import averaged, recalibrated
-from micronas.train.loop import fit, generator_for
+from micronas.train.average import Mean, recalibrate
+from micronas.train.loop import evaluate, generator_for
 from micronas.train.recipe import Recipe
 from micronas.train.threads import threads
 from tests.train.test_loop import QUICK, bright_corner, same_weights, small_network
+from tests.training import fit
 
 
 def test_the_mean_by_hand() -> None:
     """The n-th step after the first pulls by 1 / (1 + (n + 1) / 10)."""
     module = nn.Linear(1, 1, bias=False)
-    average = averaged(module)
+    mean = Mean(module)
     expected = 0.0
     for count, value in enumerate([3.0, 5.0, -2.0, 7.0]):
         nn.init.constant_(module.weight, value)
-        average.update_parameters(module)
+        mean.update()
         expected = value if count == 0 else expected + (value - expected) / (1 + (count + 1) / 10)
-    assert abs(average.module.weight.item() - expected) < 1e-6
+    with mean.applied():
+        assert abs(module.weight.item() - expected) < 1e-6
+    assert module.weight.item() == 7.0
+    mean.apply()
+    assert abs(module.weight.item() - expected) < 1e-6
 
 
-def test_the_mean_survives_a_stop_and_leaves_the_training_alone() -> None:
-    split, checkpoint = bright_corner(), Checkpoint()
-    alone, whole = small_network(), averaged(small_network())
-    fit(alone, split, QUICK, seed=3, average=whole)
-    assert same_weights(alone, fit(small_network(), split, QUICK, seed=3))
+def test_a_trained_network_is_the_mean_of_its_weights() -> None:
+    """Those before each step, as a loss sees them, and those after the last, as saved."""
+    split, network, checkpoint = bright_corner(), small_network(), Checkpoint()
+    seen = list[Tensor]()
+
+    def loss(outputs: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        seen.append(network.get_parameter("units.stem.weight").detach().clone())
+        return nn.functional.cross_entropy(outputs, labels)
+
+    fit(network, split, QUICK, seed=3, loss=loss, checkpoint=checkpoint, until=3)
+    assert len(seen) == 3 * QUICK.steps(len(split.labels))
+    _, mean, *others = seen
+    for count, weight in enumerate(
+        [*others, checkpoint.load("train")["module"]["units.stem.weight"]], start=1
+    ):
+        mean = mean + (weight - mean) / (1 + (count + 1) / 10)
+    assert torch.allclose(network.get_parameter("units.stem.weight"), mean, atol=1e-6)
+    assert not torch.allclose(others[-1], mean, atol=1e-3)
+
+
+def test_what_is_watched_is_the_mean_and_the_training_goes_on_without_it() -> None:
+    """A stop, which returns the mean, and scores after each epoch change nothing."""
+    split, checkpoint, scores = bright_corner(), Checkpoint(), list[float | None]()
+    whole = fit(small_network(), split, QUICK, seed=3)
     for until in (1, 3, 4):
-        network = small_network(seed=until - 1)  # what counts is in the checkpoint
-        part = averaged(network)
-        fit(network, split, QUICK, seed=3, checkpoint=checkpoint, until=until, average=part)
+        part = fit(
+            small_network(seed=until - 1),  # what counts is in the checkpoint
+            split,
+            QUICK,
+            seed=3,
+            checkpoint=checkpoint,
+            until=until,
+            validation=split,
+            progress=lambda epoch: scores.append(epoch.validation_loss),
+        )
+        assert scores[-1] == evaluate(part, split).loss
+        assert same_weights(part, fit(small_network(), split, QUICK, seed=3, until=until))
     assert same_weights(part, whole)
-    assert not same_weights(whole.module, alone)
-
-
-def test_a_training_can_be_averaged_from_any_epoch_on() -> None:
-    """Checkpoints of trainings without a mean go on with one that begins there."""
-    split, checkpoint, network = bright_corner(), Checkpoint(), small_network()
-    fit(network, split, QUICK, seed=3, checkpoint=checkpoint, until=2)
-    average = averaged(network)
-    fit(network, split, QUICK, seed=3, checkpoint=checkpoint, average=average)
-    assert int(average.n_averaged) == 2 * QUICK.steps(len(split.labels))
 
 
 def test_batch_norm_is_that_of_batches_of_the_training_part() -> None:
     """Of all of them where there are no more than twelve: the mean of the batches' means."""
     split = TensorSplit(torch.randn(40, 3, 4, 4) * 2 + 5, torch.zeros(40, dtype=torch.long))
-    average = averaged(nn.Sequential(nn.BatchNorm2d(3)))
-    recipe = Recipe(epochs=1, batch_size=8)
-    found = recalibrated(average.module, split, recipe, generator_for(0))
-    norm = found[0]  # type: ignore[index]
-    assert not found.training
+    norm, recipe = nn.BatchNorm2d(3), Recipe(epochs=1, batch_size=8)
+    recalibrate(norm, split, recipe, generator_for(0))
+    assert not norm.training
     assert torch.allclose(norm.running_mean, split.inputs.mean((0, 2, 3)), atol=1e-5)
     within = torch.stack([batch.var((0, 2, 3)) for batch in _batches(split, recipe)]).mean(0)
     assert torch.allclose(norm.running_var, within, atol=1e-5)
@@ -66,7 +87,8 @@ def test_statistics_are_the_same_on_any_number_of_cores() -> None:
     recipe, found = Recipe(epochs=1, batch_size=64), []
     for count in (1, 2):
         with threads(count):
-            found.append(recalibrated(nn.BatchNorm2d(3), split, recipe, generator_for(0)))
+            found.append(nn.BatchNorm2d(3))
+            recalibrate(found[-1], split, recipe, generator_for(0))
     assert same_weights(*found)
 
 

@@ -67,16 +67,13 @@ class Context:
 class Training:
     """A training that a strategy asks for.
 
-    A candidate of the ask before continues from there, unless the training is `anew`; any other
-    begins.
+    A candidate of the ask before continues from there; any other begins.
     """
 
     candidate: Candidate
     recipe: Recipe
     epochs: int
     """Epochs of the recipe, from the first, after which the network is evaluated."""
-    anew: bool = False
-    """Begin again, with a recipe longer than that of the trials before."""
     begin: State | None = None
     """Initial weights; None for random ones."""
 
@@ -151,7 +148,7 @@ class Strategy(ABC):
         return 0.0
 
     def begin(self, winner: Candidate) -> State | None:
-        """Return the initial weights of the final training; None for those of the last trial."""
+        """Return the winner's weights after `epochs` of training; None for those of its trial."""
         return None
 
     def most_likely(self) -> Costs | None:

@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from micronas.nas.supernet.units import FreshUnit, SharedUnit
 from micronas.space.decisions import Choice
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
-from micronas.train.average import averaged, recalibrated
+from micronas.train.average import Mean, recalibrate
 from micronas.train.convolutions import mixed_precision
 from micronas.train.devices import moved
 from micronas.train.loop import generator_for, optimizer_of
@@ -122,8 +121,7 @@ class FamilyTraining:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             self._weights = Family(spaces, [*self.candidates, *self.spare]).to(device)
-        self._parameters = nn.ParameterList(self._weights.parameters())
-        self._average = averaged(self._parameters)
+        self._mean = Mean(self._weights)
         self._optimizer = optimizer_of(self._weights, recipe)
         self._ranks = ranks()
         self.step = 0
@@ -172,11 +170,12 @@ class FamilyTraining:
         if candidate.space.own_layers() is not None:
             return None
         network = Network(candidate.architecture.graph(), generator=torch.Generator())
-        with self._averaged():
+        with self._mean.applied():
             self._weights.hand_down(network, candidate.picks, candidate.choice)
         split = data.seen_as(candidate.space.input_shape).train
         generator = generator_for(self._seed, "statistics", self.name)
-        state: State = recalibrated(network, split, self._recipe, generator).state_dict()
+        recalibrate(network, split, self._recipe, generator)
+        state: State = network.state_dict()
         return state
 
     def state(self) -> State:
@@ -184,7 +183,7 @@ class FamilyTraining:
         return {
             "weights": copy.deepcopy(self._weights.state_dict()),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
-            "average": copy.deepcopy(self._average.state_dict()),
+            "mean": self._mean.state(),
             "step": self.step,
             "rounds": list(self.rounds),
         }
@@ -192,7 +191,7 @@ class FamilyTraining:
     def restore(self, state: State) -> None:
         self._weights.load_state_dict(state["weights"])
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self._average.load_state_dict(state["average"])
+        self._mean.restore(state["mean"])
         self.step, self.rounds = state["step"], list(state["rounds"])
 
     def _train(self, data: DataSet, index: Tensor, generator: torch.Generator) -> Tensor:
@@ -212,7 +211,7 @@ class FamilyTraining:
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self._ranks.average(self._weights, loss)
         self._optimizer.step()
-        self._average.update_parameters(self._parameters)
+        self._mean.update()
         return loss.detach()
 
     def _score(self, candidate: Candidate, data: DataSet) -> tuple[float, float]:
@@ -220,24 +219,7 @@ class FamilyTraining:
         order = torch.randperm(len(split.labels), generator=generator_for(self._seed, "rank"))
         index = order[:_RANKED_BY]
         inputs, labels = moved((split.batch(index, None), split.labels[index]), self._device)
-        with torch.inference_mode(), self._averaged():
+        with torch.inference_mode(), self._mean.applied():
             logits = self._weights.sliced(inputs, candidate.picks, candidate.choice)
         found = data.objective.trial(logits, labels)
         return found.loss, found.score
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Use the mean of recent weights within the context."""
-        means = list(self._average.module.parameters())
-        own = [each.detach().clone() for each in self._parameters]
-        _copy(self._parameters, means)
-        try:
-            yield
-        finally:
-            _copy(self._parameters, own)
-
-
-@torch.no_grad()
-def _copy(parameters: Iterable[nn.Parameter], values: Iterable[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from statistics import fmean
+from types import MappingProxyType
 
 import torch
 
@@ -17,7 +18,8 @@ from micronas.nas.candidate import Candidate
 from micronas.nas.folds import PARTS, parts_of
 from micronas.nas.settings import SupernetSettings
 from micronas.nas.strategies.base import Context, Plan, Script, Scripted
-from micronas.nas.strategies.halving import halving, planned, shortened, without_twins
+from micronas.nas.strategies.halving import shortened, without_twins
+from micronas.nas.strategies.race import Race, race
 from micronas.nas.strategies.weights import SharedWeights
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.objectives.base import Objective
@@ -133,14 +135,13 @@ class SharedStrategy(Scripted):
 
         with threads(self.settings.trial.threads):
             entrants, begins = self.context.everyone.once(proposed)
-        yield from halving(
-            self.context, entrants, self.affordable, begins=begins, again=not self.inherits
-        )
+        racing = self._race(len(entrants), self.affordable, begins)
+        yield from racing.rest((yield racing.to_first(entrants)))
 
     def plan(self) -> Plan:
         like = self.problem.draw(self.settings.finalists, source_for(self.seed, "draw"))
         networks = without_twins(like + self.exempt)
-        return self._planned(networks, len(networks), self.affordable)
+        return self._race(len(networks), self.affordable).plan(networks, len(networks))
 
     @cached_property
     def affordable(self) -> Recipe:
@@ -153,11 +154,14 @@ class SharedStrategy(Scripted):
             self.recipe,
             epochs,
             f"{finalists} finalists",
-            lambda recipe: self._planned([], count, recipe).epochs,
+            lambda recipe: self._race(count, recipe).plan([], count).epochs,
         )
 
-    def _planned(self, networks: list[Candidate], count: int, recipe: Recipe) -> Plan:
-        return planned(self.context, networks, count, recipe, again=not self.inherits)
+    def _race(
+        self, count: int, trial: Recipe, begins: Mapping[str, State] = MappingProxyType({})
+    ) -> Race:
+        decides = self.inherits
+        return race(self.context, trial, count, self.exempt, decides=decides, begins=begins)
 
     def train(self) -> None:
         """Train the supernet to the end, from a checkpoint where there is one."""
