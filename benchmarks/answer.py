@@ -13,7 +13,7 @@ single_stage   a fifth of the epochs train the winner alone, the rest all networ
 halving        the search by halving, and 15 epochs from random weights
 default        the same of half as many draws, and the epochs that are left
 went_on        in the results only: the default while its winner went on from its trial's weights
-former         in the results only: `went_on` while champions began anew, and all trainings ended at a
+former         in the results only: `went_on` while champions began anew, and trainings ended at a
                rate of zero, as those of `single_stage`, `third` and `quick` in the results
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
