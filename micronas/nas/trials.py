@@ -103,9 +103,9 @@ class Trials:
         The winner's stay in the checkpoint, so that a killed final training begins with them again.
         None where the winner is not among the last trainings.
         """
-        own = {f"trial/{winner}"} & self._kept
-        self._context.checkpoint.discard(self._kept - own)
-        state = self._context.checkpoint.load(own.pop()) if own else None
+        own, checkpoint = f"trial/{winner}", self._context.checkpoint
+        checkpoint.discard(self._kept - {own})
+        state = checkpoint.load(own) if own in self._kept else None
         return None if state is None else state["module"]
 
     def _report(self, numbers: Mapping[str, float] = MappingProxyType({})) -> None:

@@ -148,13 +148,13 @@ def fit(
             average_loss = _epoch(
                 module, split, recipe, optimizer, criterion, epoch, generator, mean, order
             )
-        if epoch + 1 == recipe.epochs:
-            settle(recipe.epochs)
         watched: tuple[float | None, float | None] = (None, None)
-        if validation is not None:
-            with nullcontext() if mean is None else mean.applied():
+        ended = epoch + 1 == recipe.epochs
+        if ended or validation is not None:
+            with nullcontext() if ended or mean is None else mean.applied():
                 settle(epoch + 1)
-                watched = _watch(module, validation, objective)
+                if validation is not None:
+                    watched = _watch(module, validation, objective)
             module.train()
         finished = Epoch(epoch + 1, recipe.epochs, average_loss, *watched)
         history.append(asdict(finished))
