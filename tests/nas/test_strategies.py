@@ -2,6 +2,7 @@
 
 import math
 import random
+from contextlib import suppress
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -206,16 +207,12 @@ def test_the_best_networks_of_most_families_stay() -> None:
     best = [network(loss, "rows") for loss in (0.1, 0.2, 0.3)]
     slow = [network(0.4, "", "textbook"), network(0.5, "flat"), network(0.6, "", "textbook")]
     within = context(PROBLEM, settings("halving"))
-    asked = []
+    asked, tried = [], None
     script = Race(within, Recipe(epochs=60), (5, 10, 20), 4, 2).rest([*slow, *best])
-    trainings = next(script)
-    while trainings:
-        asked.append([each.candidate.label for each in trainings])
-        tried = [replace(each.candidate, trial_epochs=each.epochs) for each in trainings]
-        try:
-            trainings = script.send(tried)
-        except StopIteration:
-            break
+    with suppress(StopIteration):
+        while trainings := script.send(tried):  # type: ignore[arg-type]  # None starts it
+            asked.append([each.candidate.label for each in trainings])
+            tried = [replace(each.candidate, trial_epochs=each.epochs) for each in trainings]
     first, last = [best[0], *slow[:2]], [best[0], slow[0]]
     assert asked == [[each.label for each in left] for left in (first, last, last)]
 
