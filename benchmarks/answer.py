@@ -20,6 +20,7 @@ quick          the choice of `third`, and all epochs that are left of the whole 
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow, down to a rate of zero
 mean           the same, ending in mean weights, as all other trainings do now
+cutmix         the same with CutMix, as all long trainings on pictures have now
 four           the same with weights of 4 bits in its blocks, and so wider where flash binds
 """
 
@@ -71,9 +72,12 @@ METHODS = (
     "third",
     "textbook",
     "mean",
+    "cutmix",
     "four",
 )
 RECIPE = Recipe(epochs=15)
+_WITHOUT = {"cutmix_from": 10_000}
+"""Trainings without CutMix."""
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -144,20 +148,24 @@ class Answer(Bench):
         return self._trained(found.winner, network, recipe, seed)
 
     def _textbook(self, seed: int) -> Record:
-        return self._as_long(shipped([self.rival]), seed)
+        return self._as_long(shipped([self.rival]), seed, mean=False, **_WITHOUT)
 
     def _mean(self, seed: int) -> Record:
-        return self._as_long(shipped([self.rival]), seed, mean=True)
+        return self._as_long(shipped([self.rival]), seed, **_WITHOUT)
+
+    def _cutmix(self, seed: int) -> Record:
+        return self._as_long(shipped([self.rival]), seed)
 
     def _four(self, seed: int) -> Record:
-        return self._as_long(map(of_four_bits, shipped([self.rival])), seed)
+        four = map(of_four_bits, shipped([self.rival]))
+        return self._as_long(four, seed, mean=False, **_WITHOUT)
 
-    def _as_long(self, networks: Iterable[Space], seed: int, *, mean: bool = False) -> Record:
+    def _as_long(self, networks: Iterable[Space], seed: int, **changes: object) -> Record:
         (rival,) = self._widest(networks)
         problem = Problem(self.space, self.board, self.budget)
         drawn = problem.draw(_DRAWN, random.Random(f"{seed} timed"))
         epochs = self.effort * fmean(map(self._step, drawn)) / self._step(rival)
-        recipe = RECIPE.model_copy(update={"epochs": math.ceil(epochs), "mean": mean})
+        recipe = RECIPE.model_copy(update={"epochs": math.ceil(epochs), **changes})
         return self._trained(rival, self._built(rival, seed), recipe, seed)
 
     def _step(self, candidate: Candidate) -> float:

@@ -253,7 +253,8 @@ def compared(name: str, kind: Kind, seed: int, folder: Path) -> Row:
 
 def augmented(row: Row, kind: Kind, names: tuple[str, ...], folder: Path) -> Row:
     """Return one line of the table of augmentations."""
-    given = [*seeded(kind, row["seed"]), f"data.augment={[*names]}"]
+    boxes = [f"{section}.cutmix_from=1" for section in ("train", "quantize")]
+    given = [*seeded(kind, row["seed"]), *boxes, f"data.augment={[*names]}"]
     settings = load_run(kind.space, [*kind.settings, *given]).for_training()
     shape = Space.model_validate(row["shape"])
     trained = run_training(shape, settings, folder, progress=quiet, data=load(settings.data))

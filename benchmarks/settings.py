@@ -60,6 +60,8 @@ LADDER = {
 class Pictures(TensorSplit):
     """Training moves a picture by up to four pixels and mirrors half of them."""
 
+    cutmix = True
+
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         inputs = self.inputs[index]
         if generator is None:

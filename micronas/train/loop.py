@@ -84,8 +84,9 @@ def fit(
 
     A split whose `mixup` is above 0 is trained on mixtures of every batch and the same batch in
     another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise (H. Zhang et
-    al., "mixup: Beyond Empirical Risk Minimization", 2018). Where `cutmix` is set, half of the
-    batches get a box of the other one instead (S. Yun et al., "CutMix", 2019).
+    al., "mixup: Beyond Empirical Risk Minimization", 2018). Where `cutmix` is set and the recipe
+    has `cutmix_from` epochs, half of the batches get a box of the other one instead (S. Yun et al.,
+    "CutMix", 2019).
 
     Parameters
     ----------
@@ -190,6 +191,7 @@ def _epoch(
 ) -> float:
     """Take the steps of an epoch and return the mean loss; no step waits for its loss."""
     device, steps = device_of(module), recipe.steps(len(order))
+    boxes = split.cutmix and recipe.epochs >= recipe.cutmix_from
     losses = []
     for step in range(steps):
         index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
@@ -197,8 +199,8 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
         with mixed_precision(recipe.amp, device.type):
-            if split.mixup > 0 or split.cutmix:
-                value = _mixed(module, criterion, inputs, labels, split, generator)
+            if split.mixup > 0 or boxes:
+                value = _mixed(module, criterion, inputs, labels, split, boxes, generator)
             else:
                 value = criterion(module(inputs).float(), labels, inputs)
         optimizer.zero_grad()
@@ -294,10 +296,11 @@ def _mixed(
     inputs: Tensor,
     labels: Tensor,
     split: Split,
+    boxes: bool,
     generator: torch.Generator,
 ) -> Tensor:
     """Return the loss of a batch mixed with itself; mixed losses need no soft labels."""
-    if split.cutmix:
+    if boxes:
         other = torch.randperm(len(labels), generator=generator)
         mixed, share = _pasted(inputs, inputs[other], generator)
     else:

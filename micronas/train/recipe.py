@@ -28,6 +28,9 @@ class Recipe(Settings):
     weight_decay: float = Field(default=1e-3, ge=0)
     """Decay of weights; biases, norms and quantisation ranges have none."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    cutmix_from: int = Field(default=90, ge=1)
+    """Fewest epochs of a training with CutMix, where ``data.augment`` names it; shorter ones gain
+    nothing by it (docs/results/search.md)."""
     amp: Amp = None
     """``bf16`` computes convolutions in bfloat16, except depthwise and grouped ones with strides or
     with kernels of 5x5 and more, which would be slower; weights and exports stay float32. A

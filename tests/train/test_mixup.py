@@ -95,11 +95,29 @@ def test_parts_of_a_mixed_split_are_mixed() -> None:
     assert Subset(numbered(8, 0.3), torch.arange(4)).mixup == 0.3
 
 
+class Pasted(TensorSplit):
+    """Training may insert boxes."""
+
+    cutmix = True
+
+
+def test_boxes_wait_for_a_long_training() -> None:
+    inputs, labels = torch.arange(64.0).reshape(4, 1, 4, 4), torch.arange(4)
+    plain, short, long = (
+        fit(
+            linear(16, 4),
+            split(inputs, labels),
+            Recipe(epochs=8, batch_size=4, cutmix_from=first),
+            seed=0,
+        ).state_dict()["1.weight"]
+        for split, first in ((TensorSplit, 8), (Pasted, 9), (Pasted, 8))
+    )
+    assert torch.equal(plain, short)
+    assert not torch.equal(plain, long)
+
+
 def test_a_pasted_box_counts_by_its_area() -> None:
     """Example i is a plain map of the value i: a mixture shows whose each pixel is."""
-
-    class Pasted(TensorSplit):
-        cutmix = True
 
     count = 6
     plain = torch.arange(count, dtype=torch.float32).reshape(count, 1, 1, 1).expand(-1, 1, 8, 10)

@@ -34,10 +34,11 @@ class PictureSettings(TaskSettings):
     validation_fraction: float = Field(0.1, gt=0, le=0.4)
     """Fraction of the files for validation, where the data has no such part."""
     test_fraction: float = Field(0.1, gt=0, le=0.4)
-    augment: tuple[Augmentation, ...] = ("flip", "crop", "colour")
+    augment: tuple[Augmentation, ...] = ("flip", "crop", "colour", "cutmix")
     """Random changes of training images: ``flip`` mirrors half of them, ``crop`` cuts a part out,
     ``colour`` changes brightness, contrast and saturation, ``cutmix`` inserts a box of another
-    image, whose label counts by its area (in half of the batches)."""
+    image, whose label counts by its area, in half of the batches of a training of
+    ``cutmix_from`` epochs or more."""
     smallest_crop: float = Field(0.35, gt=0, le=1)
     """Least fraction of the area of a crop. ImageNet's 0.08 would often cut a person off."""
     brightness: float = Field(0.2, ge=0, lt=1)
