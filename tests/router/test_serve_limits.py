@@ -318,6 +318,25 @@ def test_the_longest_answer_that_a_request_allows() -> None:
     assert parse_ask(json.dumps(tokens).encode(), "completions").asked_tokens == 4
 
 
+def test_an_answer_of_any_length_is_reserved_and_released_whole() -> None:
+    with behind(answers, limits={"requests_at_once": 1}) as (_, client):
+        for number in range(2):  # a request that fails would keep its place
+            assert said(chat(client, f"<{number}>", max_tokens=10**400))
+    ledger = Ledger(lambda name: Limits(tokens_per_minute=1000), lambda *spent: None)
+
+    def booked(most: int) -> Any:
+        body = {"model": "a", "prompt": "x", "max_tokens": most}
+        return ledger.admit(parse_ask(json.dumps(body).encode(), "completions"))
+
+    small, huge = booked(500), booked(10**30)
+    for each in (huge, small):
+        each.close()
+    # had the sum lost the small one, its release would leave 500 tokens more than there are
+    booked(1000)
+    with pytest.raises(ApiError, match="none is left"):
+        booked(1)
+
+
 def test_a_request_of_95000_messages_is_refused_before_it_is_read() -> None:
     """JSON is read without giving other threads a turn: half a second and more of the loop."""
     with behind(answers) as (a, client):

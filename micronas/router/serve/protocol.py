@@ -22,6 +22,8 @@ _INDEXES = range(128)
 _LABELS = frozenset(("role", "type", "id"))
 """Keys of texts in an answer that are not generated."""
 _DEEPEST = 8
+_MOST_ANSWERED = 10**12
+"""Most tokens of an answer: a larger reservation would swallow others in the sum of floats."""
 _TURNS = 8
 """Number of newest messages of the user that are routed."""
 RequestKind = Literal["chat/completions", "completions", "embeddings", "responses"]
@@ -190,7 +192,7 @@ class Ask:
         prompts = 1
         if isinstance(given, list) and isinstance(given[0], str | list):
             prompts = len(given)
-        return self.longest * choices * prompts
+        return min(self.longest * choices * prompts, _MOST_ANSWERED)
 
     @property
     def tokens(self) -> int:
