@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap
 from micronas.judge.leaderboard import Statistics, baseline_of
-from micronas.judge.rating import bradley_terry
+from micronas.judge.rating import bradley_terry, expected_win_rates
 
 
 def category_prior(statistics: Statistics) -> float:
@@ -29,7 +29,8 @@ def by_categories(
 ) -> list[dict[str, Any]]:
     """Return win rates in each category of two prompts or more, one row per category and model.
 
-    The intervals hold for all rows at once; models without battles in a category have no row.
+    Rates are as those of a `leaderboard` of the category's models, and the intervals hold for all
+    rows at once; models without battles in a category have no row.
     Categories are those of the battles, unless others are given by the ids of prompts.
     """
     level, rounds, prior = statistics.level, statistics.rounds, category_prior(statistics)
@@ -49,23 +50,27 @@ def by_categories(
         samples = bootstrap(
             part, rounds, prior=prior, baseline=baseline, seed=int(seed.generate_state(1)[0])
         )
-        errors = samples.std(axis=0)
-        played = np.bincount(np.concatenate([part.left, part.right]), minlength=len(part.models))
-        moves = (played > 0) & (errors > 0)
+        played = np.unique([part.left, part.right])
+        place = None if baseline is None else int(np.searchsorted(played, part.index(baseline)))
+        rates, drawn = (
+            logit(expected_win_rates(each[..., played], place)) for each in (scores, samples)
+        )
+        errors = drawn.std(axis=0)
+        moves = errors > 0
         if moves.any():
-            t = np.abs(samples - scores)[:, moves] / errors[moves]
+            t = np.abs(drawn - rates)[:, moves] / errors[moves]
             largest = np.maximum(largest, t.max(axis=1))
-        tables.append((name, np.flatnonzero(played), scores, errors))
+        tables.append((name, played, rates, errors))
     width = np.quantile(largest, level)
     return [
         {
             "category": name,
             "model": battles.models[model],
-            "rate": float(expit(scores[model])),
-            "low": float(expit(scores[model] - width * errors[model])),
-            "high": float(expit(scores[model] + width * errors[model])),
+            "rate": float(expit(rate)),
+            "low": float(expit(rate - width * error)),
+            "high": float(expit(rate + width * error)),
             "prompts": prompts[name],
         }
-        for name, played, scores, errors in tables
-        for model in played.tolist()
+        for name, played, rates, errors in tables
+        for model, rate, error in zip(played.tolist(), rates, errors, strict=True)
     ]

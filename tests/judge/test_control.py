@@ -11,7 +11,7 @@ from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.categories import by_categories
 from micronas.judge.control import control
-from micronas.judge.leaderboard import Statistics
+from micronas.judge.leaderboard import Statistics, leaderboard
 from micronas.judge.rating import bradley_terry, expected_win_rates
 
 SCORES = np.array([-1.0, 0.0, 0.2, 0.8])
@@ -129,6 +129,26 @@ def test_a_table_rates_each_category_on_its_own() -> None:
     for row in rows:
         bounds = (row["low"], row["rate"], row["high"])
         assert bounds == (0.5,) * 3 if row["model"] == "base" else bounds == tuple(sorted(bounds))
+
+
+def test_a_category_of_a_tournament_is_rated_as_the_leaderboard_of_its_models() -> None:
+    generator = np.random.default_rng(0)
+    pairs = [(left, right) for left, right in ("ab", "bc", "ac") for _ in range(40)]
+    ids = [f"p{row % 40:02d}" for row in range(120)]
+    outcome = (generator.random(120) < 0.85) * 1.0
+    battles = Battles.of_names(
+        [*(left for left, _ in pairs), "d", "d"],
+        [*(right for _, right in pairs), "a", "b"],
+        [*outcome, 1.0, 0.0],
+        prompt=[*ids, "q0", "q1"],
+        category={**dict.fromkeys(ids, "x"), "q0": "y", "q1": "y"},
+    )
+    of_x = [row for row in by_categories(battles, Statistics(rounds=50)) if row["category"] == "x"]
+    alone = Battles.of_names(*zip(*pairs, strict=True), outcome, prompt=ids)
+    board = leaderboard(alone, Statistics(rounds=50, prior=1.0))
+    assert [row["model"] for row in of_x] == list(board.models) == ["a", "b", "c"]
+    assert [row["rate"] for row in of_x] == pytest.approx(board.rates.tolist())
+    assert all(row["low"] < row["rate"] < row["high"] for row in of_x)
 
 
 @pytest.mark.long
