@@ -99,9 +99,16 @@ def ratings(
 
 
 def _of_store(path: Path) -> list[Prompt]:
+    found = prompts_of(path)
+    without = [each.id for each in found if not each.text]
+    if without or not found:
+        lacks = f"lacks {len(without)}, of {without[0]!r} first" if without else "has no prompt"
+        raise DataError(
+            f"a set needs the texts of its prompts, but {path} {lacks}; give the set itself"
+        )
     return [
         Prompt(**vars(each), source=path.stem, licence="", hash=text_hash(each.text))
-        for each in prompts_of(path)
+        for each in found
     ]
 
 

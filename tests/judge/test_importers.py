@@ -12,7 +12,7 @@ from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao
 from micronas.judge.jobs import import_verdicts, run_inputs
 from micronas.judge.rows import VerdictRow
 from micronas.judge.run import run
-from micronas.judge.store import battles_of, verdicts_of
+from micronas.judge.store import battles_of, verdicts_of, writing
 from testing.pandalm import pandalm
 from tests.judge.judge_server import Judge, serve
 from tests.judge.runs import dropped_of
@@ -199,6 +199,17 @@ def test_benchmarks_of_judges_are_judged_anew(
     found = accuracy(verdicts_of(store), "judge-1", ["label"])
     assert (found.pairs, found.accuracy, found.whole) == (pairs, pytest.approx(right), whole)
     assert found.whole_low <= whole <= found.whole_high
+
+
+def test_prompts_without_a_text_are_not_asked(tmp_path: Path) -> None:
+    store, config = tmp_path / "s.sqlite", tmp_path / "judge.yaml"
+    config.write_text(settings_for("http://127.0.0.1:9/v1").model_dump_json())
+    row = {"uid": "u", "judge": "j", "model": "m", "baseline": "o3", "games": [game("A>B")] * 2}
+    import_verdicts("arena-hard", [write(tmp_path / "m.jsonl", [row], lines=True)], store)
+    with pytest.raises(DataError, match=r"the texts of its prompts, but .* lacks 1, of 'u' first"):
+        run_inputs(config, [], store, None, null=False)
+    with writing(tmp_path / "empty.sqlite"), pytest.raises(DataError, match="has no prompt; give"):
+        run_inputs(config, [], tmp_path / "empty.sqlite", store, null=False)
 
 
 def test_rows_that_are_no_best_of_four_are_refused(tmp_path: Path) -> None:
