@@ -109,7 +109,6 @@ def evaluate(
         known, asked = table.rows(part), table.rows(test)
         check_apart(known, asked)
         split = Split(vectors[0, part], known.scores, vectors[0, test], asked.scores, active, total)
-        shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
         found = fit_step1(
             vectors[:, part],
             known,
@@ -118,6 +117,8 @@ def evaluate(
             settings=wanted,
             reworded=None if reworded is None else reworded[:, part],
         )
+        # after the fit, which refuses too few prompts
+        shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
         category = found.model.classify(vectors[:, test]).category
         plans = [make_plan(found.evidence, ParameterBudget(active=budget)) for budget in budgets]
         shares[OURS] = [np.eye(len(active))[plan.experts[category]] for plan in plans]

@@ -106,6 +106,15 @@ def test_a_prompt_in_both_parts_and_a_budget_below_all_experts_are_errors() -> N
         )
 
 
+@pytest.mark.filterwarnings("error")
+def test_too_few_prompts_are_one_error_without_warnings_of_numpy() -> None:
+    known = table(60).rows(range(3))
+    vectors = embedder_of(SETTINGS.embedding)(known.prompts)[None]
+    parts = random_parts(3, 1)
+    with pytest.raises(DataError, match="have 5 labelled prompts"):
+        evaluate(known, vectors, active=ACTIVE, total=ACTIVE, budgets=[3e9], parts=parts)
+
+
 def test_random_parts() -> None:
     for part, test in random_parts(50, 3):
         assert sorted([*part, *test]) == list(range(50))
