@@ -37,10 +37,7 @@ class Outcomes:
 
         Constant answers and the models to leave out are ignored, also as baselines.
 
-        Raises
-        ------
-        DataError
-            If fewer than two models are left.
+        Raises DataError if fewer than two models are left.
         """
         points: defaultdict[tuple[str, tuple[str, str]], list[float]] = defaultdict(list)
         for row in rows:

@@ -45,17 +45,15 @@ def control(
 ) -> _Controlled:
     """Fit scores and the effect of length together, by maximum likelihood.
 
+    Raises DataError if lengths are unknown, no finite scores exist, or length is confounded with
+    the models.
+
     Parameters
     ----------
     prior, baseline
         As for ``bradley_terry``.
     rounds
         Number of resamples of prompts; each is a separate fit, about as long as the first.
-
-    Raises
-    ------
-    DataError
-        If lengths are unknown, no finite scores exist, or length is confounded with the models.
     """
     # raises where no finite scores exist, of all battles or of these resamples
     bootstrap(battles, rounds, prior=prior, seed=seed)

@@ -169,10 +169,8 @@ class JudgeEndpoint:
     async def send(self, messages: Messages) -> Reply | Lost:
         """Send one request once.
 
-        Raises
-        ------
-        ConfigError
-            If the endpoint refuses every request: the model does not exist, or the key is wrong.
+        Raises ConfigError if the endpoint refuses every request: the model does not exist, or the
+        key is wrong.
         """
         body = {**self.settings.parameters(), "messages": list(messages)}
         try:
@@ -189,10 +187,7 @@ class JudgeEndpoint:
     async def pause(self, attempt: int, lost: Lost) -> None:
         """Wait before sending a request again; ``attempt`` counts from 0.
 
-        Raises
-        ------
-        DataError
-            If the request has been sent `tries` times.
+        Raises DataError if the request has been sent `tries` times.
         """
         if attempt + 1 >= self.settings.tries:
             raise DataError(

@@ -121,16 +121,14 @@ def import_verdicts(
 ) -> dict[str, int]:
     """Read another tool's files, or folders of them, into a store.
 
+    Raises DataError if a folder holds no such file, or a file is damaged; earlier files are in the
+    store.
+
     Returns
     -------
     dict
         ``files``, ``verdicts``, ``invalid``, ``itself``: verdicts on a model against itself, which
         are set aside, and ``replaced``: those with a later one on the same answers.
-
-    Raises
-    ------
-    DataError
-        If a folder holds no such file, or a file is damaged; earlier files are in the store.
     """
     pattern = _FILES.get(kind, "*.jsonl")
     read: dict[str, Callable[[Path], importers.Imported]] = {
@@ -176,15 +174,12 @@ def accuracy_table(found: Mapping[Policy, Agreement]) -> str:
 def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
     """Set verdicts aside with a reason, or restore them where it is None; return their number.
 
+    Raises DataError if no value is given, or no verdict matches.
+
     Parameters
     ----------
     chosen
         Values of ``model``, ``baseline``, ``prompt_id``, ``judge`` that verdicts must all have.
-
-    Raises
-    ------
-    DataError
-        If no value is given, or no verdict matches.
     """
     given = {name: value for name, value in chosen.items() if value is not None}
     where = " AND ".join(f"{name} = ?" for name in given)

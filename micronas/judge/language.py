@@ -19,15 +19,12 @@ def identify(texts: Sequence[str], expected: Iterable[str], settings: Languages)
     Code blocks, addresses and formulas are ignored. A text without other letters is in the first
     expected language.
 
+    Raises ConfigError if a code is unknown or py3langid is not installed.
+
     Parameters
     ----------
     expected
         Codes to choose from.
-
-    Raises
-    ------
-    ConfigError
-        If a code is unknown or py3langid is not installed.
     """
     codes = list(dict.fromkeys(expected))
     if len(codes) == 1:

@@ -132,10 +132,7 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
 def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
     """Return win rates as if all answers had the same length, one row per model, for JSON.
 
-    Raises
-    ------
-    DataError
-        If lengths are unknown, or no finite scores exist and there is no prior.
+    Raises DataError if lengths are unknown, or no finite scores exist and there is no prior.
     """
     baseline = baseline_of(battles)
     found = control(
@@ -180,10 +177,7 @@ def read_reference(path: Path, known: Iterable[str] = ()) -> Estimates:
     Without bounds a score is taken as certain. Names are read as those of known models that differ
     in blanks around them or in the Unicode form alone.
 
-    Raises
-    ------
-    DataError
-        If a column is missing or a value is not a number; the message names the line.
+    Raises DataError if a column is missing or a value is not a number; the message names the line.
     """
     models, values = [], []
     same = {_plain(name): name for name in known}

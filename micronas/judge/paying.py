@@ -149,12 +149,8 @@ class Payer:
 
         It is None if the budget is spent, or the endpoint refuses the question.
 
-        Raises
-        ------
-        ConfigError
-            If the endpoint refuses every question.
-        DataError
-            If it does not answer, or the store cannot be written.
+        Raises ConfigError if the endpoint refuses every question; DataError if it does not answer,
+        or the store cannot be written.
         """
         key = question_key(self._settings, messages, self._purpose)
         async with self._asking[key]:

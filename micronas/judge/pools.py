@@ -35,10 +35,7 @@ class Pools:
     def of(cls, records: list[Record], recipe: Recipe) -> "Pools":
         """Divide labelled prompts.
 
-        Raises
-        ------
-        DataError
-            If quotas cannot be met; names them all.
+        Raises DataError if quotas cannot be met; names them all.
         """
         sampling = recipe.sampling
         good = [record for record in records if quality(record.text) >= sampling.min_quality]
@@ -77,10 +74,7 @@ class Pools:
     def discriminating(self, earlier: Outcomes) -> tuple[set[str], int]:
         """Choose by outcomes under hashes of texts; return ids and the number of judged prompts.
 
-        Raises
-        ------
-        DataError
-            If no prompt of the pools was judged.
+        Raises DataError if no prompt of the pools was judged.
         """
         strata = [(name, language) for name, each in self.quotas.items() for language in each]
         pool = sorted(
@@ -110,10 +104,8 @@ class Pools:
 def earlier_outcomes(sampling: Sampling, folder: Path) -> Outcomes | None:
     """Return the outcomes of earlier judge runs, by hash of a prompt's text; None without runs.
 
-    Raises
-    ------
-    DataError
-        If a run cannot be read, a model to leave out is in no run, or fewer than two are left.
+    Raises DataError if a run cannot be read, a model to leave out is in no run, or fewer than two
+    are left.
     """
     rows: list[VerdictRow] = []
     for path in sampling.judged:

@@ -210,10 +210,7 @@ class RecipeFile:
 def read_recipe(path: Path | None = None, overrides: Iterable[str] = ()) -> RecipeFile:
     """Read a recipe; by default the one of 14 categories, with paths from the working folder.
 
-    Raises
-    ------
-    ConfigError
-        If the file is not a recipe, in one line with file, line and key.
+    Raises ConfigError if the file is not a recipe, in one line with file, line and key.
     """
     recipe = read_settings(path or _DEFAULT_RECIPE, Recipe, overrides)
     return RecipeFile(recipe, path.parent if path else Path())

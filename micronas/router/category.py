@@ -188,6 +188,8 @@ def fit_categories(
     Ridge and temperature have the least log-loss; the largest distance is the quantile `familiar`
     over the prompts, each by a fit without its fold.
 
+    Raises DataError if there are fewer labelled prompts than folds, or a category has none.
+
     Parameters
     ----------
     vectors
@@ -196,11 +198,6 @@ def fit_categories(
         Index of each prompt's category, -1 if unknown: such prompts are only predicted.
     reworded
         Vectors of reworded prompts [copies, prompts, dimensions], to fit on as well.
-
-    Raises
-    ------
-    DataError
-        If there are fewer labelled prompts than folds, or a category has none.
     """
     known = np.flatnonzero(labels >= 0)
     counts = np.bincount(labels[known], minlength=len(names))

@@ -51,15 +51,12 @@ class Embedding(EndpointEmbedding):
 def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., Floats]:
     """Return a function from prompts to vectors [prompts, dimensions].
 
+    Raises ConfigError if a package or a key is missing.
+
     Parameters
     ----------
     cache
         SQLite file for the vectors of ``multilingual`` or an endpoint.
-
-    Raises
-    ------
-    ConfigError
-        If a package or a key is missing.
     """
     words = _words_of(settings.resolved(), cache)
 

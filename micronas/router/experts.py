@@ -24,10 +24,7 @@ _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([KMBT]?)\s*", re
 def parse_parameters(text: object) -> float:
     """Read a number of parameters: ``"7B"``, ``"270M"``, or a plain number.
 
-    Raises
-    ------
-    ValueError
-        If it is not from 0.001 to 10^15, or has another unit than K, M, B or T.
+    Raises ValueError if it is not from 0.001 to 10^15, or has another unit than K, M, B or T.
     """
     match = _NUMBER.fullmatch(str(text)) if not isinstance(text, bool) else None
     value = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
@@ -144,9 +141,6 @@ class _ExpertsFile(Settings):
 def read_experts(path: Path) -> tuple[Expert, ...]:
     """Read experts from a YAML file with the key ``experts``, in its order.
 
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, a name occurs twice, or a number is invalid.
+    Raises ConfigError if the file cannot be read, a name occurs twice, or a number is invalid.
     """
     return read_settings(path, _ExpertsFile).experts

@@ -21,10 +21,7 @@ from micronas.text import pairs, table
 def budget_of(active: str | None, total: str | None) -> ParameterBudget:
     """Return a budget from texts such as ``12B``.
 
-    Raises
-    ------
-    ConfigError
-        If a text is not a number of parameters.
+    Raises ConfigError if a text is not a number of parameters.
     """
     found = validate_settings({"active": active, "total": total}, BudgetSettings, source="budget")
     return ParameterBudget(found.active, found.total)
@@ -55,19 +52,13 @@ def evaluate_file(
 ) -> list[dict[str, Any]]:
     """Evaluate the router of a YAML at budgets such as ``12B``; one row per budget and method.
 
+    Raises ConfigError if a budget is not a number of parameters, or the YAML is wrong; DataError if
+    the table of scores is wrong; BudgetError if a budget is below the smallest expert.
+
     Parameters
     ----------
     test
         Table of scores to test on; by default the YAML's table is split at random.
-
-    Raises
-    ------
-    ConfigError
-        If a budget is not a number of parameters, or the YAML is wrong.
-    DataError
-        If the table of scores is wrong.
-    BudgetError
-        If a budget is below the smallest expert.
     """
     settings, scores = _read(config, overrides)
     if test is None:

@@ -91,10 +91,7 @@ class Plan:
 def make_plan(evidence: Evidence, budget: ParameterBudget) -> Plan:
     """Map categories to experts, by all fitting prompts.
 
-    Raises
-    ------
-    BudgetError
-        If no mapping is within the budget; names the smallest feasible one.
+    Raises BudgetError if no mapping is within the budget; names the smallest feasible one.
     """
     experts = solve(evidence.problem(), budget)
     return plan_of(evidence, budget, np.resize(experts, evidence.categories))

@@ -88,10 +88,7 @@ class ScoreTable:
     def of_experts(self, names: Sequence[str]) -> "ScoreTable":
         """Return the table of some experts, in the order of the names.
 
-        Raises
-        ------
-        DataError
-            If an expert has no scores.
+        Raises DataError if an expert has no scores.
         """
         for name in names:
             if name not in self.experts:
@@ -172,10 +169,8 @@ def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
     Prompts on which one of the experts, by default of all models, has no valid verdict are left
     out.
 
-    Raises
-    ------
-    DataError
-        If the store cannot be read, does not compare with one baseline, or has no complete prompt.
+    Raises DataError if the store cannot be read, does not compare with one baseline, or has no
+    complete prompt.
     """
     from micronas.judge.store import prompts_of, verdicts_of
 
@@ -221,10 +216,7 @@ def scores_of_results(folder: Path, experts: Sequence[str] = ()) -> ScoreTable:
     lines (``cached_results``) with ``llm_selected``, ``global_index`` and ``evaluation_result``.
     Categories are the data sets; prompts without a score of every expert are left out.
 
-    Raises
-    ------
-    DataError
-        If a file has neither format, or no prompt has a score of every model.
+    Raises DataError if a file has neither format, or no prompt has a score of every model.
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)
     names: dict[str, str] = {}

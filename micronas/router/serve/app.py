@@ -42,6 +42,9 @@ def create_app(
 ) -> Starlette:
     """Return the server as an ASGI application.
 
+    Raises ConfigError if a key is not set, an expert cannot be called or the router cannot be
+    loaded; DataError if the router, or the counts of an earlier server, cannot be read.
+
     Parameters
     ----------
     settings
@@ -50,13 +53,6 @@ def create_app(
         Routing in place of the settings' router.
     read
         Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
-
-    Raises
-    ------
-    ConfigError
-        If a key is not set, an expert cannot be called or the router cannot be loaded.
-    DataError
-        If the router, or the counts of an earlier server, cannot be read.
     """
     gateway = Gateway(settings, routing, read)
     metrics = gateway.metrics

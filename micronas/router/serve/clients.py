@@ -39,10 +39,7 @@ class Client(Settings):
 class Clients:
     """All clients of the server; without keys all users are one unnamed client.
 
-    Raises
-    ------
-    ConfigError
-        If the variable of a key is not set, or two clients have one name or key.
+    Raises ConfigError if the variable of a key is not set, or two clients have one name or key.
     """
 
     def __init__(self, keys_env: str | None, named: Sequence[Client], limits: Limits) -> None:

@@ -85,17 +85,14 @@ class Answer:
 class Dispatcher:
     """All experts in service.
 
+    Raises ConfigError if the key of an expert is not set.
+
     Parameters
     ----------
     settings
         Settings of retries, pauses, cool-downs and timeouts.
     metrics
         Counters of attempts.
-
-    Raises
-    ------
-    ConfigError
-        If the key of an expert is not set.
     """
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
@@ -118,6 +115,8 @@ class Dispatcher:
 
         A failed expert is not asked twice in a row if there is another.
 
+        Raises ApiError if the request is refused, or no expert answers.
+
         Parameters
         ----------
         ask
@@ -128,11 +127,6 @@ class Dispatcher:
             Booking of tokens and dollars.
         attempted
             Called with the expert before each attempt.
-
-        Raises
-        ------
-        ApiError
-            If the request is refused, or no expert answers.
         """
         lost: dict[str, AttemptError] = {}
         last = ""
@@ -180,12 +174,8 @@ class Dispatcher:
     ) -> None:
         """Pass on the rest of a stream, piece by piece.
 
-        Raises
-        ------
-        AttemptError
-            If it breaks off.
-        ApiError
-            If it takes more than the client's limits allow.
+        Raises AttemptError if it breaks off; ApiError if it takes more than the client's limits
+        allow.
         """
         served = self.served[answer.expert.name]
         idle = served.timeouts.idle

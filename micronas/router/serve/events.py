@@ -24,10 +24,7 @@ class EventReader:
     def feed(self, received: bytes) -> list[bytes]:
         """Return the data of the events that are now complete.
 
-        Raises
-        ------
-        AttemptError
-            If an event is larger than 1 MiB; pieces of answers are smaller.
+        Raises AttemptError if an event is larger than 1 MiB; pieces of answers are smaller.
         """
         complete: list[bytes] = []
         self._rest.append(received)

@@ -103,10 +103,7 @@ class Ledger:
     def admit(self, ask: Ask) -> "Booking":
         """Count a request and reserve its tokens; the holder must close the booking.
 
-        Raises
-        ------
-        ApiError
-            429, if the client has no request or token left, or too many are in work.
+        Raises ApiError (429) if the client has no request or token left, or too many are in work.
         """
         limits, account = self.limits(ask.key), self._account(ask.key)
         free = account.tokens - account.held_tokens
@@ -186,10 +183,8 @@ class Booking:
     def open(self, expert: Expert) -> None:
         """Begin to count a call, and reserve its largest cost in dollars.
 
-        Raises
-        ------
-        AttemptError
-            If it may cost more than the request has left, or the day has nothing left.
+        Raises AttemptError if it may cost more than the request has left, or the day has nothing
+        left.
         """
         habits = self._ledger.habits.setdefault(expert.name, Habits())
         meter = Meter(expert, self._ask, habits, self._answer)
@@ -211,10 +206,8 @@ class Booking:
     def count(self, piece: Json) -> None:
         """Count a piece, or a whole answer, of the expert.
 
-        Raises
-        ------
-        ApiError
-            429, if a stream takes more than it reserved and its client has nothing left.
+        Raises ApiError (429) if a stream takes more than it reserved and its client has nothing
+        left.
         """
         meter = self._meter
         assert meter is not None

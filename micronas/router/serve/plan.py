@@ -143,10 +143,7 @@ class Planner:
 
         If the router fails, the request goes to the experts in the order of the fallback.
 
-        Raises
-        ------
-        ApiError
-            400, if no expert supports the request, or none is within its budget.
+        Raises ApiError (400) if no expert supports the request, or none is within its budget.
         """
         if ask.model in self._experts:
             expert = self._experts[ask.model]
@@ -242,10 +239,7 @@ def _decide(routing: Routing, prompts: Sequence[str]) -> RoutingDecision:
 def _able(experts: Sequence[Expert], ask: Ask) -> Sequence[Expert]:
     """Return the experts that support the request, those with too short a context last.
 
-    Raises
-    ------
-    ApiError
-        400, if no expert supports the tools or images of the request.
+    Raises ApiError (400) if no expert supports the tools or images of the request.
     """
     for what, wanted in (("tools", ask.tools), ("vision", ask.vision)):
         if wanted:

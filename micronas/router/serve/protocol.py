@@ -210,11 +210,8 @@ def parse_ask(
 ) -> Ask:
     """Read the body of a request, and add headers, key and budget.
 
-    Raises
-    ------
-    ApiError
-        400, if it is not a JSON object with a model and a list of messages, a prompt to complete
-        or an input to embed.
+    Raises ApiError (400) if it is not a JSON object with a model and a list of messages, a prompt
+    to complete or an input to embed.
     """
     # checked before parsing, which blocks other threads; within texts the quotes are escaped
     if data.count(b'"role"') > _MOST_MESSAGES:

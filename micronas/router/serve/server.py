@@ -26,17 +26,15 @@ def serve(settings: ServeSettings, read: Callable[[], ServeSettings] | None = No
     The address is printed once the server listens, and one line per request goes to stderr.
     Prompts, answers and keys are never written.
 
+    Raises ConfigError if a package is missing, the address is taken, a key not set or an expert not
+    callable.
+
     Parameters
     ----------
     settings
         Settings of a serve configuration.
     read
         Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
-
-    Raises
-    ------
-    ConfigError
-        If a package is missing, the address is taken, a key not set or an expert not callable.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
@@ -84,10 +82,7 @@ def configured(app: "Starlette", settings: ServeSettings, **more: Any) -> "uvico
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free one.
 
-    Raises
-    ------
-    ConfigError
-        If the address is taken, or not of this machine.
+    Raises ConfigError if the address is taken, or not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

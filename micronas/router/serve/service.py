@@ -30,10 +30,8 @@ _PAUSE = 0.1
 class Service:
     """Clients, experts and routing of one reading of the configuration.
 
-    Raises
-    ------
-    ConfigError
-        If a key is not set, an expert cannot be called or the router cannot be loaded.
+    Raises ConfigError if a key is not set, an expert cannot be called or the router cannot be
+    loaded.
     """
 
     def __init__(
@@ -82,10 +80,7 @@ class Gateway:
     async def reload(self) -> None:
         """Read the configuration again; requests in work keep the former one.
 
-        Raises
-        ------
-        MicronasError
-            If it is wrong; nothing changes then.
+        Raises MicronasError if it is wrong; nothing changes then.
         """
         if self._read is None:
             raise ConfigError("this server has no configuration file to read again")
@@ -170,12 +165,8 @@ async def _retire(service: Service) -> None:
 def _routing_of(settings: ServeSettings) -> Routing:
     """Return the router of the settings, or one expert for every prompt.
 
-    Raises
-    ------
-    ConfigError
-        If several experts have no router, or one of the router's is not served.
-    DataError
-        If the router cannot be read.
+    Raises ConfigError if several experts have no router, or one of the router's is not served;
+    DataError if the router cannot be read.
     """
     if settings.router is not None:
         from micronas.router.policy import Router

@@ -142,11 +142,8 @@ def is_loopback(host: str) -> bool:
 def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:
     """Read a serve configuration.
 
-    Raises
-    ------
-    ConfigError
-        If a file cannot be read, a key or name is unknown, a number is out of its range, or there
-        is no way to route or to call an expert.
+    Raises ConfigError if a file cannot be read, a key or name is unknown, a number is out of its
+    range, or there is no way to route or to call an expert.
     """
     values, lines = read_mapping(path)
     values = with_overrides(values, overrides)

@@ -38,11 +38,8 @@ _TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)", 
 class Upstream:
     """The client of one expert's endpoint.
 
-    Raises
-    ------
-    ConfigError
-        If the variable of the key is not set or holds more than one line of ASCII, or the
-        environment names a proxy that is not HTTP.
+    Raises ConfigError if the variable of the key is not set or holds more than one line of ASCII,
+    or the environment names a proxy that is not HTTP.
     """
 
     def __init__(self, name: str, endpoint: ExpertEndpoint, timeouts: Timeouts) -> None:
