@@ -189,11 +189,7 @@ def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
     if not store.is_file():
         raise DataError(f"a judge run must be a file, but there is no {store}")
     with writing(store) as open_store:
-        values = list(given.values())
-        if reason is None:
-            count = open_store.restore(where, values)
-        else:
-            count = open_store.drop(reason, where, values)
+        count = open_store.drop(reason, where, list(given.values()))
     if not count:
         kind = "dropped verdict" if reason is None else "verdict"
         named = ", ".join(f"{name.removesuffix('_id')} {value!r}" for name, value in given.items())

@@ -32,6 +32,7 @@ _VERDICT = """
     prompt_hash TEXT NOT NULL, parameters TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
 """
+_NAMES = [f'"{field.name}"' for field in fields(VerdictRow)]
 _KEY = 'PRIMARY KEY (prompt_id, model, baseline, "order", judge)'
 _IS_KEY = '(prompt_id, model, baseline, "order", judge) = (?1, ?2, ?3, ?4, ?5)'
 _IN_ORDER = 'ORDER BY prompt_id, model, baseline, "order", judge'
@@ -118,10 +119,9 @@ class Store:
 
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
         """Add verdicts, or replace those of the same key; dropped ones stay dropped."""
-        names = [f'"{field.name}"' for field in fields(VerdictRow)]
-        marks = [f"?{number}" for number, _ in enumerate(names, 1)]
+        marks = [f"?{number}" for number, _ in enumerate(_NAMES, 1)]
         # do not rewrite equal rows: a run may be started often
-        same = f"({', '.join(names[5:])}) IS ({', '.join(marks[5:])})"
+        same = f"({', '.join(_NAMES[5:])}) IS ({', '.join(marks[5:])})"
         with _translated(self._path), self._sql:
             self._sql.executemany(
                 f"INSERT OR REPLACE INTO verdicts SELECT {', '.join(marks)} WHERE NOT EXISTS "
@@ -138,23 +138,20 @@ class Store:
                     f"DELETE FROM {table} WHERE judge = ? AND parameters != ?", (judge, unless)
                 )
 
-    def drop(self, reason: str, where: str, values: Sequence[str] = ()) -> int:
-        """Set verdicts aside with a reason; return their number. `where` is an SQL condition."""
-        with _translated(self._path), self._sql:
-            self._sql.execute(
-                f"INSERT OR REPLACE INTO dropped SELECT *, ? FROM verdicts WHERE {where}",
-                (reason, *values),
-            )
-            return self._sql.execute(f"DELETE FROM verdicts WHERE {where}", values).rowcount
+    def drop(self, reason: str | None, where: str, values: Sequence[str] = ()) -> int:
+        """Set verdicts aside with a reason, or restore them where it is None; return their number.
 
-    def restore(self, where: str, values: Sequence[str] = ()) -> int:
-        """Restore verdicts that were set aside; return their number."""
-        names = ", ".join(f'"{field.name}"' for field in fields(VerdictRow))
+        `where` is an SQL condition.
+        """
+        source, target = ("dropped", "verdicts") if reason is None else ("verdicts", "dropped")
+        given = () if reason is None else (reason,)
         with _translated(self._path), self._sql:
             self._sql.execute(
-                f"INSERT OR REPLACE INTO verdicts SELECT {names} FROM dropped WHERE {where}", values
+                f"INSERT OR REPLACE INTO {target} SELECT {', '.join([*_NAMES, *'?' * len(given)])} "
+                f"FROM {source} WHERE {where}",
+                (*given, *values),
             )
-            return self._sql.execute(f"DELETE FROM dropped WHERE {where}", values).rowcount
+            return self._sql.execute(f"DELETE FROM {source} WHERE {where}", values).rowcount
 
     def reply(self, key: str) -> Reply | None:
         """Return the paid answer of a key, if there is one."""
@@ -227,7 +224,6 @@ class Store:
         return Spending(*self._first(_SPENDING, purpose))
 
     def has_verdicts(self, judge: str) -> bool:
-        """Return whether there is a verdict of a judge."""
         return self._first("SELECT 1 FROM verdicts WHERE judge = ? LIMIT 1", judge) is not None
 
     def mean_completion(self) -> float | None:
@@ -291,11 +287,9 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
     strong_weight
         Weight of a "much better" verdict (Arena-Hard: 3).
     """
-    with _reading(path) as sql:
-        rows = _verdicts(sql)
-        category = dict(sql.execute("SELECT prompt_id, category FROM prompts"))
-        counts = sql.execute("SELECT prompt_id, model, tokens FROM answers")
-        tokens = {(prompt, model): float(count) for prompt, model, count in counts}
+    rows = verdicts_of(path)
+    category = {each.id: each.category for each in prompts_of(path)}
+    tokens = {(each.prompt_id, each.model): float(each.tokens) for each in answers_of(path)}
     judges = {row.judge for row in rows}
     if judges and judge not in (None, *judges):
         hint = nearest(str(judge), judges)
@@ -322,7 +316,7 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
 def verdicts_of(path: Path) -> list[VerdictRow]:
     """Return all verdicts of a store, invalid ones included, in a fixed order."""
     with _reading(path) as sql:
-        return _verdicts(sql)
+        return [VerdictRow(*row) for row in sql.execute(f"SELECT * FROM verdicts {_IN_ORDER}")]
 
 
 def answers_of(path: Path) -> list[Answer]:
@@ -403,7 +397,3 @@ def _translated(path: Path) -> Iterator[None]:
             f"{path} must be a readable store of a judge run: {error}; "
             f"{next(remedies, 'restore it or start anew')}"
         ) from error
-
-
-def _verdicts(sql: sqlite3.Connection) -> list[VerdictRow]:
-    return [VerdictRow(*row) for row in sql.execute(f"SELECT * FROM verdicts {_IN_ORDER}")]

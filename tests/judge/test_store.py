@@ -54,7 +54,7 @@ def test_dropped_verdicts_stay_out_until_they_are_taken_back(path: Path) -> None
     assert ROWS[4] not in verdicts_of(path)
     assert len(verdicts_of(path)) == 5
     with writing(path) as store:
-        assert store.restore("judge = ?", ["k"]) == 1
+        assert store.drop(None, "judge = ?", ["k"]) == 1
     assert (dropped_of(path), ROWS[4] in verdicts_of(path)) == ([], True)
     with writing(path) as store:
         store.drop("typing error", "prompt_id = ?", ["p2"])
