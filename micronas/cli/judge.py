@@ -13,8 +13,6 @@ from micronas.cli.shared import Json, Overrides, Quiet, show
 
 if TYPE_CHECKING:
     from micronas.judge.build import Build
-    from micronas.judge.leaderboard import Statistics
-    from micronas.progress import Progress
 
 judge_app = typer.Typer(
     no_args_is_help=True,
@@ -70,12 +68,11 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Make an evaluation set from a recipe."""
+    from micronas.judge.jobs import strata_table
     from micronas.progress import Bars
 
     with Bars(quiet=quiet or as_json) as bars:
         manifest = _build(recipe, out, overrides, quiet=as_json, progress=bars).run()
-    from micronas.judge.jobs import strata_table
-
     show(manifest, as_json, lambda: strata_table(manifest))
 
 
@@ -218,10 +215,11 @@ def rate(
 ) -> None:
     """Rank models with intervals: Bradley-Terry, by a bootstrap over prompts."""
     from micronas.judge.jobs import ratings
+    from micronas.judge.leaderboard import Statistics
 
     rows, text = ratings(
         store,
-        _statistics(rounds, level, prior, seed),
+        Statistics(rounds, level, prior, seed),
         judge=judge,
         strong_weight=strong_weight,
         by_category=by_category,
@@ -255,15 +253,14 @@ def quality(
     """Measure the set: how well it separates models, and ranks them as people do."""
     from dataclasses import asdict
 
-    from micronas.judge.leaderboard import leaderboard, read_reference
+    from micronas.judge.leaderboard import Statistics, leaderboard, read_reference
     from micronas.judge.quality import quality as measure
     from micronas.judge.store import battles_of
     from micronas.settings import nearest
     from micronas.text import pairs
 
-    statistics = _statistics(rounds, level, prior, seed)
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    estimates = leaderboard(battles, statistics).estimates()
+    estimates = leaderboard(battles, Statistics(rounds, level, prior, seed)).estimates()
     people = None if reference is None else read_reference(reference, estimates.models)
     for name in () if people is None else people.models:
         if name not in estimates.models:
@@ -301,13 +298,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write all figures and answers as one HTML file; it loads nothing."""
+    from micronas.judge.leaderboard import Statistics
     from micronas.judge.report import write_report
 
     write_report(
         store,
         out,
         title=title,
-        statistics=_statistics(rounds, level, prior, seed),
+        statistics=Statistics(rounds, level, prior, seed),
         judge=judge,
         strong_weight=strong_weight,
         texts=texts,
@@ -376,13 +374,12 @@ def accuracy(
     as_json: Json = False,
 ) -> None:
     """Compare a judge with people's labels: their majority, by several rules for labels."""
-    from micronas.judge.checks import POLICIES
-    from micronas.judge.checks import accuracy as measure
+    from micronas.judge import checks
     from micronas.judge.jobs import accuracy_table
     from micronas.judge.store import verdicts_of
 
     rows = verdicts_of(store)
-    found = {policy: measure(rows, judge, humans, policy=policy) for policy in POLICIES}
+    found = {each: checks.accuracy(rows, judge, humans, policy=each) for each in checks.POLICIES}
     first, *others = ({"policy": name, **vars(each)} for name, each in found.items())
     show({**first, "others": others}, as_json, lambda: accuracy_table(found))
 
@@ -421,27 +418,15 @@ def _in_dollars(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(
-    recipe: Path,
-    out: Path,
-    overrides: list[str] | None,
-    *,
-    quiet: bool = False,
-    progress: "Progress | None" = None,
+    recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool, **more: Any
 ) -> "Build":
     from tqdm import tqdm
 
     from micronas.judge.build import Build
     from micronas.judge.recipe import read_recipe
-    from micronas.progress import nobody
 
     def say(line: str) -> None:
         if not quiet:
             tqdm.write(line, file=sys.stderr)  # above a bar
 
-    return Build(read_recipe(recipe, overrides or []), out, say=say, progress=progress or nobody)
-
-
-def _statistics(rounds: int, level: float, prior: float, seed: int) -> "Statistics":
-    from micronas.judge.leaderboard import Statistics
-
-    return Statistics(rounds=rounds, level=level, prior=prior, seed=seed)
+    return Build(read_recipe(recipe, overrides or []), out, say=say, **more)

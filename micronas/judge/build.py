@@ -11,7 +11,7 @@ import numpy as np
 
 from micronas._version import VERSION
 from micronas.errors import DataError
-from micronas.files import regular, text_hash, write_atomically
+from micronas.files import text_hash, write_atomically
 from micronas.judge.choose import Outcomes
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
@@ -333,7 +333,7 @@ class Build:
             "sources": {
                 source.title: {
                     "file": source.path.name,
-                    "sha256": _file_hash(self._folder / source.path),
+                    "sha256": hashlib.sha256((self._folder / source.path).read_bytes()).hexdigest(),
                 }
                 for source in recipe.sources
             },
@@ -376,10 +376,3 @@ def _check_ids(records: list[Record]) -> None:
 
 def _sheet_row(record: Record) -> dict[str, Any]:
     return {"id": record.id, "language": record.language, "text": record.text}
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(regular(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"a source must be a readable file: {error}") from error

@@ -151,7 +151,7 @@ class Planner:
             decision = RoutingDecision(_DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
             return _Plan(decision, (expert.name,))
         name = self._conversations.name(ask)
-        before = self._conversations.decision(name) if ask.turns > 1 else None
+        before = self._conversations.decision(name) if len(ask.prompts) > 1 else None
         if before is not None:
             reason = f"the conversation stays with it; {before.reason.split('; ', 1)[-1]}"
             return self._planned(ask, replace(before, reason=reason), name)

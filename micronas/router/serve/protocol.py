@@ -121,18 +121,13 @@ class Ask:
 
     def measure(self) -> None:
         """Compute all figures of the messages once, in the thread that reads a large request."""
-        _ = self.asked_tokens, self.prompts, self.beginning, self.turns, self.tools, self.vision
+        _ = self.asked_tokens, self.prompts, self.beginning, self.tools, self.vision
 
     @cached_property
     def prompts(self) -> list[str]:
         """Texts of the user's messages to route, newest first and cut."""
         users = [each for each in reversed(self.messages) if each["role"] == "user"][:_TURNS]
         return [cut(plain_text(each.get("content"))) for each in users] or [""]
-
-    @cached_property
-    def turns(self) -> int:
-        """Number of messages of the user."""
-        return sum(each["role"] == "user" for each in self.messages)
 
     @cached_property
     def beginning(self) -> str:
@@ -145,9 +140,9 @@ class Ask:
         return "\n".join(texts)
 
     @cached_property
-    def tools(self) -> bool:
-        """Return whether the request offers tools."""
-        return bool(self.body.get("tools") or self.body.get("functions"))
+    def tools(self) -> Any:
+        """Return the tools that the request offers, if any."""
+        return self.body.get("tools") or self.body.get("functions")
 
     @cached_property
     def vision(self) -> bool:
@@ -168,11 +163,10 @@ class Ask:
     @cached_property
     def asked_tokens(self) -> int:
         """Estimated number of tokens of the messages and tools."""
-        tools = self.body.get("tools") or self.body.get("functions")
         given = self.body.get("input" if self.kind == "embeddings" else "prompt")
         numbers = 0 if self.kind == "chat/completions" else _numbers(given)
         texts = sum(estimate_tokens(plain_text(each.get("content"))) for each in self.messages)
-        return texts + numbers + (estimate_tokens(json.dumps(tools)) if tools else 0)
+        return texts + numbers + (estimate_tokens(json.dumps(self.tools)) if self.tools else 0)
 
     @property
     def longest(self) -> int | None:
@@ -189,9 +183,8 @@ class Ask:
         asked = (self.body.get(name) for name in ("n", "best_of"))
         choices = max([1, *(each for each in asked if isinstance(each, int))])
         given = self.body.get("prompt") if self.kind == "completions" else None
-        prompts = 1
-        if isinstance(given, list) and isinstance(given[0], str | list):
-            prompts = len(given)
+        several = isinstance(given, list) and isinstance(given[0], str | list)
+        prompts = len(given or ()) if several else 1
         return min(self.longest * choices * prompts, _MOST_ANSWERED)
 
     @property
