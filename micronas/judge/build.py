@@ -103,14 +103,9 @@ class Build:
         return self._write(self._noted("sample", drawn))
 
     def sheet(self, size: int) -> int:
-        """Write `size` unlabelled prompts, spread over all clusters, to ``review.csv``.
+        """Write `size` unlabelled prompts, spread over all clusters; return their number.
 
-        Fill its column ``category`` and build the set, which reads it.
-
-        Returns
-        -------
-        int
-            Number of prompts written.
+        Fill the column ``category`` of ``review.csv`` and build the set, which reads it.
         """
         records = self._unique().kept
         languages = self._recipe.language_categories

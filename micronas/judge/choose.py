@@ -84,6 +84,7 @@ def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:
 
     Prompts are added one by one: the one that, to first order, adds most to the number of pairs
     whose intervals would not overlap at the final size, with a soft edge of one standard error.
+    Their indices are returned, ascending.
 
     Parameters
     ----------
@@ -93,11 +94,6 @@ def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:
         Stratum of each prompt [prompts], an index into the quotas.
     quotas
         Number of prompts to pick [strata].
-
-    Returns
-    -------
-    list
-        Indices, ascending.
     """
     size = int(quotas.sum())
     first, second = np.triu_indices(won.shape[1], 1)

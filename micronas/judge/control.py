@@ -48,12 +48,8 @@ def control(
     Raises DataError if lengths are unknown, no finite scores exist, or length is confounded with
     the models.
 
-    Parameters
-    ----------
-    prior, baseline
-        As for ``bradley_terry``.
-    rounds
-        Number of resamples of prompts; each is a separate fit, about as long as the first.
+    `prior` and `baseline` are as for ``bradley_terry``. Each of the `rounds` is another resample of
+    prompts and a separate fit, about as long as the first.
     """
     # raises where no finite scores exist, of all battles or of these resamples
     bootstrap(battles, rounds, prior=prior, seed=seed)

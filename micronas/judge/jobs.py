@@ -68,17 +68,8 @@ def ratings(
 ) -> tuple[list[dict[str, Any]], str]:
     """Rate models on all prompts, in each category or at equal length.
 
-    Parameters
-    ----------
-    judge, strong_weight
-        As for `battles_of`.
-    categories
-        CSV of prompt_id and category, in place of the store's own.
-
-    Returns
-    -------
-    rows, text
-        One row per rating, as JSON values, and a table of them for a terminal.
+    A CSV of prompt_id and category replaces the store's own `categories`. One row per rating is
+    returned, as JSON values, with a table of them for a terminal.
     """
     names = ["model", "rate", "low", "high"]
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
@@ -176,10 +167,7 @@ def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
 
     Raises DataError if no value is given, or no verdict matches.
 
-    Parameters
-    ----------
-    chosen
-        Values of ``model``, ``baseline``, ``prompt_id``, ``judge`` that verdicts must all have.
+    Verdicts must have all `chosen` values of ``model``, ``baseline``, ``prompt_id``, ``judge``.
     """
     given = {name: value for name, value in chosen.items() if value is not None}
     where = " AND ".join(f"{name} = ?" for name in given)

@@ -18,13 +18,7 @@ _TRIES = 4
 
 
 class Journal:
-    """The journal of one store; its file is made with the first request.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    """
+    """The journal of one store; its file is made with the first request."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

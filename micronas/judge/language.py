@@ -16,15 +16,10 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$?[^$\n]*\$\$?",
 def identify(texts: Sequence[str], expected: Iterable[str], settings: Languages) -> list[str]:
     """Return the language of each text as ISO 639-1 code, ``und`` where it is not certain enough.
 
-    Code blocks, addresses and formulas are ignored. A text without other letters is in the first
-    expected language.
+    It is one of those expected, the first for a text without letters beside code blocks, addresses
+    and formulas, which are ignored.
 
     Raises ConfigError if a code is unknown or py3langid is not installed.
-
-    Parameters
-    ----------
-    expected
-        Codes to choose from.
     """
     codes = list(dict.fromkeys(expected))
     if len(codes) == 1:

@@ -45,15 +45,10 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def load_prompts(path: Path) -> list[Prompt]:
-    """Read an evaluation set.
+    """Read an evaluation set, a JSON-lines file or the folder of the set.
 
     Raises DataError if a line is not a prompt, an id is not unique or a text does not have its
     hash.
-
-    Parameters
-    ----------
-    path
-        JSON-lines file, or the folder of the set.
     """
     path = path / PROMPTS if path.is_dir() else path
     names = [field.name for field in fields(Prompt)]

@@ -45,10 +45,7 @@ class Allowance:
     async def admit(self, worst: float) -> bool:
         """Wait until it is decided whether a call may be sent; if so, `settle` must follow.
 
-        Parameters
-        ----------
-        worst
-            Largest cost of the call by its settings, in US dollars.
+        Its largest cost by its settings is `worst` US dollars.
         """
         async with self._changed:
             while not self.exhausted:

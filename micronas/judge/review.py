@@ -14,14 +14,9 @@ from micronas.settings import nearest
 
 
 def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write prompts as CSV for a human to fill the column ``category``.
+    """Write prompts as CSV for a human to fill the column ``category``; `read_labels` reads it.
 
-    `read_labels` reads it back.
-
-    Parameters
-    ----------
-    rows
-        Rows with ``id``, ``text`` and other helpful columns (``suggested``, ``entropy``).
+    Rows have ``id``, ``text`` and other helpful columns (``suggested``, ``entropy``).
     """
     file = io.StringIO()
     names = list(dict.fromkeys(("id", "category", *(rows[0] if rows else ()))))
@@ -38,21 +33,12 @@ def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def read_labels(
     path: Path, categories: Iterable[str] | None = None, *, name: str = "id"
 ) -> dict[str, str]:
-    """Read a CSV of categories by id, such as a filled file of `write_review`.
+    """Return the category of each id in a CSV, such as a filled file of `write_review`.
+
+    Ids stand in the column `name`; rows of blank category are left out. By default all categories
+    are allowed.
 
     Raises DataError if a column is missing, a category unknown, or an id has two categories.
-
-    Parameters
-    ----------
-    categories
-        Allowed categories; by default all.
-    name
-        Column of the id.
-
-    Returns
-    -------
-    dict
-        Category of each id, without rows of blank category.
     """
     known = None if categories is None else set(categories)
     labels: dict[str, str] = {}
@@ -73,16 +59,11 @@ def read_labels(
 
 
 def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
-    """Move the categories that a human filled into a review file to a file of labels.
+    """Move the categories that a human filled into a review file to a file of labels; count them.
 
     Later labels replace earlier ones of the same prompt. A missing review file holds none.
 
     Raises DataError if the review file names an unknown category or is damaged.
-
-    Returns
-    -------
-    int
-        Number of labels moved.
     """
     filled = read_labels(review, categories) if review.exists() else {}
     if filled:

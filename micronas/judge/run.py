@@ -306,10 +306,7 @@ def _estimate(work: _Work, store: Store, length: float) -> _Estimate:
 async def _ask_models(work: _Work, store: Store, progress: Progress) -> tuple[list[str], bool]:
     """Ask models for missing answers; add them to the texts and the store.
 
-    Returns
-    -------
-    refusals, spent
-        Refusals of endpoints, and whether the budget did not suffice for all answers.
+    Returned are refusals of endpoints, and whether the budget did not suffice for all answers.
     """
     settings, lacking = work.settings, work.unanswered()
     found: list[Answer] = []

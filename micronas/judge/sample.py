@@ -21,9 +21,8 @@ def quality(text: str) -> float:
     """Return a quality score of a prompt from 0 to 1, for any language, offline.
 
     It is the mean of three parts: length (full from 160 characters on), variety (different words
-    among
-    all words, full from one half on) and information (bytes that compression leaves, full from
-    60 % on).
+    among all words, full from one half on) and information (bytes that compression leaves, full
+    from 60 % on).
     """
     words = _WORDS.findall(text.casefold())
     if not words:
@@ -84,19 +83,10 @@ def draw(
     cluster_count: int,
     seed: int,
 ) -> list[int]:
-    """Draw the quota of each language, evenly over clusters.
+    """Draw the quota of each language, evenly over clusters; return ascending indices.
 
-    The choice within a cluster depends only on the seed and the ids.
-
-    Parameters
-    ----------
-    ids, languages, vectors
-        Prompts of one category that may be drawn.
-
-    Returns
-    -------
-    list
-        Indices, ascending.
+    The choice within a cluster depends only on the seed and the ids. All prompts are of one
+    category.
     """
     drawn: list[int] = []
     for language, quota in sorted(quotas.items()):

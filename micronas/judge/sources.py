@@ -29,17 +29,10 @@ class Record:
 
 
 def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list[Record]:
-    """Read every prompt of a source, in order; nothing is left out.
+    """Read every prompt of a source, its path relative to a folder, in order; none is left out.
 
-    Raises DataError if the file cannot be read, a line is no object, or a field is missing or no
-    text.
-
-    Parameters
-    ----------
-    folder
-        Folder of the source's relative path.
-    categories
-        Allowed values of a category field.
+    Raises DataError if the file cannot be read, a line is no object, a field is missing or no text,
+    or a category is not one of those given.
     """
     path = folder / source.path
     known = set(categories)

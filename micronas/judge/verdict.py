@@ -71,7 +71,7 @@ _FOLD = str.maketrans(
 
 
 def parse(text: str, scale: Scale, *, tag: str = "", planted: bool = False) -> Verdict | None:
-    """Read the verdict of a judge's text.
+    """Read the verdict of a judge's text; return None if it holds no readable one.
 
     Parameters
     ----------
@@ -84,11 +84,6 @@ def parse(text: str, scale: Scale, *, tag: str = "", planted: bool = False) -> V
         Tag that the judge must write before its label; empty for none.
     planted
         A judged answer contains a label (see `holds_label`).
-
-    Returns
-    -------
-    Verdict or None
-        None if the text holds no readable verdict.
     """
     labels = _LABELS[scale]
     lines = _own_lines(text)

@@ -204,14 +204,7 @@ class Client:
     async def post(
         self, content: bytes, *, path: str = "", headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[Received]:
-        """Send JSON and wait for the head of the response.
-
-        Parameters
-        ----------
-        path
-            Path to append to the address; one of a few.
-        headers
-            Headers beside those of every request.
+        """Send JSON to the address, or a path below it, and wait for the head of the response.
 
         Raises
         ------

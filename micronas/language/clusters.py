@@ -10,19 +10,10 @@ from micronas.language.embedders import Vectors, cosines, unit
 
 
 def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
-    """Return the cluster of each vector by k-means on the sphere, seeded by k-means++.
+    """Return clusters [n] of unit vectors [n, dimensions], numbered from 0 without gaps.
 
-    Parameters
-    ----------
-    vectors
-        Unit vectors [n, dimensions].
-    count
-        Number of clusters; fewer where there are fewer different vectors.
-
-    Returns
-    -------
-    array
-        int64 [n], numbered from 0 without gaps.
+    By k-means on the sphere, seeded by k-means++. There are fewer than `count` clusters where there
+    are fewer different vectors.
     """
     if scipy.sparse.issparse(vectors):
         # centres are dense: leave out n-grams that no vector has

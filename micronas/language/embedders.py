@@ -52,13 +52,8 @@ def tfidf(
 ) -> "csr_array":
     """Return hashed n-grams of words and signs, weighted by (1 + ln tf) (1 + ln (1+n)/(1+df)).
 
-    Stop words and signs count, since the wording of a question shows its kind. Document frequencies
-    are those of the given texts.
-
-    Returns
-    -------
-    csr_array
-        float32 [texts, dimensions].
+    They are float32 [texts, dimensions]. Stop words and signs count, since the wording of a
+    question shows its kind. Document frequencies are those of the given texts.
     """
     from scipy.sparse import csr_array
 
@@ -75,16 +70,11 @@ def tfidf(
 def hashed(
     texts: Sequence[str], *, words: Sequence[int] = (1, 2), dimensions: int = 512
 ) -> NDArray[np.float32]:
-    """Return hashed n-grams with random signs, weighted by 1 + ln tf.
+    """Return hashed n-grams with random signs, weighted by 1 + ln tf: unit vectors, float32.
 
     In contrast to `tfidf` a vector depends on its text only, so that new texts can be compared with
     earlier ones. Signs keep the cosines of texts without common n-grams near zero (Weinberger et
     al. 2009).
-
-    Returns
-    -------
-    array
-        float32 unit vectors [texts, dimensions].
     """
     index, counts, starts = _gram_counts(texts, words, 2 * dimensions)
     signed = np.where(index % 2, -1, 1) * (1 + np.log(counts))

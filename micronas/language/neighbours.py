@@ -71,9 +71,9 @@ def entropy(probabilities: Floats) -> Floats:
 def vote(
     seeds: Vectors, labels: Integers, categories: int, prompts: Vectors, neighbours: int
 ) -> Floats:
-    """Return the share of each category in the votes of the nearest seeds.
+    """Return the share of each category in the votes of the nearest seeds [prompts, categories].
 
-    A seed's vote is its cosine; negative ones count as 0.
+    A seed's vote is its cosine; negative ones count as 0. Rows add up to 1.
 
     Parameters
     ----------
@@ -81,11 +81,6 @@ def vote(
         Unit vectors.
     labels
         Category of each seed [seeds], from 0 to `categories` - 1.
-
-    Returns
-    -------
-    array
-        [prompts, categories], rows add up to 1.
     """
     count = min(neighbours, len(labels))
     votes = np.full((prompts.shape[0], categories), _SMOOTHING / categories)

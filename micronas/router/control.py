@@ -20,12 +20,8 @@ class Controller:
     The debt is the spending beyond the budget so far, in budgets of one request. Within a tolerance
     the router's own mapping stays. Beyond it the budget of the next request's mapping falls or
     rises exponentially with the debt, so that prompts unlike those of the fit change the mapping
-    and not the average. Credit is limited to what the dearest mapping can use.
-
-    Parameters
-    ----------
-    router
-        Router with a budget of active parameters; other mappings keep its budget of total ones.
+    and not the average. Credit is limited to what the dearest mapping can use. The router has a
+    budget of active parameters; other mappings keep its budget of total ones.
     """
 
     def __init__(self, router: Router) -> None:

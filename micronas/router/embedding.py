@@ -51,12 +51,8 @@ class Embedding(EndpointEmbedding):
 def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., Floats]:
     """Return a function from prompts to vectors [prompts, dimensions].
 
-    Raises ConfigError if a package or a key is missing.
-
-    Parameters
-    ----------
-    cache
-        SQLite file for the vectors of ``multilingual`` or an endpoint.
+    The cache is an SQLite file for the vectors of ``multilingual`` or an endpoint. Raises
+    ConfigError if a package or a key is missing.
     """
     words = _words_of(settings.resolved(), cache)
 
@@ -100,15 +96,10 @@ def cut(prompt: str) -> str:
 
 
 def layout(prompts: Sequence[str]) -> Floats:
-    """Return the layout of prompts, without their words: eight numbers of about 0 to 1.
+    """Return the layout of prompts [prompts, 8], without their words: numbers of about 0 to 1.
 
     They are logarithms of characters, words and lines; square roots of the shares of digits,
     capitals and signs; 1 for a final question mark; 1 for LaTeX or code braces.
-
-    Returns
-    -------
-    array
-        Layouts [prompts, 8].
     """
     return np.array([_layout(prompt) for prompt in prompts], np.float64).reshape(-1, 8)
 

@@ -148,16 +148,11 @@ def random_parts(size: int, splits: int, *, seed: int = 0) -> list[_Part]:
 def paired_interval(
     differences: Floats, *, rounds: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Return the mean difference and its 95 % interval from a bootstrap over prompts.
+    """Return the mean of differences [splits, prompts] and its 95 % interval over prompts.
 
-    A drawn prompt adds its differences in all splits that tested on it, so that overlapping splits
-    are no extra evidence. The interval does not cover the choice of fitting prompts, which would
-    give other routers.
-
-    Parameters
-    ----------
-    differences
-        Differences [splits, prompts], NaN for untested prompts.
+    Untested prompts have NaN. A prompt drawn by the bootstrap adds its differences in all splits
+    that tested on it, so that overlapping splits are no extra evidence. The interval does not cover
+    the choice of fitting prompts, which would give other routers.
     """
     tested = np.isfinite(differences)
     used = tested.any(axis=0)

@@ -45,14 +45,8 @@ def create_app(
     Raises ConfigError if a key is not set, an expert cannot be called or the router cannot be
     loaded; DataError if the router, or the counts of an earlier server, cannot be read.
 
-    Parameters
-    ----------
-    settings
-        Settings of a serve configuration.
-    routing
-        Routing in place of the settings' router.
-    read
-        Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
+    `routing` replaces the settings' router; `read` reads the configuration again, at ``POST
+    /admin/reload`` and SIGHUP.
     """
     gateway = Gateway(settings, routing, read)
     metrics = gateway.metrics

@@ -86,13 +86,6 @@ class Dispatcher:
     """All experts in service.
 
     Raises ConfigError if the key of an expert is not set.
-
-    Parameters
-    ----------
-    settings
-        Settings of retries, pauses, cool-downs and timeouts.
-    metrics
-        Counters of attempts.
     """
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:

@@ -84,12 +84,7 @@ class _Account:
 class Ledger:
     """Accounts and spending of clients, by names that do not reveal their keys.
 
-    Parameters
-    ----------
-    limits
-        Function from a client's name to its limits.
-    note
-        Called with client, expert, category and counts after each call.
+    `limits` gives those of a client; `note` gets client, expert, category and counts of each call.
     """
 
     def __init__(

@@ -47,12 +47,8 @@ class Habits:
 class Meter:
     """Tokens of one call: as reported by the expert, else estimated from its text.
 
-    Parameters
-    ----------
-    habits
-        Habits of the expert; they scale estimates, and are updated by reported counts.
-    answer
-        Most tokens of the answer.
+    The expert's habits scale estimates, and are updated by reported counts. `answer` is the most
+    tokens of the answer.
     """
 
     def __init__(self, expert: Expert, ask: Ask, habits: Habits, answer: float) -> None:

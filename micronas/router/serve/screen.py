@@ -17,14 +17,9 @@ class _Held:
 
 
 class Screen:
-    """Pieces of a stream, withheld while the text so far may begin a secret.
+    """Pieces of a stream, withheld while the text so far may begin a secret, in one of its forms.
 
-    Parameters
-    ----------
-    secrets
-        All forms of the secrets.
-    redacted
-        Function from a text to the text without them.
+    `redacted` returns a text without them.
     """
 
     def __init__(self, secrets: Sequence[str], redacted: Callable[[str], str]) -> None:

@@ -29,12 +29,7 @@ def serve(settings: ServeSettings, read: Callable[[], ServeSettings] | None = No
     Raises ConfigError if a package is missing, the address is taken, a key not set or an expert not
     callable.
 
-    Parameters
-    ----------
-    settings
-        Settings of a serve configuration.
-    read
-        Function that reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
+    `read` reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:

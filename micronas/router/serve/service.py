@@ -53,12 +53,7 @@ class Service:
 class Gateway:
     """The current service, and the accounts, metrics and state on disk that outlive it.
 
-    Parameters
-    ----------
-    routing
-        Routing in place of the settings' router.
-    read
-        Function that reads the configuration again; None without a file.
+    `routing` replaces the settings' router; `read` reads the configuration again, None without one.
     """
 
     def __init__(

@@ -15,12 +15,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+?)\.?(:\d*)?", re.ASCII)
 class WebGuard:
     """Refuse hosts that are not this server's (DNS rebinding), and pages of other origins.
 
-    Parameters
-    ----------
-    app
-        Application to guard.
-    settings
-        Settings whose hosts and origins are accepted, in addition to hosts that no page can have.
+    Hosts and origins of the settings are accepted, in addition to hosts that no page can have.
     """
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
