@@ -138,3 +138,25 @@ def test_a_client_that_may_names_a_budget(router: Router) -> None:
     assert found["admin-secret", "0.5B"].status_code == 400
     assert found["admin-secret", "much"].status_code == 400
     assert {found["user-secret", each].status_code for each in ("1B", "30B")} == {403}
+
+
+def test_a_budget_of_one_request_is_neither_kept_from_it_nor_by_its_conversation(
+    router: Router,
+) -> None:
+    text = prompt("code", random.Random(1))
+    turn = [{"role": "user", "content": text}, {"role": "assistant", "content": "I see."}]
+    sizes = {each.name: each.active for each in EXPERTS}
+    with (
+        upstreams(small=answers, reckoner=answers, large=answers) as servers,
+        serving(
+            router.map(ParameterBudget()),
+            experts=[each.expert(active=sizes[each.name]) for each in servers],
+            sticky=60,
+        ) as server,
+    ):
+        found = []
+        for turns, headers in ((0, {}), (1, {"X-Micronas-Budget": "1B"}), (2, {})):
+            body = {"model": "micronas-router", "messages": [*turn * turns, turn[0]]}
+            answer = server.post("/v1/chat/completions", json=body, headers=headers)
+            found.append(answer.headers["x-micronas-expert"])
+    assert found == ["large", "small", "large"]

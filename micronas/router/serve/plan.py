@@ -150,7 +150,8 @@ class Planner:
             reason = "the request names this expert"
             decision = RoutingDecision(_DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
             return _Plan(decision, (expert.name,))
-        name = self._conversations.name(ask)
+        # a budget of one request does not outlive it, and no earlier choice replaces it
+        name = self._conversations.name(ask) if ask.budget is None else ""
         before = self._conversations.decision(name) if len(ask.prompts) > 1 else None
         if before is not None:
             reason = f"the conversation stays with it; {before.reason.split('; ', 1)[-1]}"
