@@ -218,7 +218,7 @@ def imported(
     for number, row in rows:
         try:
             take(row, found)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"row {number} of {path} must be as {tool} writes it, but "
                 f"{type(error).__name__}: {error}"

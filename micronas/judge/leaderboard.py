@@ -182,7 +182,8 @@ def read_reference(path: Path, known: Iterable[str] = ()) -> Estimates:
     models, values = [], []
     same = {_plain(name): name for name in known}
     for line, row in read_rows(path):
-        model, score, lower, upper = (row.get(name) or "" for name in _COLUMNS)
+        cells = (row.get(name) for name in _COLUMNS)
+        model, score, lower, upper = ("" if each is None else str(each) for each in cells)
         model = _plain(model)
         try:
             value = float(score)

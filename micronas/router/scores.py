@@ -16,6 +16,9 @@ from micronas.errors import DataError
 from micronas.language.rows import read_rows
 from micronas.settings import nearest
 
+_LARGEST = 1e100
+"""Largest score, whose variance is a number too."""
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
@@ -63,11 +66,11 @@ class ScoreTable:
                     f"{what} must occur once in a table of scores, but {twice!r:.60} occurs "
                     "twice; average its scores"
                 )
-        wrong = np.argwhere(~np.isfinite(self.scores))
+        wrong = np.argwhere(~(np.abs(self.scores) <= _LARGEST))
         if len(wrong):
             row, column = wrong[0].tolist()
             raise DataError(
-                f"scores must be finite numbers, but {self.experts[column]!r} has "
+                f"scores must be finite numbers within 1e100, but {self.experts[column]!r} has "
                 f"{self.scores[row, column]} on prompt {self.prompts[row]!r:.60}; judge it again "
                 "or leave the prompt out"
             )
@@ -228,7 +231,7 @@ def scores_of_results(folder: Path, experts: Sequence[str] = ()) -> ScoreTable:
                 row = json.loads(each) if isinstance(each, bytes) else each
                 for prompt, model, category, score in _results(row):
                     found[prompt][model], names[prompt] = float(score), category
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, OverflowError) as error:
                 raise DataError(
                     f"{path}:{line}: must be of LLMRouterBench or RouterArena, but {error!r}"
                 ) from error
@@ -278,11 +281,11 @@ def _row(
     for expert in experts:
         try:
             found.append(float(scores[expert]))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found.append(math.nan)
-        if not math.isfinite(found[-1]):
+        if not abs(found[-1]) <= _LARGEST:
             raise DataError(
-                f"{place}: a score must be a finite number, but {expert!r} has "
+                f"{place}: a score must be a finite number within 1e100, but {expert!r} has "
                 f"{scores[expert]!r:.60}; judge it again, or leave out the prompt, or the "
                 "column that is no expert's"
             )

@@ -85,6 +85,9 @@ def test_alpaca_eval(tmp_path: Path) -> None:
     rows[1]["preference"] = 3
     with pytest.raises(DataError, match=r"row 2 .* preference must be 0 or 1 to 2, but got 3"):
         alpaca_eval(write(tmp_path / "annotations.json", rows))
+    rows[1]["preference"] = 10**400
+    with pytest.raises(DataError, match=r"row 2 .* OverflowError"):
+        alpaca_eval(write(tmp_path / "annotations.json", rows))
 
 
 def alpaca_rows(model: str) -> list[dict[str, Any]]:

@@ -54,6 +54,13 @@ def test_a_reference_may_have_bounds_or_not(tmp_path: Path) -> None:
     path.write_text("model,score\nModèle,1\n Mode\u0300le 2\u00a0,2\nother,3\n", encoding="utf-8")
     known = ("Mode\u0300le", "Modèle 2 ")
     assert read_reference(path, known).models == (*known, "other")
+    lines = tmp_path / "people.jsonl"
+    lines.write_text(
+        '{"model": 7, "score": 0, "lower": -1, "upper": 0}\n{"model": "x", "score": 2}\n'
+    )
+    people = read_reference(lines)
+    assert (people.models, people.scores.tolist()) == (("7", "x"), [0, 2])
+    assert people.upper.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ def test_json_lines_and_csv_are_the_same_table(tmp_path: Path) -> None:
         ({"prompt": "x", "scores": {"small": 1, "large": "good"}}, r":3: a score .* 'large' has "),
         ({"prompt": "x", "scores": {"small": 1, "large": None}}, r":3: a score .* 'large' has "),
         ({"prompt": "x", "scores": {"small": 1, "large": float("nan")}}, r":3: .* 'large' has nan"),
+        ({"prompt": "x", "scores": {"small": 1, "large": 1e300}}, r"in 1e100, .* has 1e\+300"),
+        (
+            {"prompt": "x", "scores": {"small": 1, "large": 10**400}},
+            r":3: a score .* 'large' has 1",
+        ),
         ({"prompt": " ", "scores": {"small": 1, "large": 1}}, r":3: a prompt must have a text"),
         ({"prompt": "Hello", "scores": {"small": 1, "large": 1}}, "'Hello' occurs twice"),
         ({"scores": {"small": 1, "large": 1}}, r":3: a row of scores must have the text prompt"),
@@ -150,6 +155,10 @@ def test_results_of_other_projects(tmp_path: Path) -> None:
     assert read_scores(bench, experts=["qwen"]).prompts[-1] == "law 9"
     (bench / "z.jsonl").write_text('{"question": "x"}')
     with pytest.raises(DataError, match=r"z\.jsonl:1: must be of LLMRouterBench or RouterArena"):
+        read_scores(bench)
+    row = {"question": "q", "llm_selected": "y", "global_index": "sum_0"}
+    (bench / "z.jsonl").write_bytes(lines([row | {"evaluation_result": {"score": 10**400}}]))
+    with pytest.raises(DataError, match=r"z\.jsonl:1: .* OverflowError"):
         read_scores(bench)
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="a score of every model, but has none"):
