@@ -83,8 +83,10 @@ class Battles:
         if not bool(((self.outcome >= 0) & (self.outcome <= 1)).all()):
             raise DataError("outcomes must be in [0, 1] (1: left wins); drop invalid verdicts")
         for values in (self.weight, *lengths):
-            if not bool((np.isfinite(values) & (values >= 0)).all()):
-                raise DataError("weights and lengths must be finite and not negative")
+            wrong = values[~(np.isfinite(values) & (values >= 0))]
+            if len(wrong):
+                said = f"finite and not negative, but got {wrong[0]:g}"
+                raise DataError(f"weights and lengths must be {said}")
 
     def __len__(self) -> int:
         return len(self.left)

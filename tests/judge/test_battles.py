@@ -63,7 +63,7 @@ def test_rows_that_are_no_battle(
 
 @pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
 def test_weights_must_be_finite_and_not_negative(weight: float) -> None:
-    with pytest.raises(DataError, match="weights"):
+    with pytest.raises(DataError, match=rf"weights .*, but got {weight:g}"):
         Battles.of_names(["a"], ["b"], [1], weight=[weight])
 
 
