@@ -185,6 +185,12 @@ def run(
             f"first {summary['first_refusal']}; in ten minutes the same command asks again",
             file=sys.stderr,
         )
+    if summary["empty"]:
+        print(
+            f"{summary['empty']} answers of models are empty, and judged as they are; was "
+            "max_tokens spent on hidden reasoning?",
+            file=sys.stderr,
+        )
     if summary["stopped"]:
         print("stopped by max_usd; raise it and run again to go on", file=sys.stderr)
         raise typer.Exit(1)

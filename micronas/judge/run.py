@@ -83,6 +83,8 @@ class Summary:
     refused, first_refusal
         Number of verdicts missing because an endpoint refuses their prompts, and its message on the
         first; empty without any.
+    empty
+        Number of models' answers without a text, which are judged as they are.
     """
 
     wanted: int
@@ -94,6 +96,7 @@ class Summary:
     stopped: bool
     refused: int = 0
     first_refusal: str = ""
+    empty: int = 0
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,11 @@ async def _run(work: _Work, answers: Sequence[Answer], path: Path, progress: Pro
         stopped=judge.allowance.exhausted,
         refused=len(judge.refusals) + unanswered,
         first_refusal=refusals[0] if refusals else "",
+        empty=sum(
+            not work.texts.get((prompt.id, model), "without an answer").strip()
+            for prompt in prompts
+            for model in (settings.baseline, *work.models)
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from micronas.cli.judge import judge_app
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers
 from micronas.judge.manifest import load_prompts, write_prompts
+from micronas.judge.rows import Answer
 from micronas.judge.store import verdicts_of
 from micronas.language.rows import json_lines
 from testing.odd_endpoint import OddEndpoint, refusing, serving
@@ -165,6 +166,26 @@ def test_a_refused_prompt_is_asked_again_when_the_command_says(
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 601)
         assert lost() == 2
+
+
+def test_empty_answers_are_counted(folder: Path) -> None:
+    write_prompts(folder / "prompts.jsonl", prompts_for(3))
+    (folder / "run.yaml").write_text("baseline: m0\njudge: {model: j}\nanswers: {m1: {model: m}}\n")
+    given = [*answers_for(3, 0), Answer("p0001", "m1", "said", 1)]
+    (folder / "answers.jsonl").write_bytes(json_lines(map(vars, given)))
+    named = ["--set", folder / "prompts.jsonl", "--answers", folder / "answers.jsonl"]
+    named += ["--out", folder / "run.sqlite", "--json"]
+
+    class Silent(Judge):
+        def text(self, messages: list[dict[str, str]]) -> str:
+            return super().text(messages) if len(messages) == 2 else ""
+
+    with serve(Silent()) as url:
+        addresses = [f"{each}.base_url={url}" for each in ("judge", "answers.m1")]
+        command = [str(each) for each in ("run", folder / "run.yaml", *named, *addresses)]
+        done = CliRunner().invoke(judge_app, command)
+    assert json.loads(done.stdout)["empty"] == 2
+    assert "2 answers of models are empty" in done.stderr
 
 
 def test_labels_by_hand_reach_the_set(folder: Path) -> None:
