@@ -154,6 +154,10 @@ def test_an_example_that_is_drawn_again_stays_in_its_part() -> None:
     told = as_data_set([given, Subset(given, range(9)), pictures(20, 1)]).summary
     assert "9 of 9 for validation are also for training" in told
     assert "for test" not in told
+    # what chooses thresholds and rounding must not judge them either
+    told = as_data_set([given, pictures(20, 1), pictures(20, 1)]).summary
+    assert "20 of 20 for test are also for validation, which flatters figures." in told
+    assert "for training, which" not in told
 
 
 def test_a_shuffled_loader_gives_one_order() -> None:

@@ -1,6 +1,7 @@
 """Data sets from torch's datasets and loaders, held in memory."""
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -94,12 +95,11 @@ def _of_cut(same: Tensor) -> list[str]:
 
 
 def _shared(same: Sequence[Tensor]) -> list[str]:
-    found = zip(("validation", "test"), same[1:], strict=False)
-    counts = [(part, int(torch.isin(each, same[0]).sum()), len(each)) for part, each in found]
+    named = zip(("training", "validation", "test"), same, strict=False)
     return [
-        f"{count:,} of {total:,} for {part} are also for training, which flatters figures."
-        for part, count, total in counts
-        if count
+        f"{count:,} of {len(later):,} for {name} are also for {other}, which flatters figures."
+        for (other, earlier), (name, later) in combinations(named, 2)
+        if (count := int(torch.isin(later, earlier).sum()))
     ]
 
 
