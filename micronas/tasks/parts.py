@@ -1,5 +1,8 @@
-"""Names of the parts of a data set, and the sound files in a folder."""
+"""Names of the parts of a data set, what two of them share, and the sound files in a folder."""
 
+from collections import Counter
+from collections.abc import Set as AbstractSet
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +14,11 @@ PARTS_BY_NAME: dict[str, Part] = {
     **dict.fromkeys(("test", "testing"), "testing"),
 }
 """Parts by the names of folders, in small letters."""
+
+
+def in_two(*parts: AbstractSet[object]) -> int:
+    """Return how many members two or more of the sets have in common."""
+    return sum(count > 1 for count in Counter(chain.from_iterable(parts)).values())
 
 
 def wavs(folder: Path) -> list[Path]:

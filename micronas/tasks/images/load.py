@@ -19,7 +19,7 @@ from micronas.tasks.images.front_end import MIDDLE, features
 from micronas.tasks.images.labels import open_labels
 from micronas.tasks.images.settings import ImageSettings, PictureSettings, VisualSettings
 from micronas.tasks.images.statistics import statistics
-from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.parts import PARTS, Part, in_two
 from micronas.tasks.rows import Rows
 from micronas.text import listed
 from micronas.views import Pixels
@@ -215,9 +215,7 @@ def _summarise(
             f"Half of the training images are mirrored, but of {listed(sided)} a mirror image may "
             "be another class: leave flip out of data.augment."
         )
-    digests = [{read.digests[row] for row in rows[part]} for part in PARTS]
-    shared = len(digests[0] & digests[1] | (digests[0] | digests[1]) & digests[2])
-    if shared:
+    if shared := in_two(*({read.digests[row] for row in rows[part]} for part in PARTS)):
         said.append(f"{shared} files are in two parts: accuracy will look too good.")
     kept = [row for part in PARTS for row in rows[part]]
     shown = [(read.digests[row], listing.images[row].box) for row in kept]

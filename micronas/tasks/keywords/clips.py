@@ -16,7 +16,7 @@ from micronas.tasks.keywords.folder import LONGEST_CLIP_S, SHORTEST_CLIP, Clip
 from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE, Samples, one_second
 
-_VERSION = 2
+_VERSION = 3
 """Version of decoding: raise it whenever the same files give other samples or notes."""
 _PIECE = 512
 LONG = 1.1
@@ -35,6 +35,8 @@ class Clips:
     """Formats of clips that were not 16 kHz mono, by name."""
     longer: frozenset[str]
     """Names of clips cut to their middle second."""
+    digests: dict[str, str]
+    """Hashes of the samples, by name; clips that cannot be used have none."""
     key: str
     """Hash of everything that the samples depend on."""
 
@@ -51,10 +53,9 @@ def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
     """
     key = _key(clips)
     found = cached(path, key, tail=(RATE,), dtype="<i2", build=partial(_decode, clips))
-    notes = found.notes
-    unusable = set(notes["unusable"])
-    rows = {clip.name: i for i, clip in enumerate(clips) if clip.name not in unusable}
-    return Clips(found.array, rows, notes["converted"], frozenset(notes["longer"]), key)
+    notes, digests = found.notes, found.notes["digests"]
+    rows = {clip.name: i for i, clip in enumerate(clips) if clip.name in digests}
+    return Clips(found.array, rows, notes["converted"], frozenset(notes["longer"]), digests, key)
 
 
 def _key(clips: Sequence[Clip]) -> str:
@@ -70,8 +71,8 @@ def _key(clips: Sequence[Clip]) -> str:
 
 
 def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
-    """Yield the clips in pieces, and note unusable, converted and long ones."""
-    notes["unusable"], notes["converted"], notes["longer"] = [], {}, []
+    """Yield the clips in pieces, and note usable, converted and long ones."""
+    notes["digests"], notes["converted"], notes["longer"] = {}, {}, []
     with tqdm(total=len(clips), desc="clips", unit="clip", leave=False, disable=None) as bar:
         for start in range(0, len(clips), _PIECE):
             some = clips[start : start + _PIECE]
@@ -80,14 +81,14 @@ def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
                 try:
                     recording = read_recording(clip.path, longest_s=LONGEST_CLIP_S)
                 except DataError:
-                    notes["unusable"].append(clip.name)
                     continue
                 if len(recording.samples) < SHORTEST_CLIP:
-                    notes["unusable"].append(clip.name)
                     continue
                 if len(recording.samples) > LONG * RATE:
                     notes["longer"].append(clip.name)
                 samples[:] = one_second(recording.samples)
+                digest = hashlib.sha1(samples.tobytes(), usedforsecurity=False)
+                notes["digests"][clip.name] = digest.hexdigest()[:16]
                 if recording.converted_from:
                     notes["converted"][clip.name] = recording.converted_from
             yield piece

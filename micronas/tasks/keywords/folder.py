@@ -153,7 +153,8 @@ def _read_list(path: Path) -> list[str]:
         raise DataError(
             f"a list must be a text file, but {path} is not ({error}); replace or delete it"
         ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    # find writes ./yes/a.wav
+    return [line.strip().removeprefix("./") for line in text.splitlines() if line.strip()]
 
 
 def _find_root(path: Path) -> Path:

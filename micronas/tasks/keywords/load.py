@@ -30,7 +30,7 @@ from micronas.tasks.keywords.folder import (
 from micronas.tasks.keywords.front_end import COEFFICIENTS, FRAMES
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
-from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.parts import PARTS, Part, in_two
 from micronas.tasks.rows import Rows
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.waveform import RATE, Samples
@@ -118,7 +118,13 @@ def load(settings: KeywordSettings) -> DataSet:
         train.versions = _versions(train, noise, clips, settings, cache)
     used = [clip for plan in plans.values() for clip in plan.clips]
     notes = [*background.notes, *([note] if note else []), *_conversions(used, clips)]
-    skipped = [clip.path for clip in used if clip.name not in clips.row]
+    known = clips.digests
+    each = (
+        {known[clip.name] for clip in plan.clips if clip.name in known} for plan in plans.values()
+    )
+    if copies := in_two(*each):
+        notes.append(f"{copies} clips are in two parts: accuracy will look too good.")
+    skipped = [clip.path for clip in used if clip.name not in known]
     return DataSet(
         train=splits["training"],
         validation=splits["validation"],
@@ -353,7 +359,7 @@ def _summarise(
     parts = {part: [clip for clip in folder.clips if clip.part == part] for part in PARTS}
     sizes = ", ".join(f"{len(clips)} for {part}" for part, clips in parts.items() if clips)
     speakers = [{clip.speaker for clip in clips} for clips in parts.values()]
-    shared = len(speakers[0] & speakers[1] | (speakers[0] | speakers[1]) & speakers[2])
+    shared = in_two(*speakers)
     how = "given"
     if settings.keywords == "auto":
         standard = keywords == STANDARD_KEYWORDS

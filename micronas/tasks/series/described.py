@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micronas.tasks.parts import Part
+from micronas.tasks.parts import Part, in_two
 from micronas.tasks.series.front_end import LIMIT, Scaler
 from micronas.tasks.series.labels import bin_names
 from micronas.tasks.series.parts import Division
@@ -88,6 +88,15 @@ def summarise(
             f"accuracy is {over}; {sum(judge.within)} of them lie within one label. A group that "
             "names takes (data.group) ends recordings where they are not continuous."
         )
+    whole = settings.window  # shorter stretches are alike by chance
+    shared = in_two(
+        *(
+            {hash(each.values.tobytes()) for each in own if len(each.values) >= whole}
+            for own in division.parts.values()
+        )
+    )
+    if shared:
+        said.append(f"{shared} recordings are in two parts: figures will look too good.")
     if division.warning:
         said.append(division.warning)
     if settings.is_even:

@@ -45,6 +45,14 @@ def test_shared_speakers_are_reported(corpus: Path) -> None:
     assert "1 speakers appear in two parts" in load(settings(corpus)).summary
 
 
+def test_copies_of_clips_in_two_parts_are_counted(corpus: Path) -> None:
+    """A copy under another speaker's name was in training and in test."""
+    assert "clips are in two parts" not in load(settings(corpus)).summary
+    (corpus / "a" / "s15_0.wav").write_bytes((corpus / "a" / "s00_0.wav").read_bytes())
+    for _ in range(2):  # decoded, then mapped
+        assert "1 clips are in two parts: accuracy will look" in load(settings(corpus)).summary
+
+
 def test_other_formats_are_converted_and_counted(corpus: Path) -> None:
     soundfile.write(corpus / "a" / "s00_0.wav", np.zeros((44100, 2), np.int16), 44100)
     soundfile.write(corpus / "a" / "s01_0.wav", np.zeros(8000, np.int16), 8000)

@@ -75,6 +75,16 @@ def test_official_lists_leave_the_rest_for_training(tmp_path: Path) -> None:
     assert open_folder(tmp_path).missing == ("yes/gone_b.wav", "yes/gone_c.wav")
 
 
+def test_lists_may_be_written_by_find(tmp_path: Path) -> None:
+    """The clips of ./yes/b_1.wav stayed in training."""
+    make_listed(tmp_path, "validation", "testing")
+    known = parts_of(tmp_path)
+    for name in ("validation", "testing"):
+        file = tmp_path / f"{name}_list.txt"
+        file.write_text(file.read_text().replace("yes/", "./yes/"))
+    assert parts_of(tmp_path) == known
+
+
 def test_a_training_list_leaves_out_the_rest(tmp_path: Path) -> None:
     make_listed(tmp_path, "training", "validation")
     assert parts_of(tmp_path) == {"a": "training", "b": "validation"}

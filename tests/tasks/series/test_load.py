@@ -92,6 +92,19 @@ def test_parts_of_the_source_count(tmp_path: Path) -> None:
     assert "shared: p1: is in several parts" in map(str, check(given))
 
 
+@pytest.mark.parametrize(("copied", "said"), [(2, True), (0, False)])
+def test_copies_in_two_parts_are_said(tmp_path: Path, copied: int, said: bool) -> None:
+    """A copy of a file is a group of its own, and is dealt to any part."""
+    for place in range(16):
+        seed = place % 2 if place < copied + 2 else place
+        values = np.random.default_rng(seed).normal(size=(40, 1))
+        part, label = ("train", "val", "test")[min(place // 2, 2)], "ab"[place % 2]
+        (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
+        np.savetxt(tmp_path / part / label / f"{place}.csv", values, header="x", comments="")
+    text = "2 recordings are in two parts: figures will look too good."
+    assert (text in load(settings(tmp_path, window=16)).summary) == said
+
+
 def test_the_scaler_is_of_the_training_part_and_in_the_model_file(tmp_path: Path) -> None:
     """Against NumPy on the training windows; what the file says is what was used."""
     synthesise(tmp_path / "s", people=4, seconds=6)
