@@ -109,7 +109,7 @@ def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
         return read_samples(path)
     header = read_header(path)
     columns = _columns(header, meaning, front_end)
-    time = next(filter(is_time, header.names), None)
+    time = next((name for name in header.names if is_time(name) and name not in columns), None)
     stamps = [] if time is None or time in header.numeric() else [time]
     counts = [] if time is None or stamps else [time]
     values, texts = read_table(header, [*columns, *counts], stamps)

@@ -40,7 +40,7 @@ class ImageListing:
 
 
 def open_image_folder(path: Path) -> ImageListing:
-    """List ``<class>/*`` or ``<part>/<class>/*``; opens no file.
+    """List ``<class>/*``, ``<part>/<class>/*`` or ``<class>/<part>/*``; opens no file.
 
     Classes are the folders' names, sorted. Parts are folders called ``train``, ``validation`` (or
     ``val``) and ``test``. Without them, or with ``train`` alone, validation and test parts are cut
@@ -80,7 +80,8 @@ def open_image_folder(path: Path) -> ImageListing:
                     others += 1
                     continue
                 name = file.relative_to(root).as_posix()
-                images.append(LabelledImage(file, name, class_folder.name, part))
+                inner = PARTS_BY_NAME.get(file.relative_to(class_folder).parts[0].lower())
+                images.append(LabelledImage(file, name, class_folder.name, part or inner))
     if len(classes) < 2 or not images:
         raise DataError(
             f"images must be laid out as <class>/* with at least two classes, but {root} has "

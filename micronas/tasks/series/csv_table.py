@@ -195,7 +195,8 @@ def _lines(path: Path) -> Iterator[Iterator[str]]:
             yield map(_bounded, iter(partial(file.readline, _LONGEST_LINE + 1), ""))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"a recording must be a readable CSV file in UTF-8, but {path} is not: {error}"
+            f"a recording must be a readable CSV file in UTF-8, but {path} is not: {error}; "
+            "save it anew"
         ) from error
 
 

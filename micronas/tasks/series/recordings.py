@@ -67,8 +67,11 @@ def read_recordings(settings: SeriesSettings) -> Recordings:
 def _read_files(settings: SeriesSettings) -> Recordings:
     sources = _sources(settings.path)
     columns, left_out = _columns(settings, sources)
-    labelled = any(each.label is not None for each in sources)
-    layout = "a folder of CSV files per class" if labelled else "CSV with a column of labels"
+    layout = "CSV with a column of labels"
+    if settings.label == "auto" and any(each.label is not None for each in sources):
+        layout = "a folder of CSV files per class"
+        if unread := _special(_first_header(sources), "auto", _LABELS):
+            layout += f", whose column {unread} is not read"
     if settings.targets:
         layout = f"CSV with {listed(settings.targets)} to tell"
     found = Recordings(settings.path, columns, layout, left_out=left_out)
@@ -139,11 +142,13 @@ def _is_csv(root: Path, file: Path) -> bool:
 
 
 def _source(root: Path, file: Path) -> _Source:
-    """Read label and part from the folders above a file."""
-    above = list(file.relative_to(root).parts[:-1])
-    part = PARTS_BY_NAME.get(above[0].lower()) if above else None
-    below = above[1:] if part else above
-    return _Source(file, below[0] if below else None, part)
+    """Read label and part from the two folders above a file, whichever comes first."""
+    above = [*file.relative_to(root).parts[:-1]]
+    part = next((name for name in above[:2] if name.lower() in PARTS_BY_NAME), None)
+    if part is not None:
+        above.remove(part)
+    label = above[0] if above else None
+    return _Source(file, label, PARTS_BY_NAME[part.lower()] if part else None)
 
 
 def _first_header(sources: Sequence[_Source]) -> Header:
@@ -223,7 +228,8 @@ def _special(header: Header, wanted: str, usual: Sequence[str]) -> str | None:
 def _time(header: Header, settings: SeriesSettings) -> str | None:
     if settings.time != "auto":
         return settings.time
-    return next(filter(is_time, header.names), None)
+    channels = () if settings.columns == "auto" else settings.columns  # t may be a temperature
+    return next((name for name in header.names if is_time(name) and name not in channels), None)
 
 
 def _read_csv(
@@ -233,8 +239,8 @@ def _read_csv(
     label, named_label = None, source.label
     if settings.targets:
         named_label = MEASURED
-    elif source.label is None:
-        label = _special(header, settings.label, _LABELS)
+    elif source.label is None or settings.label != "auto":
+        label, named_label = _special(header, settings.label, _LABELS), None
     if named_label is None and label is None and settings.goal == "anomalies":
         named_label = settings.normal
     if named_label is None and label is None:
@@ -270,7 +276,7 @@ def _read_csv(
         raise DataError(
             f"times must rise, but those of {source.path} fall after line "
             f"{fall.argmax() + header.skipped + 1}; sort its lines by {time}, or name its sessions "
-            "in data.group"
+            f"in data.group, or {time} in data.columns where it is no time"
         )
     if times is not None and rate:
         breaks |= jumps(times, rate, fill=settings.fill)

@@ -35,8 +35,8 @@ class SeriesSettings(TaskSettings):
     """Edges between ranges, for labels that are measured numbers: ``[0.5, 2]`` makes the classes
     ``below 0.5``, ``0.5 to 2`` and ``2 and above``, in that order."""
     label: str = "auto"
-    """Column of labels. ``auto``: ``label``, ``class``, ``activity`` or ``target``; the label of
-    files in a folder of a class is its name."""
+    """Column of labels. ``auto``: the folder of a class, else ``label``, ``class``, ``activity`` or
+    ``target``."""
     ignored: tuple[str, ...] = ()
     """Labels that make no events on a device, such as ``rest``; for ``classes``."""
     group: str = "auto"

@@ -77,6 +77,18 @@ def test_parts(tmp_path: Path, folders: tuple, expected: tuple, cut: tuple) -> N
     assert open_image_folder(tmp_path).cut == cut
 
 
+def test_parts_may_stand_below_classes(tmp_path: Path) -> None:
+    """Pictures that a user kept for test were divided by their hash, into training too."""
+    touch(tmp_path, "cat/Train/a.png", "cat/test/b.png", "dog/train/a/c.png", "dog/test.png")
+    assert parts(tmp_path) == {
+        "cat/Train/a.png": ("cat", None),  # validation is cut from training
+        "cat/test/b.png": ("cat", "testing"),
+        "dog/train/a/c.png": ("dog", None),
+        "dog/test.png": ("dog", None),
+    }
+    assert open_image_folder(tmp_path).cut == ("validation",)
+
+
 def test_a_class_beside_the_parts_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/a.png", "train/dog/b.png", "bird/c.png", "_notes/x.png")
     listing = open_image_folder(tmp_path)

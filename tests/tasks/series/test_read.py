@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, DataError
+from micronas.export.firmware.front_ends import Series
 from micronas.runs.settings import load_run
 from micronas.tasks.checked import Checked
+from micronas.tasks.recorded import whole
 from micronas.tasks.series.check import check
 from micronas.tasks.series.csv_table import read_header, read_table
 from micronas.tasks.series.load import load
@@ -94,6 +96,48 @@ def test_folders_of_classes_and_parts(tmp_path: Path) -> None:
         ("up", "training", "a"),
     ]
     assert "broken.csv line 3 has 'two' in column 'x'" in found.unreadable[0]
+
+
+def test_parts_may_stand_below_classes(tmp_path: Path) -> None:
+    """A user's people for test were dealt out among all parts, training included."""
+    for name in ("up/Train/a.csv", "up/test/b.csv", "down/c.csv"):
+        write(tmp_path / name, "x", "1", "2")
+    found = read_recordings(settings(tmp_path)).recordings
+    assert [(each.label, each.part) for each in found] == [
+        ("down", None),
+        ("up", "training"),
+        ("up", "testing"),
+    ]
+
+
+def test_a_named_column_of_labels_counts_more_than_folders(tmp_path: Path) -> None:
+    """Folders of people became the classes."""
+    for person in ("ann", "bob"):
+        write(tmp_path / person / "a.csv", "x,activity", "1,walk", "2,run")
+    assert read_recordings(settings(tmp_path)).layout.endswith("column activity is not read")
+    found = read_recordings(settings(tmp_path, label="activity"))
+    assert found.layout == "CSV with a column of labels"
+    assert [each.labels for each in found.recordings] == [("walk", "run")] * 2
+
+
+def test_a_channel_by_the_name_of_a_time_is_one_where_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "falls/on/a.csv", "t,h", "20,1", "19,3", "18,2")
+    with pytest.raises(DataError, match=r"or t in data\.columns where it is no time"):
+        read_recordings(settings(tmp_path / "falls"))
+    write(tmp_path / "jumps/on/a.csv", "t,h", "20,1", "21,3", "19,2", "22,2")
+    (found,) = read_recordings(settings(tmp_path / "jumps", columns=("t", "h"))).recordings
+    assert (found.values[:, 0].tolist(), found.rate_hz) == ([20, 21, 19, 22], None)
+    heard = Series(3, (20.0, 2.0), (1.0, 1.0), limit=4.0)
+    samples = whole(
+        tmp_path / "jumps/on/a.csv", {"features": "series", "columns": ["t", "h"]}, heard
+    )
+    assert samples.tolist() == found.values.tolist()
+
+
+def test_another_encoding_is_told_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("\xb0C,label\n1,a\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"in UTF-8, but .*a\.csv is not: .*; save it anew$"):
+        read_recordings(settings(tmp_path / "a.csv"))
 
 
 def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
