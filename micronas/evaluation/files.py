@@ -41,8 +41,6 @@ def evaluate(
     data
         Batches [n, channels, height, width], as a module takes them; a file's input [1, height,
         width, channels] holds the same numbers.
-    index
-        Indices of the examples to score; all when left out.
 
     Raises
     ------

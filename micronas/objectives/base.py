@@ -171,13 +171,7 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-        """Return the mean loss of a batch, which training minimises.
-
-        Parameters
-        ----------
-        smoothing
-            ``label_smoothing`` of the recipe, for objectives with labels.
-        """
+        """Return the mean loss of a batch, which training minimises."""
 
     @abstractmethod
     def chance(self, outputs: int) -> float:

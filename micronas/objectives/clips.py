@@ -65,11 +65,6 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _
 
     Scores of different machines are not compared, since each has its own threshold.
 
-    Parameters
-    ----------
-    probabilities
-        See `clip_scores`.
-
     References
     ----------
     Y. Koizumi et al., "Description and Discussion on DCASE2020 Challenge Task 2", 2020; its

@@ -25,10 +25,6 @@ def decision(
     ----------
     codes
         Outputs of the network on the validation part [N, classes].
-    labels
-        Class numbers [N].
-    features
-        Kind of the input, as stored in the model file.
 
     Returns
     -------

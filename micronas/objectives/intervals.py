@@ -28,19 +28,13 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def mean_interval(
     values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]
 ) -> tuple[float, float] | None:
-    """Return the 95 % interval of a mean, for examples of other groups (machines, recordings).
+    """Return the 95 % interval of the mean of values [N], for examples of other groups than [N]
+    (machines, recordings).
 
     Examples of a group are correlated, so that the group is the sampling unit. A large group pulls
     the mean towards itself: each square is divided by the share of the other groups (MacKinnon and
     White 1985, HC2). Degrees of freedom are those of the effective number of groups of equal size
     (Kish 1965).
-
-    Parameters
-    ----------
-    values
-        Values [N].
-    groups
-        Group of each value [N].
 
     Returns
     -------

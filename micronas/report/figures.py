@@ -30,13 +30,6 @@ def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
     (expected ones over steps, as shares of their limits) and ``gates``; several runs have
     ``front_latency`` and others, for each task and measure.
 
-    Parameters
-    ----------
-    data
-        Data from `micronas.report.write.write_report`.
-    folder
-        Folder of the files, made if needed.
-
     Raises
     ------
     ModuleNotFoundError

@@ -27,8 +27,6 @@ def blocks_of(
         Blocks from `space.searchable.Searchable.drawing`.
     layers
         Layers from `hardware.profile.profile`, each with its ``latency_ms``.
-    objective
-        Name of the objective, for the words of `outputs_of`.
     """
     by_name = {layer["name"]: layer for layer in layers}
     found = []

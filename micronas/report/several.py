@@ -18,11 +18,6 @@ def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[st
 
     Runs of the same task, score, unit and data are compared; each board has its own front, as
     latencies of different boards are no alternatives. SRAM and flash are as budgets count them.
-
-    Parameters
-    ----------
-    left_out
-        Reasons for folders that are not shown, by path.
     """
     rows = [_row(run) for run in runs]
     groups: dict[tuple[str, ...], list[int]] = {}

@@ -17,19 +17,13 @@ _SEVERAL = ["charts.js", "network.js", "runs.js"]
 
 
 def write_report(paths: Sequence[Path], out: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """Write the report of a run, or of several side by side, as one HTML file that loads nothing.
+    """Write the report of a run, or of several side by side, as one HTML file that loads nothing;
+    return its path and the data of its page.
 
     Parameters
     ----------
-    paths
-        Run folders, or folders that hold some.
     out
         File to write; by default ``report.html`` in the only folder given, or in the current one.
-
-    Returns
-    -------
-    tuple
-        Path of the file, and the data of its page.
 
     Raises
     ------

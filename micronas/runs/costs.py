@@ -30,14 +30,8 @@ def describe_costs(
 
     Parameters
     ----------
-    network
-        A ``.tflite``, an architecture or a run folder.
     names
         Boards, or ``all`` alone. By default a run's own board, with its latency model and budget.
-    form
-        Form of latency model; None for each board's own.
-    engine
-        Engine of the network, ``tflm`` or ``micronas``; None for each board's own.
     hop
         Time between inferences of a listening device, such as ``100 ms``; None for the budget's.
 

@@ -44,17 +44,7 @@ class _Device:
 
 
 def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> _Device:
-    """Return the meaning of a run folder's or a file's network, as far as known.
-
-    Parameters
-    ----------
-    path
-        Run folder, or the file.
-    data
-        The ``.tflite`` file.
-    camera
-        See `micronas.tasks.device.front_end`.
-    """
+    """Return the meaning of a run folder's or a file's network, as far as known."""
     board = own(path).board
     emulated, engine = (None, None) if board is None else (with_memory_of(board), board.engine)
     if len(graph.inputs) != 1:
@@ -138,14 +128,8 @@ def compare_front_end(
 
     Parameters
     ----------
-    path
-        Run folder, or the file.
-    data
-        The ``.tflite`` file.
     recordings_in
         Folder of files in the training data's form, or one file.
-    count
-        Most recordings.
 
     Returns
     -------

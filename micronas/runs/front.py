@@ -105,8 +105,6 @@ def run(
     folder
         Run folder; by default ``runs/NAME``, by the name of the space. The same call resumes a
         killed run, and returns a finished one at once.
-    quiet
-        Show no progress.
     workers
         Number of trial trainings at once; no written file depends on it.
     track
@@ -114,11 +112,6 @@ def run(
     **settings
         Other keys of a run, as in its YAML: ``budget={"sram": "24 KB"}``, ``seed=1``,
         ``search={"draws": 8}``, ``train={"epochs": 20}``.
-
-    Returns
-    -------
-    Run
-        The network, its file, costs, metrics and trials.
 
     Raises
     ------

@@ -125,10 +125,6 @@ def listen(
 
     Parameters
     ----------
-    run
-        Run folder, or a model file.
-    recordings
-        Sound files or CSV files of sensors, or folders of them.
     marked
         Occurrences of labels, see `micronas.runs.marks.read_marks`; required for the curve of
         misses.
@@ -142,8 +138,6 @@ def listen(
         Level in dB below the quietest marked occurrence under which inferences are skipped.
     rate_hz
         Readings per second, where the model does not give it.
-    engine
-        Runtime of the network, ``tflm`` or ``micronas``; by default the run's.
 
     Raises
     ------

@@ -28,13 +28,6 @@ def better_rounding(
     float training. If validation also evaluates the network, rounding alone must lead by more than
     a 95 % interval, so that no figure is chosen by the examples that it is measured on.
 
-    Parameters
-    ----------
-    trained
-        Network trained with rounding.
-    graph
-        Float32 graph of both.
-
     Returns
     -------
     The network, and the entry ``rounding`` of metrics.json.
@@ -67,8 +60,6 @@ def leads(ahead: Tensor, groups: Tensor, *, beyond_noise: bool) -> bool:
 
     Parameters
     ----------
-    groups
-        Groups of the examples [N].
     beyond_noise
         Require it of the 95 % interval, too: over groups of examples, or over examples if there are
         too few groups.

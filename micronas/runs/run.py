@@ -70,21 +70,15 @@ def run_search(
     ----------
     folder
         New folder, or that of an earlier run of the same settings, which is resumed.
-    progress
-        Called after each saved step.
     data
         Data set; by default read by the settings. With ``data.task=arrays`` it is stored in the
         folder, and its config.yaml repeats the run.
     space
         Space to search, such as a result of `convert`; by default read by the settings, with the
         data's number of classes.
-    shared
-        Files that other runs share.
     workers
         Number of trial trainings at once; by default one for each CPU. No written file depends on
         it.
-    ray
-        Address of Ray to run trial trainings on instead; see `micronas.nas.search.search`.
     tell
         Called with lines on the data read and, before a new search, on its estimated time.
 
@@ -197,13 +191,7 @@ def run_training(
     data: DataSet | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train one given network like the winner of a search, and write the run folder.
-
-    Parameters
-    ----------
-    tell
-        Called with lines on the data read.
-    """
+    """Train one given network like the winner of a search, and write the run folder."""
     find_device(settings.device)
     architecture.graph()  # refuses open decisions
     shape = architecture.model_dump(mode="json")

@@ -138,8 +138,6 @@ class RunSettings(TrainSettings):
 
         Parameters
         ----------
-        space
-            Space to search in place of the settings'.
         known
             Known part of the input's meaning, where the data is not that of the settings.
         """
@@ -194,11 +192,6 @@ def load_run(
 def settings_of(values: Mapping[str, Any], *, space: Space | OpenSpace | None) -> RunSettings:
     """Return the settings of a run from a mapping of the same form as its YAML.
 
-    Parameters
-    ----------
-    space
-        Space to search, which gives default task and input of the data.
-
     Raises
     ------
     ConfigError
@@ -212,13 +205,7 @@ def settings_of(values: Mapping[str, Any], *, space: Space | OpenSpace | None) -
 def load_training(
     source: Path | None, overrides: Sequence[str] = (), *, network: Space | None = None
 ) -> TrainSettings:
-    """Read the settings of a training from a run's YAML, or from overrides alone.
-
-    Parameters
-    ----------
-    network
-        Network to train, which gives default task and input of the data.
-    """
+    """Read the settings of a training from a run's YAML, or from overrides alone."""
     values, lines = read_mapping(source) if source else ({}, {})
     _check_units(overrides)
     known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}

@@ -89,13 +89,7 @@ def _device_notes(device: Mapping[str, Any]) -> list[str]:
 
 
 def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> str:
-    """Return measures, and each cost beside its budget.
-
-    Parameters
-    ----------
-    width
-        Longest line in characters; by default without limit.
-    """
+    """Return measures, and each cost beside its budget."""
     budget, used = metrics["budget"], metrics["used"]
     rows = [
         [
@@ -151,13 +145,7 @@ def _margin(search: Mapping[str, Any]) -> str:
 def search_summary(
     result: "SearchResult", metrics: Mapping[str, Any], *, width: int | None = None
 ) -> str:
-    """Return the trial trainings, the winner with its lead, and the final network.
-
-    Parameters
-    ----------
-    width
-        Longest line in characters; by default without limit.
-    """
+    """Return the trial trainings, the winner with its lead, and the final network."""
     return "\n".join(
         [
             result.table(width=width),

@@ -140,10 +140,6 @@ def tracked(
     ----------
     folder
         Run folder, by which trackers identify a resumed run.
-    settings
-        Settings of the run.
-    names
-        Trackers: ``mlflow``, ``wandb``.
     shown
         Called before the trackers on every step, with numbers or without.
 

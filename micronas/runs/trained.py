@@ -74,11 +74,6 @@ class _Seeing(nn.Module):
 def teacher(folder: Path, data: DataSet, inputs: Iterable[Shape]) -> nn.Module:
     """Return the float network of a run as a teacher of others on the same data.
 
-    Parameters
-    ----------
-    inputs
-        Input shapes of the students.
-
     Raises
     ------
     ConfigError

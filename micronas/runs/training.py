@@ -177,15 +177,7 @@ def _trained(
 def _costs(
     graph: Graph, size: int, arena: Arena, data: DataSet, settings: TrainSettings, kind: str
 ) -> Metrics:
-    """Return the costs of a finished network, by its file and TFLM where the board reads files.
-
-    Parameters
-    ----------
-    size
-        Bytes of the file.
-    arena
-        Arena that TFLM takes on this computer.
-    """
+    """Return the costs of a finished network, by its file and TFLM where the board reads files."""
     board, front_end = settings.load_board(), front_end_costs(data.meaning, data.input)
     heard = settings.budget.listening(front_end)
     costs = measure(graph, board, kind=kind, listening=heard)

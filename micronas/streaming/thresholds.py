@@ -135,8 +135,6 @@ def choose(
         Most false alarms per hour; the fewest misses are chosen.
     misses
         Largest share of missed occurrences; the fewest false alarms are chosen.
-    shapes
-        Pairs of `Detector.smoothing` and `Detector.confirm` to try.
 
     Raises
     ------

@@ -11,8 +11,6 @@ class Cluster:
 
     Parameters
     ----------
-    address
-        Address of Ray, as for `connected`.
     workers
         Number of tasks at once, for which a Ray started here reserves CPUs.
     cpus

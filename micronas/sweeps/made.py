@@ -35,11 +35,6 @@ class Made(NamedTuple):
 def made_by(key: str, function: Callable[[], Any]) -> tuple[Made, Any]:
     """Call a function, and return its reference for other processes, and its result.
 
-    Parameters
-    ----------
-    key
-        ``space`` or ``data``.
-
     Raises
     ------
     ConfigError

@@ -93,10 +93,6 @@ def sweep(
         Torch's random numbers start from one seed.
     data
         Function that likewise returns the data set, in place of that at ``data.path``.
-    tell
-        Called with a line on each finished attempt.
-    progress
-        Called after each finished point.
 
     Returns
     -------

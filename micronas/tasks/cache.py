@@ -45,14 +45,10 @@ def cached(
 
     Parameters
     ----------
-    path
-        Path of the file; its folder is made.
     key
         Hash of everything that the array depends on.
     tail
         Shape without the first axis.
-    dtype
-        Type of the elements.
     build
         Function called where there is no such file; pieces are written at once, so that the array
         need not fit into memory.

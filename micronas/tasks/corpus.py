@@ -12,8 +12,6 @@ def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], 
 
     Parameters
     ----------
-    folder
-        Folder of the corpus; must not exist, be empty, or hold the same corpus.
     marker
         Name and contents of a file that identifies the corpus.
     write

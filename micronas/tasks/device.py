@@ -19,8 +19,6 @@ def front_end(
     meaning
         Meaning of the input, as stored in the model file
         (`micronas.tflite.metadata.read_metadata`).
-    shape
-        Shape of the input.
     camera
         Camera for images; by default that of `CAMERA` for the channels.
 

@@ -72,11 +72,6 @@ def fetch(
     ----------
     sleep
         Function called with the seconds to wait before another attempt.
-
-    Returns
-    -------
-    Path
-        The folder of the archive.
     """
     target = folder / archive.folder
     if target.exists():

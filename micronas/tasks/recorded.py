@@ -45,11 +45,6 @@ def recordings(
 
     Files that are no recordings of the kind, or too short, are left out.
 
-    Parameters
-    ----------
-    meaning
-        Meaning of the input, as stored in the model file.
-
     Raises
     ------
     DataError
@@ -74,11 +69,6 @@ def recordings(
 def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
     """Return the given files, and from folders those with a suffix of the kind, each once; hidden
     ones are left out.
-
-    Parameters
-    ----------
-    meaning
-        Meaning of the input, as stored in the model file.
     """
     suffixes = _SUFFIXES[str(meaning.get("features"))]
     found: dict[Path, Path] = {}

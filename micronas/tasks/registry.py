@@ -161,13 +161,6 @@ def download(task: str, folder: Path, *, progress: Progress = nobody) -> None:
     Every archive becomes one folder in `folder`; existing ones are kept, so that the same call
     continues an interrupted download.
 
-    Parameters
-    ----------
-    folder
-        Folder of the data; made where it does not exist.
-    progress
-        Called with the bytes received of each file.
-
     Raises
     ------
     ConfigError

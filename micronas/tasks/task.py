@@ -80,11 +80,6 @@ class Task(ABC, Generic[Kind]):
         """Return height, width and channels of the input where the data decides them, else None.
 
         Reads as little as possible; a space of the task is then searched for inputs of that shape.
-
-        Parameters
-        ----------
-        inputs
-            Input shapes of the space.
         """
         return None
 
@@ -92,11 +87,6 @@ class Task(ABC, Generic[Kind]):
         """Return settings that read data as finely as networks of these inputs need.
 
         They are defaults for a run's own settings; empty where the data has one form.
-
-        Parameters
-        ----------
-        inputs
-            Height, width and channels of inputs that a search may choose.
         """
         return {}
 

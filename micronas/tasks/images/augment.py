@@ -23,14 +23,9 @@ def augment(pixels: Tensor, generator: torch.Generator, settings: PictureSetting
     Parameters
     ----------
     pixels
-        float32 [n, 1 or 3, size, size], 0 to 255.
+        float32 [n, 1 or 3, size, size], 0 to 255, as the result.
     generator
         Source of all randomness; the number of draws does not depend on the settings.
-
-    Returns
-    -------
-    Tensor
-        Same shape and range.
     """
     draws, chosen = torch.rand(8, len(pixels), generator=generator), settings.augment
     smallest = settings.smallest_crop if "crop" in chosen else 1.0

@@ -61,8 +61,6 @@ def decode(data: bytes, name: object) -> Image.Image:
     ----------
     data
         Contents of the file: PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, regardless of its name.
-    name
-        Name of the image in errors.
 
     Raises
     ------
@@ -127,8 +125,6 @@ def resize(image: Image.Image, *, size: int, color: _Color, fit: Fit) -> Pixels:
 
     Parameters
     ----------
-    size
-        Pixels per side.
     fit
         ``stretch`` scales the whole image into the square, which cuts nothing off; ``crop`` takes
         the middle square.

@@ -43,8 +43,6 @@ class _ImageSplit(Split):
         int64 [N]: row of each example's pixels.
     labels, groups
         int64 [N]; copies of a file are one group.
-    settings
-        Settings of the augmentation.
     """
 
     def __init__(

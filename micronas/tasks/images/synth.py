@@ -70,18 +70,6 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
     the same division. A folder that already holds them is kept; they are written under a temporary
     name and renamed when complete. Nothing is downloaded.
 
-    Parameters
-    ----------
-    folder
-        Folder of the images; must not exist, be empty, or hold the same images.
-    seed
-        Seed of the division into parts.
-
-    Returns
-    -------
-    Path
-        The folder.
-
     Raises
     ------
     DataError

@@ -49,8 +49,6 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     ----------
     waveforms
         float32 [N, 16000] in [-1, 1].
-    settings
-        Settings of the features; by default `MfccSettings()`.
 
     Returns
     -------

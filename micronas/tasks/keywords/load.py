@@ -61,11 +61,6 @@ def load(settings: KeywordSettings) -> DataSet:
     for training, then 10 % for validation and 10 % for test; under 10 s validation and test use all
     of it. A folder called ``silence`` is not read.
 
-    Parameters
-    ----------
-    settings
-        Folder of the data, and settings of reading it.
-
     Returns
     -------
     DataSet

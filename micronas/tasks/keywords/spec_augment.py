@@ -18,15 +18,8 @@ def spec_augment(
     ----------
     features
         float32 [n, 1, frames, coefficients]; not changed.
-    generator
-        Source of all randomness.
     time_mask, frequency_mask
         Largest width of each mask, at most the number of frames and of coefficients.
-
-    Returns
-    -------
-    Tensor
-        float32 of the same shape.
 
     References
     ----------

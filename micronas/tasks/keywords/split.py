@@ -39,8 +39,6 @@ class KeywordSplit(Split):
         int16 [S, 16000]: silence examples without a generator.
     noise
         int16 [M]: concatenated background recordings, at least a second.
-    settings
-        Window and strength of the augmentation.
 
     Attributes
     ----------

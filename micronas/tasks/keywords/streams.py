@@ -42,8 +42,6 @@ def synthesise_streams(folder: Path, *, minutes: float, seed: int = 0) -> Path:
 
     Parameters
     ----------
-    folder
-        Folder of the recordings; must not exist, be empty, or hold the same recordings.
     minutes
         Minutes of each part.
 
@@ -88,13 +86,7 @@ def write_streams(
     minutes: float,
     generator: np.random.Generator,
 ) -> None:
-    """Write recordings in which words follow one another, and ``events.csv``.
-
-    Parameters
-    ----------
-    spoken
-        Endless words.
-    """
+    """Write recordings in which endless words follow one another, and ``events.csv``."""
     folder.mkdir(parents=True)
     rows = []
     left = minutes * 60

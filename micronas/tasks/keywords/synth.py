@@ -84,8 +84,6 @@ def synthesise(
 
     Parameters
     ----------
-    folder
-        Folder of the corpus; must not exist, be empty, or hold the same corpus.
     words
         English words, each the name of a folder.
     voices
@@ -95,13 +93,6 @@ def synthesise(
         Clips of each word by each voice, at different speeds, pitches, levels and noise floors.
     made_up
         Clips by each voice, in the folder ``made_up``, each of another word that does not exist.
-    seed
-        Seed of the division of voices, and of all variation.
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------

@@ -43,11 +43,6 @@ def load(settings: MachineSettings) -> DataSet:
     names, or are anomalous and in the training folder, are left out and named in the summary. A
     machine without a readable normal and anomalous test clip is left out of `detection`.
 
-    Parameters
-    ----------
-    settings
-        Folder of the data, and settings of reading it.
-
     Returns
     -------
     DataSet

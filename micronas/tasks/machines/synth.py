@@ -74,21 +74,10 @@ def synthesise(
 
     Parameters
     ----------
-    folder
-        Folder of the corpus; must not exist, be empty, or hold the same corpus.
     training
         Number of normal training clips of each machine.
     test
         Number of normal, and of anomalous, test clips of each machine.
-    seconds
-        Length of a clip.
-    seed
-        Seed of all variation.
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------

@@ -23,14 +23,7 @@ def augment(
     Parameters
     ----------
     windows
-        float32 [n, channels, time, 1].
-    generator
-        Source of all randomness.
-
-    Returns
-    -------
-    Tensor
-        Same shape, within the limits of the front end.
+        float32 [n, channels, time, 1], as the result, which keeps the limits of the front end.
     """
     if settings.rotation_degrees > 0:
         windows = _rotated(windows, generator, settings.rotation_degrees, scaler)

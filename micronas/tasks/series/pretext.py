@@ -72,8 +72,6 @@ class _TransformedSplit(Split):
     ----------
     inputs
         Standardised normal windows, float32 [n, channels, time, 1].
-    groups
-        Group of each window, int64 [n].
     augment
         Function applied before the transform, in training.
     """

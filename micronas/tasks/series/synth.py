@@ -62,11 +62,6 @@ def synthesise(
 ) -> Path:
     """Write ``circle/p00_0.csv`` and so on: time_s, three accelerations, three turning rates.
 
-    Parameters
-    ----------
-    folder
-        Folder of the files; must not exist, be empty, or hold the same corpus.
-
     Raises
     ------
     DataError

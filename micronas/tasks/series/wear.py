@@ -20,11 +20,6 @@ _MACHINES, _SHORTEST, _LONGEST, _MOST = 20, 100, 160, 80
 def synthesise(folder: Path, *, seed: int = 0) -> Path:
     """Write ``m00.csv`` and so on: one line per cycle, with `COLUMNS`.
 
-    Parameters
-    ----------
-    folder
-        Folder of the files; must not exist, be empty, or hold the same corpus.
-
     Raises
     ------
     DataError
