@@ -198,10 +198,7 @@ class Objective(ABC):
     def fitted(self, targets: Tensor, names: Sequence[str]) -> "Objective":
         """Return the objective with open fields filled in from training targets.
 
-        Raises
-        ------
-        DataError
-            If the targets cannot train outputs of these names.
+        Raises DataError if the targets cannot train outputs of these names.
         """
         return self
 
@@ -216,10 +213,7 @@ class Objective(ABC):
     def ranked_by(self, rank_by: str | None) -> "Objective":
         """Return the objective with another ranking of trials; None keeps its own.
 
-        Raises
-        ------
-        ConfigError
-            If there is no such measure.
+        Raises ConfigError if there is no such measure.
         """
         if rank_by is None or rank_by == self.rank_by:
             return self
@@ -255,10 +249,7 @@ class Objective(ABC):
     def scores(self, outputs: Tensor, targets: Tensor) -> Scores:
         """Evaluate outputs float [N, outputs].
 
-        Raises
-        ------
-        DataError
-            If targets do not suit this objective.
+        Raises DataError if targets do not suit this objective.
         """
         targets = self.check(targets, outputs.shape[1])
         measures = {key: measure(outputs, targets) for key, measure in self.measures.items()}

@@ -102,10 +102,7 @@ def roc(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Float
 
     Equal scores share a threshold, so that their order does not matter.
 
-    Raises
-    ------
-    DataError
-        If all clips are normal or all are anomalous.
+    Raises DataError if all clips are normal or all are anomalous.
     """
     if anomalous.all() or not anomalous.any():
         raise DataError(

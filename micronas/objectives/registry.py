@@ -24,10 +24,7 @@ def to_plain(objective: Objective) -> dict[str, Any]:
 def from_plain(values: Mapping[str, Any]) -> Objective:
     """Return the objective of `to_plain`'s values.
 
-    Raises
-    ------
-    DataError
-        If no objective has that name.
+    Raises DataError if no objective has that name.
     """
     name = values["name"]
     if name not in OBJECTIVES:

@@ -28,17 +28,14 @@ def describe_costs(
 ) -> dict[str, Any]:
     """Return the costs of a network on the first board and whether it fits each, as JSON values.
 
+    Raises ConfigError if no board is named and a run's own cannot be read.
+
     Parameters
     ----------
     names
         Boards, or ``all`` alone. By default a run's own board, with its latency model and budget.
     hop
         Time between inferences of a listening device, such as ``100 ms``; None for the budget's.
-
-    Raises
-    ------
-    ConfigError
-        If no board is named and a run's own cannot be read.
     """
     run, loaded = own(network), load(model_file(network))
     if names:

@@ -54,10 +54,7 @@ class Own:
 def own(path: Path) -> Own:
     """Return a run folder's own board, budget and kind; defaults for a file.
 
-    Raises
-    ------
-    ConfigError
-        If the settings are damaged.
+    Raises ConfigError if the settings are damaged.
     """
     if not path.is_dir():
         return Own()
@@ -165,10 +162,7 @@ class RunFolder:
 def open_run(path: Path) -> RunFolder:
     """Read a run folder.
 
-    Raises
-    ------
-    DataError
-        If `metrics.json`, which a finished run has, is missing or invalid.
+    Raises DataError if `metrics.json`, which a finished run has, is missing or invalid.
     """
     metrics = _valid(Metrics, path / METRICS, "run the same command again, which writes it anew")
     absent: dict[str, str] = {}
@@ -192,10 +186,7 @@ def open_run(path: Path) -> RunFolder:
 def listening(path: Path) -> Listening:
     """Read the detector that `micronas listen` chose for a run.
 
-    Raises
-    ------
-    DataError
-        If there is none, or the file is damaged.
+    Raises DataError if there is none, or the file is damaged.
     """
     if not (path / DETECTOR).exists():
         raise DataError(
@@ -209,10 +200,7 @@ def runs_in(path: Path) -> list[Path]:
     """Return the folder itself if it is a run, else the runs in it, at most two levels deep,
     unfinished ones included.
 
-    Raises
-    ------
-    DataError
-        If there is no finished run.
+    Raises DataError if there is no finished run.
     """
     found: list[Path] = []
     try:

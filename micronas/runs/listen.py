@@ -82,10 +82,7 @@ class Listened:
     def write(self) -> Path:
         """Write the detector into the run for `export`; return the file.
 
-        Raises
-        ------
-        ConfigError
-            If the run is no finished run folder.
+        Raises ConfigError if the run is no finished run folder.
         """
         require_run(self.run)
         described = {key: value for key, value in self.described().items() if key != "events"}

@@ -30,10 +30,7 @@ def read_marks(path: Path) -> list[Marked]:
     Separators and decimal commas are those of `micronas.tasks.series.csv_table`; what stands there
     twice occurs once.
 
-    Raises
-    ------
-    DataError
-        If the file cannot be read, lacks a column, or an end comes before its start.
+    Raises DataError if the file cannot be read, lacks a column, or an end comes before its start.
     """
     try:
         lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
@@ -111,10 +108,7 @@ def assigned(
 
     Recordings are named by the ends of their paths.
 
-    Raises
-    ------
-    DataError
-        If a name fits several recordings, or none of the names fits any.
+    Raises DataError if a name fits several recordings, or none of the names fits any.
     """
     by_name: dict[str, list[Path]] = {}
     for path in paths:

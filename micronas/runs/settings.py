@@ -113,10 +113,7 @@ class RunSettings(TrainSettings):
     def supernet_in(self, folder: Path | None) -> Path | None:
         """Return the file of this run's supernet in a folder of supernets.
 
-        Raises
-        ------
-        ConfigError
-            If the search trains no supernet that others could load.
+        Raises ConfigError if the search trains no supernet that others could load.
         """
         if folder is None:
             return None
@@ -192,10 +189,7 @@ def load_run(
 def settings_of(values: Mapping[str, Any], *, space: Space | OpenSpace | None) -> RunSettings:
     """Return the settings of a run from a mapping of the same form as its YAML.
 
-    Raises
-    ------
-    ConfigError
-        If a key is missing, unknown or wrong.
+    Raises ConfigError if a key is missing, unknown or wrong.
     """
     _check_given(values)
     values = _divided(_completed(values, None, space))

@@ -26,15 +26,12 @@ def trained(folder: Path) -> Graph | None:
 def trained_network(folder: Path, architecture: Architecture | None = None) -> nn.Module | None:
     """Return the trained float network of a run folder, or None without one.
 
+    Raises ModelError if the checkpoint is damaged.
+
     Parameters
     ----------
     architecture
         Network of the run, where it is a user's own module, which no file builds; None without it.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint is damaged.
     """
     description, checkpoint = folder / ARCHITECTURE, folder / CHECKPOINT
     if not (description.is_file() and checkpoint.is_file()):

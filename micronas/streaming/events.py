@@ -42,6 +42,8 @@ class Detector:
     make events. Its threshold may be below 0: then it is heard while a label that makes none, such
     as other words, leads it by as much.
 
+    Raises ConfigError if a number lies out of its range.
+
     Parameters
     ----------
     thresholds
@@ -59,11 +61,6 @@ class Detector:
         Hops for which the gate stays open, the loud one included: those whose input contains it.
     hop
         Rows of the front end from one inference to the next; 0 for the front end's own stride.
-
-    Raises
-    ------
-    ConfigError
-        If a number lies out of its range.
     """
 
     thresholds: tuple[int | None, ...]
@@ -100,10 +97,7 @@ class Detector:
     def of(cls, stored: Mapping[str, Any]) -> "Detector":
         """Return the detector of what `plain` returned.
 
-        Raises
-        ------
-        ConfigError
-            If `stored` is damaged.
+        Raises ConfigError if `stored` is damaged.
         """
         try:
             limits = tuple(None if each is None else index(each) for each in stored["thresholds"])

@@ -127,6 +127,8 @@ def choose(
     one price for all labels gives a detector, all prices the curve. A label that never occurs gets
     the highest threshold of the others, or a higher one where it was heard.
 
+    Raises DataError if no label that makes events occurs, or no thresholds keep to the limits.
+
     Parameters
     ----------
     detector
@@ -135,11 +137,6 @@ def choose(
         Most false alarms per hour; the fewest misses are chosen.
     misses
         Largest share of missed occurrences; the fewest false alarms are chosen.
-
-    Raises
-    ------
-    DataError
-        If no label that makes events occurs, or no thresholds keep to the limits.
     """
     most = (np.inf if misses is None else misses, np.inf if false_alarms is None else false_alarms)
     best: tuple[tuple[float, ...], Point, list[Point]] | None = None

@@ -9,17 +9,14 @@ from micronas.sweeps.worker import Job, PointResult, run_point
 class Cluster:
     """Workers that are tasks of Ray.
 
+    Raises ConfigError if Ray is not installed or does not answer.
+
     Parameters
     ----------
     workers
         Number of tasks at once, for which a Ray started here reserves CPUs.
     cpus
         Number of CPUs that Ray reserves for each task.
-
-    Raises
-    ------
-    ConfigError
-        If Ray is not installed or does not answer.
     """
 
     def __init__(self, address: str, *, workers: int, cpus: int) -> None:

@@ -48,10 +48,7 @@ def made_by(key: str, function: Callable[[], Any]) -> tuple[Made, Any]:
 def make(key: str, made: Made) -> Any:
     """Call the function that the leader called.
 
-    Raises
-    ------
-    ConfigError
-        If the function is not found, or returns something else than in the leader.
+    Raises ConfigError if the function is not found, or returns something else than in the leader.
     """
     home, _, name = made.function.rpartition(":")
     try:

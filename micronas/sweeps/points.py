@@ -67,10 +67,7 @@ class Point:
 def parse_over(texts: Iterable[str]) -> dict[str, list[Any]]:
     """Read ``key=value,value,...`` of the command line; values are YAML.
 
-    Raises
-    ------
-    ConfigError
-        If a text is not of this form, or a key comes twice.
+    Raises ConfigError if a text is not of this form, or a key comes twice.
     """
     found: dict[str, list[Any]] = {}
     for text in texts:

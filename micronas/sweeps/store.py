@@ -66,10 +66,7 @@ class Store:
     def claim(self, planned: Sequence[Point]) -> None:
         """Record the points, or resume them: interrupted and failed ones wait again.
 
-        Raises
-        ------
-        ConfigError
-            If the file holds other points.
+        Raises ConfigError if the file holds other points.
         """
         wanted = {point.name: point.stored for point in planned}
         known = dict(self._sql.execute("SELECT name, settings FROM points"))
@@ -194,10 +191,7 @@ def points_of(folder: Path) -> list[SweepPoint]:
 
     Points that a killed leader left running wait.
 
-    Raises
-    ------
-    DataError
-        If the folder holds no sweep.
+    Raises DataError if the folder holds no sweep.
     """
     path = _file(folder)
     absent = DataError(f"a sweep's folder must hold sweep.sqlite, but {folder} does not; start it")

@@ -43,6 +43,8 @@ def cached(
     so that two processes may build the same array at the same time, and mapped arrays do not
     change.
 
+    Raises OSError if the file cannot be written.
+
     Parameters
     ----------
     key
@@ -52,11 +54,6 @@ def cached(
     build
         Function called where there is no such file; pieces are written at once, so that the array
         need not fit into memory.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
     """
     dtype = np.dtype(dtype)
     if path is None:

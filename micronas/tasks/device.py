@@ -14,6 +14,8 @@ def front_end(
 ) -> FrontEnd | None:
     """Return the front end that turns samples into a network's input on a device, as in training.
 
+    Raises ModelError if the file's description of its input is invalid.
+
     Parameters
     ----------
     meaning
@@ -27,11 +29,6 @@ def front_end(
     FrontEnd or None
         None if the file does not describe the input, or no front end in C computes it: pictures
     computed from larger ones (`micronas.views.Pixels`), and clips divided by their largest sample.
-
-    Raises
-    ------
-    ModelError
-        If the file's description of its input is invalid.
     """
     make = _MAKERS.get(str(meaning.get("features")))
     if make is None:

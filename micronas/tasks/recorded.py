@@ -45,10 +45,7 @@ def recordings(
 
     Files that are no recordings of the kind, or too short, are left out.
 
-    Raises
-    ------
-    DataError
-        If no file can be read.
+    Raises DataError if no file can be read.
     """
     kind = str(meaning.get("features"))
     paths = files([folder], meaning)
@@ -83,15 +80,12 @@ def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
 def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
     """Read a whole recording of sound or sensors as samples of the device.
 
+    Raises DataError if the file cannot be read, or lacks columns or values.
+
     Returns
     -------
     ndarray
         int16 [samples] at 16 kHz, or float32 [readings, channels].
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or lacks columns or values.
     """
     if not isinstance(front_end, Series):
         from micronas.tasks.waveform import read_samples

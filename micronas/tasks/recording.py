@@ -36,10 +36,7 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
     resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Other rates, which damaged headers
     may have, and files longer than `longest_s` seconds are refused.
 
-    Raises
-    ------
-    DataError
-        If the file is refused or cannot be decoded.
+    Raises DataError if the file is refused or cannot be decoded.
     """
     try:
         info = soundfile.info(path) if path.is_file() else None

@@ -56,10 +56,7 @@ def find(name: str) -> Task[Any]:
 def register(task: Task[Any]) -> Callable[[], None]:
     """Add a task for the rest of the process; return a function that removes it.
 
-    Raises
-    ------
-    ConfigError
-        If a task has that name already.
+    Raises ConfigError if a task has that name already.
     """
     if task.name in names():
         raise ConfigError(
@@ -86,10 +83,7 @@ DataSettings = Annotated[TaskSettings, OneOf("task", _kinds)]
 def load(settings: TaskSettings) -> "DataSet":
     """Read the data set of the settings.
 
-    Raises
-    ------
-    ConfigError
-        If `balance` is set for data without classes.
+    Raises ConfigError if `balance` is set for data without classes.
     """
     data = find(settings.task).load(settings)
     if settings.balance == "none":

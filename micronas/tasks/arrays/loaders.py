@@ -19,6 +19,8 @@ _KEPT_OUT = 0.2
 def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
     """Return the `DataSet` of a torch data set or of several parts.
 
+    Raises DataError if `given` is none of these, or its inputs or labels have another form.
+
     Parameters
     ----------
     given
@@ -28,11 +30,6 @@ def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
         validation. All is read once, so that random transforms are drawn once.
     seed
         Seed of the random division.
-
-    Raises
-    ------
-    DataError
-        If `given` is none of these, or its inputs or labels have another form.
     """
     if isinstance(given, DataSet):
         return given

@@ -21,10 +21,7 @@ def open_boxes(settings: ImageSettings) -> ImageListing:
     Crowds are left out. Classes are `categories`, in that order, or all with a box, sorted.
     Images are found and divided as in `open_wake`; boxes of one image stay together.
 
-    Raises
-    ------
-    DataError
-        As for `open_wake`, or if fewer than two categories have a box.
+    Raises DataError as for `open_wake`, or if fewer than two categories have a box.
     """
     found: list[LabelledImage] = []
     # of earlier files, by path: many tools number images anew in each file

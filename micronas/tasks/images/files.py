@@ -159,6 +159,8 @@ def read_images(
 ) -> ReadImages:
     """Read files into memory, or into a memory-mapped file of the cache folder.
 
+    Raises DataError if the cache cannot be written.
+
     Parameters
     ----------
     boxes
@@ -166,11 +168,6 @@ def read_images(
     cache
         Folder, made if needed. Its contents are used again while names, sizes and times of all
         files, and these settings, stay the same.
-
-    Raises
-    ------
-    DataError
-        If the cache cannot be written.
     """
     tail = (1 if color == "gray" else 3, size, size)
     images = list(zip(paths, boxes or [None] * len(paths), strict=True))

@@ -48,15 +48,12 @@ def open_image_folder(path: Path) -> ImageListing:
     without an image's suffix, files that start with ``.``, and folders that start with ``.`` or
     ``_``, are ignored; cameras begin names of files with ``_``.
 
+    Raises DataError if there is no such folder, fewer than two classes, or no image.
+
     Parameters
     ----------
     path
         Folder of the classes or parts, or one with it as its only subfolder.
-
-    Raises
-    ------
-    DataError
-        If there is no such folder, fewer than two classes, or no image.
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"

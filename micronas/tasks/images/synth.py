@@ -70,10 +70,7 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
     the same division. A folder that already holds them is kept; they are written under a temporary
     name and renamed when complete. Nothing is downloaded.
 
-    Raises
-    ------
-    DataError
-        If scikit-image is not installed, or the folder holds something else.
+    Raises DataError if scikit-image is not installed, or the folder holds something else.
     """
 
     def write(partial: Path) -> None:

@@ -35,10 +35,7 @@ def check(path: Path) -> list[Finding]:
     in a part), ``imbalance`` (a word with under a tenth of the usual number of clips) and
     ``speaker`` (in two parts). That clips are converted to 16 kHz mono is no fault.
 
-    Raises
-    ------
-    DataError
-        As for `open_folder`.
+    Raises DataError as for `open_folder`.
     """
     folder = open_folder(path)
     findings = _check_lists(folder)

@@ -46,10 +46,7 @@ def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
 
     The file depends on the clips' names, sizes and times of change alone.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be written; never without `path`.
+    Raises OSError if the file cannot be written; never without `path`.
     """
     key = _key(clips)
     found = cached(path, key, tail=(RATE,), dtype="<i2", build=partial(_decode, clips))

@@ -45,6 +45,8 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
        about one: minus (-6, 4, 0, ...), divided by (9, 5, 4, 4, 4, 3, 3, 3, 3, 3); then limited to
        [-4, 4]. On a device the map is part of the DCT matrix.
 
+    Raises DataError if the waveforms have another shape.
+
     Parameters
     ----------
     waveforms
@@ -54,11 +56,6 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     -------
     Tensor
         float32 [N, 49, 10], frames by coefficients.
-
-    Raises
-    ------
-    DataError
-        If the waveforms have another shape.
     """
     settings = settings or MfccSettings()
     window, filters, cosines, bias = _tables(settings)
@@ -85,17 +82,14 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
 def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICIENTS) -> MfccInC:
     """Return `mfcc` for a device, with the same tables.
 
+    Raises ValueError if a frame has fewer.
+
     Parameters
     ----------
     every
         Frames from one input frame to the next, see `micronas.views.Frames`.
     coefficients
         Number of coefficients of a frame, from the first.
-
-    Raises
-    ------
-    ValueError
-        If a frame has fewer.
     """
     if coefficients > COEFFICIENTS:
         raise ValueError(f"a frame has {COEFFICIENTS} coefficients, not {coefficients}")

@@ -23,6 +23,8 @@ class MfccSettings:
     MLPerf Tiny's keyword spotter takes ``MfccSettings(30, "magnitude", 1e-6, "peak",
     "tensorflow")``.
 
+    Raises ConfigError if a value is not allowed.
+
     Parameters
     ----------
     window_ms
@@ -37,11 +39,6 @@ class MfccSettings:
     scaling
         ``spread``: orthonormal, each coefficient shifted and scaled to a spread of about one,
         within [-4, 4]; ``tensorflow``: as in ``tf.signal.mfccs_from_log_mel_spectrograms``.
-
-    Raises
-    ------
-    ConfigError
-        If a value is not allowed.
     """
 
     window_ms: Window = 40

@@ -40,15 +40,12 @@ def synthesise_streams(folder: Path, *, minutes: float, seed: int = 0) -> Path:
     `micronas.tasks.keywords.synth.synthesise` makes from the same seed; words other than keywords
     are in one part only.
 
+    Raises DataError as for `micronas.tasks.keywords.synth.synthesise`.
+
     Parameters
     ----------
     minutes
         Minutes of each part.
-
-    Raises
-    ------
-    DataError
-        As for `micronas.tasks.keywords.synth.synthesise`.
     """
     if not 0 < minutes <= 6_000:
         raise DataError(

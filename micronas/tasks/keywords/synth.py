@@ -168,10 +168,7 @@ def voices_of(
 ) -> list[tuple[int, str]]:
     """Return part and name of each voice, by the number of voices in each part.
 
-    Raises
-    ------
-    DataError
-        If a part has no voice, or too few exist.
+    Raises DataError if a part has no voice, or too few exist.
     """
     variants = sorted(path.name for path in Path(engine.get_data_path(), "voices", "!v").iterdir())
     if min(counts) < 1 or sum(counts) > len(variants):

@@ -18,10 +18,7 @@ def check(path: Path) -> list[Finding]:
     cannot be decoded, are too short or lack their end; anomalies in the training folder; names
     without a machine; and the same sound in both parts, of two machines, or normal and anomalous.
 
-    Raises
-    ------
-    DataError
-        As for `open_folder`.
+    Raises DataError as for `open_folder`.
     """
     folder = open_folder(path)
     findings = [

@@ -52,15 +52,12 @@ def open_folder(path: Path) -> MachineFolder:
     as many normal ones of the same machine, at most half of them: those whose names have the
     smallest SHA-1, so that few clips change their part when others are added.
 
+    Raises DataError if there is no such folder or no clip in it.
+
     Parameters
     ----------
     path
         Folder of one machine type, or a folder of such folders.
-
-    Raises
-    ------
-    DataError
-        If there is no such folder or no clip in it.
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"

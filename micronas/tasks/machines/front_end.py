@@ -33,6 +33,8 @@ def log_mel(waveforms: Tensor) -> Tensor:
        ``mel(f) = 1127 ln(1 + f / 700)``, sides straight lines in mel, peak 1.
     4. ``ln(energy + 1e-6)``: the floor lies below the rounding noise of 16 bits.
 
+    Raises DataError if the waveforms have another shape or are shorter than a frame.
+
     Parameters
     ----------
     waveforms
@@ -42,11 +44,6 @@ def log_mel(waveforms: Tensor) -> Tensor:
     -------
     Tensor
         float32 [N, (samples - 1024) // 512 + 1, 64], frames by bands.
-
-    Raises
-    ------
-    DataError
-        If the waveforms have another shape or are shorter than a frame.
     """
     if waveforms.ndim != 2 or waveforms.shape[1] < WINDOW:
         raise DataError(

@@ -26,10 +26,7 @@ def check(settings: SeriesSettings) -> list[Finding]:
     ``mislabelled`` (under two labels); ``spelling`` (classes that differ in case or spaces);
     ``imbalance`` (a class with under a tenth of the samples of another).
 
-    Raises
-    ------
-    DataError
-        As for `read_recordings`.
+    Raises DataError as for `read_recordings`.
     """
     path = settings.path
     found = read_recordings(settings)

@@ -64,10 +64,7 @@ def moments(values: _Floats, names: Sequence[str]) -> tuple[_Floats, _Floats]:
 def fit_scaler(values: _Floats, columns: Sequence[str]) -> Scaler:
     """Return the scaler of samples [samples, channels]; a constant channel is only centred.
 
-    Raises
-    ------
-    DataError
-        As for `moments`.
+    Raises DataError as for `moments`.
     """
     means, deviations = moments(values, columns)
     deviations = np.where(deviations > 0, deviations, 1.0)

@@ -18,10 +18,7 @@ _Labels = npt.NDArray[np.str_]
 def as_classes(labels: _Labels, settings: SeriesSettings) -> _Labels:
     """Return the labels, or with `settings.bins` the range of each.
 
-    Raises
-    ------
-    ConfigError
-        If there are `bins`, and a label is no number.
+    Raises ConfigError if there are `bins`, and a label is no number.
     """
     if not settings.bins:
         return labels

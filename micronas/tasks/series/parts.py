@@ -32,10 +32,7 @@ def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Divisio
     label where they hold one (files). Where a label has fewer groups than there are parts, every
     stretch of one label is cut along time.
 
-    Raises
-    ------
-    DataError
-        If a part has no recording of a label.
+    Raises DataError if a part has no recording of a label.
     """
     shares = _shares(settings)
     if any(each.part for each in recordings):

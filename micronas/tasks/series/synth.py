@@ -62,10 +62,7 @@ def synthesise(
 ) -> Path:
     """Write ``circle/p00_0.csv`` and so on: time_s, three accelerations, three turning rates.
 
-    Raises
-    ------
-    DataError
-        If the folder holds something else or cannot be written.
+    Raises DataError if the folder holds something else or cannot be written.
     """
 
     def write(partial: Path) -> None:

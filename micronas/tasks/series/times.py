@@ -44,10 +44,7 @@ def assumed_unit(column: str, times: _Times) -> str:
 def dated(header: Header, stamps: Texts) -> _Times:
     """Return dates in seconds.
 
-    Raises
-    ------
-    DataError
-        If a text is no date.
+    Raises DataError if a text is no date.
     """
     try:
         with warnings.catch_warnings():

@@ -20,10 +20,7 @@ _MACHINES, _SHORTEST, _LONGEST, _MOST = 20, 100, 160, 80
 def synthesise(folder: Path, *, seed: int = 0) -> Path:
     """Write ``m00.csv`` and so on: one line per cycle, with `COLUMNS`.
 
-    Raises
-    ------
-    DataError
-        If the folder holds something else or cannot be written.
+    Raises DataError if the folder holds something else or cannot be written.
     """
 
     def write(partial: Path) -> None:
