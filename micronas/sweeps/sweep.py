@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.progress import Progress, nobody
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 
 _WAIT = 1.0
 """Longest wait in seconds for a finished worker before points are checked again."""
-
-
-class _Workers(Protocol):
-    """Workers that run points."""
-
-    def start(self, job: Job) -> None:
-        """Start a worker on a job."""
-
-    def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
-        """Return names and outcomes of finished workers, after at most `seconds` for a first
-        one."""
-
-    def close(self) -> None:
-        """End the running workers."""
 
 
 def sweep(
@@ -122,7 +108,7 @@ def sweep(
         _refuse(store, planned, searched)
         waiting = store.waiting()
         if waiting:
-            pool: _Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
+            pool = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
             with closing(pool):
                 _Leader(folder.resolve(), store, pool, planned, cpus, retries, track).run(
                     count, tell or (lambda line: None), progress
@@ -152,7 +138,7 @@ class _Leader:
 
     folder: Path
     store: Store
-    pool: _Workers
+    pool: Processes | Cluster
     planned: Sequence[Point]
     cpus: int
     retries: int

@@ -1,7 +1,5 @@
 """Background noise of a speech corpus: recorded or synthesised, divided among the parts."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from micronas.errors import DataError
@@ -19,16 +17,9 @@ _SHARES: dict[Part, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Background:
-    """Noise of each part, int16, concatenated, and notes for the user."""
-
-    parts: dict[Part, Samples]
-    notes: tuple[str, ...]
-
-
-def read_background(folder: SpeechFolder) -> _Background:
-    """Read the background recordings, or synthesise white and pink noise.
+def read_background(folder: SpeechFolder) -> tuple[dict[Part, Samples], list[str]]:
+    """Read the background recordings, or synthesise white and pink noise; return the noise of each
+    part, int16, concatenated, and notes for the user.
 
     Each recording is cut into 80 % for training, 10 % for validation and 10 % for test, so that
     parts share no noise; a recording whose piece would be shorter than a second serves the part as
@@ -56,7 +47,7 @@ def read_background(folder: SpeechFolder) -> _Background:
         part: np.concatenate([_piece(recording, *share) for recording in recordings])
         for part, share in _SHARES.items()
     }
-    return _Background(parts, tuple(notes))
+    return parts, notes
 
 
 def fixed_silence(noise: Samples, count: int, seed: int) -> Samples:

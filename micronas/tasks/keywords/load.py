@@ -85,11 +85,10 @@ def load(settings: KeywordSettings) -> DataSet:
             f"there must be at least two classes, but there is only {', '.join(classes)}; name "
             "more in data.keywords, or set data.silence_fraction or data.unknown_fraction"
         )
-    background = read_background(folder)
+    noises, notes = read_background(folder)
     parts = [part for part in PARTS if part != "testing" or folder.has_test]
     plans = {part: _plan(folder, part, keywords, settings) for part in parts}
     cache = _cache_folder(folder, settings)
-    note = ""
     try:
         clips = _read_planned(folder, plans.values(), cache)
     except OSError as error:
@@ -99,20 +98,20 @@ def load(settings: KeywordSettings) -> DataSet:
                 "cache=FOLDER, or cache=off"
             ) from error
         # without the advice of a full disk: the run goes on
-        note = f"Nothing is cached: {error.__cause__ or error}."
+        notes.append(f"Nothing is cached: {error.__cause__ or error}.")
         cache = None
         clips = _read_planned(folder, plans.values(), None)
     splits = {
-        part: _lay_out(folder, plan, classes, background.parts[part], clips, settings)
+        part: _lay_out(folder, plan, classes, noises[part], clips, settings)
         for part, plan in plans.items()
     }
     for part in parts[1:]:
         splits[part].features = _fixed_features(splits[part], clips, part, settings, cache)
     if settings.versions:
-        train, noise = splits["training"], background.parts["training"]
+        train, noise = splits["training"], noises["training"]
         train.versions = _versions(train, noise, clips, settings, cache)
     used = [clip for plan in plans.values() for clip in plan.clips]
-    notes = [*background.notes, *([note] if note else []), *_conversions(used, clips)]
+    notes += _conversions(used, clips)
     known = clips.digests
     each = (
         {known[clip.name] for clip in plan.clips if clip.name in known} for plan in plans.values()

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,17 +28,6 @@ These machines are computed, not recorded: fans with a shaft, blades and a beari
 go to and fro, with faults that were made up. They are for trying out micronas; what a network finds
 in them says nothing about real machines. Faults of the test clips are listed in faults.csv.
 """
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Everything that decides the bytes of a corpus."""
-
-    version: int
-    training: int
-    test: int
-    seconds: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -89,37 +78,36 @@ def synthesise(
             "synthetic machines must have clips of a second or more in both parts, but got "
             f"training={training}, test={test}, seconds={seconds:g}; ask for more"
         )
-    plan = _Plan(_VERSION, training, test, seconds, seed)
+    plan = {"training": training, "test": test, "seconds": seconds, "seed": seed}
 
     def write(partial: Path) -> None:
-        _write(partial, plan)
+        _write(partial, training, test, seconds, seed)
         (partial / "README.txt").write_text(_README, encoding="utf-8")
 
-    return write_corpus(folder, (_MARKER, json.dumps(asdict(plan), indent=1)), write)
+    return write_corpus(
+        folder, (_MARKER, json.dumps({"version": _VERSION, **plan}, indent=1)), write
+    )
 
 
-def _write(folder: Path, plan: _Plan) -> None:
+def _write(folder: Path, training: int, test: int, seconds: float, seed: int) -> None:
     rows: list[Sequence[object]] = [("file", "fault", "severity")]
     for number, (kind, faults) in enumerate(_FAULTS.items()):
         for part in ("train", "test"):
             (folder / kind / part).mkdir(parents=True, exist_ok=True)
         for unit in range(_IDS):
-            generator = np.random.default_rng((plan.seed, number, unit, 3))
-            machine = _machine(kind, unit, (plan.seed, number))
+            generator = np.random.default_rng((seed, number, unit, 3))
+            machine = _machine(kind, unit, (seed, number))
             clips: list[tuple[str, _Fault]] = [
-                *(
-                    (f"train/normal_id_{unit:02}_{i:08}.wav", "normal")
-                    for i in range(plan.training)
-                ),
-                *((f"test/normal_id_{unit:02}_{i:08}.wav", "normal") for i in range(plan.test)),
+                *((f"train/normal_id_{unit:02}_{i:08}.wav", "normal") for i in range(training)),
+                *((f"test/normal_id_{unit:02}_{i:08}.wav", "normal") for i in range(test)),
                 *(
                     (f"test/anomaly_id_{unit:02}_{i:08}.wav", faults[i % len(faults)])
-                    for i in range(plan.test)
+                    for i in range(test)
                 ),
             ]
             for name, fault in clips:
                 severity = float(generator.uniform(0.5, 1.5)) if fault != "normal" else 0.0
-                clip = _record(kind, machine, fault, severity, plan.seconds, generator)
+                clip = _record(kind, machine, fault, severity, seconds, generator)
                 write_samples(folder / kind / name, to_int16(clip))
                 if fault != "normal":
                     rows.append((f"{kind}/{name}", fault, f"{severity:.3f}"))
