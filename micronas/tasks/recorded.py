@@ -23,7 +23,7 @@ _SUFFIXES = {
     "mfcc": (".wav", ".flac", ".ogg"),
     "log-mel": (".wav", ".flac", ".ogg"),
     "pixels": SUFFIXES,
-    "series": (".csv",),
+    "series": (".csv", ".tsv"),
 }
 
 

@@ -27,15 +27,15 @@ class Division:
 def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Division:
     """Assign every recording to a part.
 
-    Parts of the source are kept, with a warning where a group is in several. Otherwise groups are
-    dealt out: whole groups where they hold several labels (subjects, sessions), groups of each
-    label where they hold one (files). Where a label has fewer groups than there are parts, every
-    stretch of one label is cut along time.
+    Parts of the source are kept, with a warning where a group is in several. Otherwise, and where
+    all is for training, groups are dealt out: whole groups where they hold several labels
+    (subjects, sessions), groups of each label where they hold one (files). Where a label has fewer
+    groups than there are parts, every stretch of one label is cut along time.
 
     Raises DataError if a part has no recording of a label.
     """
     shares = _shares(settings)
-    if any(each.part for each in recordings):
+    if any(each.part not in (None, "training") for each in recordings):
         division = _given(recordings, shares, settings)
     else:
         division = _dealt(recordings, shares, settings)

@@ -229,6 +229,19 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
         load(settings(tmp_path / "s", goal="anomalies", normal="fine"))
 
 
+def test_anomalies_of_a_test_folder_are_compared_with_normal_recordings(tmp_path: Path) -> None:
+    """Without a normal recording beside them nothing was tested, and no AUC told."""
+    for name in ("train/normal", "test/faulty"):
+        (tmp_path / name).mkdir(parents=True)
+        for place in range(6):
+            values = np.random.default_rng(place).normal(size=(40, 1))
+            np.savetxt(tmp_path / name / f"{place}.csv", values, header="x", comments="")
+    found = load(settings(tmp_path, window=16, goal="anomalies"))
+    assert "by whole files: 4 for training, 1 for validation, 1 for testing" in found.summary
+    assert found.detection is not None
+    assert found.detection.anomalous.tolist() == [False] * 2 + [True] * 12
+
+
 def test_rest_makes_no_events(tmp_path: Path) -> None:
     synthesise(tmp_path / "s", people=4, seconds=6)
     data = load(settings(tmp_path / "s", ignored=["idle"]))

@@ -13,7 +13,7 @@ from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.front_ends import Series
 from micronas.runs.settings import load_run
 from micronas.tasks.checked import Checked
-from micronas.tasks.recorded import whole
+from micronas.tasks.recorded import files, whole
 from micronas.tasks.series.check import check
 from micronas.tasks.series.csv_table import read_header, read_table
 from micronas.tasks.series.load import load
@@ -132,6 +132,12 @@ def test_a_channel_by_the_name_of_a_time_is_one_where_it_is_named(tmp_path: Path
         tmp_path / "jumps/on/a.csv", {"features": "series", "columns": ["t", "h"]}, heard
     )
     assert samples.tolist() == found.values.tolist()
+
+
+def test_tables_with_tabs_are_found_as_in_training(tmp_path: Path) -> None:
+    path = write(tmp_path / "on/a.tsv", "x\ty", "1\t2", "2\t3")
+    assert [each.name for each in read_recordings(settings(tmp_path)).recordings] == [path.name]
+    assert files([tmp_path], {"features": "series"}) == [path]
 
 
 def test_another_encoding_is_told_with_a_way_out(tmp_path: Path) -> None:
