@@ -77,7 +77,7 @@ def open_image_folder(path: Path) -> ImageListing:
                     others += 1
                     continue
                 name = file.relative_to(root).as_posix()
-                inner = PARTS_BY_NAME.get(file.relative_to(class_folder).parts[0].lower())
+                inner = PARTS_BY_NAME.get(file.parts[len(class_folder.parts)].lower())
                 images.append(LabelledImage(file, name, class_folder.name, part or inner))
     if len(classes) < 2 or not images:
         raise DataError(
