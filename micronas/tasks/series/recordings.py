@@ -299,6 +299,8 @@ def _read_csv(
     ends = [*(np.flatnonzero(breaks) + 1).tolist(), count]
     starts = [0, *ends[:-1]]
     name, file = source.path.name, str(source.path)
+    if settings.path.is_dir():  # folders may hold files of one name
+        name = source.path.relative_to(settings.path).as_posix()
     found = []
     for start, end in zip(starts, ends, strict=True):
         inside = changes[np.searchsorted(changes, start, "right") : np.searchsorted(changes, end)]

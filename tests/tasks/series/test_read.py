@@ -136,7 +136,7 @@ def test_a_channel_by_the_name_of_a_time_is_one_where_it_is_named(tmp_path: Path
 
 def test_tables_with_tabs_are_found_as_in_training(tmp_path: Path) -> None:
     path = write(tmp_path / "on/a.tsv", "x\ty", "1\t2", "2\t3")
-    assert [each.name for each in read_recordings(settings(tmp_path)).recordings] == [path.name]
+    assert [each.name for each in read_recordings(settings(tmp_path)).recordings] == ["on/a.tsv"]
     assert files([tmp_path], {"features": "series"}) == [path]
 
 
@@ -327,8 +327,8 @@ def test_check_says_once_what_many_files_have(tmp_path: Path) -> None:
     write(tmp_path / "on/5.csv", "x,y", *("1,1" for _ in range(40)))
     findings = [each for each in check(settings(tmp_path, window=32)) if each.kind == "constant"]
     assert str(Checked(findings, None)).splitlines() == [
-        "constant: y never changes: 0.csv, 1.csv, 2.csv, ... (5 in all)",
-        "constant: 5.csv: x, y never changes",
+        "constant: y never changes: on/0.csv, on/1.csv, on/2.csv, ... (5 in all)",
+        "constant: on/5.csv: x, y never changes",
     ]
 
 
@@ -339,11 +339,11 @@ def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
     write(tmp_path / "off/c.csv", "x,y", *(f"{value},{value}" for value in long), ",3")
     write(tmp_path / "off/d.csv", "x,y", "1,2", "2,3")
     found = {finding.kind: str(finding) for finding in check(settings(tmp_path, window=128))}
-    assert found["mislabelled"] == "mislabelled: b.csv: on, same samples as a.csv (On)"
+    assert found["mislabelled"] == "mislabelled: on/b.csv: on, same samples as On/a.csv (On)"
     assert "On and on" in found["spelling"]
     assert found["constant"].endswith("y never changes")
-    assert found["missing"] == "missing: c.csv: 1 samples without a value"
-    assert found["short"] == "short: d.csv: 2 samples, under a window of 128"
+    assert found["missing"] == "missing: off/c.csv: 1 samples without a value"
+    assert found["short"] == "short: off/d.csv: 2 samples, under a window of 128"
 
 
 def test_a_channel_that_counts_is_a_finding_and_a_warning(tmp_path: Path) -> None:
