@@ -120,7 +120,7 @@ class Tracer:
     def map_value(self, node: object) -> Value:
         """Return an operand as [1, channels, height, width]; sequences become columns."""
         value = self.value(node)
-        if len(value.shape) == 3:
+        if len(value.shape) == 3 and "2d" not in self.operation:  # else a map without its batch
             return Value(value.tensor, value.positions.permute(1, 2, 0).unsqueeze(0))
         if value.shape[0] != 1:
             raise self.refusal(
@@ -264,6 +264,10 @@ class Tracer:
             value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
         )
         return self.arrange(value.tensor, positions, led(nhwc(value.shape)))
+
+    def moved(self, value: Value) -> Value:
+        """Return a value stored in TFLite's order and shape."""
+        return Value(self.materialised(value), canonical(nhwc(value.shape)))
 
     def complete(self, value: Value) -> Value:
         """Return a value that has every element of its stored tensor, moved if necessary."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from micronas.arrays import Shape
-from micronas.export.from_torch.layout import Value, canonical, in_order, permutes
+from micronas.export.from_torch.layout import Value, in_order, permutes
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer
 from micronas.graph.ir import Kind, Op
@@ -146,8 +146,7 @@ def once(tracer: Tracer, value: Value) -> Value:
         return value
     if bool((ordered.diff() > 0).all()):
         return tracer.part(value)
-    tensor = tracer.materialised(value)
-    return Value(tensor, canonical(tracer.shape_of(tensor)).reshape(value.shape))
+    return tracer.moved(value)
 
 
 def narrowed(stored: Tensor, kind: Kind) -> Tensor:

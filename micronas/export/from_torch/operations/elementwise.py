@@ -1,6 +1,7 @@
 """Activations, sums and products, element by element."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from micronas.export.from_torch.layout import (
     Value,
     broadcast_shape,
+    canonical,
     in_order,
     nhwc,
     permutes,
@@ -34,6 +36,10 @@ from micronas.train.functions import ROWS
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses and kind != "TRANSPOSE_CONV")
 """Kinds that can fuse an activation; CMSIS-NN ignores that of a transposed convolution."""
 _MOST_ROWS = 256
+_LEAST_LENGTH = 1e-4
+"""Largest bound from below that keeps lengths from zero without changing others."""
+_LEAST_THRESHOLD = 8
+"""Smallest threshold of softplus whose step, 0.0003 on 8, is below that of the codes."""
 
 
 def unary(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
@@ -58,12 +64,12 @@ def clipped(kind: Activation, tracer: Tracer, arguments: Arguments) -> Value:
 def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
     """Clamp by ReLU or ReLU6 where possible, otherwise by MINIMUM and MAXIMUM."""
     node = arguments["self"]
-    if node in tracer.lengths:  # kept from zero, which L2_NORMALIZATION does too
+    low = arguments.get("min", arguments.get("min_val"))
+    high = arguments.get("max", arguments.get("max_val"))
+    if node in tracer.lengths and high is None and low <= _LEAST_LENGTH:  # as L2_NORMALIZATION does
         tracer.lengths[tracer.node] = tracer.lengths[node]
         tracer.deferred[tracer.node] = lambda: tracer.value(node)
         return None
-    low = arguments.get("min", arguments.get("min_val"))
-    high = arguments.get("max", arguments.get("max_val"))
     value = tracer.value(node)
     if low == 0 and high in (None, 6, math.inf):
         return _activated(tracer, node, "RELU6" if high == 6 else "RELU")
@@ -174,7 +180,7 @@ def exponential(tracer: Tracer, arguments: Arguments) -> Value:
 
 def compared(function: str, tracer: Tracer, arguments: Arguments) -> Value:
     """Compare two values by comparing their difference with zero."""
-    return tabled(tracer, subtract(tracer, {**arguments, "alpha": 1}), function)
+    return tabled(tracer, _added(tracer, {**arguments, "alpha": 1}, -1.0), function)
 
 
 def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
@@ -190,6 +196,16 @@ def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
             tracer, "ADD", tracer.value(node), torch.tensor(3.0), "shifted", activation="RELU6"
         )
     return with_constant(tracer, "MUL", value, torch.tensor(1 / 6))
+
+
+def softplus(tracer: Tracer, arguments: Arguments) -> Value:
+    if arguments["threshold"] < _LEAST_THRESHOLD:
+        raise tracer.refusal(
+            f"a softplus must have a threshold of {_LEAST_THRESHOLD} or more, as its table has no "
+            f"step, but has {arguments['threshold']}",
+            "leave the threshold out",
+        )
+    return looked_up("softplus", tracer, arguments, number="beta")
 
 
 def gelu(tracer: Tracer, arguments: Arguments) -> Value:
@@ -218,7 +234,22 @@ def reversed_subtract(tracer: Tracer, arguments: Arguments) -> Value:
     return subtract(tracer, swapped)
 
 
+def _check_wide(tracer: Tracer, narrow: Sequence[torch.dtype]) -> None:
+    """Check that a result is of no type in which torch would wrap it."""
+    dtype = tracer.node.meta["val"].dtype
+    if dtype in narrow:
+        raise tracer.refusal(
+            f"sums and products must be of wider numbers, but are of {dtype}, which torch wraps",
+            "call .float() on the operands first",
+        )
+
+
 def _sum(tracer: Tracer, arguments: Arguments, *, sign: float) -> Value:
+    _check_wide(tracer, (torch.bool, torch.uint8, torch.int8))
+    return _added(tracer, arguments, sign)
+
+
+def _added(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
     left, right, alpha = arguments["self"], arguments["other"], sign * float(arguments["alpha"])
     if tracer.is_constant(right):
         shift = alpha * tracer.constant(right)
@@ -247,6 +278,7 @@ def _shifted(tracer: Tracer, node: object, factor: torch.Tensor, shift: torch.Te
 
 
 def multiply(tracer: Tracer, arguments: Arguments) -> Value:
+    _check_wide(tracer, (torch.uint8, torch.int8))
     left, right = arguments["self"], arguments["other"]
     if tracer.is_constant(left):
         left, right = right, left
@@ -345,4 +377,4 @@ def _crossed(
         padded = (1,) * (len(shape) - len(side.shape)) + side.shape
         sources.append(tracer.materialised(Value(side.tensor, side.positions.reshape(padded))))
     result = tracer.plain(kind, tuple(sources), led(nhwc(shape)))
-    return Value(result.tensor, result.positions.reshape(shape))
+    return Value(result.tensor, canonical(nhwc(shape)))

@@ -67,7 +67,7 @@ def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Va
         elif size > 1 or before or after:
             sizes.append(size)
             amounts.append((before, after))
-    source = tracer.reshaped(tracer.materialised(value), tuple(sizes))
+    source = tracer.arrange(value.tensor, value.positions, tuple(sizes))
     padded = with_pad(tracer, tracer.name(), source, np.array(amounts, np.int32), fill)
     count = tracer.elements_of(padded)
     return Value(padded, torch.arange(count).reshape(tracer.shape))

@@ -10,14 +10,25 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from micronas.export.from_torch.layout import Stack, Value, canonical, in_order, permutes, rows_of
+from micronas.export.from_torch.layout import (
+    Stack,
+    Value,
+    canonical,
+    in_order,
+    nhwc,
+    permutes,
+    rows_of,
+)
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import once
+from micronas.export.from_torch.operations.elementwise import tabled
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
 
 _FEWEST_MOVED = 2
 """Fewest parts of a join to be moved one by one for which they are joined as they are stored."""
+_STORED = {1: 3, 2: 1, 3: 2}
+"""Places of a map's dimensions on the device."""
 _aten = torch.ops.aten
 MOVING = (
     _aten.view.default,
@@ -59,7 +70,8 @@ def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
     is_pick = tracer.node.target is torch.ops.aten.select.int
     if stack is not None and is_pick and arguments["dim"] in (0, -1 - len(tracer.shape)):
         return stack.values[arguments["index"]]
-    if _is_length(tracer, tracer.node.args[0]):
+    is_spread = tracer.node.target is torch.ops.aten.expand.default
+    if is_spread and _is_length(tracer, tracer.node.args[0]):
         tracer.deferred[tracer.node] = lambda: moved_now(tracer)
         return None
     return moved_now(tracer)
@@ -182,9 +194,11 @@ def dropout(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def kept(tracer: Tracer, arguments: Arguments) -> Value:
-    source = tracer.node.args[0]
-    value, dtype = tracer.value(source), tracer.node.meta["val"].dtype
-    was_float = source.meta["val"].is_floating_point()  # type: ignore[union-attr]
+    given = tracer.node.args[0].meta["val"].dtype  # type: ignore[union-attr]
+    value, dtype = tracer.value(tracer.node.args[0]), tracer.node.meta["val"].dtype
+    if dtype == torch.bool != given:
+        return tabled(tracer, value, "ne")
+    was_float = given.is_floating_point
     if dtype != torch.float32 and (was_float or dtype.is_floating_point):
         raise tracer.refusal(
             f"values must stay float32 or whole numbers, but become {dtype}",
@@ -214,8 +228,8 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
         return whole
     sources = [tracer.materialised(value) for value in values]
     skipped = len(tracer.shape_of(sources[0])) - rank
-    joined = _join(tracer, sources, axis + skipped)
-    return Value(joined, torch.arange(tracer.elements_of(joined)).reshape(tracer.shape))
+    joined = _join(tracer, sources, (_STORED[axis] if rank == 4 else axis) + skipped)
+    return Value(joined, canonical(nhwc(tracer.shape)))
 
 
 def stack(tracer: Tracer, arguments: Arguments) -> Value:
@@ -289,7 +303,7 @@ def _joined_rows_of_any(tracer: Tracer, values: Sequence[Value], axis: int) -> V
 def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
     if len(values[0].shape) == 3:
         values = [Value(value.tensor, value.positions.unsqueeze(-1)) for value in values]
-    inner = {1: 3, 2: 1, 3: 2}[axis]
+    inner = _STORED[axis]
     if axis == 1:
         maps = [tracer.as_map(value) for value in values]
         starts = [sum(len(order) for _, order in maps[:k]) for k in range(len(maps))]

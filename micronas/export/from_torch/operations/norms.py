@@ -79,7 +79,7 @@ def length(tracer: Tracer, arguments: Arguments) -> Value | None:
 def _measured(tracer: Tracer, arguments: Arguments) -> Value:
     """Compute lengths of order 1, 2 or infinity."""
     value, order = tracer.value(arguments["self"]), arguments["ord"]
-    dims = dimensions(arguments["dim"], len(value.shape))
+    dims = dimensions(arguments["dim"], value.shape)
     if order not in (1, 2, math.inf):
         raise tracer.refusal(f"lengths must be of order 1, 2 or inf, but this is of {order}")
     if order == 2:
@@ -98,9 +98,9 @@ def divide(tracer: Tracer, arguments: Arguments) -> Value:
     if arguments["other"] not in tracer.lengths:
         return elementwise.divide(tracer, arguments)
     vectors, dim = tracer.lengths[arguments["other"]]
-    if vectors is not arguments["self"]:
-        return elementwise.divide(tracer, arguments)
     value = tracer.value(vectors)
+    if vectors is not arguments["self"] or value.shape != tracer.shape:
+        return elementwise.divide(tracer, arguments)
     if value.positions.ndim <= _MOST:
         return rowwise(tracer, "L2_NORMALIZATION", value, dim)
     ends = value.positions.movedim(dim, -1)

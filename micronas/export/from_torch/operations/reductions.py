@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from micronas.arrays import Shape
 from micronas.export.from_torch.layout import (
     Value,
     broadcast_shape,
@@ -32,8 +33,8 @@ _POOLS: Mapping[Kind, Kind] = {"MEAN": "AVERAGE_POOL_2D", "REDUCE_MAX": "MAX_POO
 def reduction(kind: Kind, tracer: Tracer, arguments: Arguments) -> Value:
     """Reduce dimensions; rows and columns by a pool, 20 times cheaper on Cortex-M than MEAN."""
     value = tracer.value(arguments["self"])
-    dims = dimensions(arguments["dim"], len(value.shape))
-    if kind in _POOLS and dims == [2, 3] and len(value.shape) == 4:
+    dims = dimensions(arguments["dim"], value.shape)
+    if kind in _POOLS and dims == [2, 3] and len(value.shape) == 4 and value.shape[0] == 1:
         return windows(tracer, _POOLS[kind], value, (value.shape[2], value.shape[3]))
     if kind == "MEAN" and dims == [2] and tracer.is_sequence(value):
         sequence = tracer.map_value(arguments["self"])
@@ -55,7 +56,7 @@ def _of_sign(tracer: Tracer, value: Value, sign: float) -> Value:
 
 def _largest_of(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
     value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
-    return reduced(tracer, "REDUCE_MAX", value, dimensions(arguments["dim"], len(value.shape)))
+    return reduced(tracer, "REDUCE_MAX", value, dimensions(arguments["dim"], value.shape))
 
 
 def place(sign: float, tracer: Tracer, arguments: Arguments) -> Value:
@@ -127,15 +128,14 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
         source, order = tracer.as_map(wide)
         positions = canonical(tracer.shape_of(source), order).reshape(value.shape)
         return Value(source, positions), sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
-    source = tracer.materialised(value)
+    source = tracer.arrange(value.tensor, value.positions, plain)
     positions = torch.arange(value.positions.numel()).reshape(value.shape)
-    skipped = len(tracer.shape_of(source)) - len(value.shape)
-    return Value(source, positions), [dim + skipped for dim in dims]
+    return Value(source, positions), [dim + len(plain) - len(value.shape) for dim in dims]
 
 
-def dimensions(dims: object, rank: int) -> list[int]:
-    """Return dimensions in order, counted from the front; all but the first if none are given."""
+def dimensions(dims: object, shape: Shape) -> list[int]:
+    """Return dimensions in order, counted from the front; all but the batch if none are given."""
     if dims is None or dims == []:
-        return list(range(1, rank))
+        return [dim for dim, size in enumerate(shape) if dim or size > 1]
     listed: Sequence[int] = dims if isinstance(dims, list | tuple) else [dims]  # type: ignore[list-item]
-    return sorted({dim % rank for dim in listed})
+    return sorted({dim % len(shape) for dim in listed})

@@ -148,7 +148,7 @@ def attention(tracer: Tracer, arguments: Arguments) -> Value:
         key, value = (
             Value(each.tensor, each.positions.repeat_interleave(times, -3)) for each in (key, value)
         )
-    scale = arguments["scale"] or query.shape[-1] ** -0.5
+    scale = query.shape[-1] ** -0.5 if arguments["scale"] is None else arguments["scale"]
     turned = Value(key.tensor, key.positions.transpose(-1, -2))
     scores = _product(tracer, query, turned, "scores")
     scores = scaled(tracer, scores, torch.tensor(scale))

@@ -88,7 +88,7 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.gelu.default: elementwise.gelu,
     _aten.hardsigmoid.default: elementwise.hardsigmoid,
     _aten.celu.default: partial(elementwise.looked_up, "celu", number="alpha"),
-    _aten.softplus.default: partial(elementwise.looked_up, "softplus", number="beta"),
+    _aten.softplus.default: elementwise.softplus,
     **{getattr(_aten, name).default: partial(elementwise.looked_up, name) for name in _LOOKED_UP},
     _aten.pow.Scalar: elementwise.exponential,
     **{
