@@ -88,10 +88,6 @@ def calibrate(
 
     Parameters
     ----------
-    measured
-        Networks with their latencies.
-    name, core, sram_bytes, flash_bytes, clock_hz
-        Properties of the board.
     power_mw
         Power while it computes. None: the mean of energy / latency, where energies were measured.
     kernels

@@ -28,11 +28,8 @@ def structure(
 ) -> Iterator[str]:
     """Yield the definitions of a constant structure, its arrays first.
 
-    Parameters
-    ----------
-    tables
-        Names of the tables so far by their definitions; equal ones, which compilers merge only
-        sometimes, are written once.
+    Of tables that are equal, which compilers merge only sometimes, one is written; `tables` holds
+    the names so far by definition.
     """
     arrays: list[str] = []
     body = _written(name, fields, arrays, tables)

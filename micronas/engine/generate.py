@@ -210,13 +210,7 @@ def references_of(layout: "Layout | Hops") -> tuple[str, ...]:
 def preamble(
     name: str, calls: Sequence[Call], references: Sequence[str], place_bytes: int, outside: int
 ) -> str:
-    """Return the text before the kernels.
-
-    Parameters
-    ----------
-    place_bytes, outside
-        Bytes of a place in the tables, and the number of places outside of the arena.
-    """
+    """Return the text before the kernels: places of so many bytes, some outside of the arena."""
     used = {each for call in calls for each in call.uses}
     values = {
         "NAME": name,
@@ -238,17 +232,7 @@ def constants(
     tables: dict[str, str],
     places: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[str]:
-    """Yield the constant operands and structures of an operator.
-
-    Parameters
-    ----------
-    roots
-        Mapping whose keys are the activations.
-    tables
-        See `c_text.structure`.
-    places
-        Places of recurrent states.
-    """
+    """Yield the constant operands and structures of an operator; `places` are those of states."""
     given = {step.operands[each] for call in calls for each in call.operands}
     for name in dict.fromkeys(step.operands):
         if name in given and name not in roots:

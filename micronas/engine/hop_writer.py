@@ -21,13 +21,8 @@ def generate_hops(
     """Return a streaming network in C that takes `hop` frames per call.
 
     Scores are those of the int8 graph over the whole recording (`graph.streaming.recording`).
-
-    Parameters
-    ----------
-    graph, name, makers
-        See `micronas.engine.generate.generate`.
-    work
-        Bytes of the arena, aligned to 4, that a program may overwrite between calls.
+    Between calls a program may overwrite `work` bytes of the arena, aligned to 4; see also
+    `micronas.engine.generate.generate`.
 
     Raises
     ------

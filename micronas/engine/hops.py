@@ -63,16 +63,7 @@ class Run:
 
 
 class Hops:
-    """Calls of a streaming network and places of its bands.
-
-    Parameters
-    ----------
-    graph
-        Streaming network; shapes and quantisation are enough.
-    hop
-        Frames per call.
-    work
-        Bytes that a program may overwrite between calls.
+    """Calls of a streaming network and places of its bands; a program may overwrite `work` bytes.
 
     Attributes
     ----------
@@ -192,12 +183,9 @@ class Hops:
             if source in self.roots
         }
 
-    def _frames(self, turn: int) -> int:
-        return self._base + turn * self.hop
-
     def _end(self, name: str, turn: int) -> int:
         """Return the number of rows written before a turn."""
-        return self._when[name].rows(self._frames(turn))
+        return self._when[name].rows(self._base + turn * self.hop)
 
     def _new(self, name: str, turn: int) -> int:
         return self._end(name, turn + 1) - self._end(name, turn)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph
 
 _KEPT = 32
 """Number of beginnings of orders kept at each step."""
@@ -69,15 +69,11 @@ def _after(graph: Graph, before: _Begun, place: int, readers: dict[str, int]) ->
     out = sum(graph.tensors[name].elements for name in op.outputs)
     dying = [
         graph.tensors[name].elements
-        for name in _activations(graph, op)
-        if readers[name] & done == readers[name]
+        for name in {*op.operands}
+        if not graph.tensors[name].constant and readers[name] & done == readers[name]
     ]
     peak = before.live + out - min(out, max(dying, default=0))
     return _Begun(max(before.peak, peak), before.live + out - sum(dying), done, (before, place))
-
-
-def _activations(graph: Graph, op: Op) -> set[str]:
-    return {name for name in op.operands if not graph.tensors[name].constant}
 
 
 def _places(begun: _Begun) -> Iterator[int]:

@@ -26,13 +26,7 @@ _NEEDS = re.compile(r"/\* needs ([\w ]+) \*/\n")
 
 
 def constant_bytes(layout: Layout | Hops, structures: Mapping[str, int]) -> int:
-    """Return the bytes of all constants, each in whole words.
-
-    Parameters
-    ----------
-    structures
-        Bytes of each kind of structure.
-    """
+    """Return the bytes of all constants, each in whole words, given those of structures."""
     graph, entry = layout.graph, 2 * _POINTER + aligned(3 * layout.place_bytes)
     size, seen = 0, set[tuple[str, bytes]]()
     for step, calls in zip(layout.steps, layout.calls, strict=True):

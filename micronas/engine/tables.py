@@ -10,12 +10,7 @@ from micronas.engine.steps import Step
 
 
 class Tables:
-    """Tables of a layout.
-
-    Parameters
-    ----------
-    names
-        Names of inputs and outputs as parameters in C.
+    """Tables of a layout, given the names of inputs and outputs as parameters in C.
 
     Attributes
     ----------

@@ -13,17 +13,10 @@ from micronas.tflite.reader import read
 def compare_runtimes(data: bytes, inputs: Given[Values]) -> dict[str, Any]:
     """Return the differences of the runtimes' outputs, and the arena that TFLM reports.
 
-    Differences of several outputs are summed up, and listed by output. LiteRT refuses some
-    operators of TFLM, such as tables of functions: then ``litert_refusal`` is its message, and its
-    differences are None. TFLM and LiteRT run in a process of their own, so that a crash of theirs
-    is an error.
-
-    Parameters
-    ----------
-    data
-        Contents of a ``.tflite`` file.
-    inputs
-        int8 [N, ...]; for several inputs a tuple, or a mapping by name.
+    Inputs are int8 [N, ...]; of several a tuple, or a mapping by name. Differences of several
+    outputs are summed up, and listed by output. LiteRT refuses some operators of TFLM, such as
+    tables of functions: then ``litert_refusal`` is its message, and its differences are None. TFLM
+    and LiteRT run in a process of their own, so that a crash of theirs is an error.
     """
     graph = read(data, wide=True)
     given = by_name(graph, inputs)

@@ -45,16 +45,7 @@ class _Answers:
 
 
 def run_sandboxed(model: bytes, inputs: Sequence[Values], *, seconds: float) -> _Answers:
-    """Run a model on TFLM and LiteRT.
-
-    Parameters
-    ----------
-    model
-        Contents of a ``.tflite`` file.
-    inputs
-        int8 [N, ...], one for each input.
-    seconds
-        Most time of both together; see `patience`.
+    """Run a model on TFLM and LiteRT, both together for `seconds` at most; see `patience`.
 
     Raises
     ------

@@ -67,12 +67,7 @@ class Verification:
 def verify(model: bytes, inputs: Given[Values]) -> Verification:
     """Compare `micronas.graph.integer.run` with TFLM on every byte of every output.
 
-    Parameters
-    ----------
-    model
-        Contents of a ``.tflite`` file, int8 or int16 in and out.
-    inputs
-        Codes [N, height, width, channels]; for several inputs a tuple, or a mapping by name.
+    Inputs are codes [N, height, width, channels]; for several a tuple, or a mapping by name.
 
     Raises
     ------

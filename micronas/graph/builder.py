@@ -21,12 +21,8 @@ Bits = Literal[8, 4]
 
 
 class Builder:
-    """Builder of a float32 graph of shapes, which are enough to count costs.
-
-    Parameters
-    ----------
-    input_shape
-        Height, width, channels.
+    """Builder of a float32 graph of shapes, which are enough to count costs. Input shapes are
+    height, width, channels.
     """
 
     def __init__(self, input_shape: tuple[int, int, int]) -> None:

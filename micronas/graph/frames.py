@@ -27,11 +27,6 @@ class FrameByFrame:
 
     Scores are those of `integer.run` over the whole recording (`streaming.recording`), bit for bit.
 
-    Parameters
-    ----------
-    graph
-        A streaming int8 graph.
-
     Raises
     ------
     ModelError, ConfigError
@@ -65,16 +60,7 @@ class FrameByFrame:
         """Number of the first row kept."""
 
     def push(self, frames: Values) -> Values:
-        """Process frames and return the scores that they complete.
-
-        Parameters
-        ----------
-        frames
-            int8 [frames, width, channels], any number of them.
-
-        Returns
-        -------
-        int8 [scores, ...], often none.
+        """Return the scores, int8 [scores, ...], that frames [frames, width, channels] complete.
 
         Raises
         ------

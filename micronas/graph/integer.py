@@ -24,8 +24,6 @@ def run(graph: Graph, inputs: Given[Values]) -> Values:
 
     Parameters
     ----------
-    graph
-        Graph with int8 inputs and output.
     inputs
         int8 [N, height, width, channels] (or [N, ...] for an input of another rank); for several
         inputs a tuple in the graph's order, or a mapping by name.

@@ -69,14 +69,9 @@ def check_one_each(graph: Graph, who: str) -> None:
 
 
 def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """Return a graph with other names of some tensors; operators keep theirs.
+    """Return a graph with other names of tensors, by the present ones; operators keep theirs.
 
     Files, firmware and mappings use the names of inputs and outputs.
-
-    Parameters
-    ----------
-    names
-        New names by the present ones.
 
     Raises
     ------

@@ -113,14 +113,7 @@ def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
 
     Shapes are enough: activations count as int8 whatever the graph holds, except for positions in a
     table and int16. Only in a graph with UNKNOWN operators, always read from a file, do they have
-    their own types.
-
-    Parameters
-    ----------
-    graph
-        The network.
-    sizes, scratch
-        Sizes of the target; `micronas.hardware.targets` calls this function with them.
+    their own types. `micronas.hardware.targets` gives the sizes of a target.
     """
     names, requests = _activations(graph)
     tensors = len(requests)

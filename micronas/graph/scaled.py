@@ -9,15 +9,7 @@ from micronas.graph.ir import Array
 
 
 class Scaled:
-    """An array times factors, float32; numpy and its methods read it as an array.
-
-    Parameters
-    ----------
-    given
-        float32 array of any shape, whose memory is shared.
-    factors
-        float64 array that is broadcast to its shape.
-    """
+    """An array times float64 factors, float32; numpy and its methods read it as an array."""
 
     dtype = np.dtype(np.float32)
 

@@ -154,15 +154,10 @@ def frames_read(graph: Graph) -> int:
 
 
 def recording(graph: Graph, frames: int) -> Graph:
-    """Return a streaming network over a recording of any length.
+    """Return a streaming network over a recording of any number of frames.
 
-    Parameters
-    ----------
-    graph
-        Streaming network, with or without weights, of any type.
-    frames
-        Rows of the input. The output has a row for each window of the graph's own length that
-        begins a multiple of its stride after the first frame: [rows, ...].
+    The output has a row for each window of the graph's own length that begins a multiple of its
+    stride after the first frame: [rows, ...].
 
     Raises
     ------

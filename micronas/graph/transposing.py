@@ -39,15 +39,7 @@ def before(taps: int, reach: int) -> int:
 
 
 def is_computed(size: _Pair, taps: _Pair, stride: _Pair, reach: _Pair, depth: int) -> bool:
-    """Return whether CMSIS-NN computes a TRANSPOSE_CONV as TFLM's reference kernel does.
-
-    Parameters
-    ----------
-    size, taps
-        Height and width of the input map, and of the filters.
-    depth
-        Channels of the input.
-    """
+    """Return whether CMSIS-NN computes a TRANSPOSE_CONV as TFLM's reference kernel does."""
     if is_turned(stride, depth):
         return True
     for axis, (many, step, last) in enumerate(zip(taps, stride, reach, strict=True)):
@@ -66,14 +58,7 @@ def of_torch(
 
     Torch cuts `padding` rows off before the map, TFLite half of the surplus; taps of zero, which
     change no value, make both agree. Without padding this is always possible if the stride is not
-    larger than the kernel, so that a caller may crop such a map.
-
-    Parameters
-    ----------
-    size
-        Height and width of the input map.
-    depth
-        Channels of the input.
+    larger than the kernel, so that a caller may crop such a map. `size` is the input's.
     """
     sides = list(zip(kernel, padding, output_padding, strict=True))
     down, across = (taps + more - 2 * cut for taps, cut, more in sides)

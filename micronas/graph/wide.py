@@ -28,7 +28,8 @@ def widened(graph: Graph) -> Graph:
     refused: dict[str, list[str]] = {}
     for op in ops:
         if not op.row.wide or grouped(graph, op):
-            refused.setdefault(_named(graph, op), []).append(op.name)
+            kind = op.function or f"{op.kind}{' in groups' * grouped(graph, op)}"
+            refused.setdefault(kind, []).append(op.name)
     if refused:
         listed = (
             f"{kind} ({names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)})"
@@ -40,10 +41,6 @@ def widened(graph: Graph) -> Graph:
         )
     marked = {name: replace(tensors[name], dtype="int16") for name in owners(graph)}
     return replace(graph, tensors={**tensors, **marked})
-
-
-def _named(graph: Graph, op: Op) -> str:
-    return op.function or f"{op.kind}{' in groups' * grouped(graph, op)}"
 
 
 def _rewritten(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> Iterator[Op]:

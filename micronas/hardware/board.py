@@ -230,12 +230,7 @@ class Board(Settings):
     def using(self, form: Form | None, *, engine: str | None = None) -> "Board":
         """Return the board with another latency model or engine as its own; None keeps it.
 
-        A usual reserve becomes that of the engine.
-
-        Parameters
-        ----------
-        engine
-            Name of a registered target; ``tflm`` for that of kernels and core.
+        A usual reserve becomes that of the engine; ``tflm`` is that of kernels and core.
 
         Raises
         ------
@@ -283,15 +278,9 @@ class Board(Settings):
         return next(iter(own), None) or next(model for model in models if not model.spaces)
 
     def latency_ms(self, features: Mapping[str, Any], *, space: str | None = None) -> Any:
-        """Predict the latency of one inference in ms.
+        """Predict the ms of one inference of a network of a space, such as ``kws``.
 
-        Parameters
-        ----------
-        features
-            Features by name (`hardware.features`): numbers, or tensors, which keep their
-            gradient.
-        space
-            Name of the network's search space, such as ``kws``.
+        Features (`hardware.features`) are numbers, or tensors, which keep their gradient.
         """
         return LinearLatency(self.latency_model(space).coefficients).predict(features)
 

@@ -33,13 +33,8 @@ def code_bytes(operators: Iterable[str], *, kernels: Level = "-O2") -> int:
     Measured on a Cortex-M4 with CMSIS-NN, the interpreter at -Os, unused sections left out; see
     ``benchmarks/code_size.py``. The result is never below the linked size, and at most 1 % above in
     nine networks' firmware: sections are counted as aligned to four bytes. An unmeasured operator
-    adds as much as the largest measured one.
-
-    Parameters
-    ----------
-    kernels
-        Optimisation of the kernels. ``-O2`` is TFLM's default, for which instructions are priced;
-        at ``-Os`` they were 13 to 30 % more.
+    adds as much as the largest measured one. Kernels at ``-O2`` are TFLM's default, for which
+    instructions are priced; at ``-Os`` they were 13 to 30 % more.
     """
     rows, wanted = _rows(kernels), frozenset(operators)
     largest: dict[str, int] = {}

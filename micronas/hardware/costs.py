@@ -193,15 +193,7 @@ class Beside:
         )
 
     def arena(self, arena: float, tail: int) -> float:
-        """Return the bytes of an arena for a network and the front end's work memory.
-
-        Parameters
-        ----------
-        arena
-            Bytes that the network takes alone.
-        tail
-            Bytes among them that it keeps from one inference to the next.
-        """
+        """Return the bytes of an arena, whose tail stays, with the front end's work memory."""
         return max(arena, self.shared + tail)
 
 
@@ -300,11 +292,6 @@ def estimates(board: Board, limits: Limits, *, kind: str | None = None) -> list[
     """Return the names of the set limits that are judged by an estimate on a board.
 
     Their verdicts may be wrong: the board's own arena, code or time was not measured.
-
-    Parameters
-    ----------
-    kind
-        Kind of network, for the board's latency model.
     """
     doubtful = {
         "sram": board.arena.assumes is not None,
@@ -372,15 +359,7 @@ def counted(
 def on_device(
     board: Board, operators: Collection[str], front_end: FrontEndCosts | None, costs: Costs
 ) -> dict[str, Any]:
-    """Return the needs of a device, in all and by part, for ``metrics.json``.
-
-    Parameters
-    ----------
-    operators
-        Operators of the network.
-    costs
-        Costs of the network alone.
-    """
+    """Return the needs of a device, in all and by part, for ``metrics.json``."""
     beside = Beside.on(board, operators, front_end)
     tail = costs.arena_bytes - costs.arena_head_bytes
     found: dict[str, Any] = {

@@ -34,11 +34,6 @@ _Values = dict[str, Any]
 def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -> _Values:
     """Return the values of a board's file with units read, ``like`` followed and clocks applied.
 
-    Parameters
-    ----------
-    described
-        Function that reads and checks the file of another board.
-
     Raises
     ------
     ConfigError

@@ -71,12 +71,7 @@ def fit_form(
 ) -> Fit | None:
     """Fit a form with the one of its sets of coefficients that predicts left-out networks best.
 
-    Parameters
-    ----------
-    features
-        `hardware.features.features` of each network.
-    latencies
-        Measured latency of each network in ms.
+    Latencies are in ms.
 
     Returns
     -------

@@ -68,14 +68,7 @@ the compiler unrolls."""
 def front_end_costs(
     meaning: Mapping[str, Any], shape: tuple[int, int, int]
 ) -> FrontEndCosts | None:
-    """Return the costs of the front end of an input, or None if none is known.
-
-    Parameters
-    ----------
-    meaning
-        Meaning of the input, as stored in a data set and a model file.
-    shape
-        Height, width and channels of the input.
+    """Return the costs of the front end of an input of a stored meaning, or None if none is known.
 
     Raises
     ------
@@ -159,13 +152,6 @@ def _image(
 
     Instructions are a least-squares fit to 84 cameras and inputs: off by 1 % in the mean, at worst
     by 4 % with the assumed camera and by 6 % with others.
-
-    Parameters
-    ----------
-    pixels
-        ``gray``, ``rgb`` or ``rgb565``.
-    fit
-        ``stretch``, or ``crop`` for the middle square.
     """
     seen = (min(width, height),) * 2 if fit == "crop" else (width, height)
     across, down = (math.ceil(2 * max(side / size, 1.0)) for side in seen)

@@ -28,13 +28,9 @@ class LinearLatency:
     coefficients: Mapping[str, float]
 
     def predict(self, features: Mapping[str, Any]) -> Any:
-        """Return the latency in ms.
+        """Return the latency in ms from counts by name.
 
-        Parameters
-        ----------
-        features
-            Counts by name: numbers, or tensors of a supernet's expectations, which keep their
-            gradient.
+        They are numbers, or tensors of a supernet's expectations, which keep their gradient.
 
         Raises
         ------

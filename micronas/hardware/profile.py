@@ -69,8 +69,6 @@ def profile(
 
     Parameters
     ----------
-    graph
-        Network; its shapes are enough.
     kind
         Search space or task of the network, for the board's latency model of that kind.
     flash_bytes

@@ -29,14 +29,7 @@ def standing(
 ) -> dict[str, Any]:
     """Return the costs of a network and what its budget says of them; keys of `metrics.json`.
 
-    Parameters
-    ----------
-    costs
-        Costs of the network; of its longest call where the budget has a hop.
-    kind
-        Search space or task of the network, for the board's latency model of that kind.
-    budget
-        Limits to fit; the board's own when left out.
+    Where the budget has a hop, `costs` are those of the longest call.
     """
     budget = budget or Budget()
     given = budget.listening(front_end)
@@ -85,12 +78,8 @@ def listening(
 ) -> dict[str, Any] | None:
     """Return the costs of a network that listens all the time; None for one that does not.
 
-    Parameters
-    ----------
-    given
-        Frames of a call; left out, a network that streams is called for each of its scores.
-    latency_ms
-        Time of one inference of a whole window.
+    It is called every `given` frames, or for each of its scores if it streams; `latency_ms` is of
+    a whole window.
     """
     frames, frame_ms = (given.frames, given.frame_ms) if given else (None, None)
     stride = timings(graph)[graph.outputs[0]].stride if streams(graph) else None

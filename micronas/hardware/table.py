@@ -9,13 +9,7 @@ from micronas.text import pairs, percent, table
 
 
 def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> str:
-    """Return a table of one line per layer, then the totals, then what they leave out.
-
-    Parameters
-    ----------
-    width
-        Most characters of a line; no limit when left out.
-    """
+    """Return one line per layer, then the totals, then what they leave out, within a width."""
     rows = [
         [
             layer["name"],

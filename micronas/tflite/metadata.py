@@ -40,8 +40,6 @@ def describe(
     meaning
         Meaning of the input in JSON values: ``{"features": "mfcc", "window_ms": 40}``, or mean and
         scale of the numbers fed.
-    channels
-        Channels of the input.
     outputs
         Meaning of outputs other than classes; see `micronas.objectives.base.Objective`.
 

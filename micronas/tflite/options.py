@@ -26,16 +26,7 @@ _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Op
 def read_options(
     source: Part, kind: Kind, shapes: Sequence[tuple[int, ...]], where: str
 ) -> dict[str, Any]:
-    """Return an operator's options as fields of `Op`.
-
-    Parameters
-    ----------
-    source
-        The operator's table.
-    shapes
-        Shapes of its output and inputs.
-    where
-        Its name in errors.
+    """Return an operator's options as fields of `Op`, given the shapes of its output and inputs.
 
     Raises
     ------

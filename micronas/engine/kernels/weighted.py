@@ -203,15 +203,9 @@ def _pointwise(rescaling: Rescaling, depth: int, pixels: int) -> list[Call]:
 
 
 def _tile(rescaling: Rescaling, runs: int, run: int, groups: int = 1) -> Made:
-    """Return fields of a tile, kernel files and bytes of a column.
+    """Return fields of the first of tiles side by side, kernel files and bytes of a column.
 
-    Parameters
-    ----------
-    runs, run
-        Number of runs of elements side by side in the map, each from an even place, and their
-        length.
-    groups
-        Number of tiles side by side; the fields are the first one's.
+    Runs of so many elements are side by side in the map, each from an even place.
     """
     length, channels = runs * (run + run % 2), rescaling.channels // groups
     if channels >= 2**16 or length > 2**17 - 8:

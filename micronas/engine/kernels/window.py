@@ -92,15 +92,7 @@ def window_of(graph: Graph, step: Step, taps: Pair) -> Window:
 
 
 def column_overlap(window: Window, channels: int, tiles: Iterable[int]) -> Overlap:
-    """Return the overlap of a kernel that reads the windows of a tile of pixels, then writes it.
-
-    Parameters
-    ----------
-    channels
-        Channels written per pixel.
-    tiles
-        Pixels of each tile.
-    """
+    """Return the overlap of a kernel that reads the windows of a tile of pixels, then writes it."""
     needed = _first_needed(window)
     ends = np.cumsum(np.fromiter(tiles, np.int64))
     # the output of a tile must end before the bytes that later tiles read

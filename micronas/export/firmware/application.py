@@ -227,15 +227,7 @@ def sketch(
 def sources_of(
     application: Application | None, name: str, sources: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """Return the values of build files and sketches that depend on an application, or on none.
-
-    Parameters
-    ----------
-    name
-        Name of the program.
-    sources
-        C files of both programs.
-    """
+    """Return the values of build files and sketches that depend on an application, or on none."""
     files = (*sources, *(() if application is None else ("front_end.c",)))
     values = {
         "NAME": name,

@@ -51,13 +51,7 @@ def startup_files(board: Emulated = CORTEX_M4) -> dict[str, str]:
 
 
 def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[str, str]:
-    """Return the files of an emulated board, below ``qemu/``.
-
-    Parameters
-    ----------
-    values
-        Values of the project's templates.
-    """
+    """Return the files of an emulated board, below ``qemu/``."""
     builds = {"toolchain.cmake": "toolchain.cmake.in", "Makefile": "qemu_makefile.in"}
     return startup_files(board) | _filled(builds, values, board)
 

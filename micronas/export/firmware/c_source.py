@@ -14,16 +14,9 @@ _BYTES_PER_LINE = 16
 
 
 def to_c_header(model: bytes, *, name: str = "model") -> str:
-    """Return a header with the model as a 16-byte aligned array and the arena it needs.
+    """Return a header with the model as a 16-byte aligned array ``kName`` and the arena it needs.
 
     With several inputs or outputs it has a constant for the position of each: ``kNameInputImage``.
-
-    Parameters
-    ----------
-    model
-        Contents of a ``.tflite`` file.
-    name
-        Name of the model, which becomes ``kName``; letters and digits are kept.
 
     Raises
     ------

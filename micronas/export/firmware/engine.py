@@ -29,13 +29,7 @@ _CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
 
 
 class OnEngine(Runtime):
-    """Runtime of networks in generated C99.
-
-    Parameters
-    ----------
-    most
-        Bytes of arena beyond which the first operators run row by row, see `generate`.
-    """
+    """Runtime of networks in generated C99, with at most `most` bytes of arena as in `generate`."""
 
     name = "micronas"
 
@@ -77,14 +71,9 @@ class OnEngine(Runtime):
 
 
 class OnHops(Runtime):
-    """Runtime of one streaming network in C99, whose calls compute the rows that frames complete.
+    """Runtime of one streaming network in C99, whose calls compute the rows that `frames` complete.
 
-    Parameters
-    ----------
-    frames
-        Frames per call.
-    work
-        Bytes of the front end's work memory in the arena.
+    Its arena holds `work` bytes of the front end's memory.
     """
 
     name = "micronas"

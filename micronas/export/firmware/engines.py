@@ -19,12 +19,7 @@ def runtime(
     arena: int | None = None,
     application: Application | None = None,
 ) -> Runtime:
-    """Return the runtime of models on an engine; see `Runtime` and `OnEngine`.
-
-    Parameters
-    ----------
-    application
-        Result of `Application.on` for this engine.
+    """Return the runtime of models on the engine of an application; see `Runtime`, `OnEngine`.
 
     Raises
     ------

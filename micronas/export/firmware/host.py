@@ -31,12 +31,7 @@ def find_compiler() -> str | None:
 
 
 class OnHost:
-    """A generated front end, compiled for this machine.
-
-    Parameters
-    ----------
-    fixed_point
-        Compute in integers, as on cores without a floating-point unit.
+    """A generated front end, compiled for this machine; `fixed_point` computes in integers.
 
     Raises
     ------
@@ -101,12 +96,7 @@ class OnHost:
     def stream(self, samples: Array, ends: Sequence[int]) -> Values:
         """Return the int8 codes of a stream's inputs, [inputs, codes].
 
-        Parameters
-        ----------
-        samples
-            Samples of a recording, see `codes`.
-        ends
-            Number of samples read at the end of each input, see `Pace.ends`.
+        Samples are those of `codes`; `ends` is the number read at the end of each, see `Pace.ends`.
 
         Raises
         ------

@@ -59,20 +59,8 @@ def write_library(
 ) -> None:
     """Write a library with its metadata, and a program that checks itself and then listens.
 
-    Parameters
-    ----------
-    model
-        Contents of a ``.tflite`` file, int8 in and out.
-    folder
-        Folder to write; must not exist yet, or be empty. Its name becomes that of the library.
-    golden_input
-        See `micronas.export.firmware.project.write_project`.
-    kind
-        ``platformio``: for Arduino's framework. ``esp-idf``: a component. ``zephyr``: a module.
-    application
-        Front end, labels and decision; without one the program only checks itself.
-    arena
-        Bytes of arena beyond which the first operators run row by row.
+    For ``platformio`` it is one of Arduino's framework, for ``esp-idf`` a component, for ``zephyr``
+    a module. Other parameters are those of `micronas.export.firmware.project.write_project`.
 
     Raises
     ------

@@ -30,16 +30,9 @@ def engine_of(name: str | None) -> EngineName:
 
 
 class Runtime(ABC):
-    """Header ``network.h`` that runs networks, and the files it needs.
+    """Header ``network.h`` that runs networks, by their names in C, and the files it needs.
 
-    Parameters
-    ----------
-    models
-        Contents of ``.tflite`` files by their names in C.
-    kind
-        Kind of the project.
-    what
-        Name of the network, or of the largest of several, in comments.
+    In comments `what` is the network, or the largest of several.
     """
 
     name: ClassVar[EngineName]
@@ -51,22 +44,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def files(self, *, works: bool) -> dict[str, str]:
-        """Return sources and parts of build files by name.
-
-        Parameters
-        ----------
-        works
-            Whether a front end needs work memory between inferences.
-        """
+        """Return sources and parts of build files by name; a front end may have `works`."""
 
     def golden(self, graph: Graph, inputs: Mapping[str, Values]) -> tuple[Tensors, Tensors]:
-        """Return inputs on which a program checks itself, and their expected outputs.
-
-        Parameters
-        ----------
-        inputs
-            int8 inputs by tensor.
-        """
+        """Return int8 inputs on which a program checks itself, and their expected outputs."""
         # refuses graphs with other operators
         return inputs, integer.run_outputs(graph, dict(inputs))
 

@@ -71,14 +71,7 @@ def check_new(folder: Path) -> None:
 
 
 def write_folder(files: Mapping[str, str | bytes], folder: Path) -> None:
-    """Write files aside and rename their folder, so that it is complete or absent.
-
-    Parameters
-    ----------
-    files
-        Contents by path below the folder.
-    folder
-        Absolute path; see `check_new`.
+    """Write files, by path below a folder, aside and rename it, so that it is complete or absent.
 
     Raises
     ------

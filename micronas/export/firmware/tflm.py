@@ -66,13 +66,7 @@ class OnTflm(Runtime):
 
 
 def build_values(margin: str = "0") -> dict[str, str]:
-    """Return the values of templates of build files, sketches and the clock.
-
-    Parameters
-    ----------
-    margin
-        Bytes that a sketch adds to its arena.
-    """
+    """Return the values of templates; a sketch adds `margin` bytes to its arena."""
     return {
         "COMMIT": TFLM_COMMIT,
         "CMAKE": "Needs a checkout of tensorflow/tflite-micro with its library built.",

@@ -27,15 +27,10 @@ _CHECKS = (
 def capture(
     module: nn.Module, examples: Sequence[Tensor], plain: Container[object]
 ) -> ExportedProgram:
-    """Record a module in eval mode on one example, as functional ATen operators.
+    """Record a module in eval mode on the first of examples, as functional ATen operators.
 
-    Parameters
-    ----------
-    examples
-        One tensor for each input, of float32 or integers, with N >= 1 examples in its first
-        dimension; the first is used.
-    plain
-        Operators that are not decomposed.
+    There is one tensor for each input, of float32 or integers, with N >= 1 in its first dimension.
+    Operators that are `plain` are not decomposed.
 
     Raises
     ------

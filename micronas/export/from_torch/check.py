@@ -48,14 +48,7 @@ class Exported(bytes):
 
 
 def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check:
-    """Run examples in the device's integers and in float32, and compare outputs.
-
-    Parameters
-    ----------
-    graph
-        The int8 graph.
-    reference
-        Network with its float32 weights.
+    """Run examples in the device's integers and in float32, with `reference`, and compare outputs.
 
     Raises
     ------

@@ -184,12 +184,7 @@ def reduced_axes(groups: Tensor) -> list[int] | None:
 
 
 def rearrangement(order: _Order, stored: Shape) -> list[Step]:
-    """Find the steps that bring stored elements into an order.
-
-    Parameters
-    ----------
-    order
-        Positions in a tensor of the shape `stored`; any may be missing or repeated.
+    """Find the steps that bring stored elements into an order; any may be missing or repeated.
 
     Returns
     -------

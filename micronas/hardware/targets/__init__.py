@@ -69,14 +69,6 @@ def choose(kernels: str, core: str) -> Choice:
     none: an upper bound. Where the networks were measured with another library, or the core is no
     Cortex-M, the needs of that library are unknown: `assumes` says so, and every output repeats it.
     `code_assumes` does the same for code, which was linked for a Cortex-M4.
-
-    Parameters
-    ----------
-    kernels
-        Kernels as in a board's YAML, such as ``TFLM + CMSIS-NN``; any other text is a library that
-        is not described.
-    core
-        Core, such as ``Cortex-M4``.
     """
     core = core_name(core)
     if kernels in _NAMED:

@@ -96,12 +96,7 @@ def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
 def price(graph: Graph, op: Op) -> Price | None:
     """Return the instructions of an operator on a Cortex-M4, or None if its kind is not known.
 
-    Parameters
-    ----------
-    graph
-        Network; its shapes are enough.
-    op
-        One of its operators; QUANTIZE, DEQUANTIZE and convolutions may be UNKNOWN.
+    QUANTIZE, DEQUANTIZE and convolutions may be UNKNOWN.
     """
     found = work(graph, op)
     return None if found is None else priced(found)

@@ -95,13 +95,7 @@ class Target(ABC):
 
     @abstractmethod
     def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
-        """Return the flash beside the network's own: start-up, libraries, kernels.
-
-        Parameters
-        ----------
-        operators
-            Operators as returned by `hardware.code.operators_of`.
-        """
+        """Return the flash beside the network's own; operators are from `operators_of`."""
 
     def chosen(self, core: str) -> Choice:
         """Return the choice of this target, with its assumptions on a core."""
@@ -110,10 +104,7 @@ class Target(ABC):
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float] | None:
         """Return coefficients of the target's own latency model; None for the board's.
 
-        Parameters
-        ----------
-        rate
-            Milliseconds per instruction of TFLM's kernels on the board; None if never fitted.
+        `rate` is the board's milliseconds per instruction of TFLM's kernels; None if never fitted.
         """
         return None
 

@@ -59,12 +59,8 @@ _CURVE = 2 * 513
 def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
     """Return a function to the sizes that a kernel allocates for good in Prepare.
 
-    Parameters
-    ----------
-    eval_tensor
-        Size of the structure that describes a tensor to a running kernel.
-    lstm_sums
-        Number of weight sums that an LSTM keeps per unit.
+    They follow from the size of the structure that describes a tensor to a running kernel, and
+    from the weight sums that an LSTM keeps per unit.
     """
 
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:

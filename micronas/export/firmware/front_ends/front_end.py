@@ -43,13 +43,7 @@ class Pace:
     """Samples per second, where the front end fixes it."""
 
     def ends(self, samples: int, stride: int = 0) -> list[int]:
-        """Return the number of samples read at the end of each input of a recording.
-
-        Parameters
-        ----------
-        stride
-            Rows from one input to the next; 0 for `Pace.stride`.
-        """
+        """Return the number of samples read at the end of each input, `stride` rows apart."""
         step = self.row * (stride or self.stride)
         needed = range(self.whole, samples + 1, step)
         return [min(-(-each // self.read) * self.read, samples) for each in needed]
@@ -93,11 +87,6 @@ class FrontEnd(ABC):
 
     def files(self, quantization: Quantization) -> dict[str, str]:
         """Return the C99 sources by name: ``front_end.h``, ``front_end.c`` and their includes.
-
-        Parameters
-        ----------
-        quantization
-            Scale and zero point of the network's input.
 
         Raises
         ------

@@ -12,15 +12,7 @@ from micronas.graph.ir import Quantization
 
 @dataclass(frozen=True)
 class Series(FrontEnd):
-    """Front end of readings: ``(reading - mean) / deviation``, limited.
-
-    Parameters
-    ----------
-    window
-        Readings of one input.
-    mean, deviation
-        Mean and deviation of each channel.
-    """
+    """Front end of windows of readings: ``(reading - mean) / deviation`` by channel, limited."""
 
     window: int
     mean: tuple[float, ...]

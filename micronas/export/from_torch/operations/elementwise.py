@@ -119,16 +119,9 @@ def silu(tracer: Tracer, arguments: Arguments) -> Value:
 def looked_up(
     function: str, tracer: Tracer, arguments: Arguments, *, number: str | None = None
 ) -> Value:
-    """Compute a function without a kernel by a table of 256 codes.
+    """Compute one of `train.functions`, of the argument `number` too, by a table of 256 codes.
 
     While it runs the device holds a position of four bytes per element.
-
-    Parameters
-    ----------
-    function
-        Name in `train.functions`.
-    number
-        Name of the operation's argument that it also needs.
     """
     alpha = float(arguments[number]) if number else 0.0
     return tabled(tracer, tracer.value(arguments["self"]), function, alpha)

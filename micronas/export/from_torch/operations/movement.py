@@ -88,18 +88,14 @@ def moved_now(tracer: Tracer) -> Value:
 
 def _settled(tracer: Tracer, value: Value) -> Value:
     """Move the pixels of a map here rather than before each of its readers."""
-    if len(value.shape) != 4 or value.shape[0] != 1 or not _is_read(tracer.node):
+    is_only_moved = all(user.target in MOVING for user in tracer.node.users)
+    if len(value.shape) != 4 or value.shape[0] != 1 or is_only_moved:
         return value
     rows = rows_of(value.positions.movedim(1, -1), tracer.elements_of(value.tensor))
     if rows is None or in_order(rows[0], rows[0].numel()):
         return value
     source, order = tracer.as_map(value)
     return Value(source, canonical(tracer.shape_of(source), order))
-
-
-def _is_read(node: Node) -> bool:
-    """Return whether an operation computes with a result, rather than moves it on."""
-    return any(user.target not in MOVING for user in node.users)
 
 
 def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:

@@ -130,7 +130,10 @@ def _layers(
         source = make()
         for backwards in range(directions):
             number = layer * directions + backwards
-            state = tuple(_row(start, number) for start in starts)
+            state = tuple(
+                None if start is None else Value(start.tensor, start.positions[number])
+                for start in starts
+            )
             output, end = run(tracer, source, weights[number], state, bool(backwards))
             outputs.append(output)
             ends.append(end)
@@ -144,11 +147,6 @@ def _layers(
         return Value(found.tensor, turned)
 
     return [result, *stacks]
-
-
-def _row(state: Value | None, number: int) -> Value | None:
-    """Return the state [1, units] of a direction of a layer."""
-    return None if state is None else Value(state.tensor, state.positions[number])
 
 
 def _known(value: Value | None) -> Value:
