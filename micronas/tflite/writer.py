@@ -113,6 +113,12 @@ class _Writer:
         self._codes: dict[tuple[str, int], int] = {}
 
     def write(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
+        for name, blob in metadata.items():
+            if not (isinstance(name, str) and isinstance(blob, bytes)):
+                raise ExportError(
+                    f"metadata must be bytes by name, but has {name!r}: {type(blob).__name__}; "
+                    "encode it"
+                )
         tensors = [self._tensor(tensor) for tensor in graph.tensors.values()]
         index = {name: position for position, name in enumerate(graph.tensors)}
         operators = [self._operator(graph, op, index) for op in graph.ops]

@@ -27,7 +27,8 @@ def bits_of_layers(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
         }
     names = [op.name for op in ops]
     for pattern, width in bits.items():
-        if width not in (8, 4) or not any(fnmatchcase(name, pattern) for name in names):
+        is_name = isinstance(pattern, str) and any(fnmatchcase(name, pattern) for name in names)
+        if width not in (8, 4) or not is_name:
             raise ExportError(
                 f"bits must map names of layers with weights to 8 or 4, but has {pattern!r}: "
                 f"{width}; the layers are {', '.join(names)}"

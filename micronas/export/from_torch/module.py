@@ -101,6 +101,7 @@ def to_tflite(
     MicronasError
         If there is no calibration batch, or a `QuantizedNetwork` has no ranges yet.
     """
+    _check_choice("averages", averages, get_args(Average))
     if isinstance(module, QuantizedNetwork):
         _only_for_floats(bits, activations, calibration, tune)
         network, graph = module, None
@@ -170,11 +171,7 @@ def _calibrated(
     tune: bool,
 ) -> QuantizedNetwork:
     check_method(method)
-    if linear_scales not in get_args(LinearScales):
-        raise ExportError(
-            f"linear_scales must be one of {', '.join(get_args(LinearScales))}, but is "
-            f"{linear_scales!r}; choose one"
-        )
+    _check_choice("linear_scales", linear_scales, get_args(LinearScales))
     is_number = isinstance(bits, int) and not isinstance(bits, bool)
     if not isinstance(bits, Mapping) and not (is_number and bits in (8, 4)):
         raise ExportError(
@@ -189,6 +186,13 @@ def _calibrated(
     network.eval()
     _warn_of_loss(network, batches[0])
     return network
+
+
+def _check_choice(name: str, chosen: str, choices: Sequence[str]) -> None:
+    if chosen not in choices:
+        raise ExportError(
+            f"{name} must be one of {', '.join(choices)}, but is {chosen!r}; choose one"
+        )
 
 
 def _of_activations(

@@ -189,6 +189,7 @@ class Tracer:
         return name
 
     def append(self, op: Op, shape: Shape) -> Value:
+        self._check_elements(math.prod(shape))
         self.ops[op.outputs[0]] = op
         return self.stored(op.outputs[0], shape)
 
@@ -212,6 +213,7 @@ class Tracer:
 
     def arrange(self, tensor: str, positions: Tensor, shape: Shape) -> str:
         """Return a stored tensor of `shape` with the elements at `positions` in this order."""
+        self._check_elements(positions.numel())
         if in_order(positions, self.elements_of(tensor)):
             return self.reshaped(tensor, shape)
         order = positions.flatten().contiguous().numpy()
@@ -221,6 +223,10 @@ class Tracer:
                 tensor = self._moved(tensor, step)
             self.arranged[key] = self.reshaped(tensor, shape)
         return self.arranged[key]
+
+    def _check_elements(self, count: int) -> None:
+        if not count:
+            raise self.refusal("results must have elements, but one has none", "leave it out")
 
     def _moved(self, tensor: str, step: Step) -> str:
         source = self.reshaped(tensor, step.shape)

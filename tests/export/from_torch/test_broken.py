@@ -228,6 +228,35 @@ def test_bits_are_8_or_4(bits: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"averages": "Pool"}, "averages must be one of pool, parts, mean, but is 'Pool'"),
+        ({"linear_scales": None}, "linear_scales must be one of tensor, output, but is None"),
+        ({"bits": {0: 4}}, "but has 0: 4; the layers are 0"),
+        ({"metadata": {"labels": "yes"}}, "must be bytes by name, but has 'labels': str; encode"),
+        ({"metadata": {1: b"yes"}}, "must be bytes by name, but has 1: bytes; encode"),
+    ],
+)
+def test_settings_of_other_types_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ExportError, match=said):
+        to_tflite(
+            nn.Sequential(nn.Linear(4, 2)).eval(),
+            torch.randn(1, 4),
+            calibration=torch.randn(4, 4),
+            **settings,
+        )
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    "module", [nn.Linear(4, 0), Apply(lambda x: x[:, :0]), Apply(lambda x: x.relu()[:, 4:].sum(1))]
+)
+def test_results_have_elements(module: nn.Module) -> None:
+    with pytest.raises(ExportError, match="results must have elements, but one has none; leave it"):
+        to_tflite(module.eval(), torch.randn(1, 4), calibration=torch.randn(4, 4))
+
+
+@pytest.mark.parametrize(
     "batch",
     [
         torch.randn(0, 4),
