@@ -94,8 +94,9 @@ class Tracer:
 
     def shaped(self, positions: Tensor) -> Tensor:
         """Return positions in a map in the shape of the node's result."""
-        several = len(self.shape) == 3 and self.shape[0] > 1
-        return positions[0].permute(2, 0, 1) if several else positions.reshape(self.shape)
+        if len(self.shape) < 4 and self.shape[0] > 1:  # several sequences, or numbers of each
+            positions = positions[0].permute(2, 0, 1)
+        return positions.reshape(self.shape)
 
     def arguments(self) -> dict[str, Any]:
         """Return the node's arguments by name, defaults included."""

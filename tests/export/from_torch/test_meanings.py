@@ -48,6 +48,7 @@ WINDOWS: dict[str, Function] = {
     "rows again, summed": lambda w: w[:, [0, 0, 1]].sum(1),
     "rows again, normed": lambda w: F.layer_norm(w[:, [0, 0, 1]], (4,)),
     "stacked": lambda w: torch.stack([w[:, [0, 0, 1]], w[:, [0, 2, 1]]]),
+    "convolved means": lambda w: F.conv1d(w, torch.arange(24.0).reshape(2, 6, 2) / 9).mean(2),
     "crossed": lambda w: w[:, :1].amax(2, keepdim=True) * w.amax(2, keepdim=True).transpose(1, 2),
 }
 MAPS: dict[str, Function] = {
