@@ -64,11 +64,22 @@ class Trials:
         if not self._reached:
             self._report()
         checkpoint = self._context.checkpoint
+        ends: dict[str, int] = {}
         for each in asked:
             if self._recipes.setdefault(each.candidate.label, each.recipe) != each.recipe:
                 raise ConfigError(
                     f"all trainings of a candidate must have one recipe, but {each.candidate} was "
                     "asked for with two; compare recipes in searches of their own"
+                )
+            own = f"trial/{each.candidate}"
+            is_new = _key(own, each.epochs) not in self._scores
+            if ends.setdefault(own, each.epochs) != each.epochs or (
+                is_new and each.epochs < self._reached.get(own, 0)
+            ):
+                raise ConfigError(
+                    f"a training must go on from where it ended, but that of {each.candidate} was "
+                    f"asked for {each.epochs} epochs after or beside other ones; ask for fewer "
+                    "epochs first, and for more in the next ask"
                 )
         sections = {
             section: (each, data)

@@ -1,5 +1,6 @@
 """A strategy of one's own: a class in one's own package, named by where it is imported from."""
 
+import random
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint
@@ -13,6 +14,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas import settings as settings_of
 from micronas.nas.candidate import Candidate
+from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import StrategySettings
 from micronas.nas.strategies.base import Context, Plan, Strategy, Training
@@ -59,6 +61,12 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "own_strategies", sys.modules[__name__])
     monkeypatch.setattr(Widest, "told", [])
     monkeypatch.setattr(Widest, "lefts", [])
+
+
+@pytest.fixture
+def network() -> Candidate:
+    problem = Problem(SPACE, Board.load("stm32f446re"), Budget(sram="4.5 KB"))
+    return problem.draw(1, random.Random(0))[0]
 
 
 def found(settings: StrategySettings) -> SearchResult:
@@ -186,11 +194,33 @@ def test_a_strategy_that_trains_nothing_is_one_error(
         found(StrategySettings(strategy="own_strategies:Idle", trial=trial))
 
 
-@pytest.mark.parametrize("epochs", [0, 3])
-def test_a_training_ends_within_its_recipe(epochs: int) -> None:
+@pytest.mark.parametrize("ends", [[(2,), (1,)], [(1, 2)]])
+def test_a_training_goes_on_from_where_it_ended(
+    ends: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures of two epochs were said to be those of one; in one ask they were a KeyError."""
+    trial, asks = Recipe(epochs=2, batch_size=64), iter(ends)
+    monkeypatch.setattr(
+        Idle,
+        "answer",
+        lambda network, _: [Training(network, trial, each) for each in next(asks, ())],
+        raising=False,
+    )
+    with pytest.raises(ConfigError, match=r"go on from where it ended, .* after or beside"):
+        found(StrategySettings(strategy="own_strategies:Idle", trial=trial))
+
+
+@pytest.mark.parametrize("epochs", [0, 3, 1.5, "2"])
+def test_a_training_ends_within_its_recipe(epochs: Any, network: Candidate) -> None:
     """Epochs that never were stood in metrics.json."""
     with pytest.raises(ConfigError, match=f"within the 2 epochs of its recipe, .* epochs={epochs}"):
-        Training(cast(Any, None), Recipe(epochs=2), epochs)
+        Training(network, Recipe(epochs=2), epochs)
+
+
+def test_a_training_is_of_a_candidate_by_a_recipe(network: Candidate) -> None:
+    for given in ((network, {"epochs": 2}), ("24k5", Recipe(epochs=2))):
+        with pytest.raises(ConfigError, match=r"a Candidate by a Recipe, but got (Cand|str)"):
+            Training(*cast(Any, given), epochs=2)
 
 
 def test_settings_of_another_strategy_are_refused() -> None:

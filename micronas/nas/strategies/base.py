@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, SupportsIndex
 
 import torch
 
@@ -78,10 +78,18 @@ class Training:
     """Initial weights; None for random ones."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.epochs <= self.recipe.epochs:
+        given = self.candidate, self.recipe
+        if not (isinstance(given[0], Candidate) and isinstance(given[1], Recipe)):
+            raise ConfigError(
+                "a training must be of a Candidate by a Recipe, but got "
+                f"{' and '.join(type(each).__name__ for each in given)}; pass one of problem.draw "
+                "and context.settings.trial"
+            )
+        if not (isinstance(self.epochs, SupportsIndex) and 1 <= self.epochs <= self.recipe.epochs):
             raise ConfigError(
                 f"a training must end within the {self.recipe.epochs} epochs of its recipe, but "
-                f"epochs={self.epochs}; give a longer recipe, or 1 to {self.recipe.epochs}"
+                f"epochs={self.epochs}; give a longer recipe, or a whole number of 1 to "
+                f"{self.recipe.epochs}"
             )
 
 
