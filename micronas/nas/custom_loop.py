@@ -12,7 +12,7 @@ in real trainings. Here one loss trains weights and gates together.
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class Supernet(nn.Module):
 
     def __init__(self, space: Searchable) -> None:
         super().__init__()
+        if not isinstance(space, Searchable):
+            raise ConfigError(
+                "a Supernet must be of a space of one family, whose networks share weights, but got"
+                f" {type(space).__name__}; pass micronas.Space.load(NAME) or micronas.convert(...)"
+            )
         self.space = space
         self.gates = Gates.of(space)
         self.shared = SharedNetwork(space, running=True)
@@ -94,10 +99,15 @@ class Supernet(nn.Module):
         Raises
         ------
         ConfigError
-            If there is no budget.
+            If there is no budget, or it is none.
         BudgetError
             If no network fits.
         """
+        if not isinstance(budget, SearchBudget | None):
+            raise ConfigError(
+                f"choose() takes a SearchBudget, but got {type(budget).__name__}; pass "
+                "micronas.SearchBudget(budget, board, steps=1)"
+            )
         self.budget = budget or self.budget
         if self.budget is None:
             raise ConfigError(
@@ -154,11 +164,17 @@ class SearchBudget:
     Raises
     ------
     ConfigError
-        If there is no step.
+        If there is no step, or budget or board are none.
     """
 
     def __init__(self, budget: Budget, board: Board, *, steps: int) -> None:
-        if steps < 1:
+        if not (isinstance(budget, Budget) and isinstance(board, Board)):
+            raise ConfigError(
+                "a SearchBudget must be of a Budget and a Board, but got "
+                f"{type(budget).__name__} and {type(board).__name__}; pass "
+                "micronas.Budget(sram='24 KB') and micronas.Board.load(NAME)"
+            )
+        if not (isinstance(steps, SupportsIndex) and steps >= 1):
             raise ConfigError(
                 f"a search must have at least one step, but got steps={steps}; pass how often "
                 "penalty() will be called"

@@ -73,7 +73,7 @@ def interpret_outputs(
     values: dict[str, Tensor] = {}
     for name, value in by_name(graph, x).items():
         value = as_stored(graph, name, value)
-        _check_input(graph, name, value, next(iter(values.values()), value))
+        check_input(graph, name, value, next(iter(values.values()), value))
         if value.ndim == 4:
             value = value.contiguous(memory_format=torch.channels_last)
         values[name] = after(name, value) if after else value
@@ -100,7 +100,8 @@ def interpret_outputs(
     return {name: values[name] for name in graph.outputs}
 
 
-def _check_input(graph: Graph, name: str, value: Tensor, first: Tensor) -> None:
+def check_input(graph: Graph, name: str, value: Tensor, first: Tensor) -> None:
+    """Raise DataError unless an input has the graph's shape, and as many examples as the first."""
     wanted = graph.tensors[name].shape[1:]
     wanted = (wanted[-1], *wanted[:-1]) if len(wanted) == 3 else wanted
     which = f" {name!r}" if len(graph.inputs) > 1 else ""

@@ -1,5 +1,6 @@
 """The three lines of a search in a training loop of one's own."""
 
+import math
 import re
 from functools import partial
 from itertools import product
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import micronas
-from micronas.errors import BudgetError, ConfigError
+from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.hardware.targets import CMSIS_NN
 from micronas.nas.custom_loop import SearchBudget, Supernet
 from micronas.nas.supernet.expected import expected
@@ -156,6 +157,25 @@ def test_errors_say_what_to_do() -> None:
         tight.penalty(supernet)
     with pytest.raises(BudgetError, match="flash budget must"):
         supernet.choose(tight)
+    limits: Any = BUDGET
+    with pytest.raises(ConfigError, match=r"choose\(\) takes a SearchBudget, but got Budget"):
+        supernet.choose(limits)
+    for odd in (math.nan, 2.5, "3"):
+        with pytest.raises(ConfigError, match=f"at least one step, but got steps={odd}"):
+            SearchBudget(BUDGET, BOARD, steps=odd)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="of a Budget and a Board, but got Budget and str"):
+        SearchBudget(BUDGET, "stm32f446re", steps=3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"space of one family, .* but got OpenSpace"):
+        Supernet(micronas.load_space("kws_open"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_inputs_of_another_size_are_refused(training: bool) -> None:
+    """In training, of inputs of twice the size, rows of features were answers of their own."""
+    supernet, _ = new(3)
+    for shape in ((8, 1, 24, 24), (8, 3, 12, 12), (8, 12, 12)):
+        with pytest.raises(DataError, match=r"inputs must be \[N, 1, 12, 12\]"):
+            supernet.train(training)(torch.randn(shape))
 
 
 def _choices(gates: Gates) -> list[Choice]:

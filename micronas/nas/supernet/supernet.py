@@ -18,6 +18,7 @@ from micronas.space.searchable import Searchable
 from micronas.train.network import (
     Network,
     Unit,
+    check_input,
     filter_layout,
     interpret,
     logits_of,
@@ -109,6 +110,7 @@ class SharedNetwork(nn.Module):
     def masked(self, x: Tensor, gates: Sample) -> Tensor:
         """Return the logits under gates, with a gradient to every option."""
         x = x.unsqueeze(-1) if x.ndim == 3 else x
+        check_input(self._choices.largest, self._choices.input, x, x)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return MaskedPass(self._choices, self.by_name, gates, running=self.running).run(x)
