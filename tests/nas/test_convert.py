@@ -342,6 +342,9 @@ def test_settings_and_examples_are_checked() -> None:
     for keep in (("stem",), "stem"):
         with pytest.raises(ConfigError, match=r"'stem' matches none; the layers are first, last"):
             convert(Plain(), examples(1), keep=keep)
+    for odd in (None, (None,), 5):
+        with pytest.raises(ConfigError, match=r"keep must name layers, but (None|5) matches none"):
+            convert(Plain(), examples(1), keep=odd)  # type: ignore[arg-type]
     with pytest.raises(ExportError, match=r"must run on its example input \[1, 3, 12, 12\]"):
         convert(Plain(), torch.randn(1, 3, 12, 12))
 

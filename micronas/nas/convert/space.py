@@ -69,11 +69,11 @@ def convert(
         If a setting is not valid, or there is nothing to choose.
     """
     _check_settings(shares, step)
-    keep = (keep,) if isinstance(keep, str) else keep
+    keep = (keep,) if isinstance(keep, str) or not isinstance(keep, Iterable) else keep
     graph, layers = find_layers(module, example_input)
     names = [layer.name for layer in layers]
     for pattern in keep:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not (isinstance(pattern, str) and any(fnmatchcase(name, pattern) for name in names)):
             raise ConfigError(
                 f"keep must name layers, but {pattern!r} matches none; the layers are "
                 f"{', '.join(names)}"
