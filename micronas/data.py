@@ -1,7 +1,8 @@
 """The data set of training and search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -80,6 +81,19 @@ class DataSet:
                 "a data set in which anomalies are to be found must have that objective, but has "
                 f"{self.objective.name}; pass objective=Anomalies()"
             )
+        size = self.input if isinstance(self.input, Sequence) else ()
+        if len(size) != 3 or not all(
+            isinstance(each, SupportsIndex) and each >= 1 for each in size
+        ):
+            raise DataError(
+                "input must be height, width and channels, three whole numbers, but is "
+                f"{self.input!r}; give that of one example"
+            )
+        if isinstance(self.classes, str) or not isinstance(self.classes, Iterable):
+            raise DataError(
+                f"classes must be names, but are {self.classes!r}; pass one for each output, as "
+                "('no', 'yes')"
+            )
         # names of an array are of numpy's type, as which errors would show them
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         if len({*self.classes}) < len(self.classes):
@@ -87,7 +101,7 @@ class DataSet:
                 f"classes must have different names, but are {', '.join(self.classes):.200}; their "
                 "figures are kept by name"
             )
-        for part in self.parts():
+        for part in (self.train, *self.parts()):
             check_split(part)
             self.objective.check(part.labels, len(self.classes))
         fitted = self.objective.fitted(self.train.labels, self.classes)

@@ -1,9 +1,10 @@
 """Parts of a data set: examples, their labels, and the groups they come from."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsFloat
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class TensorSplit(Split):
     ------
     DataError
         If inputs, labels, groups or results of `augment` have another shape, or if an input is not
-        finite.
+        finite, or if `augment` or `mixup` are of another kind.
     """
 
     def __init__(
@@ -137,8 +138,12 @@ class TensorSplit(Split):
                 "groups must be [N], one for each example, but got groups "
                 f"{tuple(self.groups.shape)} and labels {tuple(labels.shape)}"
             )
+        if not (isinstance(mixup, SupportsFloat) and 0 <= mixup < math.inf):
+            raise DataError(
+                f"mixup must be a number of at least 0, but is {mixup!r}; 0 mixes nothing"
+            )
         self.augment = augment
-        self.mixup = mixup
+        self.mixup = float(mixup)
         if augment is not None:
             _check_augmented(augment, self.inputs[:2].clone())
 
@@ -177,6 +182,11 @@ def _check_finite(inputs: Tensor) -> None:
 
 def _check_augmented(augment: Augment, inputs: Tensor) -> None:
     shape = inputs.shape
+    if not callable(augment):
+        raise DataError(
+            f"augment must be a function of inputs and a generator, but is {type(augment).__name__}"
+            "; leave it out to augment nothing"
+        )
     found = augment(inputs, torch.Generator().manual_seed(0))
     if not isinstance(found, Tensor) or (found.shape, found.dtype) != (shape, torch.float32):
         what = type(found).__name__

@@ -193,3 +193,34 @@ def test_groups_are_whole_numbers_of_any_type() -> None:
     for wrong in (1.5, math.nan, math.inf):
         with pytest.raises(DataError, match=f"groups must be whole numbers, but one is {wrong}"):
             TensorSplit(INPUTS, PAIRS, groups=np.array([0, 0, 1, 1, 2, wrong]))
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"mixup": -1.0}, "mixup must be a number of at least 0, but is -1.0"),
+        ({"mixup": math.nan}, "mixup must be a number of at least 0, but is nan"),
+        ({"mixup": "0.2"}, "mixup must be a number of at least 0, but is '0.2'"),
+        ({"augment": 3}, "augment must be a function of inputs and a generator, but is int"),
+    ],
+)
+def test_odd_settings_of_a_split_are_refused(odd: dict[str, Any], said: str) -> None:
+    """A mixup below 0 or of NaN mixed nothing in silence."""
+    with pytest.raises(DataError, match=said):
+        TensorSplit(INPUTS, PAIRS, **odd)
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"input": (12, 12)}, r"input must be height, width and channels, .* is \(12, 12\)"),
+        ({"input": (12, 12.5, 1)}, r"three whole numbers, but is \(12, 12.5, 1\)"),
+        ({"input": 12}, "three whole numbers, but is 12"),
+        ({"classes": 4}, "classes must be names, but are 4"),
+        ({"classes": "no"}, "classes must be names, but are 'no'"),
+        ({"train": None}, "must have labels, groups and batch, .* but NoneType has not"),
+    ],
+)
+def test_odd_fields_of_a_data_set_are_refused(odd: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        replace(toy.few(), **odd)
