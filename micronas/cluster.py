@@ -16,18 +16,9 @@ _PATIENCE = 10.0
 def connected(address: str, *, cpus: int) -> Iterator[Any]:
     """Yield the module `ray`, connected, and disconnect at the end.
 
-    Parameters
-    ----------
-    address
-        ``local`` starts Ray on this machine, ``auto`` joins the one running here, ``HOST:PORT``
-        that of a cluster.
-    cpus
-        Number of CPUs of a Ray that is started here.
-
-    Raises
-    ------
-    ConfigError
-        If Ray is not installed or does not answer.
+    Address ``local`` starts Ray on this machine, with so many `cpus`, ``auto`` joins the one
+    running here, ``HOST:PORT`` that of a cluster. Raises ConfigError if Ray is not installed or
+    does not answer.
     """
     try:
         ray: Any = importlib.import_module("ray")

@@ -22,13 +22,7 @@ _WALL_TIME, _STEP, _VERSION, _SUMMARY = 1, 2, 3, 5
 
 
 class EventFile:
-    """A new file in `folder`, which is made.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
+    """A new file in `folder`, which is made; OSError if it cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -36,10 +36,7 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES)
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file atomically: readers and later runs see the old bytes or the new.
 
-    Raises
-    ------
-    OSError
-        If writing fails; names the file, also where the disk is full.
+    Raises OSError if writing fails, which names the file, also where the disk is full.
     """
     with aside(path) as temporary, temporary.open("xb") as file:
         file.write(data)
@@ -51,12 +48,8 @@ def aside(path: str | Path) -> Iterator[Path]:
 
     The name is random, so that no other process takes it. Where the block or the rename fails, the
     temporary file is removed and `path` unchanged. Where the process is killed the file stays, and
-    only the holder of `path` may remove it.
-
-    Raises
-    ------
-    OSError
-        If writing fails; names `path` or a file in it. A `DiskError` where the disk is full.
+    only the holder of `path` may remove it. Raises OSError if writing fails, which names `path` or
+    a file in it; DiskError where the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
@@ -90,12 +83,8 @@ def full_disk(said: str) -> str:
 def regular(path: Path) -> Path:
     """Return the path of a file that may be opened.
 
-    A named pipe would wait for a writer, and some devices have no end.
-
-    Raises
-    ------
-    OSError
-        If the path is neither a file nor a folder.
+    A named pipe would wait for a writer, and some devices have no end. Raises OSError if it is
+    neither a file nor a folder.
     """
     kind = stat.S_IFMT(path.stat().st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFDIR):
@@ -170,14 +159,9 @@ def hold(path: Path, *, again: bool = True) -> _Hold:
     """Lock a file against other processes, and remove temporary files of killed ones.
 
     A process that holds a file may hold it `again`. The lock is a file beside it, which ends with
-    the process; a file system without locks excludes no process.
-
-    Raises
-    ------
-    ConfigError
-        If another process holds the file, or this one does and `again` is False.
-    OSError
-        If the folder cannot be written.
+    the process; a file system without locks excludes no process. Raises ConfigError if another
+    process holds the file, or this one does and `again` is False, OSError if the folder cannot be
+    written.
     """
     path = path.resolve()
     found = _held.get(path)

@@ -62,16 +62,9 @@ def keys(model: type[BaseModel]) -> list[_Key]:
 def select(model: type[BaseModel], path: str) -> list[_Key]:
     """Return one key and those below it.
 
-    Parameters
-    ----------
-    path
-        Name with dots, such as ``search.trial``. Where a key of the settings picks one of several
-        kinds, the kind's name follows: ``data.kws``; by default it is the default kind.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such key; names the nearest one.
+    `path` is a name with dots, such as ``search.trial``. Where a key of the settings picks one of
+    several kinds, the kind's name follows: ``data.kws``; by default it is the default kind. Raises
+    ConfigError, which names the nearest key, if there is no such.
     """
     return _selected(model, path.split("."), "", PydanticUndefined)
 

@@ -30,10 +30,7 @@ _UNREADABLE = (
 def read_arrays(source: Path | IO[bytes]) -> Array | dict[str, Array]:
     """Read an array from a ``.npy`` file, or several by name from an ``.npz``, without pickle.
 
-    Raises
-    ------
-    ValueError
-        If anything is wrong with the file, or arrays take far more memory than it.
+    Raises ValueError if anything is wrong with the file, or arrays take far more memory than it.
     """
     with _one_error():
         # mapped, so that a header cannot ask for more memory than the file has bytes
@@ -54,10 +51,7 @@ def read_arrays(source: Path | IO[bytes]) -> Array | dict[str, Array]:
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shapes of an ``.npz`` from the headers of its arrays, without unpacking more.
 
-    Raises
-    ------
-    ValueError
-        As for `read_arrays`.
+    Raises ValueError as `read_arrays` does.
     """
     shapes = {}
     with _one_error(), zipfile.ZipFile(regular(path)) as archive:

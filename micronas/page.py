@@ -23,17 +23,10 @@ def page_of(
     """Return the page as UTF-8 bytes.
 
     The page's policy allows its own script and style by their hash, and no request: markup injected
-    by an error of ours would neither run nor load.
-
-    Parameters
-    ----------
-    data
-        Data for the scripts, written as JSON.
-    parts
-        Folder of ``page.html`` (the body below the title), ``page.css`` and the scripts. The common
-        files of all pages, ``page/shared.*`` of the package, come before them.
-    scripts
-        Names of scripts in the order of concatenation.
+    by an error of ours would neither run nor load. `data` is for the scripts, written as JSON. The
+    folder `parts` has ``page.html`` (the body below the title), ``page.css`` and the scripts, in
+    whose order they are joined. The common files of all pages, ``page/shared.*`` of the package,
+    come before them.
     """
     style = _text(_SHARED / "shared.css") + _text(parts / "page.css")
     script = "".join(map(_text, (_SHARED / "shared.js", *(parts / name for name in scripts))))

@@ -47,18 +47,9 @@ def aligned(size: int, to: int = 4) -> int:
 def parse(text: object, dimension: str) -> float:
     """Read a positive quantity of one dimension.
 
-    Parameters
-    ----------
-    text
-        A string such as ``"128 KB"``; a bare number is in the base unit.
-    dimension
-        ``bytes``, ``milliseconds``, ``hertz``, ``operations``, ``share`` or ``joules``, which is
-        also the base unit of the result.
-
-    Raises
-    ------
-    ConfigError
-        If the text is not a positive number with a unit of this dimension.
+    A text is such as ``"128 KB"``; a bare number is in the base unit, which is that of the result:
+    the dimension, one of ``bytes``, ``milliseconds``, ``hertz``, ``operations``, ``share`` and
+    ``joules``. Raises ConfigError if it is not a positive number with a unit of this dimension.
     """
     units = _UNITS[dimension]
     match = _NUMBER.fullmatch(str(text)) if not isinstance(text, bool) else None

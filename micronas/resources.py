@@ -30,10 +30,7 @@ _MEANT: dict[_Folder, str] = {
 def folder(name: _Folder) -> Path:
     """Return a shipped folder: inside the package in a wheel, beside it in a checkout.
 
-    Raises
-    ------
-    ConfigError
-        If the installation lacks it.
+    Raises ConfigError if the installation lacks it.
     """
     package = Path(__file__).parent
     # in a wheel the folders are packages below micronas, where `micronas.export` is code
@@ -63,12 +60,8 @@ def find(name: _Folder, wanted: str | Path) -> Path:
     """Resolve a shipped file's name, with or without ``.yaml``, or the path of a user's own file.
 
     A user's file takes precedence over a shipped one of the same name, so that a copy can be edited
-    in place; a bare word such as ``kws`` always means the shipped file.
-
-    Raises
-    ------
-    ConfigError
-        If there is neither; names the nearest shipped file.
+    in place; a bare word such as ``kws`` always means the shipped file. Raises ConfigError, which
+    names the nearest shipped file, if there is neither.
     """
     path = Path(wanted).expanduser()
     is_path = bool(path.suffix) or len(path.parts) > 1

@@ -130,17 +130,8 @@ def settings_below(field: FieldInfo) -> set[type[BaseModel]]:
 def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ()) -> Model:
     """Read a YAML file into a settings object.
 
-    Parameters
-    ----------
-    path
-        The YAML file.
-    overrides
-        Strings ``key.sub=value`` that replace or add values; the value is YAML.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is not YAML or does not fit the model, in one line.
+    Strings ``key.sub=value`` in `overrides` replace or add values; the value is YAML. Raises
+    ConfigError of one line if the file cannot be read, is not YAML or does not fit the model.
     """
     values, lines = read_mapping(path)
     overrides = list(overrides)
@@ -202,12 +193,8 @@ def validate_settings(
 ) -> Model:
     """Build a settings object; all complaints of pydantic become one ConfigError.
 
-    Parameters
-    ----------
-    source
-        File to name in errors.
-    overrides
-        Strings ``key=value`` that are already in `values`; errors on these do not name the file.
+    Errors name the file `source`, but not for `overrides`, strings ``key=value`` that are already
+    in `values`.
     """
     try:
         return model.model_validate(values)
@@ -248,10 +235,7 @@ def _names(override: str, path: Location) -> bool:
 def _by_key(error: ValidationError, words: set[int | str]) -> dict[Location, list[Any]]:
     """Return complaints by key: a union has one for each of its members.
 
-    Parameters
-    ----------
-    words
-        Words of the keys that were written; empty for all.
+    `words` are those of the keys that were written; empty for all.
     """
     found: dict[Location, list[Any]] = {}
     items = error.errors(include_url=False)

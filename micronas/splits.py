@@ -221,10 +221,7 @@ def evenly(split: Split, count: int) -> Tensor:
 def divide(split: Split, shares: tuple[float, ...], generator: torch.Generator) -> list[Subset]:
     """Cut a split into disjoint parts that share no group (no speaker, no machine).
 
-    Parameters
-    ----------
-    shares
-        Fractions of the examples, adding up to 1; parts come as close as groups allow.
+    `shares` are fractions of the examples, adding up to 1; parts come as close as groups allow.
     """
     groups, members = torch.unique(split.groups, return_inverse=True)
     sizes = torch.bincount(members)

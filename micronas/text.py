@@ -52,15 +52,9 @@ def table(
 ) -> str:
     """Return a table with columns as wide as their widest cell, and numbers to the right.
 
-    Parameters
-    ----------
-    width
-        Longest line in characters; by default without limit.
-    drop
-        Columns to leave out where the table is wider, the least important first; a last line names
-        them.
-    wrap
-        Column whose cells wrap where that is not enough.
+    Lines have at most `width` characters; by default there is no limit. Where the table is wider,
+    columns of `drop` are left out, the least important first, and named in a last line; where that
+    is not enough, cells of the column `wrap` wrap.
     """
     sizes = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     shown, gone = dict(enumerate(sizes)), list[str]()
@@ -143,10 +137,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
 def pairs(values: Mapping[str, Any], *, width: int | None = None) -> str:
     """Return one line per value, with names to the left and numbers as people write them.
 
-    Parameters
-    ----------
-    width
-        Longest line in characters, where values wrap; by default without limit.
+    Values wrap where lines would have more than `width` characters; by default there is no limit.
     """
     names = max(map(len, values))
     lines = list[str]()

@@ -28,12 +28,7 @@ _PATIENCE = timedelta(days=30)
 class Ranks:
     """This process among those of one search.
 
-    Parameters
-    ----------
-    rank
-        Number of this process, from 0.
-    size
-        Number of processes; with 1 every method does nothing.
+    Processes are numbered from 0; where `size` is 1 every method does nothing.
     """
 
     rank: int = 0
@@ -67,10 +62,7 @@ class Ranks:
     def average(self, module: nn.Module, loss: Tensor) -> Tensor:
         """Replace the gradients of a module by their mean over all processes.
 
-        Returns
-        -------
-        Tensor
-            The mean of the losses, a scalar without gradient.
+        Returns the mean of the losses, a scalar without gradient.
         """
         loss = loss.detach()
         if self.size == 1:

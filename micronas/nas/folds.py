@@ -51,10 +51,7 @@ def _fold_count(training: Split, settings: StrategySettings) -> int:
 def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:
     """Return a data set that trains on some parts of the training set and ranks on another.
 
-    Raises
-    ------
-    DataError
-        If it would rank networks mostly on classes that they were not trained on.
+    Raises DataError if it would rank networks mostly on classes that they were not trained on.
     """
     part = Subset(data.train, torch.cat([each.index for each in training]))
     is_class = data.train.labels.ndim == 1 and not data.train.labels.is_floating_point()

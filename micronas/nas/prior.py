@@ -108,12 +108,8 @@ class Profile:
     def at(cls, space: Searchable, place: Sequence[float], source: random.Random) -> "Profile":
         """Return the profile at a point of the unit cube, on which the prior is uniform.
 
-        Parameters
-        ----------
-        place
-            `PLACES` numbers from 0 to 1.
-        source
-            Source of bits and kinds of blocks, which have no order.
+        `place` has `PLACES` numbers from 0 to 1; bits and kinds of blocks, which have no order, are
+        drawn from `source`.
         """
         start, end = (_NARROWEST**share for share in place[:2])
         return cls(

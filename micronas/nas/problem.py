@@ -67,10 +67,7 @@ class Problem:
     def only(self, purpose: str) -> Member:
         """Return the only member.
 
-        Raises
-        ------
-        ConfigError
-            If there are several; the error says that `purpose` takes one.
+        Where there are several, the ConfigError says that `purpose` takes one.
         """
         first, *others = self.space.ways()
         if others:

@@ -21,10 +21,7 @@ _CLOSE = 1e-3
 def looked_at(data: DataSet, *, judging: bool) -> Iterator[tuple[Split, Tensor]]:
     """Yield the parts of a data set, each with a few of its inputs.
 
-    Parameters
-    ----------
-    judging
-        Whether parts that only judge count.
+    `judging` says whether parts that only judge count.
     """
     for part in data.parts(judging=judging):
         yield part, part.batch(evenly(part, _COMPARED), None)
@@ -47,12 +44,8 @@ def of_same_data(
 
     Their networks have trained on other examples, among them some that now test them. Labels and
     groups must be equal, and a few inputs of each part as close as on another computer. The test
-    part of one run may change: it is judged anew.
-
-    Parameters
-    ----------
-    judging
-        Whether the test part must be the same, too: scores of several runs are compared.
+    part of one run may change: it is judged anew. With `judging` it must be the same, too: scores
+    of several runs are compared.
     """
     found = _identity(data, judging=judging)
     known = checkpoint.load(_SECTION) or found

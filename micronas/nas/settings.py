@@ -229,10 +229,7 @@ class _Search(Settings):
 def strategy_settings(given: StrategySettings | Mapping[str, Any] | None) -> StrategySettings:
     """Return settings of a strategy from a mapping like `search:` of a YAML file; None: defaults.
 
-    Raises
-    ------
-    ConfigError
-        If a key is unknown, or a value is wrong.
+    Raises ConfigError if a key is unknown, or a value is wrong.
     """
     if isinstance(given, StrategySettings):
         return given
@@ -243,10 +240,7 @@ def strategy_settings(given: StrategySettings | Mapping[str, Any] | None) -> Str
 def own_strategy(name: str) -> Any:
     """Return the class that an entry point or ``my_package.mine:Tpe`` names.
 
-    Raises
-    ------
-    ValueError
-        If there is none.
+    Raises ValueError if there is none.
     """
     found = [*entry_points(group=GROUP, name=name)] or [EntryPoint(name, name, GROUP)]
     try:

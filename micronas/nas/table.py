@@ -66,12 +66,7 @@ def plot(
 ) -> "Axes":
     """Draw trials against a cost, or the supernet's loss; needs matplotlib.
 
-    Raises
-    ------
-    MicronasError
-        If matplotlib is not installed.
-    ConfigError
-        If the kind is unknown, or there was no supernet.
+    Raises MicronasError without it, ConfigError if the kind is unknown or there was no supernet.
     """
     if kind not in ("front", "history", "arena"):
         raise ConfigError(f"a picture must be front, history or arena, but got {kind!r}")

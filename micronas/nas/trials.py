@@ -33,12 +33,8 @@ class Trials:
     """Runs the trainings that a strategy asks for, and looks up finished ones.
 
     A candidate is trained on each fold from new weights, in the shape of its own input; scores are
-    means over folds. Results depend neither on the number of trainings at once nor on kills.
-
-    Parameters
-    ----------
-    planned
-        Number of trainings that the strategy plans, for progress.
+    means over folds. Results depend neither on the number of trainings at once nor on kills. For
+    progress, `planned` is the number of trainings that the strategy plans.
     """
 
     def __init__(self, context: Context, *, planned: int) -> None:
@@ -54,12 +50,8 @@ class Trials:
     def __call__(self, asked: Sequence[Training]) -> tuple[list[Candidate], int]:
         """Train candidates.
 
-        Returns
-        -------
-        candidates
-            Candidates in the order asked, with the results of their trials.
-        epochs
-            Epochs of these trainings, looked up ones included.
+        Returns them in the order asked, with the results of their trials, and the epochs of these
+        trainings, looked up ones included.
         """
         if not self._reached:
             self._report()
@@ -185,12 +177,8 @@ def executor(
 ) -> Iterator[Executor]:
     """Yield an executor of trainings: processes of this machine, or tasks of Ray.
 
-    Parameters
-    ----------
-    workers
-        Most trainings at once; on a running cluster Ray decides.
-    ray
-        Address of Ray, as for `micronas.cluster.connected`.
+    `workers` is the most at once; on a running cluster Ray decides. `ray` is an address as for
+    `micronas.cluster.connected`.
     """
     if ray is None:
         yield partial(side_by_side, workers=at_once(workers, recipe, device))

@@ -149,14 +149,8 @@ class ChoiceGraph:
     def alone(self, op: Op, operands: Sequence[int], width: int, **filters: int) -> Graph:
         """Return one operator as a graph, with other widths.
 
-        Parameters
-        ----------
-        operands
-            Channels of each operand.
-        width
-            Channels of the output.
-        filters
-            Options of the decisions in `Acts`, by field.
+        `operands` are the channels of each operand, `width` those of the output, and `filters`
+        options of the decisions in `Acts`, by field.
         """
         widths = dict(zip(op.operands, operands, strict=True)) | {op.outputs[0]: width}
         choice = [0] * len(self.decisions)
@@ -264,10 +258,7 @@ def _reads(step: Step, own: When) -> list[tuple[str, When]]:
 def _either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> When:
     """Return the condition that holds where one of these does.
 
-    Raises
-    ------
-    ValueError
-        If `When` cannot express it: a step in branches of two selections at once.
+    Raises ValueError if `When` cannot express it: a step in branches of two selections at once.
     """
     left = list(conditions)
     while len(left) > 1:

@@ -27,12 +27,8 @@ class Loaded:
 def load(path: Path) -> Loaded:
     """Load a network to count its costs; unknown operators are kept as such.
 
-    Raises
-    ------
-    ModelError
-        If there is no such file, or it is damaged.
-    ConfigError
-        If an architecture file is not valid.
+    Raises ModelError if there is no such file or it is damaged, ConfigError if an architecture file
+    is not valid.
     """
     is_shipped = path.parts[:-1] in (("published",), ("textbook",))
     if path.suffix in (".yaml", ".yml") or is_shipped:

@@ -76,12 +76,8 @@ class Lowering:
     ) -> str:
         """Append a CONV_2D with SAME padding.
 
-        Parameters
-        ----------
-        width
-            Width, or the name of a tensor whose channels the output has.
-        layer
-            Name of the layer inside the block.
+        `width` may name a tensor whose channels the output has; `layer` is the name inside the
+        block.
         """
         made = self._channels[width] if isinstance(width, str) else self._made(width)
         size = (1, 1) if kernel is None else kernel.largest
@@ -135,10 +131,7 @@ class Lowering:
     def halves(self, source: str) -> tuple[str, str]:
         """Append a SLICE for each half of the channels.
 
-        Raises
-        ------
-        ConfigError
-            If one half is empty at some width.
+        Raises ConfigError if one is empty at some width.
         """
         middle = self._units(source).size // 2
         first = self._slice(source, slice(0, middle), "first_half")
@@ -198,15 +191,9 @@ class Lowering:
     def select(self, chosen: Chosen, branches: Sequence[Callable[[], str]], name: str) -> str:
         """Lower branches in turn, and select one by a decision.
 
-        Parameters
-        ----------
-        chosen
-            Decision of the kind ``depth`` or ``select``, with an option for each branch; with only
-            one option, only the last branch is lowered.
-        branches
-            Functions that append a branch and return its tensor; shapes are equal but for widths.
-        name
-            Name of the selected tensor.
+        `chosen` is of the kind ``depth`` or ``select``, with an option for each branch; with only
+        one option, only the last branch is lowered. `branches` append one and return its tensor;
+        shapes are equal but for widths.
         """
         if chosen.decision is None:
             return branches[-1]()

@@ -137,10 +137,7 @@ class Searchable(ABC):
     def chosen(self, choice: Choice, module: "nn.Module | None") -> Any:
         """Return the result of a search in a user's own loop: the network of a choice.
 
-        Parameters
-        ----------
-        module
-            A user's module as trained by the search; None for other spaces.
+        `module` is a user's own as trained by the search; None for other spaces.
         """
         return self.architecture(choice)
 

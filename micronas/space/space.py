@@ -208,10 +208,7 @@ class Space(Described, Searchable, Architecture):
     def graph(self) -> Graph:
         """Lower a network to device operators, of shapes only.
 
-        Raises
-        ------
-        ConfigError
-            If something is left to choose.
+        Raises ConfigError if something is left to choose.
         """
         choices = self.choices
         if choices.decisions:
@@ -322,10 +319,8 @@ class Space(Described, Searchable, Architecture):
 def read_space(source: str | Path) -> tuple[Path, dict[str, Any], dict[Location, int]]:
     """Return the file of a space or network, its values, and their lines.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such file, it is not YAML, or holds widths of a user's own module.
+    Raises ConfigError if there is no such file, it is not YAML, or holds widths of a user's own
+    module.
     """
     path = _file(source)
     values, lines = read_mapping(path)

@@ -58,10 +58,7 @@ def tree_rows(described: Mapping[str, Any]) -> list[dict[str, Any]]:
 def tree_text(described: Mapping[str, Any], *, width: int | None = None) -> str:
     """Draw `describe_tree` for a terminal.
 
-    Parameters
-    ----------
-    width
-        Longest line in characters; by default lines are not cut.
+    `width` is that of the longest line in characters; by default lines are not cut.
     """
     families = described["families"]
     task = f", task {described['task']}" if described["task"] else ""

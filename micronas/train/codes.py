@@ -15,13 +15,7 @@ def quantize_inputs(graph: Graph, x: Tensor) -> Values:
     """Return codes [N, height, width, channels] for float32 [N, channels, height, width].
 
     Inputs of other ranks keep their order. See `quantize_all_inputs` for a graph of several inputs.
-
-    Raises
-    ------
-    ExportError
-        If the graph's input is not quantised.
-    DataError
-        If the graph takes several inputs.
+    Raises ExportError if the graph's input is not quantised, DataError if it takes several.
     """
     (codes,) = quantize_all_inputs(graph, x).values()
     return codes

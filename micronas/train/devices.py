@@ -10,10 +10,7 @@ from micronas.train.recipe import Device
 def find_device(device: Device) -> torch.device:
     """Return the device of this name; ``auto`` is an accelerator if there is one.
 
-    Raises
-    ------
-    ConfigError
-        If it is not available.
+    Raises ConfigError if it is not available.
     """
     here = devices()
     if device == "auto":

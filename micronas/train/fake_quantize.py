@@ -60,14 +60,8 @@ class _FakeQuantize(torch.autograd.Function):
 class Range(nn.Module):
     """Scale and zero point of one activation tensor, or of several that share them.
 
-    Parameters
-    ----------
-    learnt
-        Learn the scale as a parameter; the zero point never is one.
-    nonnegative
-        Whether no value is below zero, so that the zero point is -128.
-    is_wide
-        Whether codes are int16, with zero point 0.
+    If `learnt`, the scale is a parameter; the zero point never is one. It is -128 where values are
+    `nonnegative`, and 0 for codes of int16 (`is_wide`).
     """
 
     span: Tensor
@@ -128,13 +122,8 @@ def span_of(x: Tensor) -> Tensor:
 class QuantizedUnit(nn.Module):
     """Weights and bias of one operator; the weights are rounded at each use.
 
-    Parameters
-    ----------
-    scales
-        Scales of FULLY_CONNECTED: one for all weights, or one for each output, where the weights
-        are int8 and there are several outputs.
-    copy
-        See `QuantizedNetwork`.
+    `scales` of FULLY_CONNECTED are one for all weights, or one for each output, where the weights
+    are int8 and there are several outputs. `copy` is that of `QuantizedNetwork`.
     """
 
     def __init__(

@@ -45,14 +45,8 @@ def finest_written(
 ) -> Tensor:
     """Return the finest useful step of an output; a finer one could overflow TFLM's multiplier.
 
-    Parameters
-    ----------
-    scales
-        Scales of the operands [operands].
-    weights
-        Scales of the weights of an operator that has weights.
-    is_wide
-        Whether codes are int16, whose sums and products leave less room in int32.
+    `scales` are those of the operands [operands], `weights` those of the weights, if any. Codes of
+    int16 (`is_wide`) leave sums and products less room in int32.
     """
     if weights is not None:
         step = scales[0] * weights.max()

@@ -21,19 +21,10 @@ _HELD = 2**20
 def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Tensor]]:
     """Yield inputs by name.
 
-    Parameters
-    ----------
-    calibration
-        A tensor of examples; or an iterable, such as a DataLoader, of batches: a tensor, a tuple of
-        one for each input, a mapping by name, or any of these in a pair with labels, which are
-        ignored.
-
-    Raises
-    ------
-    ExportError
-        If it is neither, or an input is not a dense tensor of numbers with examples.
-    DataError
-        If there are not as many inputs as the graph takes.
+    `calibration` is a tensor of examples; or an iterable, such as a DataLoader, of batches: a
+    tensor, a tuple of one for each input, a mapping by name, or any of these in a pair with labels,
+    which are ignored. Raises ExportError if it is neither, or an input is not a dense tensor of
+    numbers with examples, DataError if there are not as many as the graph takes.
     """
     if isinstance(calibration, Tensor):
         calibration = torch.split(calibration, _AT_ONCE) if calibration.ndim else ()
@@ -62,12 +53,8 @@ def examples_of(graph: Graph, numbers: int) -> int:
 def by_input(graph: Graph, batch: object) -> dict[str, Tensor]:
     """Return a batch's inputs by name, as the graph stores them: sequences as maps of width 1.
 
-    Raises
-    ------
-    ExportError
-        If an input is not a dense tensor of numbers with examples.
-    DataError
-        If there are not as many as the graph takes.
+    Raises ExportError if one is not a dense tensor of numbers with examples, DataError if there are
+    not as many as the graph takes.
     """
     if not isinstance(batch, Tensor | Mapping | list | tuple):
         raise ExportError(

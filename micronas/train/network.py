@@ -37,10 +37,7 @@ def interpret(
 ) -> Tensor:
     """Run a graph of one output on a batch; see `interpret_outputs`.
 
-    Raises
-    ------
-    DataError
-        If the inputs are not of the graph's shapes, or there are several outputs.
+    Raises DataError as that does, and if there are several outputs.
     """
     return interpret_outputs(graph, x, weighted, after)[only_output(graph)]
 
@@ -160,12 +157,8 @@ def filter_layout(op: Op, shape: tuple[int, ...]) -> tuple[int, ...]:
 def submodule_names(names: Iterable[str]) -> dict[str, str]:
     """Return valid names of torch's submodules for operators or tensors: without / and dots.
 
-    Names that torch's containers use, such as ``update``, get a trailing _.
-
-    Raises
-    ------
-    ConfigError
-        If two of them would become the same.
+    Names that torch's containers use, such as ``update``, get a trailing _. Raises ConfigError if
+    two of them would become the same.
     """
     submodules = {name: re.sub(r"[/.]", "_", name) for name in names}
     for name, submodule in submodules.items():
@@ -200,14 +193,8 @@ def round_weights(
 ) -> Tensor:
     """Round weights to 4 bits as in the integer graph; the gradient passes as if they were not.
 
-    Parameters
-    ----------
-    weight
-        Weights [out, in, height, width] or [out, in].
-    present
-        Mask [in] of the inputs that exist: scales ignore weights of others.
-    per_channel
-        Use one scale per output channel, otherwise one in all.
+    `weight` is [out, in, height, width] or [out, in]. Scales ignore weights of inputs that the mask
+    `present` [in] lacks; they are one per output channel (`per_channel`), or one in all.
     """
     size = weight.detach().abs()
     if present is not None:

@@ -20,19 +20,9 @@ def on_ray(
 ) -> Iterator[tuple[str, Result]]:
     """Yield each job's name and result as they end; Ray decides how many run at once.
 
-    Parameters
-    ----------
-    jobs
-        Partial calls; a data set among their arguments is sent once to each machine.
-    ray
-        The module ``ray``, connected.
-    threads
-        Threads of each task, for which Ray reserves as many CPUs.
-
-    Raises
-    ------
-    MicronasError
-        See `micronas.train.side_by_side.side_by_side`.
+    `jobs` are partial calls; a data set among their arguments is sent once to each machine. `ray`
+    is the connected module; it reserves as many CPUs as each task has `threads`. Errors are those
+    of `micronas.train.side_by_side.side_by_side`.
     """
     task = ray.remote(num_cpus=threads, max_retries=ATTEMPTS - 1)(_train)
     sent: dict[int, Any] = {}

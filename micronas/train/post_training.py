@@ -74,19 +74,9 @@ def equalised(graph: Graph, batches: Iterable[Given[Tensor]]) -> Graph:
     Where only operators with weights read an operator's output, directly or through pools and the
     like, a channel can be divided by any factor by which their weights are multiplied. The factor
     is the root of the channel's range over its share in those weights, so that both are as equal as
-    possible; it is the range where the weights are depthwise, whose scales are per channel.
-
-    Parameters
-    ----------
-    graph
-        float32 graph with the data of weights and biases.
-    batches
-        Inputs, as in `QuantizedNetwork.calibrate`.
-
-    Raises
-    ------
-    MicronasError
-        If there is no batch.
+    possible; it is the range where the weights are depthwise, whose scales are per channel. The
+    graph has the data of weights and biases; batches are those of `QuantizedNetwork.calibrate`.
+    Raises MicronasError if there is none.
     """
     pairs = scalable_pairs(graph)
     wanted = {pair.source.outputs[0] for pair in pairs}
@@ -146,17 +136,8 @@ def correct_biases(
     Rounding of weights and of earlier outputs shifts an output's mean; operators are corrected in
     the order they run, so that each compensates for the remainder of those before. Differences
     between examples are chance: a shift is shrunk by the share of its standard error (James and
-    Stein), so that few examples, or one, do no harm.
-
-    Parameters
-    ----------
-    network
-        Calibrated network, whose biases are changed.
-    batches
-        Inputs, as in `QuantizedNetwork.calibrate`; the first 128 examples count, or fewer where
-        activations are large.
-    means
-        Means of their outputs in float32, if already computed.
+    Stein), so that few examples, or one, do no harm. The first 128 examples of the batches count,
+    or fewer where activations are large; `means` are those in float32, if already computed.
     """
     given = [by_name(network.float_graph, batch) for batch in batches]
     count = min(EXAMPLES, examples_of(network.float_graph, _HELD))
@@ -189,12 +170,8 @@ def tuned(
     """Return the network nearest to float among those by several ways of post-training.
 
     It tries channels as given and equalised, each with ranges by each method, each without and with
-    corrected biases, and compares errors of the outputs on the batches.
-
-    Raises
-    ------
-    MicronasError
-        If there is no batch.
+    corrected biases, and compares errors of the outputs on the batches. Raises MicronasError if
+    there is no batch.
     """
     graphs = [graph, equalised(graph, batches)] if scalable_pairs(graph) else [graph]
     tried = [
@@ -232,14 +209,8 @@ def calibrated(
 ) -> QuantizedNetwork:
     """Return a network with ranges by a method, and with corrected biases if `is_corrected`.
 
-    Its weights share the graph's memory.
-
-    Raises
-    ------
-    MicronasError
-        If there is no batch.
-    ExportError
-        If an activation is not finite.
+    Its weights share the graph's memory. Raises MicronasError if there is no batch, ExportError if
+    an activation is not finite.
     """
     network = QuantizedNetwork(
         graph, bits=bits, ranges="average", linear_scales=linear_scales, copy=False

@@ -139,10 +139,7 @@ class QuantizedNetwork(nn.Module):
     def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return logits float32 [N, classes], on the output's grid; see `Network.forward`.
 
-        Raises
-        ------
-        MicronasError
-            If `calibrate` was not called.
+        Raises MicronasError if `calibrate` was not called.
         """
         self._check()
         self._joined.clear()
@@ -271,10 +268,7 @@ class QuantizedNetwork(nn.Module):
     def graph(self) -> Graph:
         """Return the int8 graph, ready to be written or run.
 
-        Raises
-        ------
-        MicronasError
-            If `calibrate` was not called.
+        Raises MicronasError if `calibrate` was not called.
         """
         self._check()
         agree_on_scales(self._graph, self._is_free, self._range)

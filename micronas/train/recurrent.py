@@ -16,13 +16,8 @@ GATES = len(recurrent.GATES)
 def lstm(x: Tensor, weights: Tensor, recurrent_weights: Tensor, bias: Tensor) -> Tensor:
     """Return outputs [N, time, units] of all steps like torch's nn.LSTM, its two biases added.
 
-    Parameters
-    ----------
-    x
-        Input [N, time, features].
-    weights, recurrent_weights, bias
-        [4 units, features], [4 units, units] and [4 units]: gates in the order of
-        `graph.recurrent.GATES`.
+    `x` is [N, time, features]; weights and bias are [4 units, features], [4 units, units] and [4
+    units], gates in the order of `graph.recurrent.GATES`.
     """
     start = x.new_zeros(1, len(x), recurrent_weights.shape[1])
     parameters = [weights, recurrent_weights, bias, torch.zeros_like(bias)]

@@ -47,18 +47,10 @@ def side_by_side(
 ) -> Iterator[tuple[str, Result]]:
     """Yield each job's name and result as they end, up to `workers` of them at once.
 
-    Parameters
-    ----------
-    jobs
-        Jobs whose results a checkpoint can hold.
-    checkpoint
-        Store of the jobs' states, as if they ran here; the last may not be in the file yet.
-
-    Raises
-    ------
-    MicronasError
-        If the processes of a job end without a result. A job's own error is raised too: one of
-        micronas as it is, any other as a RuntimeError with its trace.
+    A checkpoint can hold their results, and holds their states as if they ran here; the last may
+    not be in the file yet. Raises MicronasError if the processes of a job end without a result. A
+    job's own error is raised too: one of micronas as it is, any other as a RuntimeError with its
+    trace.
     """
     if min(workers, len(jobs)) == 1:
         for name, job in jobs.items():

@@ -25,15 +25,8 @@ def agree_on_scales(
     """Move ranges by millionths until host and device agree with any version of TFLM.
 
     Ranges of products' operands come first, then those of outputs of operators that divide scales.
-
-    Parameters
-    ----------
-    graph
-        Graph whose shapes are enough; `range_of` quantises its tensors.
-    is_free
-        Function to whether a tensor may have another scale.
-    range_of
-        Function to the range of a tensor.
+    Of the graph shapes are enough; `is_free` says whether a tensor may have another scale, and
+    `range_of` quantises it.
     """
     for op in graph.ops:
         operand = next((name for name in op.operands if is_free(name)), None)

@@ -83,16 +83,9 @@ def _placed(kept: Kept, places: Numbers | None) -> Kept:
 def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[Layer]]:
     """Trace a module and return the layers its operators come from.
 
-    Returns
-    -------
-    The graph, with true shapes and marker weights, and a layer for each operator that has weights,
-    in their order.
-
-    Raises
-    ------
-    ExportError
-        If the module cannot be traced, or an operator's weights are not those of a layer called
-        once.
+    The graph has true shapes and marker weights; there is a layer for each operator that has
+    weights, in their order. Raises ExportError if the module cannot be traced, or an operator's
+    weights are not those of a layer called once.
     """
     probe, norms = _marked(module)
     graph = trace(probe, example_input)

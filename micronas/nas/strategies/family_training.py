@@ -130,10 +130,7 @@ class FamilyTraining:
     def round(self, data: DataSet, last: int) -> None:
         """Take `ROUND` steps, or fewer up to the step `last`; all depends on seed and step.
 
-        Parameters
-        ----------
-        data
-            Data set in its own input shape; each member gets it in the member's shape.
+        `data` is in its own input shape; each member gets it in the member's shape.
         """
         count = min(ROUND, last - self.step)
         generator = generator_for(self._seed, "family", self.name, self.step)

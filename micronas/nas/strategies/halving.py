@@ -120,17 +120,8 @@ class Evolution(Halving):
 def shortened(trial: Recipe, epochs: int, what: str, needed: Callable[[Recipe], int]) -> Recipe:
     """Return the trial, shortened so that all take no more than the epochs of the search.
 
-    Parameters
-    ----------
-    what
-        Networks that are tried, in words.
-    needed
-        Function that returns the epochs of all trials.
-
-    Raises
-    ------
-    ConfigError
-        If not even trials of one epoch do.
+    `what` names the networks in words, and `needed` returns the epochs of all trials. Raises
+    ConfigError if not even trials of one epoch do.
     """
     while (smallest := needed(trial)) > epochs and trial.epochs > 1:
         trial = trial.model_copy(update={"epochs": trial.epochs - 1})

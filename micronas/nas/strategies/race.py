@@ -96,16 +96,9 @@ def race(
 ) -> Race:
     """Return the race of a search.
 
-    Parameters
-    ----------
-    trial
-        Training up to the last rung.
-    count
-        Number of candidates that are halved; None for one comparison, at the end of the trial.
-    rivals
-        Candidates that are not drawn from the space.
-    decides
-        Whether the trial decides, without champions.
+    `trial` is the training up to the last rung, `count` the number of candidates that are halved,
+    None for one comparison at its end. `rivals` are not drawn from the space; where the trial
+    `decides`, there are no champions.
     """
     steps = trial.steps(len(context.folds[0].train.labels))
     rungs = [trial.epochs] if count is None else rung_epochs(count, trial.epochs, steps)

@@ -21,10 +21,7 @@ _STRATEGIES = {
 def strategy(context: Context) -> Strategy:
     """Return the strategy that the settings name.
 
-    Raises
-    ------
-    ConfigError
-        If a user's own strategy cannot be imported, or the problem does not suit the strategy.
+    Raises ConfigError if a user's own cannot be imported, or the problem does not suit it.
     """
     name = context.settings.strategy
     try:

@@ -124,10 +124,7 @@ class SharedWeights:
     def settle(self) -> None:
         """Add the losses of a round to the mean, so that no step waits for its own.
 
-        Raises
-        ------
-        MicronasError
-            If a loss is not finite.
+        Raises MicronasError if one is not finite.
         """
         losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses.clear()

@@ -62,12 +62,8 @@ class _Expected:
 def expected(space: Searchable, gates: Sample, *, target: Target) -> _Expected:
     """Return the expected counts of a network drawn from gates.
 
-    Parameters
-    ----------
-    gates
-        Probabilities, or a (soft or one-hot) sample, of each decision.
-    target
-        Target of the board, which prices operators.
+    `gates` are probabilities, or a (soft or one-hot) sample, of each decision; `target` prices
+    operators.
     """
     return _tables(space.choices, target).expected(gates)
 
@@ -139,10 +135,7 @@ class CostTables:
 class _Row:
     """One operator: its independent sizes, and its table over them.
 
-    Parameters
-    ----------
-    tables
-        Tables of earlier operators, by key: layers of one shape share a table.
+    `tables` are those of earlier operators, by key: layers of one shape share a table.
     """
 
     def __init__(

@@ -16,13 +16,7 @@ Sample = dict[str, Tensor]
 
 
 class Gates(nn.Module):
-    """The logits of all decisions of a search space.
-
-    Parameters
-    ----------
-    decisions
-        Decisions of the space, from `Space.decisions`.
-    """
+    """The logits of all decisions of a search space."""
 
     def __init__(self, decisions: tuple[Decision, ...]) -> None:
         super().__init__()
@@ -33,10 +27,7 @@ class Gates(nn.Module):
     def of(cls, space: Searchable) -> "Gates":
         """Return the gates of a space.
 
-        Raises
-        ------
-        ConfigError
-            If masks cannot mix its networks, or there is nothing to choose.
+        Raises ConfigError if masks cannot mix its networks, or there is nothing to choose.
         """
         if not space.decisions:
             raise ConfigError(
@@ -65,13 +56,9 @@ class Gates(nn.Module):
     ) -> Sample:
         """Draw every decision.
 
-        Parameters
-        ----------
-        temperature
-            Temperature of the Gumbel-softmax; low values come close to one-hot.
-        hard
-            One-hot in value, with the gradient of the soft sample (straight-through); otherwise
-            the soft sample itself.
+        A low `temperature` of the Gumbel-softmax comes close to one-hot. `hard` is one-hot in
+        value, with the gradient of the soft sample (straight-through); otherwise it is the soft
+        sample.
         """
         sample = {}
         for decision, logits in zip(self.decisions, self.logits, strict=True):

@@ -57,14 +57,7 @@ class Feature(NamedTuple):
 class MaskedPass:
     """A pass through all operators of a graph with choices.
 
-    Parameters
-    ----------
-    units
-        Units by operator name.
-    running
-        See `SharedUnit.normalise`.
-    plain
-        Do all the work even where gates are one-hot.
+    `units` are by operator name. `plain` does all the work even where gates are one-hot.
     """
 
     def __init__(

@@ -28,14 +28,8 @@ AIM = 0.97
 class Penalty:
     """The adaptive penalty of one search.
 
-    Parameters
-    ----------
-    limits
-        Budget of each cost, by name.
-    start
-        Cost of the largest network, by name.
-    steps
-        Steps of the whole search.
+    `limits` has the budget of each cost by name, `start` the cost of the largest network; there are
+    `steps` steps in the whole search.
     """
 
     limits: dict[str, float]

@@ -18,12 +18,8 @@ from micronas.space.decisions import Choice
 class Steering:
     """Lagrangian controller of the expected costs of one search's gates.
 
-    Parameters
-    ----------
-    steps
-        Gate steps of the whole search.
-    temperature
-        Temperature of the Gumbel-softmax at the start and at the end.
+    There are `steps` gate steps in the whole search; `temperature` is that of the Gumbel-softmax at
+    the start and at the end.
     """
 
     def __init__(self, member: Member, steps: int, temperature: tuple[float, float]) -> None:
@@ -47,10 +43,7 @@ class Steering:
     def penalty(self, gates: Gates, step: int, *, drawn: Choice | None) -> Tensor:
         """Return the term to add to the loss (float64 scalar), and move the multipliers.
 
-        Parameters
-        ----------
-        drawn
-            Network whose exact costs correct the expected ones; None to skip the correction.
+        Exact costs of the network `drawn` correct the expected ones; None skips that.
         """
         if drawn is not None:
             with torch.no_grad():

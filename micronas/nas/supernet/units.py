@@ -54,12 +54,8 @@ class SharedUnit(ABC):
 class FreshUnit(nn.Module, SharedUnit):
     """A unit with its own weights.
 
-    Parameters
-    ----------
-    shape
-        [out, in, height, width], or [out, in].
-    norm
-        Normalise the output; otherwise add a bias.
+    `shape` is [out, in, height, width] or [out, in]; with `norm` the output is normalised,
+    otherwise a bias is added.
     """
 
     def __init__(self, shape: Sequence[int], *, norm: bool) -> None:
@@ -100,10 +96,7 @@ class FreshUnit(nn.Module, SharedUnit):
 class LayerUnit(SharedUnit):
     """The weights of a user's layer, and of the batch norm after it, in place.
 
-    Parameters
-    ----------
-    module
-        Module of the layer, whose training or eval mode applies.
+    The training or eval mode of `module`, which has the layer, applies.
     """
 
     def __init__(self, layer: "Layer", module: nn.Module) -> None:

@@ -16,10 +16,7 @@ from micronas.space.choice_graph import ChoiceGraph, When
 class WidthDistribution:
     """Probabilities (float64) under gates, each computed once.
 
-    Parameters
-    ----------
-    gates
-        Probabilities, or a sample, of each decision by name.
+    `gates` are probabilities, or a sample, of each decision by name.
     """
 
     def __init__(self, choices: ChoiceGraph, gates: Sample) -> None:

@@ -118,14 +118,8 @@ class BlockBase(Weighted):
     ) -> Iterator["BlockBase"]:
         """Yield the blocks that are kept, one entry each, with their decisions made.
 
-        Parameters
-        ----------
-        names
-            Names of the blocks of this entry.
-        number
-            Number of blocks kept before them.
-        options
-            Options by the name of the decision.
+        `names` are those of the blocks of this entry, before which `number` blocks are kept;
+        options are by the name of the decision.
         """
         depth = options.get(f"{stage_of(names)}.depth", len(names))
         for name in names[:depth]:
