@@ -13,6 +13,7 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.files import regular
+from micronas.judge.checks import check_names
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow, won
 from micronas.judge.store import writing
 from micronas.judge.verdict import parse_label
@@ -223,6 +224,7 @@ def imported(
                 f"row {number} of {path} must be as {tool} writes it, but "
                 f"{type(error).__name__}: {error}"
             ) from error
+    check_names(path, (name for row in found.verdicts for name in (row.model, row.baseline)))
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from micronas.errors import ConfigError, DataError
+from micronas.judge.checks import check_names
 from micronas.judge.endpoint import EndpointSettings, Messages, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.paying import Payer, question_key
@@ -135,6 +136,7 @@ class _Work:
     ) -> None:
         # in an order of no meaning, so that what a budget pays for is a random part of the set
         self.settings, self.prompts = settings, sorted(prompts, key=lambda each: each.hash)
+        check_names("a run", [settings.baseline, *settings.answers], answers)
         self.models = _models(settings, answers)
         self.texts: dict[tuple[str, str], str] = {}
         for answer in answers:

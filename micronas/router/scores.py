@@ -169,15 +169,17 @@ def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
     """Return the scores of a judge run: the mean share of points against the baseline.
 
     Both orders and all judges count alike, and so do prompts of one text; the baseline has 0.5.
-    Prompts on which one of the experts, by default of all models, has no valid verdict are left
-    out.
+    Constant answers take no part. Prompts on which one of the experts, by default of all models,
+    has no valid verdict are left out.
 
     Raises DataError if the store cannot be read, does not compare with one baseline, or has no
     complete prompt.
     """
+    from micronas.judge.rows import NULL_PREFIX
     from micronas.judge.store import prompts_of, verdicts_of
 
-    rows = [row for row in verdicts_of(path) if row.outcome is not None]
+    valid = [row for row in verdicts_of(path) if row.outcome is not None]
+    rows = [row for row in valid if not row.model.startswith(NULL_PREFIX)]
     baselines = {row.baseline for row in rows}
     if len(baselines) != 1:
         raise DataError(

@@ -98,6 +98,13 @@ def alpaca_rows(model: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def test_a_model_named_as_constant_answers_are_is_refused(tmp_path: Path) -> None:
+    for names in (("null:m", "base"), ("m", "null:base")):
+        rows = [dict(row, generator_2=names[0], generator_1=names[1]) for row in alpaca_rows("m")]
+        with pytest.raises(DataError, match=r"annotations.json has 'null:"):
+            alpaca_eval(write(tmp_path / "annotations.json", rows))
+
+
 def test_a_folder_of_alpaca_eval_is_one_import(tmp_path: Path) -> None:
     for model in ("m1", "m2", "base"):
         folder = tmp_path / "results" / model

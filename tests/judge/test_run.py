@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,19 @@ def test_constant_answers_lose_to_a_sound_judge_and_fool_a_weak_one(tmp_path: Pa
         assert len(found) == 4
         assert sum(each.fooled for each in found) == fooled
     assert battles_of(tmp_path / "sound").models == ("m0", "m1")
+
+
+def test_a_model_is_no_constant_answer_by_its_name(tmp_path: Path) -> None:
+    prompts, answers = prompts_for(2), answers_for(2, 2)
+    url = "http://127.0.0.1:1/v1"
+    named = [replace(each, model="null:first") for each in answers if each.model == "m2"]
+    for changes, given in (
+        ({}, named),
+        ({"baseline": "null:refusal"}, null_answers(prompts, 5)),
+        ({"answers": {"null:x": settings_for(url).judge}}, []),
+    ):
+        with pytest.raises(DataError, match=r"must not begin with 'null:', .* 'null:"):
+            estimate(settings_for(url, **changes), prompts, [*answers, *given], tmp_path / "run.db")
 
 
 class Both(Judge):

@@ -102,6 +102,7 @@ def test_scores_of_a_judge_run(tmp_path: Path) -> None:
             for (prompt, model), pair in outcomes.items()
             for order, outcome in zip(("first", "second"), pair, strict=True)
         )
+        store.put_verdicts([VerdictRow("p", "null:first", "base", "first", "judge", "A", 0.0)])
     table = read_scores(path)
     # q has no verdict on b
     assert table.prompts == ("Text of p",)
