@@ -53,7 +53,7 @@ def run_inputs(
     if settings.models:
         names = dict.fromkeys(answer.model for answer in constant)
         settings = settings.model_copy(update={"models": [*settings.models, *names]})
-    return settings, asked, [*said, *constant]
+    return settings, asked, [*dict.fromkeys([*said, *constant])]  # a store may hold them
 
 
 def ratings(

@@ -99,6 +99,8 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
         again = CliRunner().invoke(judge_app, ["run", *map(str, inputs), "--null"])
         said = "constant answer null:first lost: held its own on 0 of 9 prompts, 0 invalid"
         assert said in again.stderr
+        held = json_of("run", *inputs[:4], "--answers", store, "--out", store, "--null")
+        assert (held["judged"], held["calls"]) == (constant["judged"], 0)
     assert any(row.model.startswith("null:") for row in verdicts_of(store))
 
     board = json_of("rate", store, "--prior", 1, "--rounds", 100)
