@@ -401,16 +401,10 @@ def repeat(
     as_json: Json = False,
 ) -> None:
     """Measure how often a judge repeats itself: with places swapped, and in another run."""
-    from micronas.judge.checks import repeatability
-    from micronas.judge.store import verdicts_of
+    from micronas.judge.jobs import repeated
     from micronas.text import pairs
 
-    runs = [
-        [row for row in verdicts_of(path) if judge in (None, row.judge)]
-        for path in (store, other)
-        if path is not None
-    ]
-    found = {name: vars(each) for name, each in repeatability(*runs).items()}
+    found = {name: vars(each) for name, each in repeated(store, other, judge).items()}
     show(found, as_json, lambda: "\n".join(f"{name}\n{pairs(found[name])}\n" for name in found))
 
 

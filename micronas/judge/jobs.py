@@ -9,13 +9,13 @@ from micronas.errors import DataError
 from micronas.files import text_hash
 from micronas.judge import importers
 from micronas.judge.categories import by_categories
-from micronas.judge.checks import Agreement, Policy, null_answers
+from micronas.judge.checks import Agreement, Policy, null_answers, repeatability
 from micronas.judge.leaderboard import Statistics, at_equal_length, leaderboard
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
 from micronas.judge.review import read_labels
 from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings
-from micronas.judge.store import answers_of, battles_of, prompts_of, writing
+from micronas.judge.store import answers_of, battles_of, prompts_of, verdicts_of, writing
 from micronas.settings import read_settings
 from micronas.text import table
 
@@ -145,6 +145,31 @@ def import_verdicts(
             count["invalid"] += sum(row.outcome is None for row in fought)
             count["itself"] += len(found.verdicts) - len(fought)
     return {**count, "replaced": count["verdicts"] - len(seen)}
+
+
+def repeated(store: Path, other: Path | None, judge: str | None) -> dict[str, Agreement]:
+    """Return the `repeatability` of a run, and of another on the same prompts and answers.
+
+    Raises DataError where a prompt or an answer that both judged is another, as far as they know.
+    """
+    paths = [path for path in (store, other) if path is not None]
+    runs = [[row for row in verdicts_of(path) if judge in (None, row.judge)] for path in paths]
+    both = set.intersection(
+        *({(row.prompt_id, row.model, row.baseline, row.order) for row in run} for run in runs)
+    )
+    judged = {(prompt, name) for prompt, *names, _ in both for name in ("", *names)}
+    texts: dict[tuple[str, str], str] = {}
+    for path in paths:
+        known = {(each.prompt_id, each.model): each.text for each in answers_of(path)}
+        known |= {(each.id, ""): each.text for each in prompts_of(path) if each.text}
+        for prompt, name in sorted(judged & known.keys()):
+            if texts.setdefault((prompt, name), known[prompt, name]) != known[prompt, name]:
+                which = f"the answer of {name!r} to {prompt!r}" if name else f"prompt {prompt!r}"
+                raise DataError(
+                    f"a judge repeats itself on the same texts, but {which} is another in {path} "
+                    f"than in {store}; judge that of {store} again, or drop its verdicts"
+                )
+    return repeatability(*runs)
 
 
 def accuracy_table(found: Mapping[Policy, Agreement]) -> str:

@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -14,8 +14,8 @@ from micronas.cli.judge import judge_app
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers
 from micronas.judge.manifest import load_prompts, write_prompts
-from micronas.judge.rows import Answer
-from micronas.judge.store import verdicts_of
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
+from micronas.judge.store import verdicts_of, writing
 from micronas.language.rows import json_lines
 from testing.odd_endpoint import OddEndpoint, refusing, serving
 from tests.command import command
@@ -138,6 +138,36 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
     page = folder / "report.html"
     assert "MB" in run("report", store, "--out", page, "--prior", 1, "--rounds", 100)
     assert "Constant answer null:" in page.read_text()
+
+
+def test_repeats_are_over_the_same_texts(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.sqlite", tmp_path / "two.sqlite"
+    for path in (one, two):
+        with writing(path) as store:
+            store.put_prompts([StoredPrompt("p", "Text"), StoredPrompt("q", "Other")])
+            store.put_answers(Answer(each, "m", "said", 1) for each in "pq")
+            store.put_verdicts(
+                VerdictRow(each, "m", "base", order, "j", "A", 1.0)
+                for each in "pq"
+                for order in get_args(Order)[:2]
+            )
+    assert json_of("repeat", one, two)["other run"]["pairs"] == 4
+    rows = verdicts_of(two)
+    with writing(two) as store:  # texts that are not known, as after imports, cannot differ
+        store.put_prompts([StoredPrompt("p", "")])
+        store.put_answers([Answer("p", "another", "not judged", 1)])
+    assert json_of("repeat", one, two)["other run"]["pairs"] == 4
+    with writing(two) as store:
+        store.put_answers([Answer("q", "m", "says", 1)])
+        store.put_verdicts(rows)
+    with pytest.raises(DataError, match=r"of 'm' to 'q' is another in .*two.* than in .*one"):
+        run("repeat", one, two)
+    with writing(two) as store:
+        store.drop("another answer", "prompt_id = 'q'")
+        store.put_prompts([StoredPrompt("p", "Changed")])
+        store.put_verdicts(rows)
+    with pytest.raises(DataError, match="prompt 'p' is another"):
+        run("repeat", one, two)
 
 
 def test_a_refused_prompt_is_asked_again_when_the_command_says(
