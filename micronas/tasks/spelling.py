@@ -20,9 +20,16 @@ def same_but_for_case(labels: Iterable[str]) -> list[str]:
 
 
 def check_numbers(labels: Iterable[str], source: Path) -> None:
-    """Raise DataError where labels are one number in two spellings: they would be two classes."""
+    """Raise DataError for a missing number, or one in two spellings: they would be classes."""
     spelt: dict[Decimal, str] = {}
-    for label in filter(_NUMBER.fullmatch, sorted(labels)):
+    for label in sorted(labels):
+        if label.lower() == "nan":
+            raise DataError(
+                f"a label must not be missing, but {source} has {label!r}; leave it empty in a CSV "
+                "file, or write another word if it is a class"
+            )
+        if not _NUMBER.fullmatch(label):
+            continue
         other = spelt.setdefault(Decimal(label), label)
         if other != label:
             raise DataError(

@@ -132,6 +132,8 @@ def summarise(
     ):
         if names:
             said.append(f"Left out, {what}: {len(names)} ({listed(names, _LISTED)}).")
+    if found.unlabelled:
+        said.append(f"Without a label: {found.unlabelled:,} samples.")
     if missing:
         said.append(f"Left out, with missing values: {missing} windows.")
     return " ".join(said)

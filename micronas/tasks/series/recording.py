@@ -82,6 +82,8 @@ class Recordings:
     recordings: list[Recording] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     """Errors of unreadable files, one line each."""
+    unlabelled: int = 0
+    """Number of samples without a label."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Columns that were left out by themselves, and the reasons."""
     windowed: bool = False

@@ -77,7 +77,7 @@ def _read_files(settings: SeriesSettings) -> Recordings:
     found = Recordings(settings.path, columns, layout, left_out=left_out)
     for source in sources:
         try:
-            found.recordings += _read_csv(source, settings, columns)
+            found.recordings += _read_csv(source, settings, found)
         except DataError as error:
             found.unreadable.append(str(error))
     if not found.recordings:
@@ -232,9 +232,9 @@ def _time(header: Header, settings: SeriesSettings) -> str | None:
     return next((name for name in header.names if is_time(name) and name not in channels), None)
 
 
-def _read_csv(
-    source: _Source, settings: SeriesSettings, columns: tuple[str, ...]
-) -> list[Recording]:
+def _read_csv(source: _Source, settings: SeriesSettings, found: Recordings) -> list[Recording]:
+    """Return the recordings of a file, and count in `found` its samples without a label."""
+    columns = found.columns
     header = read_header(source.path)
     label, named_label = None, source.label
     if settings.targets:
@@ -301,7 +301,8 @@ def _read_csv(
     name, file = source.path.name, str(source.path)
     if settings.path.is_dir():  # folders may hold files of one name
         name = source.path.relative_to(settings.path).as_posix()
-    found = []
+    found.unlabelled += int((np.array(labels.names)[labels.codes] == "").sum())
+    made = []
     for start, end in zip(starts, ends, strict=True):
         inside = changes[np.searchsorted(changes, start, "right") : np.searchsorted(changes, end)]
         each = Recording(
@@ -320,8 +321,8 @@ def _read_csv(
             continue
         if times is not None and rate and settings.is_even:
             each = on_grid(each, times[start:end], settings.rate or rate, fill=settings.fill)
-        found.append(each)
-    return found
+        made.append(each)
+    return made
 
 
 def _check_targets(targets: Floats, settings: SeriesSettings, path: Path) -> None:

@@ -353,6 +353,7 @@ def test_a_csv_labels_images_anywhere(tmp_path: Path) -> None:
     for text, said in (
         ("file,name\nx.png,a", "must have the columns file and label, but .* has file, name"),
         ("file,label\nx.png,a", "at least two classes, but .* has a"),
+        ("file,label\nx.png,a\ny.png,nan", "a label must not be missing, but .* has 'nan'"),
         ("file,label\nx.png,1\ny.png,1.0", "spelt one way as a label, but .* '1' and '1.0'"),
         ("file,label,part\nx.png,a,odd", "line 2 has 'odd'"),
         ("file,label,part\nx.png,a,test\ny.png,b,test", "must include images for training"),

@@ -305,6 +305,7 @@ def test_an_unlabelled_last_sample_is_nobodys_and_labels_keep_their_order(tmp_pa
     path.write_text("\n".join(["group,x,label", *rows]) + "\n")
     data = load(settings(path, window=8))
     assert data.classes == ("2", "10")
+    assert "Without a label: 480 samples." in data.summary
     units = len(data.test.labels) // (73 + 120)
     assert torch.bincount(data.test.labels).tolist() == [73 * units, 120 * units]
     assert int(data.sliding.within.sum()) == (73 + 113) * units

@@ -178,6 +178,7 @@ def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
         ({"part": [0, 0, 1, 1, 2, 2]}, "part must hold training, .* has 0, 1, 2; save it again"),
         ({"part": ["train", "tset"] * 3}, "or nothing for training, but that of .* has tset;"),
         ({"y": [0, 1, 2, np.nan, 0, 1]}, r"labels must have 1 to .* but that of x\[3\] is ''"),
+        ({"y": ["a", "b", "nan"] * 2}, "a label must not be missing, but .* has 'nan'; leave it"),
         ({"y": ["0", "1e0", "01"] * 2}, "a number must be spelt one way .* '01' and '1e0'"),
         ({"y": [0, 0, 0, 0, 1, 1]}, "a group for each of 3 parts .* but 1 has 2; add groups"),
     ],
@@ -225,6 +226,7 @@ def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
             {"goal": "labels", "target": ["fan"]},
             r"line 2 has 'True' in column 'fan'; write a number \(1 for true",
         ),
+        (["x,label", "1,a", "2,NaN"], {}, "must not be missing, but .* has 'NaN'; leave it empty"),
         (["x,label", "1,1", "2,1.0", "3,2"], {}, "spelt one way .* has '1' and '1.0'; write all"),
         ([""], {}, "must have lines, but .* is empty"),
         (
