@@ -75,6 +75,8 @@ def _read_files(settings: SeriesSettings) -> Recordings:
     if settings.targets:
         layout = f"CSV with {listed(settings.targets)} to tell"
     found = Recordings(settings.path, columns, layout, left_out=left_out)
+    if layout.startswith("a folder"):
+        found.unreadable += _empty(settings.path, sources)
     for source in sources:
         try:
             found.recordings += _read_csv(source, settings, found)
@@ -149,6 +151,18 @@ def _source(root: Path, file: Path) -> _Source:
         above.remove(part)
     label = above[0] if above else None
     return _Source(file, label, PARTS_BY_NAME[part.lower()] if part else None)
+
+
+def _empty(root: Path, sources: Sequence[_Source]) -> list[str]:
+    """Return a line on each folder of a class without a CSV file."""
+    full = {folder for each in sources for folder in each.path.parents}
+    return [
+        f"a class's folder must hold CSV files, but {folder} has none"
+        for folder in sorted({*root.glob("*"), *root.glob("*/*")} - full)
+        if folder.is_dir()
+        and _is_csv(root, folder / "x.csv")
+        and folder.name == _source(root, folder / "x.csv").label
+    ]
 
 
 def _first_header(sources: Sequence[_Source]) -> Header:

@@ -98,6 +98,17 @@ def test_folders_of_classes_and_parts(tmp_path: Path) -> None:
     assert "broken.csv line 3 has 'two' in column 'x'" in found.unreadable[0]
 
 
+def test_a_class_without_a_file_is_named(tmp_path: Path) -> None:
+    for name in ("up/a.csv", "train/down/b.csv", "up/more/c.csv"):
+        write(tmp_path / name, "x,label", "1,here", "2,there")
+    for name in ("still", "test/walk", "up/pictures", "validation", ".git", "_old"):
+        (tmp_path / name).mkdir(parents=True)
+    said = "a class's folder must hold CSV files, but {} has none"
+    empty = [said.format(tmp_path / name) for name in ("still", "test/walk")]
+    assert read_recordings(settings(tmp_path)).unreadable == empty
+    assert read_recordings(settings(tmp_path, label="label")).unreadable == []
+
+
 def test_parts_may_stand_below_classes(tmp_path: Path) -> None:
     """A user's people for test were dealt out among all parts, training included."""
     for name in ("up/Train/a.csv", "up/test/b.csv", "down/c.csv"):
