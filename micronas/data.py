@@ -96,6 +96,12 @@ class DataSet:
             )
         # names of an array are of numpy's type, as which errors would show them
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        odd = [name for name in self.classes if not (name.strip() and name.isprintable())]
+        if odd:
+            raise DataError(
+                "classes must have names of characters that can be printed, but one is "
+                f"{odd[0]!r:.60}; rename it"
+            )
         if len({*self.classes}) < len(self.classes):
             raise DataError(
                 f"classes must have different names, but are {', '.join(self.classes):.200}; their "
