@@ -18,7 +18,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.same_data import of_same_data
 from micronas.nas.settings import StrategySettings, strategy_settings
 from micronas.nas.strategies.base import Context, Strategy, Training
-from micronas.nas.strategies.registry import strategy
+from micronas.nas.strategies.registry import planned, strategy
 from micronas.nas.table import Picture, candidates_html, candidates_text, plot
 from micronas.nas.trials import Trials, executor
 from micronas.objectives.base import Measure
@@ -201,7 +201,7 @@ def search(
         )
         chosen = strategy(context)
         epochs = chosen.epochs
-        trials = Trials(context, planned=chosen.plan().trainings)
+        trials = Trials(context, planned=planned(chosen).trainings)
         while left > 0 and (asked := _asked(chosen, left)):
             tried, spent = everyone.once(partial(trials, asked))
             known |= {each.label: each for each in tried}

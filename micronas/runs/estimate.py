@@ -19,7 +19,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset
 from micronas.graph import integer
 from micronas.nas.strategies.base import Context
-from micronas.nas.strategies.registry import strategy
+from micronas.nas.strategies.registry import planned, strategy
 from micronas.nas.trials import at_once
 from micronas.quantities import format_duration
 from micronas.runs.settings import RunSettings
@@ -83,7 +83,7 @@ def estimate_search(
     examples = len(data.train.labels)
     problem = settings.problem(space, known=data.meaning)
     chosen = strategy(Context(problem, data, settings.search, seed=settings.seed))
-    plan, folds = chosen.plan(), chosen.context.folds
+    plan, folds = planned(chosen), chosen.context.folds
     networks = sorted(plan.networks, key=lambda each: each.costs.macs)
     places = np.linspace(0, len(networks) - 1, min(len(networks), _TIMED)).round().astype(int)
     timed = [networks[place].architecture for place in places]

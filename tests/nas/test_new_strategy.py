@@ -194,6 +194,32 @@ def test_a_strategy_that_trains_nothing_is_one_error(
         found(StrategySettings(strategy="own_strategies:Idle", trial=trial))
 
 
+class Unmade(Widest):
+    """Does not call Strategy.__init__; with `reads` its own uses what that sets."""
+
+    reads: ClassVar[bool] = False
+
+    def __init__(self, context: Context) -> None:
+        if self.reads:
+            random.Random(self.seed)
+
+
+class Planless(Widest):
+    def plan(self) -> Any:
+        return None
+
+
+def test_a_strategy_that_is_no_whole_one_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for reads in (False, True):
+        monkeypatch.setattr(Unmade, "reads", reads)
+        with pytest.raises(
+            ConfigError, match=r"'own_strategies:Unmade' lacks .* super\(\)\.__init"
+        ):
+            found(StrategySettings(strategy="own_strategies:Unmade"))
+    with pytest.raises(ConfigError, match=r"`plan` must return a Plan, .*Planless returned None"):
+        found(StrategySettings(strategy="own_strategies:Planless"))
+
+
 @pytest.mark.parametrize("ends", [[(2,), (1,)], [(1, 2)]])
 def test_a_training_goes_on_from_where_it_ended(
     ends: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
