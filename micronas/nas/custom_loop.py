@@ -245,8 +245,15 @@ class SearchBudget:
         return {"step": self.step, "penalty": steering}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a state of `state_dict`."""
-        self.step, self._loaded = state["step"], state["penalty"]
+        """Restore a state of `state_dict`; ConfigError if it is none."""
+        named = state.keys() if isinstance(state, Mapping) else ()
+        penalty: Any = state["penalty"] if {*named} == {"step", "penalty"} else ()
+        if penalty is not None and {*penalty} != {"multipliers", "corrections"}:
+            raise ConfigError(
+                "a SearchBudget's state must have step and penalty, with multipliers and "
+                f"corrections, but got {[*named] or state!s:.60}; pass what its state_dict() gave"
+            )
+        self.step, self._loaded = state["step"], penalty
         if self._steering is not None and self._loaded is not None:
             self._steering.restore(dict(self._loaded))
 

@@ -165,6 +165,9 @@ def test_errors_say_what_to_do() -> None:
             SearchBudget(BUDGET, BOARD, steps=odd)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="of a Budget and a Board, but got Budget and str"):
         SearchBudget(BUDGET, "stm32f446re", steps=3)  # type: ignore[arg-type]
+    for state in ({}, supernet.gates.state_dict(), None, {"step": 1, "penalty": {}}):
+        with pytest.raises(ConfigError, match=r"state must have step and penalty, .* got .{2,60};"):
+            budget.load_state_dict(state)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"space of one family, .* but got OpenSpace"):
         Supernet(micronas.load_space("kws_open"))  # type: ignore[arg-type]
 
