@@ -64,10 +64,17 @@ class OpenSpace(Described):
                 "textbook networks must stream where the space does, but those of a paper pad "
                 "their maps over time; leave textbook out, and describe them as families"
             )
+        for family in self.families:
+            for at, options in self.layouts(family):
+                if not options:
+                    raise ValueError(f"families.{family}: any must have options, at least one")
+                twice = [each for place, each in enumerate(options) if each in options[:place]]
+                if twice:
+                    raise ValueError(
+                        f"families.{family}.{at}: any must have each option once, but has "
+                        f"{twice[0]!r:.60} twice, which would be drawn more often; leave one out"
+                    )
         every = {family: self.sizes(family) for family in self.families}
-        for family, sizes in every.items():
-            if any(size < 1 for size in sizes):
-                raise ValueError(f"families.{family}: any must have options, at least one")
         if self.count() > _MOST_WAYS:  # all are tried where hardly any fits a budget
             raise ValueError(
                 f"families must be settled in at most {_MOST_WAYS:,} ways by any, but these are "

@@ -99,7 +99,11 @@ def test_draws_settle_every_any_with_equal_chances() -> None:
         ({"a": FAMILIES["flat"] | {"input": {"any": []}}}, "any must have options"),
         ({"a": FAMILIES["flat"] | {"stem": {"kernel": 3}}}, "stem.width"),
         ({"a": FAMILIES["flat"] | {"input": {"any": [[8, 4, 1], [8, 4]]}}}, "families.a"),
-        ({"a": FAMILIES["flat"] | {"blocks": [{"any": [[], []]}] * 10}}, "at most 1,000 ways"),
+        (
+            {"a": FAMILIES["flat"] | {"blocks": [{"any": [1, [], 2, []]}]}},
+            r"a.blocks.0: .* \[\] tw",
+        ),
+        ({"a": FAMILIES["flat"] | {"blocks": [{"any": [[], [1]]}] * 10}}, "at most 1,000 ways"),
     ],
 )
 def test_a_family_that_is_no_space_is_refused_in_words(
