@@ -202,19 +202,8 @@ def _masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
 
 
 def _truth(x: Tensor) -> Tensor:
-    """Return 1 where a number is not zero, as a mask is on the device."""
-    return (x if x.dtype == torch.bool else x != 0).to(torch.float32)
-
-
-def _of_masks(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of masks, float32 where they were decomposed, and of no whole numbers."""
-
-    def of(*masks: Tensor) -> Any:
-        if any(mask.dtype not in (torch.bool, torch.float32) for mask in masks):
-            return NotImplemented
-        return function(*(mask.to(torch.float32) for mask in masks))
-
-    return of
+    """Return whether a number is not zero."""
+    return x if x.dtype == torch.bool else x != 0
 
 
 def _cdist(x: Tensor, other: Tensor, p: float, mode: int | None = None) -> Any:
@@ -286,10 +275,8 @@ _OURS: Mapping[Any, Callable[..., Any]] = {
     ),
     _aten.masked_fill.Scalar: _masked_fill,
     _aten.masked_fill.Tensor: _masked_fill,
-    _aten.logical_not.default: lambda x: 1 - _truth(x),
-    _aten.bitwise_not.default: _of_masks(lambda x: 1 - x),
-    _aten.logical_and.default: lambda x, y: _truth(x) * _truth(y),
-    _aten.bitwise_and.Tensor: _of_masks(operator.mul),
+    _aten.logical_not.default: lambda x: ~_truth(x),
+    _aten.logical_and.default: lambda x, y: _truth(x) & _truth(y),
     _aten.clamp.Tensor: _clamp,
 }
 """Decompositions that suit the device."""

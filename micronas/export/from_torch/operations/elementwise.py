@@ -280,6 +280,25 @@ def multiply(tracer: Tracer, arguments: Arguments) -> Value:
     return combined(tracer, "MUL", tracer.value(left), tracer.value(right))
 
 
+def _check_masks(tracer: Tracer) -> None:
+    """Check that bits are those of masks, which are 0 or 1 on the device."""
+    dtype = tracer.node.meta["val"].dtype
+    if dtype != torch.bool:
+        raise tracer.refusal(
+            f"bits must be those of masks, but are of {dtype}", "compare them first"
+        )
+
+
+def inverted(tracer: Tracer, arguments: Arguments) -> Value:
+    _check_masks(tracer)
+    return affine(tracer, arguments["self"], -ONE, ONE)
+
+
+def both(tracer: Tracer, arguments: Arguments) -> Value:
+    _check_masks(tracer)
+    return multiply(tracer, arguments)
+
+
 def divide(tracer: Tracer, arguments: Arguments) -> Value:
     """Multiply by the reciprocal, by a table unless the divisor is constant."""
     if not tracer.is_constant(arguments["other"]):

@@ -104,6 +104,8 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.rsub.Tensor: elementwise.reversed_subtract,
     _aten.mul.Tensor: elementwise.multiply,
     _aten.mul.Scalar: elementwise.multiply,
+    _aten.bitwise_not.default: elementwise.inverted,
+    _aten.bitwise_and.Tensor: elementwise.both,
     _aten.div.Tensor: norms.divide,
     _aten.div.Scalar: norms.divide,
     _aten.neg.default: elementwise.negate,
