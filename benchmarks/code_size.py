@@ -14,7 +14,6 @@ counted as a section of its own, whoever needs it. What is counted of a link is 
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -28,6 +27,7 @@ from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import FULL
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
+from testing.usage import given
 
 _MODEL = re.compile(r"kModel\b|kGolden|_ZL6kModel|_ZL\d+kGolden")
 _SECTION = re.compile(
@@ -182,4 +182,4 @@ def _rounded(size: int, alignment: int) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(given(__doc__, 1, "TFLM_SOURCE", *_LEVELS.values())[0]))

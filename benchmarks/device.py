@@ -15,7 +15,6 @@ the deepest of that and of the check; other RAM is the program's beside arena, f
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.budgets import MEANINGS
 from testing.graphs import quantize_randomly
+from testing.usage import given
 
 _LEVEL = os.environ.get("OPTIMIZATION", "-O2")
 _SAMPLES = {"mfcc": 16_000, "log-mel": 1024 + 63 * 512}
@@ -131,4 +131,4 @@ def _pair(predicted: int, measured: int) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["kws_s", "vww_2", "ad_s"])
+    main(given(__doc__, 0, "TFLM_SOURCE", "TFLM_LIBRARY") or ["kws_s", "vww_2", "ad_s"])

@@ -7,7 +7,6 @@ compared on random codes, files whose predicted arena is not TFLM's, or the reas
 run. Files of float32, and those that TFLM itself refuses, are counted only.
 """
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from micronas.export.verify import tflm_interpreter, verify_and_measure
 from micronas.hardware.targets.host import HOST
 from micronas.text import table
 from micronas.tflite.reader import read
+from testing.usage import given
 
 
 def main(folder: str) -> None:
@@ -65,4 +65,4 @@ def _reason(error: MicronasError) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 1))

@@ -19,11 +19,12 @@ from pathlib import Path
 from micronas.hardware.board import Board
 from micronas.text import table
 from testing.budgets import Fitting, fitting, write_firmware
+from testing.usage import given
 
 BOARDS = ("stm32f446re", "nucleo_l476rg")
 
 
-def main(count: int) -> None:
+def main(count: int = 50) -> None:
     source = random.Random(25)
     rows, linked, over, errors = [], 0, 0, []
     for number in range(count):
@@ -79,4 +80,4 @@ def _linked(found: Fitting) -> Mapping[str, int] | None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
+    main(*map(int, given(__doc__, 0, "TFLM_SOURCE", "TFLM_LIBRARY")))

@@ -14,7 +14,6 @@ and both accuracies are printed.
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +46,7 @@ from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 from testing.budgets import MEANINGS
 from testing.emulator import CORTEX_M0, OnEmulator
+from testing.usage import given
 
 _STEP = Quantization(np.array([0.0297952], np.float32), -7)
 _TASKS: dict[str, tuple[Callable[[Path], Any], tuple[int, int, int], int]] = {
@@ -60,7 +60,7 @@ _AT_ONCE = 60
 """Recordings of a start of the emulator."""
 
 
-def main(scratch: Path, count: int) -> None:
+def main(scratch: Path, count: int = 100) -> None:
     rows = [row for task in _TASKS for row in _rows(task, scratch / task, count)]
     print(table(["recordings", "arithmetic", "where", "codes", "differ", "by"], rows))
 
@@ -161,8 +161,8 @@ def _said(data: bytes, application: Application, clips: Sequence[Path]) -> list[
 
 
 if __name__ == "__main__":
-    given = Path(sys.argv[1])
-    if (given / "metrics.json").is_file():
-        chain(given)
+    folder, *count = given(__doc__, 1)
+    if Path(folder, "metrics.json").is_file():
+        chain(Path(folder))
     else:
-        main(given, int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+        main(Path(folder), *map(int, count))

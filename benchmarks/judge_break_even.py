@@ -10,7 +10,6 @@ their calls over this. Draws of the earlier models, the mean and the middle 95 %
 chosen prompts are no better never pays back.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from benchmarks.judge_paired import figures
 from benchmarks.judge_sets import Floats, Indices, estimates, read, span
 from micronas.judge.choose import discriminating
 from micronas.text import table
+from testing.usage import given
 
 DRAWS, SETS = 20, 4
 SIZES = (50, 75, 100, 125, 150, 200, 250, 300, 400, 500, 650, 805)
@@ -78,4 +78,4 @@ def _mean(
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 1))

@@ -8,7 +8,6 @@ of VOTES, all prompts. Unpaired: the models' own 95 % intervals do not overlap. 
 of the difference on the same drawn prompts excludes zero.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from micronas.judge.quality import Estimates, separability
 from micronas.judge.store import battles_of
 from micronas.language.intervals import paired_intervals
 from micronas.text import table
+from testing.usage import given
 
 SIZES, SETS = (25, 50, 100, 213, 400), 60
 
@@ -58,4 +58,4 @@ def main(path: str, votes: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 2))

@@ -7,12 +7,12 @@ bootstraps of Arena-Hard, AlpacaEval 2 (LC) and MT-Bench, and ratings of Chatbot
 figures on the twenty models that all of them share, and on all models of each.
 """
 
-import sys
 from pathlib import Path
 
 from micronas.judge.quality import Quality, quality
 from micronas.text import table
 from testing.arena_hard import load_arena, load_bootstrap, shared
+from testing.usage import given
 
 FILES = {
     "Arena-Hard": "arena_hard",
@@ -58,4 +58,4 @@ def _cells(row: Quality, narrow: Quality | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(given(__doc__, 1)[0]))

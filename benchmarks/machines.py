@@ -11,7 +11,6 @@ another rate they lie elsewhere, which no network minds.) Features of sounds: `p
 machine, and a small dense network that tells machines apart, for each type and SNR.
 """
 
-import sys
 from collections.abc import Callable
 from statistics import fmean, pstdev
 
@@ -28,6 +27,7 @@ from micronas.text import table
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from testing.usage import given
 
 Array = npt.NDArray[np.float64]
 SEEDS = range(3)
@@ -171,4 +171,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 1))

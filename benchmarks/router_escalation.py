@@ -21,6 +21,7 @@ from benchmarks.router_heldout import cores_of, random_folds, read, step1_of
 from micronas.router.evaluate import paired_interval
 from micronas.router.utility import utilities
 from micronas.text import table
+from testing.usage import given
 
 Floats = NDArray[np.float64]
 BUDGETS = {"B": (8.2, 12.0, 31.0), "$": (0.25, 0.35, 0.55)}
@@ -107,4 +108,4 @@ def main(scores: str, models: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 2))

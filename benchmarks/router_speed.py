@@ -9,7 +9,6 @@ the second holds on a busy machine too.
 """
 
 import csv
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import MappingProblem, ParameterBudget, solve
 from micronas.text import table
+from testing.usage import given
 
 PROMPTS, REPEATS = 500, 10
 _KINDS: tuple[Literal["wordllama", "ngrams", "multilingual"], ...] = (
@@ -92,4 +92,4 @@ def main(scores: str, models: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 2))

@@ -22,6 +22,7 @@ from micronas.language.neighbours import entropy
 from micronas.router.category import fit_gaussians
 from micronas.router.embedding import layout
 from micronas.text import table
+from testing.usage import given
 
 Floats = NDArray[np.float64]
 RIDGE, TEMPERATURE, KEPT = 0.1, 3.0, 0.95
@@ -79,4 +80,4 @@ def main(scores: str, models: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*given(__doc__, 2))

@@ -7,7 +7,6 @@ are continued when the command is repeated, and prints accuracies (and AUC where
 each, their mean and standard deviation.
 """
 
-import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -17,6 +16,7 @@ from micronas.runs.settings import load_training
 from micronas.space.space import Space
 from micronas.tasks.registry import load
 from micronas.text import table
+from testing.usage import given
 
 _SCORES = ("float_accuracy", "int8_accuracy", "float_auc", "int8_auc", "float_pauc", "pauc")
 
@@ -44,4 +44,5 @@ def main(run: Path, seeds: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    run, *count = given(__doc__, 1)
+    main(Path(run), *map(int, count))

@@ -2,9 +2,12 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 LIBRARIES = ("numpy", "scipy", "torch")
 IMPORTS = {
@@ -36,6 +39,16 @@ def test_scripts_and_pages_import_names_that_there_are() -> None:
                 defined = rf"^(?:def |class | *){name}\b|import .*\b{name}\b"
                 there = re.search(defined, file.read_text(), re.MULTILINE)
                 assert there, f"{script}: {module} has no {name}"
+
+
+@pytest.mark.parametrize("script", ["machines", "firmware_budgets", "front_ends"])
+def test_a_benchmark_without_its_arguments_says_its_usage(
+    script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script])
+    monkeypatch.delenv("TFLM_SOURCE", raising=False)
+    with pytest.raises(SystemExit, match=rf"(?s)\n\n.*python -m benchmarks\.{script} "):
+        runpy.run_module(f"benchmarks.{script}", run_name="__main__")
 
 
 def test_importing_is_cheap() -> None:
