@@ -63,7 +63,7 @@ class Trials:
                     f"all trainings of a candidate must have one recipe, but {each.candidate} was "
                     "asked for with two; compare recipes in searches of their own"
                 )
-            own = f"trial/{each.candidate}"
+            own = section_of(each.candidate)
             is_new = _key(own, each.epochs) not in self._scores
             if ends.setdefault(own, each.epochs) != each.epochs or (
                 is_new and each.epochs < self._reached.get(own, 0)
@@ -106,7 +106,7 @@ class Trials:
         The winner's stay in the checkpoint, so that a killed final training begins with them again.
         None where the winner is not among the last trainings.
         """
-        own, checkpoint = f"trial/{winner}", self._context.checkpoint
+        own, checkpoint = section_of(winner), self._context.checkpoint
         checkpoint.discard(self._kept - {own})
         state = checkpoint.load(own) if own in self._kept else None
         return None if state is None else state["module"]
@@ -118,7 +118,7 @@ class Trials:
     def _sections(self, training: Training) -> dict[str, DataSet]:
         """Name a candidate's trainings, one for each fold."""
         return {
-            f"trial/{training.candidate}" + f"/{place}" * bool(place): fold
+            section_of(training.candidate) + f"/{place}" * bool(place): fold
             for place, fold in enumerate(self._context.folds)
         }
 
@@ -137,6 +137,11 @@ class Trials:
             trial_epochs=epochs,
             comparisons=(*training.candidate.comparisons, comparison),
         )
+
+
+def section_of(candidate: Candidate) -> str:
+    """Return the section of a checkpoint with a candidate's weights, on the first fold."""
+    return f"trial/{candidate}"
 
 
 def _train(

@@ -16,6 +16,7 @@ from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import joined
 from micronas.nas.same_data import check_sweep, of_same_data
 from micronas.nas.search import SearchResult, search
+from micronas.nas.trials import section_of
 from micronas.objectives.base import Objective
 from micronas.progress import READING, Progress, nobody
 from micronas.runs.estimate import estimate_search
@@ -139,6 +140,9 @@ def run_search(
         )
 
         def finish() -> Trained:
+            begin = result.begin(settings.train)
+            if begin is None:
+                checkpoint.discard([section_of(result.winner)])
             trained = train_and_check(
                 result.winner.architecture,
                 loaded,
@@ -146,7 +150,7 @@ def run_search(
                 kind=searched.kind,
                 checkpoint=checkpoint,
                 progress=progress,
-                begin=result.begin(settings.train),
+                begin=begin,
             )
             trained.metrics["search"] = _search_metrics(result, loaded.objective)
             trained.history.update(search_history(result))

@@ -7,6 +7,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, TensorSplit
 from micronas.errors import ConfigError, DataError
 from micronas.runs.run import run_search
@@ -40,6 +41,20 @@ def test_a_run_on_arrays_is_repeated_by_its_folder(tmp_path: Path) -> None:
     # and the same folder goes on, whoever gives the arrays
     _, resumed = run_search(load_run(space, GIVEN), first, data=toy.data(), workers=1)
     assert resumed.model == found.model
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("epochs", "read"), [(1, True), (9, False)])
+def test_weights_of_a_trial_are_kept_while_the_final_training_may_begin_with_them(
+    epochs: int, read: bool, tmp_path: Path
+) -> None:
+    space, folder = tmp_path / "toy.yaml", tmp_path / "run"
+    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    settings = load_run(space, [*GIVEN, f"train.epochs={epochs}"])
+    runs = [run_search(settings, folder, data=toy.few(), workers=1) for _ in range(2)]
+    assert runs[0][1].model == runs[1][1].model
+    kept = Checkpoint(folder / "checkpoint.pt", yields=True)
+    assert (kept.load(f"trial/{runs[0][0].winner}") is not None) is read
 
 
 def test_what_is_kept_is_what_was_given(tmp_path: Path) -> None:
