@@ -17,6 +17,8 @@ former         in the results only: `went_on` while champions began anew, and tr
                rate of zero, as those of `single_stage`, `third` and `quick` in the results
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
+usual          the search and the final training of `micronas search`, without any setting
+as_usual       the textbook network by the same final training, for as long as both take
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow, down to a rate of zero
 mean           the same, ending in mean weights, as all other trainings do now
@@ -44,11 +46,16 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
 from micronas.nas.settings import (
     HalvingSettings,
+    SearchSettings,
     SingleStageSettings,
     StrategySettings,
 )
+from micronas.nas.strategies.base import Context
+from micronas.nas.strategies.registry import strategy
 from micronas.nas.textbook import shipped
+from micronas.runs.settings import TrainSettings
 from micronas.space.space import Space
+from micronas.splits import Subset
 from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
@@ -70,6 +77,8 @@ METHODS = (
     "former",
     "quick",
     "third",
+    "usual",
+    "as_usual",
     "textbook",
     "mean",
     "cutmix",
@@ -78,8 +87,14 @@ METHODS = (
 RECIPE = Recipe(epochs=15)
 _WITHOUT = {"cutmix_from": 10_000}
 """Trainings without CutMix."""
+_TO_ZERO = RECIPE.model_copy(update={"mean": False, **_WITHOUT})
+"""Training down to a rate of zero."""
+TRAIN: Recipe = TrainSettings.model_fields["train"].default
+"""Final training of `micronas search`."""
 _DRAWN = 12
 """Networks whose steps are timed."""
+_TIMED = 4
+"""Steps that are timed."""
 
 
 class Answer(Bench):
@@ -147,33 +162,42 @@ class Answer(Bench):
             recipe = going_on(recipe)
         return self._trained(found.winner, network, recipe, seed)
 
+    def _usual(self, seed: int) -> Record:
+        return self._trained_out(self._searched(SearchSettings(), seed), TRAIN, seed)
+
+    def _as_usual(self, seed: int) -> Record:
+        problem = Problem(self.space, self.board, self.budget)
+        planned = strategy(Context(problem, self.data, SearchSettings(), seed)).plan()
+        self.effort = planned.epochs + TRAIN.epochs
+        return self._as_long(shipped([self.rival]), TRAIN, seed)
+
     def _textbook(self, seed: int) -> Record:
-        return self._as_long(shipped([self.rival]), seed, mean=False, **_WITHOUT)
+        return self._as_long(shipped([self.rival]), _TO_ZERO, seed)
 
     def _mean(self, seed: int) -> Record:
-        return self._as_long(shipped([self.rival]), seed, **_WITHOUT)
+        return self._as_long(shipped([self.rival]), RECIPE.model_copy(update=_WITHOUT), seed)
 
     def _cutmix(self, seed: int) -> Record:
-        return self._as_long(shipped([self.rival]), seed)
+        return self._as_long(shipped([self.rival]), RECIPE, seed)
 
     def _four(self, seed: int) -> Record:
-        four = map(of_four_bits, shipped([self.rival]))
-        return self._as_long(four, seed, mean=False, **_WITHOUT)
+        return self._as_long(map(of_four_bits, shipped([self.rival])), _TO_ZERO, seed)
 
-    def _as_long(self, networks: Iterable[Space], seed: int, **changes: object) -> Record:
+    def _as_long(self, networks: Iterable[Space], recipe: Recipe, seed: int) -> Record:
         (rival,) = self._widest(networks)
         problem = Problem(self.space, self.board, self.budget)
         drawn = problem.draw(_DRAWN, random.Random(f"{seed} timed"))
-        epochs = self.effort * fmean(map(self._step, drawn)) / self._step(rival)
-        recipe = RECIPE.model_copy(update={"epochs": math.ceil(epochs), **changes})
+        ratio = fmean(map(self._seconds, drawn)) / self._seconds(rival)
+        recipe = recipe.model_copy(update={"epochs": math.ceil(self.effort * ratio)})
         return self._trained(rival, self._built(rival, seed), recipe, seed)
 
-    def _step(self, candidate: Candidate) -> float:
-        """Return seconds of CPU of an epoch of one batch."""
+    def _seconds(self, candidate: Candidate) -> float:
+        """Return seconds of CPU of a few steps of training, augmentation included."""
         data = self.data.seen_as(candidate.architecture.input_shape)
         network = self._built(candidate, 0)
-        few = data.train.batch(torch.arange(RECIPE.batch_size), None)
-        return seconds_of(lambda: network(few).square().mean().backward())
+        few = Subset(data.train, torch.arange(_TIMED * RECIPE.batch_size))
+        once = _TO_ZERO.model_copy(update={"epochs": 1})
+        return min(seconds_of(lambda: fit(network, few, once, seed=0)) for _ in range(3))
 
     def _built(self, candidate: Candidate, seed: int) -> Network:
         network_of = candidate.architecture

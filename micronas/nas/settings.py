@@ -21,7 +21,7 @@ class StrategySettings(Settings):
     """Measure that ranks trials: ``loss``, or for classes ``accuracy``, ``balanced_accuracy`` or
     ``macro_f1``, for labels ``map`` or ``macro_f1``, for values ``mae``, ``rmse`` or ``r2``. None:
     for classes ``loss``, at the best temperature; for labels ``map``; for values ``mae``."""
-    trial: Recipe = Recipe(epochs=20, batch_size=64, warmup=0.05)
+    trial: Recipe = Recipe(epochs=10, batch_size=64, warmup=0.05)
     """Training by which networks are compared; that of `champions` has three times the epochs."""
     epochs: int | None = Field(None, ge=1)
     """Total epochs of all trials, after which the search ends; supernet steps come on top. None: as

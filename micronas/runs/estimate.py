@@ -4,6 +4,7 @@ Training steps of networks like those of the search are timed in CPU seconds, an
 load of the machine during the measurement.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset
 from micronas.graph import integer
 from micronas.nas.strategies.base import Context
+from micronas.nas.strategies.race import TELLING
 from micronas.nas.strategies.registry import planned, strategy
 from micronas.nas.trials import at_once
 from micronas.quantities import format_duration
@@ -52,6 +54,8 @@ class _Estimate:
     trainings: int
     epochs: int
     """Epochs of trials and training together."""
+    advice: str = ""
+    """What to set where trials are too short."""
 
     @property
     def seconds(self) -> float:
@@ -65,6 +69,7 @@ class _Estimate:
         return (
             f"about {total} on this machine as busy as it is: {self.trainings} trial "
             f"trainings of {self.networks} networks; {parts}; 100 epochs of effort take {more}"
+            f"{self.advice}"
         )
 
 
@@ -112,7 +117,20 @@ def estimate_search(
     phases["trials"] = stretch * work / at_a_time + alone * plan.in_turn * epoch
     order = [each for each in _PHASES if phases[each]]
     epochs = plan.epochs + settings.train.epochs
-    return _Estimate({each: phases[each] for each in order}, plan.count, plan.trainings, epochs)
+    advice = _advice(trial, tried) if plan.trainings else ""
+    each_phase = {each: phases[each] for each in order}
+    return _Estimate(each_phase, plan.count, plan.trainings, epochs, advice)
+
+
+def _advice(trial: Recipe, examples: int) -> str:
+    """Return which epochs a trial should have, if it ends before networks can be compared."""
+    steps = trial.steps(examples)
+    if trial.epochs * steps >= TELLING:
+        return ""
+    return (
+        f"; trials of {trial.epochs * steps} steps rank networks badly: "
+        f"search.trial.epochs={math.ceil(TELLING / steps)} takes the {TELLING} that tell"
+    )
 
 
 def _clock() -> Callable[[], float]:

@@ -50,7 +50,7 @@ class TrainSettings(Settings):
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
     data: DataSettings
-    train: Recipe = Recipe(epochs=100, batch_size=64)
+    train: Recipe = Recipe(epochs=200, batch_size=64)
     """Float training of the final network."""
     quantize: Recipe = FINETUNE
     """Quantization-aware training after float training."""

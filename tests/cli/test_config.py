@@ -10,7 +10,7 @@ from tests.command import complaints
 
 def test_a_section_is_printed_with_its_meanings() -> None:
     shown = run("config", "search.trial").stdout
-    assert "    epochs: 20  # integer, at least 1\n" in shown
+    assert "    epochs: 10  # integer, at least 1\n" in shown
     assert "    # Highest learning rate of the schedule.\n    learning_rate: 0.006" in shown
     (only,) = json.loads(run("config", "budget.latency", "--json").stdout)
     assert only["name"] == "budget.latency"

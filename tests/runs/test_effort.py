@@ -44,9 +44,9 @@ def test_a_given_key_leaves_the_other_defaults_of_its_section() -> None:
         train={"batch_size": 32}, quantize={"epochs": 2}, search={"trial": {"threads": 2}}
     )
     train, quantize, trial = found.train, found.quantize, found.search.trial
-    assert (train.epochs, train.batch_size) == (100, 32)
+    assert (train.epochs, train.batch_size) == (200, 32)
     assert (quantize.epochs, quantize.learning_rate, quantize.warmup) == (2, 1e-4, 0.1)
-    assert (trial.epochs, trial.batch_size, trial.threads) == (20, 64, 2)
+    assert (trial.epochs, trial.batch_size, trial.threads) == (10, 64, 2)
     assert settings(effort=20).train.batch_size == 64
 
 

@@ -46,6 +46,10 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     # each to the end, a drawn and a uniform one for four epochs more, training
     assert estimate.epochs == 8 * 2 + 2 * 4 + 4
     assert "; 100 epochs of effort take " in str(estimate)
+    # 128 of 160 examples train: eight steps of 16 in an epoch
+    assert str(estimate).endswith(
+        "; trials of 16 steps rank networks badly: search.trial.epochs=19 takes the 150 that tell"
+    )
     told: list[str] = []
     seen: dict[str, list[float]] = {}
 

@@ -18,7 +18,7 @@ _FINISH = 5
 """Approximate number of candidates whose trials go to the end."""
 LONGER = 3
 """Ratio of the epochs of champions to those of trials."""
-_TELLING = 150
+TELLING = 150
 """Fewest steps of a training before networks are compared: deep and wide ones start slowly, and
 with fewer steps were dropped though they ended ahead. The average gain from more than 100 is not
 confirmed (docs/results/search.md)."""
@@ -118,7 +118,7 @@ def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     """
     halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
     found = {-(-epochs // 2**power) for power in range(1, halvings + 1)}
-    return [*sorted(each for each in found if each < epochs and each * steps >= _TELLING), epochs]
+    return [*sorted(each for each in found if each < epochs and each * steps >= TELLING), epochs]
 
 
 def _family(candidate: Candidate) -> tuple[str, str]:
