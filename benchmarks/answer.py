@@ -167,8 +167,8 @@ class Answer(Bench):
 
     def _as_usual(self, seed: int) -> Record:
         problem = Problem(self.space, self.board, self.budget)
-        planned = strategy(Context(problem, self.data, SearchSettings(), seed)).plan()
-        self.effort = planned.epochs + TRAIN.epochs
+        plan = strategy(Context(problem, self.data, SearchSettings(), seed)).plan()
+        self.effort = plan.epochs + TRAIN.epochs
         return self._as_long(shipped([self.rival]), TRAIN, seed)
 
     def _textbook(self, seed: int) -> Record:
