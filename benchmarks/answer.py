@@ -18,6 +18,7 @@ former         in the results only: `went_on` while champions began anew, and tr
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 usual          the search and the final training of `micronas search`, without any setting
+usual_before   in the results only: the same while trials had 20 epochs and the training 100
 as_usual       the textbook network by the same final training, for as long as both take
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow, down to a rate of zero
@@ -78,6 +79,7 @@ METHODS = (
     "quick",
     "third",
     "usual",
+    "usual_before",
     "as_usual",
     "textbook",
     "mean",
@@ -223,12 +225,12 @@ class Answer(Bench):
 
 def summary(records: list[Record]) -> str:
     """A row for each setting and method: float accuracy by seed, its lead over the textbook network
-    of the same seeds, int8 accuracy (see `_rounded`), and seconds of CPU."""
+    of the same seeds (`as_usual` for the usual ones), int8 accuracy (see `_rounded`), and seconds of CPU."""
     rows = []
     for setting, methods in by_setting(records).items():
-        rival = methods.get("textbook", {})
         for method in filter(methods.__contains__, METHODS):
             found = methods[method]
+            long = "as_usual" if "usual" in method else "textbook"
             seeds = sorted(found)
             floats = [100 * found[seed]["float"] for seed in seeds]
             rows.append(
@@ -238,7 +240,7 @@ def summary(records: list[Record]) -> str:
                     found[seeds[0]]["network"],
                     " ".join(f"{each:.1f}" for each in floats),
                     f"{fmean(floats):.1f}",
-                    "" if method == "textbook" else against(found, rival, "float"),
+                    "" if method == long else against(found, methods.get(long, {}), "float"),
                     _rounded(found.values()),
                     f"{fmean(found[seed]['cpu'] for seed in seeds):.0f}",
                 ]

@@ -96,11 +96,15 @@ class DataSet:
             )
         # names of an array are of numpy's type, as which errors would show them
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
-        odd = [name for name in self.classes if not (name.strip() and name.isprintable())]
+        odd = [
+            name
+            for name in self.classes
+            if not name.strip() or min(name) < " " or name != name.encode(errors="ignore").decode()
+        ]
         if odd:
             raise DataError(
-                "classes must have names of characters that can be printed, but one is "
-                f"{odd[0]!r:.60}; rename it"
+                "classes must have names without line breaks, control characters and half "
+                f"characters, but one is {odd[0]!r:.60}; rename it"
             )
         if len({*self.classes}) < len(self.classes):
             raise DataError(

@@ -62,7 +62,7 @@ def test_labels_out_of_range_and_a_class_alone_are_refused() -> None:
     with pytest.raises(DataError, match="classes must have different names, but are a, a"):
         DataSet(good, good, None, ("a", "a"), (2, 2, 1))
     for odd in ("", " ", "b\n", "\ud83d"):
-        with pytest.raises(DataError, match=r"characters that can be printed, but one is '.*; ren"):
+        with pytest.raises(DataError, match=r"half characters, but one is '.*; rename"):
             DataSet(good, good, None, ("a", odd), (2, 2, 1))
     alone = TensorSplit(INPUTS, torch.ones(6).long())
     with pytest.raises(DataError, match="all of 6 are of 'b'"):
