@@ -225,7 +225,7 @@ class Answer(Bench):
 
 def summary(records: list[Record]) -> str:
     """A row for each setting and method: float accuracy by seed, its lead over the textbook network
-    of the same seeds (`as_usual` for the usual ones), int8 accuracy (see `_rounded`), and seconds of CPU."""
+    that trained as long, of the same seeds, int8 accuracy (see `_rounded`), and seconds of CPU."""
     rows = []
     for setting, methods in by_setting(records).items():
         for method in filter(methods.__contains__, METHODS):
