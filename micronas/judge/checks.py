@@ -30,24 +30,16 @@ _NULL_ANSWERS = {
 
 @dataclass(frozen=True)
 class PositionBias:
-    """Effect of an answer's position on a judge.
-
-    Attributes
-    ----------
-    pairs
-        Pairs of valid verdicts on the same two answers in both orders.
-    consistent
-        Share of pairs with equal verdicts.
-    first_share
-        Share of the point won by the answer shown first; 0.5 without bias.
-    p_value
-        Two-sided sign test over the prompts on which the positions did not come out even.
-    """
+    """Effect of an answer's position on a judge."""
 
     pairs: int
+    """Pairs of valid verdicts on the same two answers in both orders."""
     consistent: float
+    """Share of pairs with equal verdicts."""
     first_share: float
+    """Share of the point won by the answer shown first; 0.5 without bias."""
     p_value: float
+    """Two-sided sign test over the prompts on which the positions did not come out even."""
 
     @property
     def biased(self) -> bool:
@@ -171,30 +163,22 @@ def null_models(rows: Iterable[VerdictRow]) -> list[_NullModel]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of two labellings of the same pairs of answers.
-
-    Attributes
-    ----------
-    pairs
-        Number of pairs labelled by both.
-    accuracy, kappa
-        Share with the same label, and Cohen's kappa; an invalid verdict is a separate label.
-    whole
-        Share of the prompts all of whose pairs have the same label.
-    accuracy_low, accuracy_high, kappa_low, kappa_high, whole_low, whole_high
-        95 % intervals of a bootstrap over prompts.
-    """
+    """Agreement of two labellings of the same pairs of answers."""
 
     pairs: int
+    """Number of pairs labelled by both."""
     accuracy: float
     kappa: float
+    """Cohen's kappa; as in `accuracy`, the share with the same label, an invalid verdict is one."""
     whole: float
+    """Share of the prompts all of whose pairs have the same label."""
     accuracy_low: float
     accuracy_high: float
     kappa_low: float
     kappa_high: float
     whole_low: float
     whole_high: float
+    """Bounds are 95 % intervals of a bootstrap over prompts."""
 
 
 _Labels = Mapping[tuple[str, ...], float | None]

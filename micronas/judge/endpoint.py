@@ -34,43 +34,31 @@ _LONGEST_TOKEN = 8
 
 
 class EndpointSettings(Settings):
-    """Endpoint of a model, and parameters of its requests.
-
-    Attributes
-    ----------
-    model
-        Id of the model at the endpoint; name a dated version, not an alias that changes.
-    base_url
-        Address of the endpoint, without ``/chat/completions``.
-    api_key_env
-        Environment variable of the key, which is never written anywhere. By default
-        ``OPENAI_API_KEY`` for OpenAI's own address, and no key for another.
-    billed_tokens
-        Most completion tokens billed for a call; by default ``max_tokens``. Set it for a model
-        whose hidden reasoning is billed beyond ``max_tokens``: ``max_usd`` relies on it.
-    options
-        Further parameters of the request, by the endpoint's names (``seed``, ``top_p``), or other
-        values; null leaves one out: ``{max_tokens: null, max_completion_tokens: 4096}``.
-    concurrency
-        Most calls in flight.
-    timeout
-        Seconds until a call without a complete answer counts as failed.
-    tries
-        Number of times a call is sent before the run stops. The first pause is ``backoff`` seconds,
-        doubled each time, or longer by the server's ``Retry-After``.
-    """
+    """Endpoint of a model, and parameters of its requests."""
 
     model: str
+    """Id of the model at the endpoint; name a dated version, not an alias that changes."""
     base_url: BaseUrl = _OPENAI
+    """Address of the endpoint, without ``/chat/completions``."""
     api_key_env: str | None = None
+    """Environment variable of the key, which is never written anywhere. By default
+    ``OPENAI_API_KEY`` for OpenAI's own address, and no key for another."""
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=4096, gt=0)
     billed_tokens: int | None = Field(default=None, gt=0)
+    """Most completion tokens billed for a call; by default ``max_tokens``. Set it for a model whose
+    hidden reasoning is billed beyond ``max_tokens``: ``max_usd`` relies on it."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """Further parameters of the request, by the endpoint's names (``seed``, ``top_p``), or other
+    values; null leaves one out: ``{max_tokens: null, max_completion_tokens: 4096}``."""
     price: Price = Price()
     concurrency: int = Field(default=8, gt=0)
+    """Most calls in flight."""
     timeout: float = Field(default=120.0, gt=0)
+    """Seconds until a call without a complete answer counts as failed."""
     tries: int = Field(default=6, gt=0)
+    """Number of times a call is sent before the run stops. The first pause is ``backoff`` seconds,
+    doubled each time, or longer by the server's ``Retry-After``."""
     backoff: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
@@ -127,24 +115,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Lost:
-    """A request without a complete answer.
-
-    Attributes
-    ----------
-    reason
-        Reason of the failure, for a person.
-    perhaps_paid
-        The endpoint may have worked, and charged, for it: a timeout or a cut answer.
-    wait
-        Seconds that the server asks to wait, or None.
-    refused
-        The endpoint refuses the request, so that another try does not help.
-    """
+    """A request without a complete answer."""
 
     reason: str
+    """Reason of the failure, for a person."""
     perhaps_paid: bool
+    """The endpoint may have worked, and charged, for it: a timeout or a cut answer."""
     wait: float | None = None
+    """Seconds that the server asks to wait, or None."""
     refused: bool = False
+    """The endpoint refuses the request, so that another try does not help."""
 
 
 class JudgeEndpoint:

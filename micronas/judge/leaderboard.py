@@ -36,35 +36,25 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """Models, best first, with win rates [models] and their bootstrap.
-
-    Attributes
-    ----------
-    baseline
-        Model of score zero, against which win rates are; None for a tournament, where they are
-        means over all other models.
-    scores
-        Log-odds [models].
-    rates, lower, upper
-        Win rates [models] and their intervals.
-    leads
-        Interval (lower, upper) of each model's win rate less that of the next one, on the same
-        drawn prompts [models - 1, 2]: they separate models whose own intervals overlap.
-    samples
-        Win rates [rounds, models] of resampled prompts.
-    prompts
-        Number of prompts with a battle of the model [models].
-    """
+    """Models, best first, with win rates [models] and their bootstrap."""
 
     models: tuple[str, ...]
     baseline: str | None
+    """Model of score zero, against which win rates are; None for a tournament, where they are means
+    over all other models."""
     scores: Floats
+    """Log-odds [models]."""
     rates: Floats
     lower: Floats
     upper: Floats
+    """`rates` are win rates [models], `lower` and `upper` their intervals."""
     leads: Floats
+    """Interval (lower, upper) of each model's win rate less that of the next one, on the same drawn
+    prompts [models - 1, 2]: they separate models whose own intervals overlap."""
     samples: Floats
+    """Win rates [rounds, models] of resampled prompts."""
     prompts: tuple[int, ...]
+    """Number of prompts with a battle of the model [models]."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per model, as JSON values; the last one has no lead."""

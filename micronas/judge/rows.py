@@ -37,41 +37,30 @@ class Answer:
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """One verdict of one judge.
-
-    Attributes
-    ----------
-    order
-        Position of the model's answer: ``first`` (as A), ``second`` or ``unknown``.
-    verdict
-        ``A``, ``B`` or ``tie`` by position; None if the judge gave none (or it is unknown).
-    outcome
-        Share of the point won by the model against the baseline; None if the verdict is invalid.
-    strength
-        2 for "much better", 1 otherwise.
-    raw
-        The judge's last text.
-    prompt_hash, parameters
-        SHA-256 of the messages, and JSON of everything else that the verdict depends on.
-    prompt_tokens, completion_tokens, usd, attempts
-        Sums over the texts for this verdict, with retries for unreadable ones.
-    """
+    """One verdict of one judge."""
 
     prompt_id: str
     model: str
     baseline: str
     order: Order
+    """Position of the model's answer: ``first`` (as A), ``second`` or ``unknown``."""
     judge: str
     verdict: Winner | None
+    """``A``, ``B`` or ``tie`` by position; None if the judge gave none (or it is unknown)."""
     outcome: float | None
+    """Share of the point won by the model against the baseline; None if the verdict is invalid."""
     strength: int = 1
+    """2 for "much better", 1 otherwise."""
     raw: str = ""
+    """The judge's last text."""
     prompt_hash: str = ""
     parameters: str = "{}"
+    """JSON of what the verdict depends on besides the messages, whose SHA-256 is `prompt_hash`."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
     attempts: int = 1
+    """Number of texts for this verdict, with retries for unreadable ones; the counts sum over them."""
 
 
 def won(winner: Winner | None, order: Order) -> float | None:

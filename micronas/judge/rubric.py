@@ -61,46 +61,30 @@ _MEANING: dict[int, tuple[str, str]] = {
 
 
 class RubricSettings(Settings):
-    """Settings of a judge's prompt.
-
-    Attributes
-    ----------
-    scale
-        3 verdicts (MT-Bench) or 5 (Arena-Hard).
-    own_answer
-        Let the judge first answer the prompt itself, which helps on questions with a result.
-    domains
-        Rubric of each category, in place of or in addition to the built-in `DOMAINS`.
-    languages
-        Rubric of each language code, in addition to "answer in the prompt's language".
-    """
+    """Settings of a judge's prompt."""
 
     scale: Scale = 5
+    """3 verdicts (MT-Bench) or 5 (Arena-Hard)."""
     own_answer: bool = True
+    """Let the judge first answer the prompt itself, which helps on questions with a result."""
     domains: dict[str, str] = Field(default_factory=dict)
+    """Rubric of each category, in place of or in addition to the built-in `DOMAINS`."""
     languages: dict[str, str] = Field(default_factory=dict)
+    """Rubric of each language code, in addition to "answer in the prompt's language"."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One question to a judge.
-
-    Attributes
-    ----------
-    messages
-        Chat messages, ``role`` and ``content``.
-    tag
-        Tag of this call, which the verdict's line repeats.
-    planted
-        The prompt or an answer contains text that could be read as a verdict.
-    hash
-        SHA-256 of the messages.
-    """
+    """One question to a judge."""
 
     messages: tuple[dict[str, str], ...]
+    """Chat messages, ``role`` and ``content``."""
     tag: str
+    """Tag of this call, which the verdict's line repeats."""
     planted: bool
+    """The prompt or an answer contains text that could be read as a verdict."""
     hash: str
+    """SHA-256 of the messages."""
 
 
 def ask(

@@ -26,37 +26,27 @@ from micronas.settings import Settings, nearest
 
 
 class JudgeSettings(Settings):
-    """Settings of a judge run.
-
-    Attributes
-    ----------
-    judge, rubric
-        Judge, and its rubric.
-    baseline
-        Model that all others are compared with.
-    models
-        Models to judge; by default all with answers.
-    answers
-        Endpoints, by model, that are asked for the missing answers of models to judge.
-    max_usd
-        Limit at which the run stops, before the call that could exceed it at the largest cost
-        possible (``judge.billed_tokens``) or seen; all costs of the same store count, with models'
-        answers. Calls that may have been charged without an answer count as the dearest.
-    attempts
-        Most requests until a verdict is readable. After them the verdict is invalid; a later run
-        with more attempts continues.
-    expected_tokens
-        Expected length of a judge's text or a model's answer, for estimates before there is any.
-    """
+    """Settings of a judge run."""
 
     judge: EndpointSettings
+    """Endpoint of the judge."""
     rubric: RubricSettings = RubricSettings()
+    """Rubric of the judge."""
     baseline: str
+    """Model that all others are compared with."""
     models: list[str] = Field(default_factory=list)
+    """Models to judge; by default all with answers."""
     answers: dict[str, EndpointSettings] = Field(default_factory=dict)
+    """Endpoints, by model, that are asked for the missing answers of models to judge."""
     max_usd: float | None = Field(default=None, ge=0)
+    """Limit at which the run stops, before the call that could exceed it at the largest cost
+    possible (``judge.billed_tokens``) or seen; all costs of the same store count, with models'
+    answers. Calls that may have been charged without an answer count as the dearest."""
     attempts: int = Field(default=2, gt=0)
+    """Most requests until a verdict is readable. After them the verdict is invalid; a later run
+    with more attempts continues."""
     expected_tokens: int = Field(default=500, gt=0)
+    """Expected length of a judge's text or a model's answer, for estimates before there is any."""
 
     def parameters(self) -> str:
         """Return everything that a verdict depends on besides its messages, as JSON."""
@@ -69,35 +59,25 @@ class JudgeSettings(Settings):
 
 @dataclass(frozen=True)
 class Summary:
-    """Result of a run.
-
-    Attributes
-    ----------
-    wanted, judged, invalid
-        Numbers of verdicts wanted, of those present, and of invalid ones among these.
-    calls, lost
-        Numbers of answered and of unanswered requests of this run.
-    usd
-        Total cost of the store.
-    stopped
-        The budget ended the run.
-    refused, first_refusal
-        Number of verdicts missing because an endpoint refuses their prompts, and its message on the
-        first; empty without any.
-    empty
-        Number of models' answers without a text, which are judged as they are.
-    """
+    """Result of a run."""
 
     wanted: int
     judged: int
     invalid: int
+    """Number of invalid verdicts among the `judged` ones."""
     calls: int
     lost: int
+    """Number of unanswered requests of this run; `calls` were answered."""
     usd: float
+    """Total cost of the store."""
     stopped: bool
+    """The budget ended the run."""
     refused: int = 0
     first_refusal: str = ""
+    """Message on the first of the verdicts missing because an endpoint refuses their prompts, which
+    `refused` counts; empty without any."""
     empty: int = 0
+    """Number of models' answers without a text, which are judged as they are."""
 
 
 @dataclass(frozen=True)

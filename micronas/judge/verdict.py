@@ -26,18 +26,12 @@ Winner = Literal["A", "B", "tie"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's decision.
-
-    Attributes
-    ----------
-    winner
-        ``A``, ``B`` or ``tie``, by the position of an answer.
-    strength
-        2 for "significantly better" (``>>``), 1 otherwise.
-    """
+    """A judge's decision."""
 
     winner: Winner
+    """``A``, ``B`` or ``tie``, by the position of an answer."""
     strength: Literal[1, 2] = 1
+    """2 for "significantly better" (``>>``), 1 otherwise."""
 
 
 _A, _B, _TIE = Verdict("A"), Verdict("B"), Verdict("tie")

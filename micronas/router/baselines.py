@@ -26,24 +26,17 @@ _PENALTIES = (1.0, 10.0, 100.0)
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Fitting and test prompts as numbers.
-
-    Attributes
-    ----------
-    vectors, scores
-        Vectors [prompts, dimensions] and scores [prompts, experts] of the fitting prompts.
-    test_vectors, test_scores
-        Vectors and scores of the test prompts.
-    active, total
-        Parameters of the experts [experts].
-    """
+    """Fitting and test prompts as numbers."""
 
     vectors: Floats
     scores: Floats
+    """Vectors [prompts, dimensions] and scores [prompts, experts] of the fitting prompts."""
     test_vectors: Floats
     test_scores: Floats
+    """Vectors and scores of the test prompts."""
     active: Floats
     total: Floats
+    """Active and total parameters of the experts [experts]."""
 
 
 def _best_single(split: Split, budgets: Sequence[float]) -> list[Floats]:

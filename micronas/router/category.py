@@ -117,27 +117,18 @@ class _Classified:
 
 @dataclass(frozen=True, eq=False)
 class Categories:
-    """The fitted first step.
-
-    Attributes
-    ----------
-    names
-        Names of the categories, without `general`.
-    gaussians
-        Distributions for logits and distances.
-    temperature
-        Divisor of logits.
-    max_distance
-        Largest distance that is not `general`.
-    usual
-        Distance of a whole prompt above which its nearest core decides.
-    """
+    """The fitted first step."""
 
     names: tuple[str, ...]
+    """Names of the categories, without `general`."""
     gaussians: _Gaussians
+    """Distributions for logits and distances."""
     temperature: float
+    """Divisor of logits."""
     max_distance: float
+    """Largest distance that is not `general`."""
     usual: float
+    """Distance of a whole prompt above which its nearest core decides."""
 
     def classify(self, vectors: Floats) -> _Classified:
         """Return categories of prompts from vectors of their cores, `embedded_cores`.
@@ -158,21 +149,14 @@ class Categories:
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Quality of the first step, by out-of-fold predictions.
-
-    Attributes
-    ----------
-    classified
-        Predictions of each fitting prompt by a classifier fitted without it.
-    fold
-        Fold of each prompt.
-    summary
-        Ridge, temperature, accuracy, share that is not `general` and its precision.
-    """
+    """Quality of the first step, by out-of-fold predictions."""
 
     classified: _Classified
+    """Predictions of each fitting prompt by a classifier fitted without it."""
     fold: Integers
+    """Fold of each prompt."""
     summary: Mapping[str, float]
+    """Ridge, temperature, accuracy, share that is not `general` and its precision."""
 
 
 def fit_categories(

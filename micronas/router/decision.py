@@ -10,33 +10,22 @@ GENERAL = "general"
 
 @dataclass(frozen=True)
 class RoutingDecision:
-    """The expert of one prompt, with the reasons.
-
-    Attributes
-    ----------
-    category
-        Category used for routing, `GENERAL` if the router is unsure.
-    probability
-        Calibrated probability of the likeliest category.
-    uncertainty
-        Entropy of the categories' probabilities relative to its maximum, 0 to 1.
-    expert
-        Name of the category's expert.
-    active
-        Active parameters of that expert.
-    expected_score
-        Shrunken mean score of the expert on the category; None without scores.
-    reason
-        One sentence for a person.
-    """
+    """The expert of one prompt, with the reasons."""
 
     category: str
+    """Category used for routing, `GENERAL` if the router is unsure."""
     probability: float
+    """Calibrated probability of the likeliest category."""
     uncertainty: float
+    """Entropy of the categories' probabilities relative to its maximum, 0 to 1."""
     expert: str
+    """Name of the category's expert."""
     active: float
+    """Active parameters of that expert."""
     expected_score: float | None
+    """Shrunken mean score of the expert on the category; None without scores."""
     reason: str
+    """One sentence for a person."""
 
 
 class Routing(Protocol):

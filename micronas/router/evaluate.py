@@ -23,20 +23,14 @@ OURS = "two steps"
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of every method on test prompts.
-
-    Attributes
-    ----------
-    budgets
-        Limits on the active parameters, on average.
-    scores, active
-        Score and active parameters of each prompt by method [budgets, splits, prompts], NaN where
-        the prompt was not in the test part.
-    """
+    """Scores of every method on test prompts."""
 
     budgets: tuple[float, ...]
+    """Limits on the active parameters, on average."""
     scores: Mapping[str, Floats]
     active: Mapping[str, Floats]
+    """Score and active parameters of each prompt by method [budgets, splits, prompts], NaN where
+    the prompt was not in the test part."""
 
     def rows(self, *, rounds: int = 2000) -> list[dict[str, Any]]:
         """Return one row per budget and method, for JSON.

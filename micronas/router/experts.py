@@ -37,79 +37,53 @@ Parameters = Annotated[float, BeforeValidator(parse_parameters)]
 
 
 class Timeouts(Settings):
-    """Time limits of one attempt at an expert, in seconds.
-
-    Attributes
-    ----------
-    connect
-        Time until the connection.
-    first_byte
-        Time until the first piece of an answer with content; without a stream, until the whole
-        answer, which servers then send at once.
-    idle
-        Time between two pieces of a stream.
-    """
+    """Time limits of one attempt at an expert, in seconds."""
 
     connect: float = Field(default=5.0, gt=0)
+    """Time until the connection."""
     first_byte: float = Field(default=60.0, gt=0)
+    """Time until the first piece of an answer with content; without a stream, until the whole
+    answer, which servers then send at once."""
     idle: float = Field(default=30.0, gt=0)
+    """Time between two pieces of a stream."""
 
 
 class ExpertEndpoint(Settings):
-    """An OpenAI-compatible chat endpoint.
-
-    Attributes
-    ----------
-    base_url
-        Address before ``/chat/completions``.
-    model
-        Id of the model at the endpoint.
-    api_key_env
-        Environment variable of the key; None for a server without keys.
-    timeouts
-        Time limits in place of the server's.
-    usage
-        Ask streams to end with their count of tokens (``stream_options``); otherwise the cost of a
-        stream is estimated.
-    """
+    """An OpenAI-compatible chat endpoint."""
 
     base_url: BaseUrl
+    """Address before ``/chat/completions``."""
     model: str = Field(min_length=1)
+    """Id of the model at the endpoint."""
     api_key_env: str | None = None
+    """Environment variable of the key; None for a server without keys."""
     timeouts: Timeouts | None = None
+    """Time limits in place of the server's."""
     usage: bool = True
+    """Ask streams to end with their count of tokens (``stream_options``); otherwise the cost of a
+    stream is estimated."""
 
 
 class Expert(Settings):
-    """A model that prompts can be sent to.
-
-    Attributes
-    ----------
-    name
-        Name in scores, mappings and requests.
-    active
-        Parameters used for one token, which an average budget counts.
-    total
-        Parameters to host, which a cumulative budget counts. By default the active ones, which is
-        right unless the model is a mixture of experts.
-    price
-        Price of calls, if they are charged.
-    context
-        Tokens of the context window; longer requests are sent to others first.
-    tools, vision
-        The expert can call tools, and see images; requests with those go to such experts only.
-    endpoint
-        Endpoint; not needed to fit and map.
-    """
+    """A model that prompts can be sent to."""
 
     name: str = Field(min_length=1, max_length=200)
+    """Name in scores, mappings and requests."""
     active: Parameters
+    """Parameters used for one token, which an average budget counts."""
     total: Parameters = Field(default=None, validate_default=True)
+    """Parameters to host, which a cumulative budget counts. By default the active ones, which is
+    right unless the model is a mixture of experts."""
     price: Price | None = None
+    """Price of calls, if they are charged."""
     context: int | None = Field(default=None, ge=1)
+    """Tokens of the context window; longer requests are sent to others first."""
     tools: bool = True
+    """It can call tools; requests with those go to such experts only."""
     vision: bool = True
+    """It can see images, likewise."""
     endpoint: ExpertEndpoint | None = None
+    """Endpoint; not needed to fit and map."""
 
     @field_validator("total", mode="before")
     @classmethod

@@ -22,38 +22,25 @@ _SOLVING = threading.Lock()
 
 @dataclass(frozen=True)
 class ParameterBudget:
-    """Limits in parameters; None is no limit.
-
-    Attributes
-    ----------
-    active
-        Limit of the active parameters of a prompt's expert, on average over prompts.
-    total
-        Limit of the total parameters of all experts in use.
-    """
+    """Limits in parameters; None is no limit."""
 
     active: float | None = None
+    """Limit of the active parameters of a prompt's expert, on average over prompts."""
     total: float | None = None
+    """Limit of the total parameters of all experts in use."""
 
 
 @dataclass(frozen=True, eq=False)
 class MappingProblem:
-    """Scores and sizes for the choice of a mapping.
-
-    Attributes
-    ----------
-    utilities
-        Expected scores [categories, experts].
-    weights
-        Share of the prompts in each category [categories]; positive, they add up to 1.
-    active, total
-        Parameters of each expert [experts].
-    """
+    """Scores and sizes for the choice of a mapping."""
 
     utilities: Floats
+    """Expected scores [categories, experts]."""
     weights: Floats
+    """Share of the prompts in each category [categories]; positive, they add up to 1."""
     active: Floats
     total: Floats
+    """Active and total parameters of each expert [experts]."""
 
     def score(self, experts: Integers) -> float:
         """Return the expected score of a mapping [categories]."""

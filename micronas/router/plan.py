@@ -18,31 +18,21 @@ _DOUBT = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Scores of the fitting prompts, with the router's out-of-fold categories.
-
-    Attributes
-    ----------
-    category
-        Out-of-fold category [prompts].
-    categories
-        Number of categories, `general` included.
-    fold
-        Fold of each prompt [prompts].
-    scores
-        Scores [prompts, experts].
-    active, total
-        Parameters of the experts [experts].
-    merged
-        All categories are mapped as one, because validation found no use in them.
-    """
+    """Scores of the fitting prompts, with the router's out-of-fold categories."""
 
     category: Integers
+    """Out-of-fold category [prompts]."""
     categories: int
+    """Number of categories, `general` included."""
     fold: Integers
+    """Fold of each prompt [prompts]."""
     scores: Floats
+    """Scores [prompts, experts]."""
     active: Floats
     total: Floats
+    """Active and total parameters of the experts [experts]."""
     merged: bool = False
+    """All categories are mapped as one, because validation found no use in them."""
 
     def problem(self, rows: NDArray[np.bool_] | None = None) -> MappingProblem:
         """Return the mapping problem of all prompts, or of those of a mask."""
@@ -64,28 +54,19 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """An expert for each category.
-
-    Attributes
-    ----------
-    experts
-        Index of the expert of each category [categories], `general` last.
-    utilities
-        Expected scores [categories, experts].
-    weights
-        Share of the fitting prompts in each category [categories].
-    score
-        Expected score of a prompt.
-    used
-        Used active parameters on average, and total parameters.
-    """
+    """An expert for each category."""
 
     budget: ParameterBudget
     experts: Integers
+    """Index of the expert of each category [categories], `general` last."""
     utilities: Floats
+    """Expected scores [categories, experts]."""
     weights: Floats
+    """Share of the fitting prompts in each category [categories]."""
     score: float
+    """Expected score of a prompt."""
     used: ParameterBudget
+    """Used active parameters on average, and total parameters."""
 
 
 def make_plan(evidence: Evidence, budget: ParameterBudget) -> Plan:

@@ -30,33 +30,22 @@ _VERSION = 4
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """A router of prompts to experts in two steps; see `micronas.router.fit.fit`.
-
-    Attributes
-    ----------
-    embedding
-        Settings of the embedder; None for a given function.
-    embed
-        Function from prompts to vectors [prompts, dimensions].
-    categories
-        First step.
-    experts
-        Names of the experts.
-    evidence
-        Data for mappings.
-    plan
-        Second step.
-    validation
-        Figures of the first step on out-of-fold predictions.
-    """
+    """A router of prompts to experts in two steps; see `micronas.router.fit.fit`."""
 
     embedding: Embedding | None
+    """Settings of the embedder; None for a given function."""
     embed: Callable[[Sequence[str]], Floats]
+    """Function from prompts to vectors [prompts, dimensions]."""
     categories: Categories
+    """First step."""
     experts: tuple[str, ...]
+    """Names of the experts."""
     evidence: Evidence
+    """Data for mappings."""
     plan: Plan
+    """Second step."""
     validation: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the first step on out-of-fold predictions."""
 
     @property
     def names(self) -> tuple[str, ...]:

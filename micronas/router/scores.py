@@ -24,17 +24,6 @@ _LARGEST = 1e100
 class ScoreTable:
     """Scores of experts on prompts.
 
-    Attributes
-    ----------
-    prompts
-        Texts, all different.
-    experts
-        Names of the experts.
-    scores
-        Scores [prompts, experts]; larger is better.
-    categories
-        Category of each prompt, ``""`` if unknown.
-
     Raises
     ------
     DataError
@@ -42,9 +31,13 @@ class ScoreTable:
     """
 
     prompts: tuple[str, ...]
+    """Texts, all different."""
     experts: tuple[str, ...]
+    """Names of the experts."""
     scores: Floats
+    """Scores [prompts, experts]; larger is better."""
     categories: tuple[str, ...]
+    """Category of each prompt, ``""`` if unknown."""
 
     def __post_init__(self) -> None:
         if not self.prompts or not self.experts:

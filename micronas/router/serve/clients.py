@@ -13,27 +13,18 @@ from micronas.settings import Settings
 
 
 class Client(Settings):
-    """A client with its own key.
-
-    Attributes
-    ----------
-    name
-        Name in usage and metrics.
-    key_env
-        Environment variable of the key.
-    limits
-        Limits in place of those of every key.
-    budget
-        The client may name a budget of active parameters in the header ``X-Micronas-Budget``.
-    admin
-        The client may reload the configuration, and see the usage of others.
-    """
+    """A client with its own key."""
 
     name: str = Field(min_length=1, max_length=100)
+    """Name in usage and metrics."""
     key_env: str
+    """Environment variable of the key."""
     limits: Limits | None = None
+    """Limits in place of those of every key."""
     budget: bool = False
+    """The client may name a budget of active parameters in the header ``X-Micronas-Budget``."""
     admin: bool = False
+    """The client may reload the configuration, and see the usage of others."""
 
 
 class Clients:

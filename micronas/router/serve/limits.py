@@ -20,28 +20,19 @@ _USUAL = 1024.0
 
 
 class Limits(Settings):
-    """Limits of each client key, or of all clients together without keys; None is no limit.
-
-    Attributes
-    ----------
-    requests_per_minute
-        Number of requests that may begin; refilled evenly over a minute.
-    requests_at_once
-        Number of requests in work.
-    tokens_per_minute
-        Tokens of prompts and answers. A request begins while some are left and not reserved, and
-        may overdraw; a stream ends when it takes more than it reserved and none are left.
-    usd_per_day
-        US dollars by the experts' prices, per day of UTC.
-    usd_per_request
-        US dollars per request; experts that could cost more are not asked.
-    """
+    """Limits of each client key, or of all clients together without keys; None is no limit."""
 
     requests_per_minute: float | None = Field(default=None, ge=1)
+    """Number of requests that may begin; refilled evenly over a minute."""
     requests_at_once: int | None = Field(default=None, ge=1)
+    """Number of requests in work."""
     tokens_per_minute: float | None = Field(default=None, ge=1)
+    """Tokens of prompts and answers. A request begins while some are left and not reserved, and may
+    overdraw; a stream ends when it takes more than it reserved and none are left."""
     usd_per_day: float | None = Field(default=None, gt=0)
+    """US dollars by the experts' prices, per day of UTC."""
     usd_per_request: float | None = Field(default=None, gt=0)
+    """US dollars per request; experts that could cost more are not asked."""
 
 
 @dataclass

@@ -93,31 +93,22 @@ class AttemptError(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A valid request; fields of ``body`` without an attribute here are left to the expert.
-
-    Attributes
-    ----------
-    messages
-        Messages of a chat; a prompt to complete counts as one user message.
-    headers
-        Headers to pass on to the expert.
-    key
-        Name of the client, which does not reveal its key.
-    budget
-        Budget of active parameters for this request.
-    size
-        Size of the request in bytes.
-    """
+    """A valid request; fields of ``body`` without an attribute here are left to the expert."""
 
     body: Json
     model: str
     messages: list[Json]
+    """Messages of a chat; a prompt to complete counts as one user message."""
     stream: bool
     kind: RequestKind = "chat/completions"
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers to pass on to the expert."""
     key: str = ""
+    """Name of the client, which does not reveal its key."""
     budget: float | None = None
+    """Budget of active parameters for this request."""
     size: int = 0
+    """Size of the request in bytes."""
 
     def measure(self) -> None:
         """Compute all figures of the messages once, in the thread that reads a large request."""

@@ -15,99 +15,70 @@ from micronas.settings import Settings, nearest, read_mapping, validate_settings
 
 
 class ServeSettings(Settings):
-    """A serve configuration; times are seconds.
-
-    Attributes
-    ----------
-    experts
-        Experts, or the path of an experts file.
-    router
-        Folder of a fitted router. Paths are relative to the folder of the configuration.
-    fixed
-        Expert for every prompt, in place of a router. A single expert needs neither.
-    fallback
-        Experts to ask, in this order, if the chosen one does not answer. By default all others: as
-        ranked by the router for the category, or in the order of `experts`.
-    model
-        Model name that asks for routing; an expert's name asks for that expert.
-    host, port
-        Address; port 0 takes a free one. Other than loopback only with keys or ``insecure``.
-    hosts
-        Names of the server in clients' ``Host`` header. Names of loopback are not needed, nor
-        addresses if the server listens at more than loopback.
-    origins
-        Web pages that may use the server, such as ``https://chat.example``; all others are
-        refused.
-    keys_env
-        Environment variable of the keys of clients, separated by commas; None for no such keys. A
-        key counts by its place: leave the place of a removed key empty.
-    clients
-        Clients with their own names, keys, limits and rights, in addition to those of keys_env.
-    limits
-        Limits of each key, or of all clients together without keys.
-    state
-        File that keeps spending and the control of the budget over a restart. By default beside the
-        configuration: ``serve.state.json`` for ``serve.yaml``.
-    control
-        Keep a router's budget on average, for any prompts, by moving to the mapping of a smaller or
-        a larger budget.
-    sticky
-        Seconds for which a conversation stays with the expert that answered it; 0 routes each
-        request anew.
-    insecure
-        Allow everyone who reaches the server to use it without a key.
-    timeouts
-        Time limits of one attempt at an expert.
-    deadline
-        Time limit of a whole request, from its arrival to the last byte of its answer.
-    retries
-        Number of further rounds over the experts that may succeed, after all were asked once.
-    backoff
-        Pause before the first retry; doubled each time, and half of it random.
-    longest_wait
-        Longest ``Retry-After`` to wait for; a longer one makes the expert cool down.
-    failures
-        Number of failed attempts in a row after which an expert cools down.
-    cool_down
-        Rest of an expert after failures; a ``Retry-After`` is obeyed up to ten times this.
-    concurrency
-        Most requests in work; others wait. Of several clients, each has at most half of those that
-        the others leave.
-    patience
-        Longest wait, after which a request is refused with 503.
-    largest_body
-        Largest size of a request, such as ``4 MB``.
-    grace
-        Whole seconds for requests in work after a signal to stop.
-    """
+    """A serve configuration; times are seconds."""
 
     experts: Experts
+    """Experts, or the path of an experts file."""
     router: Path | None = None
+    """Folder of a fitted router. Paths are relative to the folder of the configuration."""
     fixed: str | None = None
+    """Expert for every prompt, in place of a router. A single expert needs neither."""
     fallback: tuple[str, ...] | None = None
+    """Experts to ask, in this order, if the chosen one does not answer. By default all others: as
+    ranked by the router for the category, or in the order of `experts`."""
     model: str = Field(default="micronas-router", min_length=1)
+    """Model name that asks for routing; an expert's name asks for that expert."""
     host: str = "127.0.0.1"
+    """Address. Other than loopback only with keys or ``insecure``."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """Port; 0 takes a free one."""
     hosts: tuple[str, ...] = ()
+    """Names of the server in clients' ``Host`` header. Names of loopback are not needed, nor
+    addresses if the server listens at more than loopback."""
     origins: tuple[str, ...] = ()
+    """Web pages that may use the server, such as ``https://chat.example``; all others are
+    refused."""
     keys_env: str | None = None
+    """Environment variable of the keys of clients, separated by commas; None for no such keys. A
+    key counts by its place: leave the place of a removed key empty."""
     clients: tuple[Client, ...] = ()
+    """Clients with their own names, keys, limits and rights, in addition to those of keys_env."""
     limits: Limits = Limits()
+    """Limits of each key, or of all clients together without keys."""
     state: Path | None = None
+    """File that keeps spending and the control of the budget over a restart. By default beside the
+    configuration: ``serve.state.json`` for ``serve.yaml``."""
     control: bool = True
+    """Keep a router's budget on average, for any prompts, by moving to the mapping of a smaller or
+    a larger budget."""
     sticky: float = Field(default=0.0, ge=0)
+    """Seconds for which a conversation stays with the expert that answered it; 0 routes each
+    request anew."""
     insecure: bool = False
+    """Allow everyone who reaches the server to use it without a key."""
     timeouts: Timeouts = Timeouts()
+    """Time limits of one attempt at an expert."""
     deadline: float = Field(default=300.0, gt=0)
+    """Time limit of a whole request, from its arrival to the last byte of its answer."""
     retries: int = Field(default=1, ge=0)
+    """Number of further rounds over the experts that may succeed, after all were asked once."""
     backoff: float = Field(default=0.25, ge=0)
+    """Pause before the first retry; doubled each time, and half of it random."""
     longest_wait: float = Field(default=5.0, ge=0)
+    """Longest ``Retry-After`` to wait for; a longer one makes the expert cool down."""
     failures: int = Field(default=3, gt=0)
+    """Number of failed attempts in a row after which an expert cools down."""
     cool_down: float = Field(default=30.0, ge=0)
+    """Rest of an expert after failures; a ``Retry-After`` is obeyed up to ten times this."""
     concurrency: int = Field(default=64, gt=0)
+    """Most requests in work; others wait. Of several clients, each has at most half of those that
+    the others leave."""
     patience: float = Field(default=10.0, ge=0)
+    """Longest wait, after which a request is refused with 503."""
     largest_body: Annotated[int, BeforeValidator(parse_bytes)] = 4_000_000
+    """Largest size of a request, such as ``4 MB``."""
     grace: int = Field(default=10, ge=0)
+    """Whole seconds for requests in work after a signal to stop."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ServeSettings":
