@@ -182,11 +182,8 @@ class Board(Settings):
     def load(cls, name: str | Path) -> "Board":
         """Load a shipped board by one of its names or a chip's, or a user's own from a YAML file.
 
-        Raises
-        ------
-        ConfigError
-            If there is no such board, or the file is not valid; the error names line, key and
-            nearest name.
+        Raises ConfigError, which names line, key and nearest name, if there is no such board or the
+        file is not valid.
         """
         return read_settings(board_file(name), cls)
 
@@ -230,12 +227,8 @@ class Board(Settings):
     def using(self, form: Form | None, *, engine: str | None = None) -> "Board":
         """Return the board with another latency model or engine as its own; None keeps it.
 
-        A usual reserve becomes that of the engine; ``tflm`` is that of kernels and core.
-
-        Raises
-        ------
-        ConfigError
-            If there is no model of that form for any network, or no such engine.
+        A usual reserve becomes that of the engine; ``tflm`` is that of kernels and core. Raises
+        ConfigError if there is no model of that form for any network, or no such engine.
         """
         if engine is not None:
             chosen = self.model_copy(update={"engine": _check_engine(engine)})

@@ -76,10 +76,8 @@ class Budget(Settings):
     def listening(self, front_end: FrontEndCosts | None) -> Listening | None:
         """Return the frames of a call, or None without a `hop`.
 
-        Raises
-        ------
-        ConfigError
-            If `hop` is no whole number of frames, or the time of a frame is not known.
+        Raises ConfigError if `hop` is no whole number of frames, or the time of a frame is not
+        known.
         """
         if self.hop is None:
             return None

@@ -34,10 +34,7 @@ _Values = dict[str, Any]
 def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -> _Values:
     """Return the values of a board's file with units read, ``like`` followed and clocks applied.
 
-    Raises
-    ------
-    ConfigError
-        If the board it is like does not exist, or is an estimate itself.
+    Raises ConfigError if the board it is like does not exist, or is an estimate itself.
     """
     if twice := sorted(key for key, other in _SIZES.items() if {key, other} <= values.keys()):
         raise ConfigError(

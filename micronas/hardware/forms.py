@@ -71,13 +71,8 @@ def fit_form(
 ) -> Fit | None:
     """Fit a form with the one of its sets of coefficients that predicts left-out networks best.
 
-    Latencies are in ms.
-
-    Returns
-    -------
-    Fit or None
-        None with fewer networks than the form's fewest coefficients. A coefficient whose first
-        feature no network has is not fitted separately: it would be free.
+    Latencies are in ms. None with fewer networks than the form's fewest coefficients. A coefficient
+    whose first feature no network has is not fitted separately: it would be free.
     """
     fits = [
         fit(features, latencies, terms=terms)

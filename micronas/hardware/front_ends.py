@@ -70,10 +70,7 @@ def front_end_costs(
 ) -> FrontEndCosts | None:
     """Return the costs of the front end of an input of a stored meaning, or None if none is known.
 
-    Raises
-    ------
-    ModelError
-        If the meaning lacks a key, or has a wrong value.
+    Raises ModelError if the meaning lacks a key, or has a wrong value.
     """
     try:
         return _counted(meaning, shape)

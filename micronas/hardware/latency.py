@@ -30,12 +30,8 @@ class LinearLatency:
     def predict(self, features: Mapping[str, Any]) -> Any:
         """Return the latency in ms from counts by name.
 
-        They are numbers, or tensors of a supernet's expectations, which keep their gradient.
-
-        Raises
-        ------
-        ConfigError
-            If a term is missing from the features.
+        They are numbers, or tensors of a supernet's expectations, which keep their gradient. Raises
+        ConfigError if a term is missing from the features.
         """
         missing = [t for t in self.coefficients if t != CONSTANT and t not in features]
         if missing:

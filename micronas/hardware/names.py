@@ -46,12 +46,8 @@ def is_name(word: str) -> bool:
 def board_file(wanted: str | Path) -> Path:
     """Return the file of a board: a user's own, or a shipped one by any of its names.
 
-    Case, blanks, hyphens and underscores make no difference to a name.
-
-    Raises
-    ------
-    ConfigError
-        If there is none; the error names the nearest board or chip.
+    Case, blanks, hyphens and underscores make no difference to a name. Raises ConfigError, which
+    names the nearest board or chip, if there is none.
     """
     key = _plain(str(wanted).removesuffix(".yaml"))
     try:

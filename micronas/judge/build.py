@@ -90,10 +90,8 @@ class Build:
     def run(self) -> dict[str, Any]:
         """Build the set and return its manifest.
 
-        Raises
-        ------
-        DataError
-            If a source is damaged, prompts cannot be labelled or a quota cannot be met.
+        Raises DataError if a source is damaged, prompts cannot be labelled or a quota cannot be
+        met.
         """
         unique = self._unique()
         labelled = self._noted("label", self._label(unique.kept))

@@ -50,10 +50,7 @@ class PositionBias:
 def position_bias(rows: Iterable[VerdictRow]) -> PositionBias:
     """Compare the verdicts on the same answers in both orders.
 
-    Raises
-    ------
-    DataError
-        If no pair of answers has a valid verdict in both orders.
+    Raises DataError if no pair of answers has a valid verdict in both orders.
     """
     from scipy.stats import binomtest
 

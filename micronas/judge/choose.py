@@ -84,16 +84,8 @@ def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:
 
     Prompts are added one by one: the one that, to first order, adds most to the number of pairs
     whose intervals would not overlap at the final size, with a soft edge of one standard error.
-    Their indices are returned, ascending.
-
-    Parameters
-    ----------
-    won
-        Outcomes [prompts, models] without gaps; the first of equal prompts is taken.
-    strata
-        Stratum of each prompt [prompts], an index into the quotas.
-    quotas
-        Number of prompts to pick [strata].
+    Outcomes [prompts, models] have no gaps, and of equal prompts the first is taken; `strata`
+    [prompts] are indices into `quotas` [strata]. Indices of the prompts are returned, ascending.
     """
     size = int(quotas.sum())
     first, second = np.triu_indices(won.shape[1], 1)

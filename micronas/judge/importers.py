@@ -89,12 +89,8 @@ def alpaca_eval(path: Path) -> Imported:
     """Read the annotations of AlpacaEval (``annotations.json``).
 
     A preference runs from 1 (the baseline) to 2 (the model), 0 is a draw, and one without a number
-    is invalid. AlpacaEval shows answers in a random order, which it does not store.
-
-    Raises
-    ------
-    DataError
-        If an entry is not in the format of AlpacaEval.
+    is invalid. AlpacaEval shows answers in a random order, which it does not store. Raises
+    DataError if an entry is not in the format of AlpacaEval.
     """
 
     def take(row: Any, found: Imported) -> None:
@@ -120,10 +116,7 @@ def alpaca_eval(path: Path) -> Imported:
 def llmfao(path: Path) -> Imported:
     """Read the votes of LLMFAO (CSV: prompt, worker, winner, left, right); workers are judges.
 
-    Raises
-    ------
-    DataError
-        If a row is not of this form.
+    Raises DataError if a row is not of this form.
     """
     labels = {"left": "A>B", "right": "B>A", "tie": "A=B"}
 
@@ -139,14 +132,9 @@ def judgebench(path: Path) -> Imported:
     """Read JudgeBench's data, or its output for one judge: JSON lines of pairs, with games or not.
 
     The answers belong to models ``A`` and ``B``; the right one is a verdict of the judge ``label``.
-    In the second game the answers are exchanged. `micronas.judge.checks.accuracy`
-    gives JudgeBench's figure, for a judge of these games or one that judges the pairs anew
-    (``baseline: B``).
-
-    Raises
-    ------
-    DataError
-        If a row is not in the format of JudgeBench.
+    In the second game the answers are exchanged. `micronas.judge.checks.accuracy` gives
+    JudgeBench's figure, for a judge of these games or one that judges the pairs anew (``baseline:
+    B``). Raises DataError if a row is not in the format of JudgeBench.
     """
     # a failed judgment does not name its judge, but the file does
     _, named, stem = path.stem.partition("judge_model=")
@@ -173,15 +161,11 @@ def rewardbench2(path: Path) -> Imported:
     """Read RewardBench 2's data: JSON lines of a prompt, its right answer and wrong ones.
 
     The right answer belongs to the model ``chosen``, the wrong ones to ``rejected 1`` and so on;
-    the loss of each is a verdict of the judge ``label``. Judge them anew with ``baseline:
-    chosen``: RewardBench 2 counts the prompts on which the right answer wins against all, which
-    is ``whole`` of `micronas.judge.checks.accuracy`. The subset Ties has many right answers, whose
-    scores are compared with each other: it is left out.
-
-    Raises
-    ------
-    DataError
-        If a row is not as RewardBench 2 has it.
+    the loss of each is a verdict of the judge ``label``. Judge them anew with ``baseline: chosen``:
+    RewardBench 2 counts the prompts on which the right answer wins against all, which is ``whole``
+    of `micronas.judge.checks.accuracy`. The subset Ties has many right answers, whose scores are
+    compared with each other: it is left out. Raises DataError if a row is not as RewardBench 2 has
+    it.
     """
 
     def take(row: Any, found: Imported) -> None:
@@ -210,10 +194,7 @@ def imported(
 ) -> Imported:
     """Return what `take` adds of each row.
 
-    Raises
-    ------
-    DataError
-        If a row, which is named, is not in the tool's format.
+    Raises DataError, which names the row, if one is not in the tool's format.
     """
     found = Imported([], [], [])
     for number, row in rows:

@@ -110,16 +110,12 @@ _FILES = {"alpaca-eval": "**/annotations.json", "llmfao": "*.csv"}
 def import_verdicts(
     kind: str, sources: Iterable[Path], out: Path, *, baseline: str | None = None
 ) -> dict[str, int]:
-    """Read another tool's files, or folders of them, into a store.
+    """Read another tool's files, or folders of them, into a store; count what was read.
 
+    Counted are ``files``, ``verdicts``, ``invalid``, ``itself``: verdicts on a model against
+    itself, which are set aside, and ``replaced``: those with a later one on the same answers.
     Raises DataError if a folder holds no such file, or a file is damaged; earlier files are in the
     store.
-
-    Returns
-    -------
-    dict
-        ``files``, ``verdicts``, ``invalid``, ``itself``: verdicts on a model against itself, which
-        are set aside, and ``replaced``: those with a later one on the same answers.
     """
     pattern = _FILES.get(kind, "*.jsonl")
     read: dict[str, Callable[[Path], importers.Imported]] = {

@@ -86,10 +86,7 @@ class Leaderboard:
 def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leaderboard:
     """Rate models by Bradley-Terry, with intervals from a bootstrap over prompts.
 
-    Raises
-    ------
-    DataError
-        If no finite scores exist and there is no prior.
+    Raises DataError if no finite scores exist and there is no prior.
     """
     wanted = statistics or Statistics()
     baseline = baseline_of(battles)

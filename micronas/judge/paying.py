@@ -22,16 +22,8 @@ class Allowance:
     Each call in flight reserves its largest cost by the settings, or the dearest cost seen if that
     is more; a call is sent only if all reservations fit. Only the first calls that cost more than
     the settings say can then exceed the limit. Before the first answer one call goes alone, so that
-    an endpoint of unknown cost can exceed the limit only once.
-
-    Parameters
-    ----------
-    max_usd
-        Limit in US dollars, or None.
-    spent, dearest
-        US dollars spent so far, and those of the dearest call.
-    seen
-        A call has been answered, so that its cost is known.
+    an endpoint of unknown cost can exceed the limit only once. All are US dollars; the cost is
+    known once a call has been answered (`seen`).
     """
 
     def __init__(self, max_usd: float | None, spent: float, dearest: float, *, seen: bool) -> None:
@@ -79,19 +71,10 @@ def question_key(settings: EndpointSettings, messages: Messages, purpose: str = 
 class Payer:
     """Questions to one endpoint; a store keeps their answers and costs.
 
-    Parameters
-    ----------
-    max_usd
-        Limit of US dollars on all costs of the store, or None.
-    purpose
-        Prefix of the keys of these questions; costs are estimated from calls of the same purpose.
-    answers
-        The endpoint has answered before, so that a refusal concerns its prompt only.
-
-    Attributes
-    ----------
-    refusals
-        Names of the questions that the endpoint refuses, each with its reason.
+    All costs of the store count for `max_usd`. The keys of these questions begin with `purpose`,
+    and costs are estimated from calls of the same purpose. Where the endpoint has answered before
+    (`answers`), a refusal concerns its prompt only; `refusals` name the refused questions with
+    reasons.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ class VerdictRow:
     completion_tokens: int = 0
     usd: float = 0.0
     attempts: int = 1
-    """Number of texts for this verdict, with retries for unreadable ones; the counts sum over them."""
+    """Number of texts for this verdict, with retries for unreadable ones; counts are their sums."""
 
 
 def won(winner: Winner | None, order: Order) -> float | None:

@@ -103,12 +103,8 @@ class _Task:
 class _Work:
     """What a run asks: prompts, models to judge, and the answers so far by prompt and model.
 
-    Raises
-    ------
-    ConfigError
-        If a model has no answers.
-    DataError
-        If an answer is a duplicate, or missing for good.
+    Raises ConfigError if a model has no answers, DataError if an answer is a duplicate, or missing
+    for good.
     """
 
     def __init__(

@@ -50,15 +50,8 @@ def shares(
 ) -> dict[str, int]:
     """Return the number of prompts of each language to draw for one category.
 
-    Raises DataError if there are too few prompts; names category, language, quota and number of
-    prompts.
-
-    Parameters
-    ----------
-    languages
-        Languages of the prompts of the category that may be drawn.
-    accept_shortage
-        Accept languages with fewer prompts than their share.
+    `languages` are those of the prompts that may be drawn. Raises DataError, which names category,
+    language, quota and number of prompts, if there are too few; with `accept_shortage` fewer do.
     """
     there = Counter(languages)
     wanted = apportion(settings.quota, settings.languages or there or {"any language": 1})

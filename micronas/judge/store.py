@@ -275,17 +275,10 @@ def writing(path: Path) -> Iterator[Store]:
 def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3.0) -> Battles:
     """Return the valid verdicts of a store as battles, models on the left.
 
-    The constant answers of `micronas.judge.checks` take no part. Lengths are known only if every
-    answer has one.
-
-    Raises DataError if the file cannot be read, or holds no valid verdict.
-
-    Parameters
-    ----------
-    judge
-        Judge whose verdicts to use; by default all judges.
-    strong_weight
-        Weight of a "much better" verdict (Arena-Hard: 3).
+    They are those of one judge, by default of all; a "much better" verdict has `strong_weight`
+    (Arena-Hard: 3). The constant answers of `micronas.judge.checks` take no part. Lengths are known
+    only if every answer has one. Raises DataError if the file cannot be read, or holds no valid
+    verdict.
     """
     rows = verdicts_of(path)
     category = {each.id: each.category for each in prompts_of(path)}

@@ -67,17 +67,9 @@ _FOLD = str.maketrans(
 def parse(text: str, scale: Scale, *, tag: str = "", planted: bool = False) -> Verdict | None:
     """Read the verdict of a judge's text; return None if it holds no readable one.
 
-    Parameters
-    ----------
-    text
-        Text of the judge.
-    scale
-        3 for ``[[A]]``, ``[[B]]``, ``[[C]]`` (MT-Bench); 5 for ``[[A>>B]]`` to ``[[B>>A]]``
-        (Arena-Hard).
-    tag
-        Tag that the judge must write before its label; empty for none.
-    planted
-        A judged answer contains a label (see `holds_label`).
+    Scale 3 has ``[[A]]``, ``[[B]]``, ``[[C]]`` (MT-Bench); 5 has ``[[A>>B]]`` to ``[[B>>A]]``
+    (Arena-Hard). The judge must write a tag before its label, unless it is empty. `planted` says
+    that a judged answer contains a label (see `holds_label`).
     """
     labels = _LABELS[scale]
     lines = _own_lines(text)

@@ -170,18 +170,10 @@ def fit_categories(
     """Fit the classifier, with all choices by out-of-fold predictions.
 
     Ridge and temperature have the least log-loss; the largest distance is the quantile `familiar`
-    over the prompts, each by a fit without its fold.
-
+    over the prompts, each by a fit without its fold. Vectors of prompts' cores are [cores, prompts,
+    dimensions], the whole prompt first; those of reworded prompts, to fit on as well, [copies,
+    prompts, dimensions]. Prompts of the label -1 have no known category and are only predicted.
     Raises DataError if there are fewer labelled prompts than folds, or a category has none.
-
-    Parameters
-    ----------
-    vectors
-        Vectors of each prompt's cores [cores, prompts, dimensions], the whole prompt first.
-    labels
-        Index of each prompt's category, -1 if unknown: such prompts are only predicted.
-    reworded
-        Vectors of reworded prompts [copies, prompts, dimensions], to fit on as well.
     """
     known = np.flatnonzero(labels >= 0)
     counts = np.bincount(labels[known], minlength=len(names))

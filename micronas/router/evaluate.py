@@ -125,13 +125,7 @@ def evaluate(
 
 
 def random_parts(size: int, splits: int, *, seed: int = 0) -> list[_Part]:
-    """Return random splits of `size` prompts, 60 % to fit.
-
-    Raises
-    ------
-    DataError
-        If a part would be empty.
-    """
+    """Return random splits of `size` prompts, 60 % to fit; DataError if a part would be empty."""
     cut = int(0.6 * size)
     if not 0 < cut < size:
         raise DataError(f"a split needs prompts in both parts, but there are {size}; add more")

@@ -52,13 +52,9 @@ def evaluate_file(
 ) -> list[dict[str, Any]]:
     """Evaluate the router of a YAML at budgets such as ``12B``; one row per budget and method.
 
+    It is tested on the table of scores `test`; by default the YAML's table is split at random.
     Raises ConfigError if a budget is not a number of parameters, or the YAML is wrong; DataError if
     the table of scores is wrong; BudgetError if a budget is below the smallest expert.
-
-    Parameters
-    ----------
-    test
-        Table of scores to test on; by default the YAML's table is split at random.
     """
     settings, scores = _read(config, overrides)
     if test is None:

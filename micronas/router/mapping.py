@@ -61,15 +61,10 @@ class MappingProblem:
 def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
-    Of equal scores it takes the smallest expert.
-
-    HiGHS solves a mixed-integer program to optimality: z[k, m] is 1 if category k goes to expert m,
-    y[m] if m is used; sum_m z[k, m] = 1, z[k, m] <= y[m].
-
-    Raises
-    ------
-    BudgetError
-        If no mapping is within the budget; names the smallest feasible one.
+    Of equal scores it takes the smallest expert. HiGHS solves a mixed-integer program to
+    optimality: z[k, m] is 1 if category k goes to expert m, y[m] if m is used; sum_m z[k, m] = 1,
+    z[k, m] <= y[m]. Raises BudgetError, which names the smallest feasible one, if no mapping is
+    within the budget.
     """
     for name, limit in vars(budget).items():
         if limit is not None and not limit > 0:

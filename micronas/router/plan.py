@@ -107,13 +107,10 @@ def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
 def gain(evidence: Evidence, budget: ParameterBudget) -> dict[str, float | None]:
     """Return the gain of routing on held-out prompts, as JSON values.
 
-    Returns
-    -------
-    dict
-        ``score`` of the mapping and ``gain`` over the best single expert within the budget, both
-        cross-fitted; ``low`` and ``high``, the gain's 95 % interval over prompts; and ``enough``,
-        the number of fitting prompts at which the interval of this gain would be above zero, None
-        without a gain.
+    They are the ``score`` of the mapping and its ``gain`` over the best single expert within the
+    budget, both cross-fitted; ``low`` and ``high``, the gain's 95 % interval over prompts; and
+    ``enough``, the number of fitting prompts at which the interval of this gain would be above
+    zero, None without a gain.
     """
     routed = cross_fitted(evidence, budget)
     gained = routed - cross_fitted(replace(evidence, merged=True), budget)

@@ -55,10 +55,8 @@ class Router:
     def map(self, budget: ParameterBudget) -> "Router":
         """Return the same router with the mapping of another budget.
 
-        Raises
-        ------
-        BudgetError
-            If no mapping is within the budget; names the smallest feasible one.
+        Raises BudgetError, which names the smallest feasible one, if no mapping is within the
+        budget.
         """
         return replace(self, plan=make_plan(self.evidence, budget))
 
@@ -153,17 +151,8 @@ class Router:
     ) -> "Router":
         """Read a router from the folder that `save` wrote.
 
-        Parameters
-        ----------
-        embedder
-            Function that the router was fitted with, if any.
-
-        Raises
-        ------
-        DataError
-            If a file is missing, damaged, or does not belong to the other.
-        ConfigError
-            If the embedder is missing.
+        `embedder` is the function that it was fitted with, if any. Raises DataError if a file is
+        missing, damaged, or does not belong to the other, ConfigError if the embedder is missing.
         """
         try:
             data = regular(folder / ARRAYS).read_bytes()
@@ -237,10 +226,7 @@ class Router:
     def ranking(self, category: str) -> tuple[str, ...]:
         """Return all experts by expected score on a category, the best first.
 
-        Raises
-        ------
-        DataError
-            If there is no such category.
+        Raises DataError if there is no such category.
         """
         if category not in self.names:
             raise DataError(f"no category {category!r}; {nearest(category, self.names)}")

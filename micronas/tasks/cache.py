@@ -39,21 +39,11 @@ def cached(
 
     The file is the array's bytes, a line of JSON (key, shape, notes, CRC-32) and its length. The
     file is checked whole, which takes about a second for 2 GB: one that is cut, changed or of
-    another key is built again. A file is written under a temporary name and renamed when complete,
-    so that two processes may build the same array at the same time, and mapped arrays do not
-    change.
-
-    Raises OSError if the file cannot be written.
-
-    Parameters
-    ----------
-    key
-        Hash of everything that the array depends on.
-    tail
-        Shape without the first axis.
-    build
-        Function called where there is no such file; pieces are written at once, so that the array
-        need not fit into memory.
+    another key, a hash of everything that the array depends on, is built again. Pieces are written
+    at once, so that the array need not fit into memory, under a temporary name that is changed when
+    the file is complete: two processes may build the same array at the same time, and mapped arrays
+    do not change. `tail` is the shape without the first axis. Raises OSError if the file cannot be
+    written.
     """
     dtype = np.dtype(dtype)
     if path is None:

@@ -10,14 +10,9 @@ from micronas.files import aside
 def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], None]) -> Path:
     """Write a corpus under a temporary name and rename it, unless the folder holds it already.
 
-    Raises DataError if the folder holds something else or cannot be written.
-
-    Parameters
-    ----------
-    marker
-        Name and contents of a file that identifies the corpus.
-    write
-        Function that makes a folder and writes everything but the marker into it.
+    `write` makes a folder and writes everything but the marker into it, the name and contents of a
+    file that identifies the corpus. Raises DataError if the folder holds something else or cannot
+    be written.
     """
     if _holds(folder, marker):
         return folder

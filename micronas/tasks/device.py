@@ -14,21 +14,11 @@ def front_end(
 ) -> FrontEnd | None:
     """Return the front end that turns samples into a network's input on a device, as in training.
 
-    Raises ModelError if the file's description of its input is invalid.
-
-    Parameters
-    ----------
-    meaning
-        Meaning of the input, as stored in the model file
-        (`micronas.tflite.metadata.read_metadata`).
-    camera
-        Camera for images; by default that of `CAMERA` for the channels.
-
-    Returns
-    -------
-    FrontEnd or None
-        None if the file does not describe the input, or no front end in C computes it: pictures
-    computed from larger ones (`micronas.views.Pixels`), and clips divided by their largest sample.
+    It is found by the input's meaning in the model file (`micronas.tflite.metadata.read_metadata`);
+    the camera for images is by default that of `CAMERA` for the channels. None if the file does not
+    describe the input, or no front end in C computes it: pictures computed from larger ones
+    (`micronas.views.Pixels`), and clips divided by their largest sample. Raises ModelError if the
+    description is invalid.
     """
     make = _MAKERS.get(str(meaning.get("features")))
     if make is None:

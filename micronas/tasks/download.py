@@ -65,13 +65,8 @@ def fetch(
 
     Received bytes are kept in ``.download`` until complete, and continued by a Range request; a
     server without them sends everything again. A failed transfer is tried again after 1, 2, 4 ...
-    30 s, until six attempts in a row have received nothing. The checksum is verified, then the file
-    is unpacked under a temporary name and renamed.
-
-    Parameters
-    ----------
-    sleep
-        Function called with the seconds to wait before another attempt.
+    30 s, for which `sleep` is called, until six attempts in a row have received nothing. The
+    checksum is verified, then the file is unpacked under a temporary name and renamed.
     """
     target = folder / archive.folder
     if target.exists():

@@ -78,14 +78,10 @@ def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
 
 
 def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
-    """Read a whole recording of sound or sensors as samples of the device.
+    """Read a whole recording as samples of the device.
 
-    Raises DataError if the file cannot be read, or lacks columns or values.
-
-    Returns
-    -------
-    ndarray
-        int16 [samples] at 16 kHz, or float32 [readings, channels].
+    It is int16 [samples] of sound at 16 kHz, or float32 [readings, channels] of sensors. Raises
+    DataError if the file cannot be read, or lacks columns or values.
     """
     if not isinstance(front_end, Series):
         from micronas.tasks.waveform import read_samples

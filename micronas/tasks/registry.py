@@ -94,12 +94,8 @@ def load(settings: TaskSettings) -> "DataSet":
 def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:
     """Report the contents of a folder, and what is missing, damaged or shared between parts.
 
-    The data is read as by a search; a refusal is a finding, too.
-
-    Parameters
-    ----------
-    overrides
-        Settings of the data as ``key=value``, as for a search, with or without ``data.``.
+    The data is read as by a search, with settings as ``key=value``, with or without ``data.``; a
+    refusal is a finding, too.
     """
     kind = find(task)
     values = with_overrides({}, [text.removeprefix("data.") for text in overrides])
@@ -124,10 +120,8 @@ def sample(
 ) -> str:
     """Write a corpus to try the tool with, offline; return its description.
 
-    Raises
-    ------
-    ConfigError
-        If the task has no such goal, or makes neither long recordings nor made-up words.
+    Raises ConfigError if the task has no such goal, or makes neither long recordings nor made-up
+    words.
     """
     speech = {"minutes": minutes, "made_up": made_up}
     more: dict[str, object] = {k: value for k, value in speech.items() if value is not None}
@@ -153,15 +147,9 @@ def download(task: str, folder: Path, *, progress: Progress = nobody) -> None:
     """Fetch and unpack the public data set of a task.
 
     Every archive becomes one folder in `folder`; existing ones are kept, so that the same call
-    continues an interrupted download.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such task.
-    DataError
-        If the task has no public data set, space is short, a server refuses or does not answer, or
-        a file is not the expected one.
+    continues an interrupted download. Raises ConfigError if there is no such task, DataError if it
+    has no public data set, space is short, a server refuses or does not answer, or a file is not
+    the expected one.
     """
     archives = find(task).archives
     if not archives:

@@ -15,12 +15,8 @@ class Rows:
     """Rows of an array by tensors of indices, with little of a mapped file in memory.
 
     The system keeps read pages as long as memory is free, but counts them as this process's. So
-    pages are released after every `_KEPT` bytes.
-
-    Parameters
-    ----------
-    array
-        Array [M, ...]; a mapped one must be mapped privately and never written to.
+    pages are released after every `_KEPT` bytes. A mapped array [M, ...] must be mapped privately
+    and never written to.
     """
 
     def __init__(self, array: NDArray[Any]) -> None:

@@ -31,20 +31,11 @@ _SLICE = 2**16
 
 
 def read_samples(path: Path) -> Samples:
-    """Read a sound file as 16 kHz mono.
+    """Read a sound file as 16 kHz mono, int16 [samples].
 
-    Channels are averaged, other rates resampled, and the duration kept.
-
-    Returns
-    -------
-    ndarray
-        int16 [samples].
-
-    Raises
-    ------
-    DataError
-        If the file cannot be decoded, is empty, reaches far beyond full scale, or has a rate that
-        is not plausible.
+    Channels are averaged, other rates resampled, and the duration kept. Raises DataError if the
+    file cannot be decoded, is empty, reaches far beyond full scale, or has a rate that is not
+    plausible.
     """
     try:
         # read as float: libsndfile does not scale float files to int16

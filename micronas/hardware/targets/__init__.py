@@ -41,13 +41,7 @@ def forget(target: Target) -> None:
 
 
 def named(name: str) -> Target:
-    """Return a registered target.
-
-    Raises
-    ------
-    ConfigError
-        If no target has that name.
-    """
+    """Return a registered target; ConfigError if none has that name."""
     if name not in _NAMED:
         raise ConfigError(f"unknown engine {name!r}; {nearest(name, (TFLM, *_NAMED))}")
     return _NAMED[name]

@@ -106,20 +106,9 @@ class Dispatcher:
     ) -> Answer:
         """Ask experts in turn, in rounds, until one begins to answer.
 
-        A failed expert is not asked twice in a row if there is another.
-
-        Raises ApiError if the request is refused, or no expert answers.
-
-        Parameters
-        ----------
-        ask
-            The request.
-        names
-            Experts in the order of attempts.
-        booking
-            Booking of tokens and dollars.
-        attempted
-            Called with the expert before each attempt.
+        A failed expert is not asked twice in a row if there is another. `attempted` is called with
+        the expert before each attempt. Raises ApiError if the request is refused, or no expert
+        answers.
         """
         lost: dict[str, AttemptError] = {}
         last = ""

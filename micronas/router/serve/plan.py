@@ -257,14 +257,8 @@ def _able(experts: Sequence[Expert], ask: Ask) -> Sequence[Expert]:
 def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
     """Return the names of the experts to ask, in order; of all where that leaves none.
 
-    Parameters
-    ----------
-    settings
-        Settings whose ``fallback``, if any, gives the order.
-    ranked
-        Experts as ranked by the router for the prompt's category; empty without a ranking.
-    chosen
-        Expert chosen by the router; left out if it is not served.
+    The one chosen by the router comes first, unless it is not served, then those of the settings'
+    ``fallback``, or without it all as ranked by the router for the prompt's category.
     """
     known = [each.name for each in settings.experts]
     rest = settings.fallback if settings.fallback is not None else (*ranked, *known)

@@ -36,16 +36,8 @@ ENDS = ("response.completed", "response.incomplete", "response.failed")
 class ApiError(Exception):
     """An error sent to a client instead of an answer.
 
-    Parameters
-    ----------
-    status
-        HTTP status, if nothing has been sent yet.
-    message
-        One sentence, without uncleaned text of an upstream.
-    code
-        Code for programs.
-    wait
-        Seconds after which the client may try again.
+    It has an HTTP status, for where nothing has been sent yet, one sentence without uncleaned text
+    of an upstream, a code for programs, and the seconds after which the client may try again.
     """
 
     def __init__(self, status: int, message: str, code: str, *, wait: float | None = None) -> None:
@@ -63,18 +55,10 @@ class ApiError(Exception):
 class AttemptError(Exception):
     """An attempt without an answer, or broken off.
 
-    Parameters
-    ----------
-    reason
-        Reason for a person, without text of the upstream.
-    again
-        The same expert may succeed at once.
-    wait
-        Seconds that the expert asked to wait.
-    refusal
-        Error for the client if no other expert answers: the request, not the expert, is at fault.
-    free
-        The expert did no chargeable work.
+    The reason is for a person, without text of the upstream. The same expert may succeed at once
+    (`again`), may have asked to `wait` some seconds, or did no chargeable work (`free`). The
+    `refusal` is for the client if no other expert answers: the request, not the expert, is at
+    fault.
     """
 
     def __init__(

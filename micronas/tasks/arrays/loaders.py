@@ -19,17 +19,11 @@ _KEPT_OUT = 0.2
 def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
     """Return the `DataSet` of a torch data set or of several parts.
 
-    Raises DataError if `given` is none of these, or its inputs or labels have another form.
-
-    Parameters
-    ----------
-    given
-        A `DataSet`, which is returned; a torch `Dataset` or `DataLoader` of (input, label); or two
-        or three of them, for training, validation and test. Inputs are float [channels, height,
-        width], labels whole numbers from 0. A single one is divided at random, a fifth for
-        validation. All is read once, so that random transforms are drawn once.
-    seed
-        Seed of the random division.
+    `given` is a `DataSet`, which is returned; a torch `Dataset` or `DataLoader` of (input, label);
+    or two or three of them, for training, validation and test. Inputs are float [channels, height,
+    width], labels whole numbers from 0. A single one is divided at random by `seed`, a fifth for
+    validation. All is read once, so that random transforms are drawn once. Raises DataError if it
+    is none of these, or its inputs or labels have another form.
     """
     if isinstance(given, DataSet):
         return given

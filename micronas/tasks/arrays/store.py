@@ -33,13 +33,8 @@ def digest(data: DataSet) -> str:
 def save(data: DataSet, path: Path) -> None:
     """Write a data set's arrays, unless the file holds them already.
 
-    Augmentation is stored by the name of its function.
-
-    Raises
-    ------
-    ConfigError
-        If the data set cannot be stored: it has `detection` or `final`, or an augmentation that is
-        no function of a module.
+    Augmentation is stored by the name of its function. Raises ConfigError if the data set cannot be
+    stored: it has `detection` or `final`, or an augmentation that is no function of a module.
     """
     arrays = _packed(data)
     if not path.is_file() or _digest(_read(path)) != _digest(arrays):
@@ -73,13 +68,7 @@ def _packed(data: DataSet) -> _Arrays:
 
 
 def load(settings: ArraySettings) -> DataSet:
-    """Read a file of `save`.
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it holds other arrays than at the start of the run.
-    """
+    """Read a file of `save`; DataError if it is missing, or holds other arrays than at first."""
     arrays = _read(settings.path)
     if settings.sha256 is not None and _digest(arrays) != settings.sha256:
         raise DataError(

@@ -18,14 +18,8 @@ def augment(pixels: Tensor, generator: torch.Generator, settings: PictureSetting
     A crop has `smallest_crop` to 1 of the area, an aspect ratio of 3:4 to 4:3 (less where it would
     not fit), and a place, all uniform, the ratio on a logarithmic scale; it is scaled up
     bilinearly. Brightness is a factor on pixels, contrast on their distance from the image's mean
-    luma, saturation on their distance from their own luma.
-
-    Parameters
-    ----------
-    pixels
-        float32 [n, 1 or 3, size, size], 0 to 255, as the result.
-    generator
-        Source of all randomness; the number of draws does not depend on the settings.
+    luma, saturation on their distance from their own luma. Images are float32 [n, 1 or 3, size,
+    size], 0 to 255, as the result; the number of draws does not depend on the settings.
     """
     draws, chosen = torch.rand(8, len(pixels), generator=generator), settings.augment
     smallest = settings.smallest_crop if "crop" in chosen else 1.0
@@ -66,14 +60,8 @@ def resample(
 ) -> Tensor:
     """Scale a box of each image up to the whole, bilinearly, and mirror some left to right.
 
-    Parameters
-    ----------
-    pixels
-        float32 [n, channels, height, width].
-    left, top, width, height
-        float32 [n]: the boxes, as fractions of the image's sides.
-    mirrored
-        bool [n]: images to mirror.
+    Images are float32 [n, channels, height, width], boxes float32 [n] as fractions of their sides,
+    `mirrored` is bool [n].
     """
     transform = torch.zeros(len(pixels), 2, 3)
     transform[:, 0, 0] = torch.where(mirrored, -width, width)

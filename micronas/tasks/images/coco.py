@@ -76,15 +76,9 @@ def open_wake(settings: VisualSettings) -> ImageListing:
     validation and all others for training. A missing validation part, and a test part where neither
     is given, are cut by a hash of the files' contents.
 
-    Raises
-    ------
-    DataError
-        If a file cannot be read, has another layout, lacks the category, or all are for validation
-        or test.
-
-    References
-    ----------
-    A. Chowdhery et al., "Visual Wake Words Dataset", arXiv 1906.05721; ``pyvww`` by M. Bonnaerens.
+    Raises DataError if a file cannot be read, has another layout, lacks the category, or all are
+    for validation or test. Source: A. Chowdhery et al., "Visual Wake Words Dataset", arXiv
+    1906.05721; ``pyvww`` by M. Bonnaerens.
     """
     minival = _read_ids(settings.minival) if settings.minival else None
     classes = (f"non_{settings.category}", settings.category)

@@ -53,20 +53,12 @@ class ReadImages:
 def decode(data: bytes, name: object) -> Image.Image:
     """Decode an image file into mode ``L`` or ``RGB``.
 
-    The first frame of an animation counts. The camera's orientation (EXIF) is applied. Palettes are
-    looked up; transparency is composed on white; CMYK and YCbCr become RGB; 16-bit gray is divided
-    by 257. Colour profiles are ignored.
-
-    Parameters
-    ----------
-    data
-        Contents of the file: PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, regardless of its name.
-
-    Raises
-    ------
-    DataError
-        If the file is empty, no image of these kinds, damaged or cut short, larger than 89 million
-        pixels, floating point, or a PNG of 2, 4 or 16 bits with a transparent colour.
+    It is a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM, regardless of its name. The first frame of an
+    animation counts. The camera's orientation (EXIF) is applied. Palettes are looked up;
+    transparency is composed on white; CMYK and YCbCr become RGB; 16-bit gray is divided by 257.
+    Colour profiles are ignored. Raises DataError if the file is empty, no image of these kinds,
+    damaged or cut short, larger than 89 million pixels, floating point, or a PNG of 2, 4 or 16 bits
+    with a transparent colour.
     """
     with _strict():
         return _decoded(data, name)
@@ -118,21 +110,12 @@ def refuse_another_size(image: Image.Image, box: Box | None, name: object) -> No
 
 
 def resize(image: Image.Image, *, size: int, color: _Color, fit: Fit) -> Pixels:
-    """Bring an image to a square of pixels.
+    """Bring an image to a square of pixels, uint8 [channels, size, size].
 
-    Gray is ITU-R 601 luma. The resampling is Pillow's bilinear filter, which averages over all the
-    source pixels that a result covers (antialiased): across, then down, as in the firmware.
-
-    Parameters
-    ----------
-    fit
-        ``stretch`` scales the whole image into the square, which cuts nothing off; ``crop`` takes
-        the middle square.
-
-    Returns
-    -------
-    Pixels
-        uint8 [channels, size, size].
+    ``stretch`` scales the whole image into the square, which cuts nothing off; ``crop`` takes the
+    middle square. Gray is ITU-R 601 luma. The resampling is Pillow's bilinear filter, which
+    averages over all the source pixels that a result covers (antialiased): across, then down, as in
+    the firmware.
     """
     (width, height), (left, top) = image.size, (0.0, 0.0)
     across, down = width, height
@@ -159,15 +142,9 @@ def read_images(
 ) -> ReadImages:
     """Read files into memory, or into a memory-mapped file of the cache folder.
 
-    Raises DataError if the cache cannot be written.
-
-    Parameters
-    ----------
-    boxes
-        Box to cut out of each file; a file with several boxes is listed once for each.
-    cache
-        Folder, made if needed. Its contents are used again while names, sizes and times of all
-        files, and these settings, stay the same.
+    A file with several boxes to cut out is listed once for each. The folder is made if needed, and
+    its contents are used again while names, sizes and times of all files, and these settings, stay
+    the same. Raises DataError if the cache cannot be written.
     """
     tail = (1 if color == "gray" else 3, size, size)
     images = list(zip(paths, boxes or [None] * len(paths), strict=True))

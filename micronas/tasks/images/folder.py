@@ -42,18 +42,13 @@ class ImageListing:
 def open_image_folder(path: Path) -> ImageListing:
     """List ``<class>/*``, ``<part>/<class>/*`` or ``<class>/<part>/*``; opens no file.
 
-    Classes are the folders' names, sorted. Parts are folders called ``train``, ``validation`` (or
-    ``val``) and ``test``. Without them, or with ``train`` alone, validation and test parts are cut
-    by a hash of each file's contents; with ``train`` and ``test`` alone, a validation part. Files
-    without an image's suffix, files that start with ``.``, and folders that start with ``.`` or
-    ``_``, are ignored; cameras begin names of files with ``_``.
-
-    Raises DataError if there is no such folder, fewer than two classes, or no image.
-
-    Parameters
-    ----------
-    path
-        Folder of the classes or parts, or one with it as its only subfolder.
+    They are in `path` or its only subfolder. Classes are the folders' names, sorted. Parts are
+    folders called ``train``, ``validation`` (or ``val``) and ``test``. Without them, or with
+    ``train`` alone, validation and test parts are cut by a hash of each file's contents; with
+    ``train`` and ``test`` alone, a validation part. Files without an image's suffix, files that
+    start with ``.``, and folders that start with ``.`` or ``_``, are ignored; cameras begin names
+    of files with ``_``. Raises DataError if there is no such folder, fewer than two classes, or no
+    image.
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
@@ -100,12 +95,8 @@ def divided(
     """Return a listing with the parts that will be cut from images without one.
 
     Without validation and test, both are cut; with test alone, validation; with validation, none.
-    Parts are cut from images for training and from those without a part.
-
-    Raises
-    ------
-    DataError
-        If all images are for validation or test, or a class's name is too long or not printable.
+    Parts are cut from images for training and from those without a part. Raises DataError if all
+    images are for validation or test, or a class's name is too long or not printable.
     """
     odd = [name for name in classes if not (name.isprintable() and len(name) <= _LONGEST_NAME)]
     if odd:
@@ -132,14 +123,8 @@ def divided(
 def hashed_part(digest: str, cut: tuple[Part, ...], validation: float, test: float) -> Part:
     """Return the part of a file by the SHA-1 of its bytes, so that copies stay together.
 
-    Parameters
-    ----------
-    digest
-        40 hexadecimal digits; the first 16, as a fraction of 2^64, are compared with the shares.
-    cut
-        Parts to cut besides training.
-    validation, test
-        Shares of the files.
+    The first 16 of its 40 hexadecimal digits, as a fraction of 2^64, are compared with the shares
+    of the parts to `cut` besides training.
     """
     position = int(digest[:16], 16) / 2.0**64
     if position < validation:

@@ -19,13 +19,9 @@ def open_labels(path: Path) -> ImageListing:
 
     Columns are found by name: ``file`` (relative to the CSV's folder), ``label`` and, optionally,
     ``part`` (``train``, ``validation`` or ``test``). Lines without a label are left out. Missing
-    parts are cut as in `micronas.tasks.images.folder.open_image_folder`.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, lacks a column, or names another part, fewer than two classes or
-        one number in two spellings.
+    parts are cut as in `micronas.tasks.images.folder.open_image_folder`. Raises DataError if the
+    file cannot be read, lacks a column, or names another part, fewer than two classes or one number
+    in two spellings.
     """
     try:
         with regular(path).open(encoding="utf-8-sig", newline="") as file:

@@ -35,14 +35,8 @@ _MORE = (
 class _ImageSplit(Split):
     """One part: pixels in memory or mapped from disk, turned into features batch by batch.
 
-    Parameters
-    ----------
-    pixels
-        uint8 [M, channels, size, size].
-    rows
-        int64 [N]: row of each example's pixels.
-    labels, groups
-        int64 [N]; copies of a file are one group.
+    Pixels are uint8 [M, channels, size, size]; `rows` int64 [N] are those of the examples, and
+    `labels` and `groups` int64 [N]: copies of a file are one group.
     """
 
     def __init__(
@@ -76,17 +70,9 @@ def load(settings: ImageSettings | VisualSettings) -> DataSet:
     and `micronas.tasks.images.coco` for finding, labelling and dividing files, and
     `micronas.tasks.images.files` for decoding and resizing. Files that cannot be decoded or are
     smaller than 16 pixels per side are left out and named in the summary. A feature is (pixel -
-    128) / 128.
-
-    Returns
-    -------
-    DataSet
-        Inputs are size x size x 1 or 3; the test part is None where parts are given without one.
-
-    Raises
-    ------
-    DataError
-        If the data is missing or has another layout, or a class has no image in a part.
+    128) / 128; inputs are size x size x 1 or 3. The test part is None where parts are given without
+    one. Raises DataError if the data is missing or has another layout, or a class has no image in a
+    part.
     """
     listing = open_listing(settings)
     read = read_images(

@@ -66,18 +66,9 @@ def open_folder(path: Path) -> SpeechFolder:
     With ``validation_list.txt`` the lists decide the parts: ``testing_list.txt`` names the test
     part, and the rest, or only the names in ``training_list.txt`` where it exists, is for training.
     Without lists the rule of the Speech Commands data set decides: the SHA-1 of the speaker puts
-    about 10 % of the speakers into validation and 10 % into test.
-
-    Parameters
-    ----------
-    path
-        Folder of the words, or one with it as its only subfolder.
-
-    Raises
-    ------
-    DataError
-        If there is no such folder, no word in it, a test list without a validation list, or a list
-        that is not text.
+    about 10 % of the speakers into validation and 10 % into test. The folder of the words is `path`
+    or its only subfolder. Raises DataError if there is no such folder, no word in it, a test list
+    without a validation list, or a list that is not text.
     """
     root = _find_root(path)
     listed: dict[str, Part] = {}

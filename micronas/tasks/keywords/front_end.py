@@ -82,14 +82,8 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
 def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICIENTS) -> MfccInC:
     """Return `mfcc` for a device, with the same tables.
 
+    It takes one of `every` frames (`micronas.views.Frames`), and the first `coefficients` of each.
     Raises ValueError if a frame has fewer.
-
-    Parameters
-    ----------
-    every
-        Frames from one input frame to the next, see `micronas.views.Frames`.
-    coefficients
-        Number of coefficients of a frame, from the first.
     """
     if coefficients > COEFFICIENTS:
         raise ValueError(f"a frame has {COEFFICIENTS} coefficients, not {coefficients}")

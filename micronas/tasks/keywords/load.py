@@ -61,20 +61,10 @@ def load(settings: KeywordSettings) -> DataSet:
     for training, then 10 % for validation and 10 % for test; under 10 s validation and test use all
     of it. A folder called ``silence`` is not read.
 
-    Returns
-    -------
-    DataSet
-        Inputs are 49 x 10 x 1; the test part is None where the folder's lists name none.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or has another layout, a keyword or other words are missing, a
-        class has no clip in a part, or the cache's folder cannot be written.
-
-    References
-    ----------
-    P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018.
+    Inputs are 49 x 10 x 1; the test part is None where the folder's lists name none. Raises
+    DataError if the folder is missing or has another layout, a keyword or other words are missing,
+    a class has no clip in a part, or the cache's folder cannot be written. Source: P. Warden,
+    "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018.
     """
     folder = open_folder(settings.path)
     keywords = _choose_keywords(folder, settings)

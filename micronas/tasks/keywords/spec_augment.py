@@ -10,21 +10,11 @@ def spec_augment(
     """Hide one stretch of frames and one band of coefficients of every example.
 
     The width of each is uniform in 0 .. `time_mask` and 0 .. `frequency_mask`, its place uniform
-    among those that fit. Hidden values become 0, about the mean of each feature (see
-    `micronas.tasks.keywords.front_end.mfcc`). Every example draws four numbers at all settings, so
-    that the same generator state hides the same places.
-
-    Parameters
-    ----------
-    features
-        float32 [n, 1, frames, coefficients]; not changed.
-    time_mask, frequency_mask
-        Largest width of each mask, at most the number of frames and of coefficients.
-
-    References
-    ----------
-    D. Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
-    Recognition", 2019; one mask of each kind, no time warping.
+    among those that fit. Hidden values of float32 [n, 1, frames, coefficients] become 0, about the
+    mean of each feature (see `micronas.tasks.keywords.front_end.mfcc`). Every example draws four
+    numbers at all settings, so that the same generator state hides the same places. Source: D. Park
+    et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition", 2019;
+    one mask of each kind, no time warping.
     """
     draws = torch.rand(4, len(features), generator=generator)
     frames = _hidden(features.shape[2], time_mask, draws[0], draws[1])

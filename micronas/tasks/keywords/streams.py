@@ -35,17 +35,10 @@ class Spoken(NamedTuple):
 def synthesise_streams(folder: Path, *, minutes: float, seed: int = 0) -> Path:
     """Write long recordings of synthetic speech to choose and evaluate thresholds on.
 
-    ``validation`` and ``testing`` hold recordings of five minutes each and ``events.csv`` with the
-    times of all words. Voices are those of the same part of the corpus that
+    ``validation`` and ``testing``, of so many minutes each, hold recordings of five minutes and
+    ``events.csv`` with the times of all words. Voices are those of the same part of the corpus that
     `micronas.tasks.keywords.synth.synthesise` makes from the same seed; words other than keywords
-    are in one part only.
-
-    Raises DataError as for `micronas.tasks.keywords.synth.synthesise`.
-
-    Parameters
-    ----------
-    minutes
-        Minutes of each part.
+    are in one part only. Raises DataError as that does.
     """
     if not 0 < minutes <= 6_000:
         raise DataError(

@@ -79,26 +79,15 @@ def synthesise(
 ) -> Path:
     """Write a corpus in the Speech Commands layout: 16 kHz clips of one second, lists, noises.
 
-    The same arguments give the same bytes. A folder that already holds this corpus is kept; a
-    corpus is written under a temporary name and renamed when complete.
+    Each of the words names a folder, with `clips_per_voice` at different speeds, pitches, levels
+    and noise floors. Voices, of which 104 exist, are counted for training, validation and test;
+    none is in two parts. With `made_up`, the folder of that name holds so many clips by each voice,
+    each of another word that does not exist. The same arguments give the same bytes. A folder that
+    already holds this corpus is kept; a corpus is written under a temporary name and renamed when
+    complete.
 
-    Parameters
-    ----------
-    words
-        English words, each the name of a folder.
-    voices
-        Number of voices in the training, validation and test part; no voice is in two parts. 104
-        exist.
-    clips_per_voice
-        Clips of each word by each voice, at different speeds, pitches, levels and noise floors.
-    made_up
-        Clips by each voice, in the folder ``made_up``, each of another word that does not exist.
-
-    Raises
-    ------
-    DataError
-        If the speech engine is not installed, there are too few voices, a word cannot name a
-        folder, or the folder holds something else.
+    Raises DataError if the speech engine is not installed, there are too few voices, a word cannot
+    name a folder, or the folder holds something else.
     """
     plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed, made_up)
 

@@ -46,18 +46,12 @@ class MachineFolder:
 def open_folder(path: Path) -> MachineFolder:
     """Read the layout of machine sounds; opens no sound file.
 
-    DCASE 2020 Task 2: ``train/normal_id_00_*.wav`` and ``test/{normal,anomaly}_id_00_*.wav``.
-
-    MIMII: ``id_00/normal/*.wav`` and ``id_00/abnormal/*.wav``. Test clips are the abnormal ones and
-    as many normal ones of the same machine, at most half of them: those whose names have the
-    smallest SHA-1, so that few clips change their part when others are added.
-
-    Raises DataError if there is no such folder or no clip in it.
-
-    Parameters
-    ----------
-    path
-        Folder of one machine type, or a folder of such folders.
+    `path` is a folder of one machine type, or of several such folders. DCASE 2020 Task 2 has
+    ``train/normal_id_00_*.wav`` and ``test/{normal,anomaly}_id_00_*.wav``, MIMII
+    ``id_00/normal/*.wav`` and ``id_00/abnormal/*.wav``. Test clips of MIMII are the abnormal ones
+    and as many normal ones of the same machine, at most half of them: those whose names have the
+    smallest SHA-1, so that few clips change their part when others are added. Raises DataError if
+    there is no such folder or no clip in it.
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"

@@ -57,22 +57,11 @@ def log_mel(waveforms: Tensor) -> Tensor:
 
 
 def images(frames: Tensor, *, overlap: int = _OVERLAP) -> Tensor:
-    """Stack frames into overlapping images and halve them.
+    """Stack frames [frames, 64] of `log_mel` into images, float32 [images, 32, 32], time by band.
 
-    An image starts every ``64 - overlap`` frames while 64 are left. Bilinear interpolation from 64
-    x 64 to 32 x 32 takes each output from the middle of 2 x 2 inputs, which is their mean.
-
-    Parameters
-    ----------
-    frames
-        float32 [frames, 64], from `log_mel`.
-    overlap
-        Frames that two neighbouring images share, 0 to 63; the paper's 44 gives one every 640 ms.
-
-    Returns
-    -------
-    Tensor
-        float32 [images, 32, 32], time by band; none if there are fewer than 64 frames.
+    An image starts every ``64 - overlap`` frames while 64 are left; the paper's overlap of 44 gives
+    one every 640 ms. Bilinear interpolation from 64 x 64 to 32 x 32 takes each output from the
+    middle of 2 x 2 inputs, which is their mean.
     """
     if len(frames) < _FRAMES:
         return torch.zeros(0, SIZE, SIZE)

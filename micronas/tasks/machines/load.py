@@ -32,32 +32,21 @@ def load(settings: MachineSettings) -> DataSet:
 
     Classes are the machines. Training and validation have normal clips only: `validation_fraction`
     of each machine's clips (at least one) are held out by the SHA-1 of their names. `detection` is
-    the test part, `test` its normal windows.
+    the test part, `test` its normal windows; both are None where no machine can be tested.
 
-    Inputs are images of 64 frames and 64 bands, halved; see `micronas.tasks.machines.front_end`.
-    They are standardised by one mean and one standard deviation, those of the training part's
-    values, and limited to four deviations.
+    Inputs, 32 x 32 x 1 (time, bands), are images of 64 frames and 64 bands, halved; see
+    `micronas.tasks.machines.front_end`. They are standardised by one mean and one standard
+    deviation, those of the training part's values, and limited to four deviations. Groups are
+    clips.
 
     Clips should be 16 kHz mono; others are converted (`read_recording`) and counted. Files that
     cannot be read, are shorter than one image (2.08 s) or longer than ten minutes, have other
     names, or are anomalous and in the training folder, are left out and named in the summary. A
     machine without a readable normal and anomalous test clip is left out of `detection`.
 
-    Returns
-    -------
-    DataSet
-        Inputs are 32 x 32 x 1 (time, bands); groups are clips. `test` and `detection` are None
-        where no machine can be tested.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or has another layout, there are fewer than two machines, or one
-        has fewer than two normal training clips.
-
-    References
-    ----------
-    C. Banbury et al., "MicroNets", 2021, section 5.2.3. H. Purohit et al., "MIMII Dataset", 2019.
+    Raises DataError if the folder is missing or has another layout, there are fewer than two
+    machines, or one has fewer than two normal training clips. Source: C. Banbury et al.,
+    "MicroNets", 2021, section 5.2.3; H. Purohit et al., "MIMII Dataset", 2019.
     """
     folder = open_folder(settings.path)
     classes = folder.machines

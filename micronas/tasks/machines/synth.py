@@ -56,22 +56,12 @@ def synthesise(
 ) -> Path:
     """Write fans and sliders, four of each, in the DCASE layout: 16 kHz WAVs and ``faults.csv``.
 
-    Neighbouring machines of a type are of the same make and differ a little. Speed, load, level and
-    the noise of the hall vary from clip to clip. The same arguments give the same bytes. A folder
-    that already holds this corpus is kept; a corpus is written under a temporary name and renamed
-    when complete.
-
-    Parameters
-    ----------
-    training
-        Number of normal training clips of each machine.
-    test
-        Number of normal, and of anomalous, test clips of each machine.
-
-    Raises
-    ------
-    DataError
-        If the folder holds something else or cannot be written, or there would be no clip.
+    Each machine has so many normal clips for training, and so many normal and as many anomalous
+    ones for test. Neighbouring machines of a type are of the same make and differ a little. Speed,
+    load, level and the noise of the hall vary from clip to clip. The same arguments give the same
+    bytes. A folder that already holds this corpus is kept; a corpus is written under a temporary
+    name and renamed when complete. Raises DataError if the folder holds something else or cannot be
+    written, or there would be no clip.
     """
     if min(training, test) < 1 or seconds < 1:
         raise DataError(

@@ -18,12 +18,8 @@ def augment(
 ) -> Tensor:
     """Rotate, warp, scale and jitter standardised windows, each by its own draws.
 
-    Rotation acts on raw samples, since standardisation hides means and sizes of axes.
-
-    Parameters
-    ----------
-    windows
-        float32 [n, channels, time, 1], as the result, which keeps the limits of the front end.
+    Windows are float32 [n, channels, time, 1], as the result, which keeps the limits of the front
+    end. Rotation acts on raw samples, since standardisation hides means and sizes of axes.
     """
     if settings.rotation_degrees > 0:
         windows = _rotated(windows, generator, settings.rotation_degrees, scaler)

@@ -82,10 +82,7 @@ class Texts:
 def read_header(path: Path) -> Header:
     """Read the first lines of a CSV file, separated by commas, semicolons or tabs.
 
-    Raises
-    ------
-    DataError
-        If the file cannot be read, has no line of values, or lines of different lengths.
+    Raises DataError if it cannot be read, has no line of values, or lines of different lengths.
     """
     with _lines(path) as lines:
         first = next((line for line in lines if line.strip()), None)
@@ -155,11 +152,8 @@ def read_table(
 ) -> tuple[Floats, list[Texts]]:
     """Read columns of numbers as float64 [rows, columns], missing ones nan, and columns of texts.
 
-    Raises
-    ------
-    DataError
-        If a value is no number, a text too long or not printable, or a line has more or fewer
-        values than the file has columns; names the line.
+    Raises DataError, which names the line, if a value is no number, a text too long or not
+    printable, or a line has more or fewer values than the file has columns.
     """
     places = [header.place(name) for name in numbers]
     columns = [(header.place(name), dict[str, int](), array("q")) for name in texts]

@@ -39,12 +39,8 @@ class Scaler:
 def moments(values: _Floats, names: Sequence[str]) -> tuple[_Floats, _Floats]:
     """Return means and standard deviations, float64 [columns], of training values [n, columns].
 
-    A constant column has the deviation 0.
-
-    Raises
-    ------
-    DataError
-        If float32, the type of training and of a device's readings, would lose a column's changes.
+    A constant column has the deviation 0. Raises DataError if float32, the type of training and of
+    a device's readings, would lose a column's changes.
     """
     origin = values[0].astype(np.float64)
     off = values - origin  # a sum of many equal values would round

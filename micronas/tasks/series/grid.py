@@ -17,17 +17,10 @@ def on_grid(
 ) -> Recording:
     """Return a recording with a sample every 1 / rate seconds from its first one on.
 
-    Values between samples are interpolated linearly; where several samples lie within half a step
-    of a new one, it is their mean, against aliasing. Labels and targets are those of the last
-    sample before, as on a device.
-
-    Parameters
-    ----------
-    times
-        Time of each sample in seconds, rising.
-    fill
-        Longest time in seconds between two values of a channel over which missing ones are filled;
-        longer gaps stay missing. None fills nothing.
+    Values between samples, at the rising `times` in seconds, are interpolated linearly; where
+    several samples lie within half a step of a new one, it is their mean, against aliasing. Missing
+    values of a channel are filled over at most `fill` seconds between two others; None fills
+    nothing. Labels and targets are those of the last sample before, as on a device.
     """
     elapsed = (times - times[0]) * rate  # in new steps
     count = int(np.floor(elapsed[-1] + _SLACK)) + 1

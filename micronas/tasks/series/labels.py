@@ -46,12 +46,8 @@ def bin_names(settings: SeriesSettings) -> tuple[str, ...]:
 def in_order(labels: Iterable[str], settings: SeriesSettings) -> tuple[str, ...]:
     """Return the classes that occur, in the order of outputs and reports.
 
-    Ranges and numbers rise; other labels are sorted as text.
-
-    Raises
-    ------
-    ConfigError
-        If labels are more than `_MOST_NUMBERS` different numbers, which must be measurements.
+    Ranges and numbers rise; other labels are sorted as text. Raises ConfigError if labels are more
+    than `_MOST_NUMBERS` different numbers, which must be measurements.
     """
     found = sorted(set(labels))
     if settings.bins:

@@ -45,18 +45,10 @@ def load(settings: SeriesSettings) -> DataSet:
     before it; a window whose last sample lacks them is left out. Where labels or targets change
     inside recordings, evaluation windows begin at every sample (`sliding`).
 
-    Returns
-    -------
-    DataSet
-        Inputs are window x 1 x channels; as a batch [n, channels, window, 1]. `test` is None
-        without a test part.
-
-    Raises
-    ------
-    DataError
-        If the data is missing or has another layout, a part lacks a class, all recordings of a
-        class are shorter than a window, targets do not suit the goal, or float32 would lose the
-        changes of a channel or target.
+    Inputs are window x 1 x channels, as a batch [n, channels, window, 1]; `test` is None without a
+    test part. Raises DataError if the data is missing or has another layout, a part lacks a class,
+    all recordings of a class are shorter than a window, targets do not suit the goal, or float32
+    would lose the changes of a channel or target.
     """
     found = read_recordings(settings)
     _check_rotation(settings, found.columns)

@@ -66,14 +66,9 @@ TRANSFORMS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 
 
 class _TransformedSplit(Split):
-    """Every window under every transform; a label is the transform.
+    """Standardised normal windows [n, channels, time, 1] under each transform, which is the label.
 
-    Parameters
-    ----------
-    inputs
-        Standardised normal windows, float32 [n, channels, time, 1].
-    augment
-        Function applied before the transform, in training.
+    In training, `augment` is applied before the transform.
     """
 
     def __init__(
@@ -104,13 +99,8 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     """Return a data set whose classes are `TRANSFORMS`, and whose detection is every test window.
 
     Recordings labelled `normal` are divided as usual; windows of all others are for test alone.
-    Accuracy is that of recognising transforms.
-
-    Raises
-    ------
-    DataError
-        If no recording is normal, a part has no whole normal window, or float32 would lose a
-        channel's changes.
+    Accuracy is that of recognising transforms. Raises DataError if no recording is normal, a part
+    has no whole normal window, or float32 would lose a channel's changes.
     """
     stretches = [each for recording in found.recordings for each in recording.stretches()]
     normal = [each for each in stretches if each.label == settings.normal]

@@ -46,11 +46,8 @@ class _Source:
 def read_recordings(settings: SeriesSettings) -> Recordings:
     """Read all recordings; unreadable files are left out and named.
 
-    Raises
-    ------
-    DataError
-        If there is no such file or folder, no file in it can be read, a column is missing in all
-        files, or labels are wrong.
+    Raises DataError if there is no such file or folder, no file in it can be read, a column is
+    missing in all files, or labels are wrong.
     """
     found = read_npz(settings) if settings.path.suffix.lower() == ".npz" else _read_files(settings)
     for each in found.recordings:

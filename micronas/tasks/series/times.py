@@ -67,10 +67,7 @@ def rate_of(times: _Times) -> float | None:
 def jumps(times: _Times, rate: float, *, fill: float | None = None) -> npt.NDArray[np.bool_]:
     """Return whether a recording ends between two samples, bool [N - 1]: time stands or jumps.
 
-    Parameters
-    ----------
-    fill
-        Longest gap that is filled, in seconds, at least two steps; by default ten steps.
+    A gap of up to `fill` seconds, at least two steps, ends none; by default ten steps.
     """
     longest = JUMP / rate if fill is None else max(fill, 2 / rate)
     with np.errstate(invalid="ignore", over="ignore"):

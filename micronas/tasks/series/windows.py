@@ -54,12 +54,7 @@ def cut_windows(
     """Cut recordings of a part; training windows overlap, others where labels change (`sliding`).
 
     A window has the label of its last sample, as on a device, which sees the samples before it; a
-    window whose last sample has no label is left out.
-
-    Parameters
-    ----------
-    whole
-        Every recording is one window.
+    window whose last sample has no label is left out. With `whole`, every recording is one window.
     """
     size = settings.window
     if part == "training" and not whole:
