@@ -1,6 +1,6 @@
 """Synthetic gestures of a wrist with six axes, as CSV files, to try the tool."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,17 +72,16 @@ def synthesise(
                 for take in range(_TAKES):
                     source = np.random.default_rng((seed, number, person, take))
                     table = _record(gesture, np.random.default_rng((seed, person)), source, seconds)
-                    np.savetxt(
-                        partial / gesture / f"p{person:02}_{take}.csv",
-                        table,
-                        fmt="%.5g",
-                        delimiter=",",
-                        header=",".join(("time_s", *COLUMNS)),
-                        comments="",
-                    )
+                    file = partial / gesture / f"p{person:02}_{take}.csv"
+                    write_table(file, ("time_s", *COLUMNS), table)
 
     text = _TEXT.format(seed=seed) + f"{people} people, {seconds:g} seconds a file.\n"
     return write_corpus(folder, (_README, text), write)
+
+
+def write_table(path: Path, names: Sequence[str], table: Floats) -> None:
+    """Write a CSV file of a table [rows, columns] below the names of its columns."""
+    np.savetxt(path, table, fmt="%.5g", delimiter=",", header=",".join(names), comments="")
 
 
 def _record(

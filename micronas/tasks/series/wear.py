@@ -6,6 +6,7 @@ import numpy as np
 
 from micronas.arrays import Floats
 from micronas.tasks.corpus import write_corpus
+from micronas.tasks.series.synth import write_table
 
 COLUMNS = ("vibration", "pressure", "current", "rul", "worn", "leaking")
 _README = "README.txt"
@@ -26,14 +27,8 @@ def synthesise(folder: Path, *, seed: int = 0) -> Path:
     def write(partial: Path) -> None:
         partial.mkdir(parents=True)
         for number in range(_MACHINES):
-            np.savetxt(
-                partial / f"m{number:02}.csv",
-                _run(np.random.default_rng((seed, number))),
-                fmt="%.5g",
-                delimiter=",",
-                header=",".join(COLUMNS),
-                comments="",
-            )
+            table = _run(np.random.default_rng((seed, number)))
+            write_table(partial / f"m{number:02}.csv", COLUMNS, table)
 
     text = _TEXT.format(seed=seed, most=_MOST) + f"{_MACHINES} machines.\n"
     return write_corpus(folder, (_README, text), write)
