@@ -1,6 +1,7 @@
-"""Names of the parts of a data set, what two of them share, and the sound files in a folder."""
+"""Names of the parts of a data set, what two share, files left out, and sounds in a folder."""
 
 from collections import Counter
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from pathlib import Path
@@ -14,11 +15,18 @@ PARTS_BY_NAME: dict[str, Part] = {
     **dict.fromkeys(("test", "testing"), "testing"),
 }
 """Parts by the names of folders, in small letters."""
+_LISTED = 5
 
 
 def in_two(*parts: AbstractSet[object]) -> int:
     """Return how many members two or more of the sets have in common."""
     return sum(count > 1 for count in Counter(chain.from_iterable(parts)).values())
+
+
+def left_out(why: str, files: Sequence[object]) -> list[str]:
+    """Return a list with one sentence on the files that a data set leaves out, or []."""
+    named = ", ".join([*map(str, files[:_LISTED]), *["..."] * (len(files) > _LISTED)])
+    return [f"Left out, {why}: {len(files)} files ({named})."] if files else []
 
 
 def wavs(folder: Path) -> list[Path]:

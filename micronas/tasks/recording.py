@@ -1,11 +1,13 @@
-"""Read sound files of any common kind as 16 kHz mono; refuse others."""
+"""Read sound files of any common kind as 16 kHz mono; refuse others, and say what was read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
 
 from micronas.errors import DataError
+from micronas.tasks.task import Finding
 from micronas.tasks.waveform import (
     RATE,
     RATE_STEP,
@@ -55,7 +57,29 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
     return Recording(read_samples(path), "" if (rate, channels) == (RATE, 1) else name)
 
 
-def bytes_lost(path: Path) -> int:
+def converted(formats: Mapping[str, int]) -> list[str]:
+    """Return a list with one sentence on converted files, counted by their formats, or []."""
+    listed = "; ".join(f"{count} from {name}" for name, count in sorted(formats.items()))
+    return [f"Converted to {RATE} Hz mono: {listed}."] if formats else []
+
+
+def checked(
+    path: Path, name: str, findings: list[Finding], *, longest_s: int, shortest: int = 0
+) -> Samples | None:
+    """Read a sound file, and add what is wrong with it to the findings; None if it is refused."""
+    try:
+        samples = read_recording(path, longest_s=longest_s).samples
+    except DataError as error:
+        findings.append(Finding("unreadable", name, str(error)))
+        return None
+    if len(samples) < shortest:
+        findings.append(Finding("short", name, f"{1000 * len(samples) // RATE} ms long"))
+    if (lost := _bytes_lost(path)) > 0:
+        findings.append(Finding("cut", name, f"the last {lost} bytes are missing"))
+    return samples
+
+
+def _bytes_lost(path: Path) -> int:
     """Return the number of bytes by which a RIFF file is shorter than its header says."""
     with path.open("rb") as file:
         header = file.read(8)

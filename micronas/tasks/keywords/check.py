@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import median
 
-from micronas.errors import DataError
 from micronas.tasks.keywords.clips import LONG
 from micronas.tasks.keywords.folder import (
     LONGEST_CLIP_S,
@@ -16,7 +15,7 @@ from micronas.tasks.keywords.folder import (
     open_folder,
 )
 from micronas.tasks.parts import PARTS, Part
-from micronas.tasks.recording import Recording, bytes_lost, read_recording
+from micronas.tasks.recording import checked
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding
 from micronas.tasks.waveform import RATE
@@ -43,18 +42,14 @@ def check(path: Path) -> list[Finding]:
     usable: Counter[tuple[str, Part]] = Counter()
     longer: list[str] = []
     for clip in folder.clips:
-        recording = _try_read(clip.path, clip.name, LONGEST_CLIP_S, findings)
-        if recording is None:
+        samples = checked(
+            clip.path, clip.name, findings, longest_s=LONGEST_CLIP_S, shortest=SHORTEST_CLIP
+        )
+        if samples is None:
             continue
-        samples = recording.samples
-        if len(samples) < SHORTEST_CLIP:
-            findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
-        else:
-            usable[clip.word, clip.part] += 1
+        usable[clip.word, clip.part] += len(samples) >= SHORTEST_CLIP
         if len(samples) > LONG * RATE:
             longer.append(clip.name)
-        if (lost := bytes_lost(clip.path)) > 0:
-            findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
         other = first.setdefault(hash(samples.tobytes()), clip)
         where = f"in {clip.part}, same as {other.name} ({other.part})"
         if other.word != clip.word:
@@ -62,7 +57,7 @@ def check(path: Path) -> list[Finding]:
         elif other.part != clip.part:
             findings.append(Finding("duplicate", clip.name, where))
     for noise in folder.noises:
-        _try_read(noise, f"{NOISE_FOLDER}/{noise.name}", LONGEST_NOISE_S, findings)
+        checked(noise, f"{NOISE_FOLDER}/{noise.name}", findings, longest_s=LONGEST_NOISE_S)
     if longer:
         text = f"of {len(longer)} clips only the middle second is used, the first is {longer[0]}"
         findings.append(Finding("long", path.name, text))
@@ -110,11 +105,3 @@ def _check_speakers(folder: SpeechFolder) -> list[Finding]:
             both = " and ".join(part for part in PARTS if part in found)
             findings.append(Finding("speaker", speaker, f"speaks in {both}"))
     return findings
-
-
-def _try_read(path: Path, name: str, longest_s: int, findings: list[Finding]) -> Recording | None:
-    try:
-        return read_recording(path, longest_s=longest_s)
-    except DataError as error:
-        findings.append(Finding("unreadable", name, str(error)))
-        return None

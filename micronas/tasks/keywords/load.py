@@ -30,7 +30,8 @@ from micronas.tasks.keywords.folder import (
 from micronas.tasks.keywords.front_end import COEFFICIENTS, FRAMES
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
-from micronas.tasks.parts import PARTS, Part, in_two
+from micronas.tasks.parts import PARTS, Part, in_two, left_out
+from micronas.tasks.recording import converted
 from micronas.tasks.rows import Rows
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.waveform import RATE, Samples
@@ -321,8 +322,7 @@ def _features(
 
 def _conversions(used: Sequence[Clip], clips: Clips) -> list[str]:
     formats = Counter(clips.converted[c.name] for c in used if c.name in clips.converted)
-    listed = "; ".join(f"{count} from {name}" for name, count in sorted(formats.items()))
-    said = [f"Converted to {RATE} Hz mono: {listed}."] if formats else []
+    said = converted(formats)
     lower = sum(count for name, count in formats.items() if int(name.split()[0]) < RATE)
     if lower:
         said.append(f"{lower} clips hold nothing above half of their lower rate.")
@@ -363,12 +363,8 @@ def _summarise(
         said.append("There is no test part.")
     if shared:
         said.append(f"{shared} speakers appear in two parts: accuracy will look too good.")
-    for count, what, names in (
-        (len(skipped), "unreadable or shorter than 0.1 s", [str(path) for path in skipped]),
-        (len(folder.missing), "in a list but missing", folder.missing),
-        (folder.unlisted, "in no list", ()),
-    ):
-        if count:
-            listed = ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])])
-            said.append(f"Left out, {what}: {count} files{f' ({listed})' if listed else ''}.")
+    said += left_out("unreadable or shorter than 0.1 s", skipped)
+    said += left_out("in a list but missing", folder.missing)
+    if folder.unlisted:
+        said.append(f"Left out, in no list: {folder.unlisted} files.")
     return " ".join(said)

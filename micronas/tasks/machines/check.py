@@ -3,12 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from micronas.errors import DataError
 from micronas.tasks.machines.folder import LONGEST_S, MachineClip, open_folder
 from micronas.tasks.machines.front_end import SHORTEST
-from micronas.tasks.recording import bytes_lost, read_recording
+from micronas.tasks.recording import checked
 from micronas.tasks.task import Finding
-from micronas.tasks.waveform import RATE
 
 
 def check(path: Path) -> list[Finding]:
@@ -28,15 +26,9 @@ def check(path: Path) -> list[Finding]:
     for clip in folder.clips:
         if clip.training and clip.anomalous:
             findings.append(Finding("anomaly", clip.name, "is in the training folder"))
-        try:
-            samples = read_recording(clip.path, longest_s=LONGEST_S).samples
-        except DataError as error:
-            findings.append(Finding("unreadable", clip.name, str(error)))
+        samples = checked(clip.path, clip.name, findings, longest_s=LONGEST_S, shortest=SHORTEST)
+        if samples is None:
             continue
-        if len(samples) < SHORTEST:
-            findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
-        if (lost := bytes_lost(clip.path)) > 0:
-            findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
         other = first.setdefault(hash(samples.tobytes()), clip)
         if replace(other, path=clip.path, name=clip.name) != clip:
             findings.append(Finding("duplicate", clip.name, f"same sound as {other.name}"))

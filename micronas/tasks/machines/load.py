@@ -21,10 +21,9 @@ from micronas.tasks.machines.folder import (
 )
 from micronas.tasks.machines.front_end import SHORTEST, SIZE, images, log_mel, standardise
 from micronas.tasks.machines.settings import MachineSettings
-from micronas.tasks.recording import read_recording
+from micronas.tasks.parts import left_out
+from micronas.tasks.recording import converted, read_recording
 from micronas.tasks.waveform import RATE
-
-_LISTED = 5
 
 
 def load(settings: MachineSettings) -> DataSet:
@@ -131,7 +130,8 @@ def _read_clips(folder: MachineFolder, overlap: int) -> _Read:
         if len(recording.samples) < SHORTEST:
             read.short.append(str(clip.path))
             continue
-        read.converted[recording.converted_from] += 1
+        if recording.converted_from:
+            read.converted[recording.converted_from] += 1
         read.parts[hash(recording.samples.tobytes())].add(clip.training)
         waveform = torch.from_numpy(recording.samples).float() / 32768.0
         read.images[clip] = images(log_mel(waveform.unsqueeze(0))[0], overlap=overlap)
@@ -176,23 +176,13 @@ def _summarise(
     if max(sizes.values()) > 2 * min(sizes.values()):
         (most, many), *_, (least, few) = sizes.most_common()
         said.append(f"Machines differ in training clips: {most} has {many}, {least} has {few}.")
-    formats = {name: count for name, count in sorted(read.converted.items()) if name}
-    if formats:
-        listed = "; ".join(f"{count} from {name}" for name, count in formats.items())
-        said.append(f"Converted to {RATE} Hz mono: {listed}.")
+    said += converted(read.converted)
     untested = sorted(set(folder.machines) - {clip.machine for clip in tested})
     if untested:
         said.append(f"Not tested, for want of normal or anomalous clips: {', '.join(untested)}.")
-    for what, names in (
-        ("anomalies in the training folder", read.anomalies),
-        ("unreadable", read.unreadable),
-        (f"shorter than {SHORTEST / RATE:.2f} s", read.short),
-        (
-            "the name does not say the machine",
-            [str(folder.root / name) for name in folder.unnamed],
-        ),
-    ):
-        if names:
-            listed = ", ".join([*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])])
-            said.append(f"Left out, {what}: {len(names)} files ({listed}).")
+    said += left_out("anomalies in the training folder", read.anomalies)
+    said += left_out("unreadable", read.unreadable)
+    said += left_out(f"shorter than {SHORTEST / RATE:.2f} s", read.short)
+    unnamed = [folder.root / name for name in folder.unnamed]
+    said += left_out("the name does not say the machine", unnamed)
     return " ".join(said)

@@ -187,6 +187,14 @@ def test_check_names_files_whose_end_is_missing(corpus: Path) -> None:
     assert waveforms.count_nonzero().item() == 15500
 
 
+def test_check_names_background_whose_end_is_missing(corpus: Path) -> None:
+    path = corpus / "_background_noise_" / "hum.wav"
+    write(path, np.ones(20_000, np.int16))
+    path.write_bytes(path.read_bytes()[:-1000])
+    found = [str(finding) for finding in check(corpus)]
+    assert found == ["cut: _background_noise_/hum.wav: the last 1000 bytes are missing"]
+
+
 def test_a_list_that_is_not_text_is_refused(corpus: Path) -> None:
     (corpus / "validation_list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"a list must be a text file, but .*validation_list"):
