@@ -7,6 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from micronas.errors import DataError
+
 Part = Literal["training", "validation", "testing"]
 PARTS: tuple[Part, ...] = ("training", "validation", "testing")
 PARTS_BY_NAME: dict[str, Part] = {
@@ -27,6 +29,13 @@ def left_out(why: str, files: Sequence[object]) -> list[str]:
     """Return a list with one sentence on the files that a data set leaves out, or []."""
     named = ", ".join([*map(str, files[:_LISTED]), *["..."] * (len(files) > _LISTED)])
     return [f"Left out, {why}: {len(files)} files ({named})."] if files else []
+
+
+def require_folder(path: Path, what: str, way: str) -> None:
+    """Raise DataError if a path is no folder: `what` it must be, and the way out."""
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise DataError(f"{what}, but {path} {found}; unpack the archive and name {way}")
 
 
 def wavs(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from micronas.errors import DataError
 from micronas.tasks.images.files import Box
 from micronas.tasks.images.settings import SUFFIXES
-from micronas.tasks.parts import PARTS_BY_NAME, Part
+from micronas.tasks.parts import PARTS_BY_NAME, Part, require_folder
 
 _LONGEST_NAME = 200
 
@@ -50,12 +50,7 @@ def open_image_folder(path: Path) -> ImageListing:
     of files with ``_``. Raises DataError if there is no such folder, fewer than two classes, or no
     image.
     """
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise DataError(
-            f"image data must be a folder, but {path} {what}; unpack the archive and name the "
-            "folder of the classes"
-        )
+    require_folder(path, "image data must be a folder", "the folder of the classes")
     root = _find_root(path)
     given: list[tuple[Path, Part | None]] = [
         (folder, PARTS_BY_NAME[folder.name.lower()])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from micronas.errors import DataError
 from micronas.files import regular
-from micronas.tasks.parts import PARTS, Part, wavs
+from micronas.tasks.parts import PARTS, Part, require_folder, wavs
 from micronas.tasks.waveform import RATE
 
 STANDARD_KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -149,12 +149,8 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _find_root(path: Path) -> Path:
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise DataError(
-            f"speech data must be a folder, but {path} {what}; unpack the archive and name the "
-            "folder of the words, or write a synthetic corpus: micronas data synth kws"
-        )
+    way = "the folder of the words, or write a synthetic corpus: micronas data synth kws"
+    require_folder(path, "speech data must be a folder", way)
     subfolders = [folder for folder in path.iterdir() if _may_hold_clips(folder)]
     candidates = [path, *subfolders] if len(subfolders) == 1 else [path]
     for root in candidates:

@@ -21,31 +21,21 @@ class MfccSettings:
     """Differences between feature extractors, see `micronas.tasks.keywords.front_end.mfcc`.
 
     MLPerf Tiny's keyword spotter takes ``MfccSettings(30, "magnitude", 1e-6, "peak",
-    "tensorflow")``.
-
-    Raises ConfigError if a value is not allowed.
-
-    Parameters
-    ----------
-    window_ms
-        40 (MicroNets, Hello Edge) or 30 (MLPerf Tiny); the FFT has 1,024 or 512 points.
-    spectrum
-        ``power`` or ``magnitude`` of a bin.
-    log_floor
-        Offset added to a band's energy before the logarithm, 1e-9 to 1e3.
-    level
-        ``recorded``, or ``peak``: each clip is divided by its largest sample, which a listening
-        device cannot do.
-    scaling
-        ``spread``: orthonormal, each coefficient shifted and scaled to a spread of about one,
-        within [-4, 4]; ``tensorflow``: as in ``tf.signal.mfccs_from_log_mel_spectrograms``.
+    "tensorflow")``. Raises ConfigError if a value is not allowed.
     """
 
     window_ms: Window = 40
+    """40 (MicroNets, Hello Edge) or 30 (MLPerf Tiny); the FFT has 1,024 or 512 points."""
     spectrum: Spectrum = "power"
+    """``power`` or ``magnitude`` of a bin."""
     log_floor: float = 0.1
+    """Offset added to a band's energy before the logarithm, 1e-9 to 1e3."""
     level: Level = "recorded"
+    """``recorded``, or ``peak``: each clip is divided by its largest sample, which a listening
+    device cannot do."""
     scaling: Scaling = "spread"
+    """``spread``: orthonormal, each coefficient shifted and scaled to a spread of about one, within
+    [-4, 4]; ``tensorflow``: as in ``tf.signal.mfccs_from_log_mel_spectrograms``."""
 
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():

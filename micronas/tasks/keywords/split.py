@@ -39,19 +39,13 @@ class KeywordSplit(Split):
         int16 [S, 16000]: silence examples without a generator.
     noise
         int16 [M]: concatenated background recordings, at least a second.
-
-    Attributes
-    ----------
-    features
-        Precomputed features, those of `batch` for all examples without a generator; None computes
-        them.
-    versions
-        float32 [versions * N, 49, 10]: those of `KeywordSettings.versions` augmented batches of all
-        examples, version by version; None augments anew.
     """
 
     features: Tensor | None = None
+    """Features of `batch` for all examples without a generator; None computes them."""
     versions: Rows | None = None
+    """float32 [versions * N, 49, 10]: those of `KeywordSettings.versions` augmented batches of all
+    examples, version by version; None augments anew."""
     _masked = False
 
     def __init__(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from micronas.errors import DataError
-from micronas.tasks.parts import wavs
+from micronas.tasks.parts import require_folder, wavs
 
 LONGEST_S = 600
 """Longest sound file in seconds; longer ones are refused."""
@@ -53,12 +53,8 @@ def open_folder(path: Path) -> MachineFolder:
     smallest SHA-1, so that few clips change their part when others are added. Raises DataError if
     there is no such folder or no clip in it.
     """
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise DataError(
-            f"sounds of machines must be in a folder, but {path} {what}; unpack the archive and "
-            "name its folder, or write synthetic machines: micronas data synth ad"
-        )
+    way = "its folder, or write synthetic machines: micronas data synth ad"
+    require_folder(path, "sounds of machines must be in a folder", way)
     kinds = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
     read = [(kind, *_read_type(path, kind)) for kind in kinds]
     unnamed = sorted(name for *_, names in read for name in names)
