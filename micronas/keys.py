@@ -1,6 +1,6 @@
 """The keys of settings classes with their types, defaults and meanings, as rows and as YAML.
 
-Meanings are the docstrings below fields, or entries of the section Attributes of a class.
+Meanings are the docstrings below fields.
 """
 
 import ast
@@ -30,24 +30,16 @@ _SUFFIXES = {tuple: "[]", list: "[]", dict: ".NAME"}
 
 @dataclass(frozen=True)
 class _Key:
-    """One key.
-
-    Attributes
-    ----------
-    name
-        Name with dots; ``[]`` stands for each item of a list, ``NAME`` for any name.
-    type
-        Type in words; empty where there are keys below.
-    default
-        Default as YAML; None where the key is required, empty where there are keys below.
-    meaning
-        Docstring of the field; empty without one.
-    """
+    """One key."""
 
     name: str
+    """Name with dots; ``[]`` stands for each item of a list, ``NAME`` for any name."""
     type: str
+    """Type in words; empty where there are keys below."""
     default: str | None
+    """Default as YAML; None where the key is required, empty where there are keys below."""
     meaning: str
+    """Docstring of the field; empty without one."""
 
 
 def keys(model: type[BaseModel]) -> list[_Key]:
@@ -263,22 +255,9 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(model.__mro__):
         if issubclass(each, BaseModel) and each.__module__ != BaseModel.__module__:
-            found |= _listed(inspect.getdoc(each) or "") | _documented(each)
+            found |= _documented(each)
     plain = {key: " ".join(text.split()) for key, text in found.items()}
     return {key: re.sub(r"``(.+?)``", r"`\1`", text) for key, text in plain.items()}
-
-
-def _listed(docstring: str) -> dict[str, str]:
-    """Return the entries of the section Attributes."""
-    _, _, section = docstring.partition("Attributes\n----------\n")
-    found, names = dict[str, str](), ""
-    for line in section.splitlines():
-        if line and not line.startswith(" "):
-            names = line
-        elif names:
-            for name in names.split(", "):
-                found[name] = f"{found.get(name, '')} {line}"
-    return found
 
 
 @cache

@@ -37,16 +37,11 @@ def shapes() -> Mapping[str, type[Settings]]:
 
 
 class Point(Settings):
-    """A place.
-
-    Attributes
-    ----------
-    x, y
-        Steps to the right
-        and up.
-    """
+    """A place."""
 
     x: int
+    """Steps to the right
+    and up."""
     y: int = 0
 
 
