@@ -170,8 +170,7 @@ class Answer(Bench):
     def _as_usual(self, seed: int) -> Record:
         problem = Problem(self.space, self.board, self.budget)
         plan = strategy(Context(problem, self.data, SearchSettings(), seed)).plan()
-        self.effort = plan.epochs + TRAIN.epochs
-        return self._as_long(shipped([self.rival]), TRAIN, seed)
+        return self._as_long(shipped([self.rival]), TRAIN, seed, effort=plan.epochs + TRAIN.epochs)
 
     def _textbook(self, seed: int) -> Record:
         return self._as_long(shipped([self.rival]), _TO_ZERO, seed)
@@ -185,12 +184,14 @@ class Answer(Bench):
     def _four(self, seed: int) -> Record:
         return self._as_long(map(of_four_bits, shipped([self.rival])), _TO_ZERO, seed)
 
-    def _as_long(self, networks: Iterable[Space], recipe: Recipe, seed: int) -> Record:
+    def _as_long(
+        self, networks: Iterable[Space], recipe: Recipe, seed: int, effort: int | None = None
+    ) -> Record:
         (rival,) = self._widest(networks)
         problem = Problem(self.space, self.board, self.budget)
         drawn = problem.draw(_DRAWN, random.Random(f"{seed} timed"))
         ratio = fmean(map(self._seconds, drawn)) / self._seconds(rival)
-        recipe = recipe.model_copy(update={"epochs": math.ceil(self.effort * ratio)})
+        recipe = recipe.model_copy(update={"epochs": math.ceil((effort or self.effort) * ratio)})
         return self._trained(rival, self._built(rival, seed), recipe, seed)
 
     def _seconds(self, candidate: Candidate) -> float:
@@ -230,7 +231,7 @@ def summary(records: list[Record]) -> str:
     for setting, methods in by_setting(records).items():
         for method in filter(methods.__contains__, METHODS):
             found = methods[method]
-            long = "as_usual" if "usual" in method else "textbook"
+            rival = "as_usual" if "usual" in method else "textbook"
             seeds = sorted(found)
             floats = [100 * found[seed]["float"] for seed in seeds]
             rows.append(
@@ -240,7 +241,7 @@ def summary(records: list[Record]) -> str:
                     found[seeds[0]]["network"],
                     " ".join(f"{each:.1f}" for each in floats),
                     f"{fmean(floats):.1f}",
-                    "" if method == long else against(found, methods.get(long, {}), "float"),
+                    "" if method == rival else against(found, methods.get(rival, {}), "float"),
                     _rounded(found.values()),
                     f"{fmean(found[seed]['cpu'] for seed in seeds):.0f}",
                 ]

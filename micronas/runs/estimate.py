@@ -115,11 +115,10 @@ def estimate_search(
     phases["checks"] = example * (judged + _CHECKED)
     phases = {phase: alone * seconds for phase, seconds in phases.items()}
     phases["trials"] = stretch * work / at_a_time + alone * plan.in_turn * epoch
-    order = [each for each in _PHASES if phases[each]]
     epochs = plan.epochs + settings.train.epochs
     advice = _advice(trial, tried) if plan.trainings else ""
-    each_phase = {each: phases[each] for each in order}
-    return _Estimate(each_phase, plan.count, plan.trainings, epochs, advice)
+    taken = {phase: phases[phase] for phase in _PHASES if phases[phase]}
+    return _Estimate(taken, plan.count, plan.trainings, epochs, advice)
 
 
 def _advice(trial: Recipe, examples: int) -> str:
