@@ -1,7 +1,8 @@
 """What computation buys: networks found and trained beside the best textbook network, at equal CPU.
 
     python -m benchmarks.answer RESULTS.jsonl --features kws40.npz --images cifar10/train \
-        [--settings kws-24 cifar-32] [--methods single_stage textbook] [--seeds 0 1]
+        [--voices FOLDER] [--settings kws-24 cifar-32] [--methods single_stage textbook] \
+        [--seeds 0 1]
     python -m benchmarks.answer RESULTS.jsonl --table
 
 Data, spaces, budgets and the board are those of `benchmarks.open_spaces`. The computation of a
@@ -36,7 +37,7 @@ from statistics import fmean
 import torch
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.open_spaces import BUDGETS, Bench, Record, of_four_bits
+from benchmarks.open_spaces import BUDGETS, REPEATED, Bench, Record, of_four_bits
 from benchmarks.quality import DRAWS, TRIAL, command
 from benchmarks.quality_tables import against, by_setting
 from benchmarks.rows import append
@@ -65,11 +66,17 @@ from micronas.train.recipe import FINETUNE, Recipe, going_on
 from micronas.train.timing import seconds_of
 from testing.scores import scores
 
-EFFORT = {"kws": 200, "cifar": 165}
+EFFORT = {"kws": 200, "cifar": 165, "voices": 200 * REPEATED}
 """Epochs of computation, by kind of data: halving takes so many there."""
 ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
-RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
+RIVAL = {
+    "kws": "tc_resnet8",
+    "cifar": "convolutions",
+    "voices": "tc_resnet8",
+    "voices-24": "matchboxnet",
+}
+"""Textbook network that is best in hindsight, by kind of data or setting."""
 METHODS = (
     "single_stage",
     "halving",
@@ -104,7 +111,8 @@ class Answer(Bench):
 
     def run(self, method: str, seeds: list[int]) -> None:
         kind = self.setting.partition("-")[0]
-        self.effort, self.rival = EFFORT[kind], RIVAL[kind]
+        self.effort = EFFORT[kind]
+        self.rival = RIVAL.get(self.setting, RIVAL[kind])
         for seed in seeds:
             if any((e["method"], e["seed"]) == (method, seed) for e in self._records()):
                 continue
@@ -165,12 +173,21 @@ class Answer(Bench):
         return self._trained(found.winner, network, recipe, seed)
 
     def _usual(self, seed: int) -> Record:
-        return self._trained_out(self._searched(SearchSettings(), seed), TRAIN, seed)
+        return self._trained_out(self._searched(self._settings, seed), self._recipe(TRAIN), seed)
 
     def _as_usual(self, seed: int) -> Record:
         problem = Problem(self.space, self.board, self.budget)
-        plan = strategy(Context(problem, self.data, SearchSettings(), seed)).plan()
-        return self._as_long(shipped([self.rival]), TRAIN, seed, effort=plan.epochs + TRAIN.epochs)
+        plan = strategy(Context(problem, self.data, self._settings, seed)).plan()
+        recipe = self._recipe(TRAIN)
+        return self._as_long(
+            shipped([self.rival]), recipe, seed, effort=plan.epochs + recipe.epochs
+        )
+
+    @property
+    def _settings(self) -> SearchSettings:
+        """Return those of `micronas search`, with as many steps for few examples as for many."""
+        given = SearchSettings()
+        return given.model_copy(update={"trial": self._recipe(given.trial)})
 
     def _textbook(self, seed: int) -> Record:
         return self._as_long(shipped([self.rival]), _TO_ZERO, seed)
@@ -268,4 +285,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    command(__doc__, BUDGETS, METHODS, ["single_stage", "textbook"], show=summary, run=_run)
+    settings = [each for each in BUDGETS if each.startswith(tuple(EFFORT))]
+    command(__doc__, settings, METHODS, ["single_stage", "textbook"], show=summary, run=_run)
