@@ -296,6 +296,12 @@ def _read_csv(source: _Source, settings: SeriesSettings, found: Recordings) -> l
             f"recordings must have a column of time to be resampled, but {source.path} has none "
             "that says a rate; set data.time=COLUMN, or leave out data.rate and data.fill"
         )
+    if times is not None and settings.is_even and (absent := ~np.isfinite(times)).any():
+        raise DataError(
+            f"recordings must have a time in each line to be resampled, but {source.path} has none "
+            f"in line {absent.argmax() + header.skipped + 1}; delete the line, or leave out "
+            "data.rate and data.fill"
+        )
     if rate and settings.rate is not None and settings.rate > _MOST_FINER * rate:
         raise DataError(
             f"data.rate must be at most {_MOST_FINER} times that of the recordings, but is "

@@ -38,7 +38,7 @@ def assumed_unit(column: str, times: _Times) -> str:
     """Return the unit of times that are 1 or more apart, where the column's name gives none; else
     an empty text. Few sensors have a second or more between two samples."""
     step = 0.0 if _parted(column)[1] else _step(times)
-    return "" if step < 1 else "ms" if step < 1e3 else "us"
+    return "" if step < 1 else "ms" if step < 1e3 else "us" if step < 1e6 else "ns"
 
 
 def dated(header: Header, stamps: Texts) -> _Times:

@@ -307,6 +307,14 @@ def test_a_column_of_time_is_no_channel_whatever_its_unit(
     assert [each.assumed for each in found.recordings] == ["us" * (column == "timestamp")]
 
 
+def test_times_of_a_telephone_count_nanoseconds(tmp_path: Path) -> None:
+    """A date in ns; taken as us, two samples at 50 Hz would be 20 s apart."""
+    rows = [f"{1_700_000_000_000_000_000 + i * 20_000_000},{i % 7}" for i in range(40)]
+    write(tmp_path / "on/a.csv", "time,x", *rows)
+    (found,) = read_recordings(settings(tmp_path)).recordings
+    assert (round(found.rate_hz or 0), found.assumed) == (50, "ns")
+
+
 def test_a_unit_of_time_that_was_assumed_is_told(tmp_path: Path) -> None:
     """A reading a second was one a millisecond, and all times of a device 1000 times too short."""
     for name in ("time", "time_s"):
