@@ -149,7 +149,7 @@ def compare_front_end(
     front_end = found.application.front_end
     source = graph.tensors[graph.inputs[0]]
     assert source.quantization is not None, "the network is int8"
-    meaning = read_metadata(data)["input"]
+    meaning = meaning_of(path, data)
     recorded = recordings(recordings_in, meaning, front_end, count=count)
     given = torch.from_numpy(np.stack([each.features for each in recorded]).transpose(0, 3, 1, 2))
     height, width, channels = graph.tensors[graph.inputs[0]].shape[1:]
@@ -169,12 +169,27 @@ def compare_front_end(
     }
 
 
+def meaning_of(path: Path, data: bytes) -> dict[str, Any]:
+    """Return the meaning of a model's input, with the columns that a run's settings name: long
+    names have no room in the file."""
+    meaning: dict[str, Any] = read_metadata(data)["input"]
+    columns = _data_of(path).get("columns")
+    is_own = isinstance(columns, list) and len(columns) == len(meaning.get("mean", ()))
+    return {**meaning, "columns": columns} if is_own else meaning
+
+
+def _data_of(run: Path) -> Mapping[str, Any]:
+    """Return a run's settings of data; none without its config."""
+    data = read_mapping(run / CONFIG)[0].get("data") if (run / CONFIG).is_file() else None
+    return data if isinstance(data, dict) else {}
+
+
 def recordings_of(run: Path) -> Path | None:
     """Return the folder of a run's data, if its config gives one that exists."""
-    data = read_mapping(run / CONFIG)[0].get("data") if (run / CONFIG).is_file() else None
-    if not isinstance(data, dict):
+    data = _data_of(run)
+    if "path" not in data:
         return None
-    path = Path(str(data.get("path")))
+    path = Path(str(data["path"]))
     # a CSV of labels names pictures in its folder
     folder = path.parent if data.get("task") in ("images", "vww") and path.is_file() else path
     return folder if folder.exists() else None

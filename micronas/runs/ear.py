@@ -16,14 +16,13 @@ from micronas.graph import integer
 from micronas.graph.kernels.codes import Values
 from micronas.graph.streaming import recording, timings
 from micronas.objectives.mistakes import mu_law
-from micronas.runs.device import device
+from micronas.runs.device import device, meaning_of
 from micronas.runs.folder import model_file
 from micronas.runs.marks import Marked
 from micronas.space.load import model_bytes
 from micronas.streaming.events import Detector, Integers
 from micronas.streaming.thresholds import Heard, Occurrence
 from micronas.tasks.recorded import whole
-from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
 
 _BATCH = 256
@@ -56,7 +55,7 @@ class Ear:
             hold = self.stays if detector.gate else detector.hold
             detector = replace(detector, hop=hop, hold=hold)
         self.detector = detector
-        self.meaning = read_metadata(data)["input"]
+        self.meaning = meaning_of(run, data)
         self.labels = tuple(known.labels or map(str, range(len(detector.thresholds))))
         known = replace(known, decision=detector).on(engine_of(engine or found.engine), self._graph)
         self.frames = known.frames

@@ -43,7 +43,7 @@ def recordings(
 ) -> list[Recorded]:
     """Read up to `count` files of a folder and its subfolders, evenly chosen by name.
 
-    Files that are no recordings of the kind, or too short, are left out.
+    Files that are no recordings of the kind, too short, or lack values are left out.
 
     Raises DataError if no file can be read.
     """
@@ -184,8 +184,11 @@ def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Re
     header = read_header(path)
     table, _ = read_table(header, _columns(header, meaning, front_end))
     window = table[: front_end.window].astype(np.float32)
-    if len(window) < front_end.window:
-        raise DataError(f"a recording must hold a window, but {path} is shorter; leave it out")
+    if len(window) < front_end.window or not np.isfinite(window).all():
+        raise DataError(
+            f"a recording must begin with a whole window, but {path} is shorter or lacks values; "
+            "leave it out"
+        )
     mean, deviation = (np.array(each, np.float32) for each in (front_end.mean, front_end.deviation))
     limit = np.float32(front_end.limit)
     values = np.clip((window - mean) / deviation, -limit, limit)

@@ -144,6 +144,17 @@ def test_short_sounds_of_machines_are_left_out_of_the_comparison(tmp_path: Path)
     assert [each.path.name for each in found] == ["whole.wav"]
 
 
+def test_windows_that_lack_a_value_are_left_out_of_the_comparison(tmp_path: Path) -> None:
+    """Training leaves them out, and C and NumPy have different codes for what is no number."""
+    meaning = {"features": "series", "window": 8, "mean": [0.0], "deviation": [1.0], "limit": 4.0}
+    made = front_end({**meaning, "columns": ["x"]}, (1, 8, 1, 1))
+    assert made is not None
+    for name, second in (("gap", ""), ("whole", "1")):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["x", "0", second or '""', *"234567"]))
+    found = recordings(tmp_path, {**meaning, "columns": ["x"]}, made, count=9)
+    assert [each.path.name for each in found] == ["whole.csv"]
+
+
 def test_pictures_of_a_csv_of_labels_are_beside_it(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").touch()
     (tmp_path / "a.webp").touch()

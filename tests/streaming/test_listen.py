@@ -13,6 +13,7 @@ import soundfile
 
 from micronas.errors import ConfigError, DataError
 from micronas.runs.device import device
+from micronas.runs.ear import Ear
 from micronas.runs.finished import listening
 from micronas.runs.listen import listen
 from micronas.runs.marks import Marked, read_marks
@@ -141,13 +142,13 @@ def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> 
     assert not (run / "detector.json").exists()
 
 
-def sensor(folder: Path, **meaning: object) -> Path:
-    """Write the run of a network of one channel, in whose model file stands what is given."""
+def sensor(folder: Path, channels: int = 1, **meaning: object) -> Path:
+    """Write the run of a network of some channels, in whose model file stands what is given."""
     from micronas.graph.builder import Builder
 
-    builder = Builder((8, 1, 1))
+    builder = Builder((8, 1, channels))
     graph = quantize_randomly(builder.finish(builder.dense(builder.input, "y", 2)))
-    scale = {"limit": 4.0, "mean": [0.0], "deviation": [1.0]}
+    scale = {"limit": 4.0, "mean": [0.0] * channels, "deviation": [1.0] * channels}
     described = describe(
         classes=("rest", "step"), meaning={"features": "series", "window": 8, **scale, **meaning}
     )
@@ -219,6 +220,15 @@ def test_readings_are_of_the_rate_and_the_columns_of_training(
         assert listen(run, [tmp_path / "a.csv"]).hours == pytest.approx(200 / 50 / 3600)
     with pytest.raises(ConfigError, match="run says 50; leave it out"):
         listen(run, [tmp_path / "a.csv"], rate_hz=100.0)
+
+
+def test_columns_that_settings_name_are_heard_in_their_order(tmp_path: Path) -> None:
+    """Their names are too long for the model file, and readings were taken as the file has them."""
+    run = sensor(tmp_path / "run", 2)
+    (run / "config.yaml").write_text("data: {columns: [pressure_of_oil, speed_of_shaft]}\n")
+    lines = (f"{number},7,{-number}" for number in range(20))
+    (tmp_path / "a.csv").write_text("\n".join(["speed_of_shaft,gear,pressure_of_oil", *lines]))
+    assert Ear(run, None, 50.0).read(tmp_path / "a.csv")[3].tolist() == [-3, 3]
 
 
 @pytest.mark.parametrize(
