@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import Node
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
@@ -61,10 +62,18 @@ def capture(
             "a module must do the same steps for every input, as torch.export records them, but "
             f"{type(module).__name__} raises {_quote(error)}; take out steps that depend on values"
         ) from error
-    random = torch.Tag.nondeterministic_seeded  # such operations are refused by name
-    if not any(random in getattr(node.target, "tags", ()) for node in program.graph.nodes):
+    if not any(map(_draws, program.graph.nodes)):  # what draws is refused by name
         _check_repeated(module, result, again)
     return program
+
+
+def _draws(node: Node) -> bool:
+    """Return whether an operator draws random numbers; attention does where it drops."""
+    is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    if node.target is not torch.ops.aten.scaled_dot_product_attention.default:
+        return is_random
+    dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+    return bool(dropout)
 
 
 def _drop_checks(program: ExportedProgram) -> None:

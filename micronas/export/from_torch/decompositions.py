@@ -184,20 +184,30 @@ def _is_extreme(value: object) -> bool:
     return isinstance(value, int | float) and not abs(value) < _EXTREME
 
 
+def _numbered(mask: Tensor, x: Any, other: Any) -> Tensor:
+    """Return a mask as 0 and 1, whole for whole operands, which may be indices."""
+    kind = torch.result_type(x, other)
+    return mask.to(torch.float32 if kind == torch.bool or kind.is_floating_point else kind)
+
+
 def _where(mask: Tensor, x: Any, other: Any) -> Any:
     """Return a choice by arithmetic: a mask is 0 or 1 on the device."""
     if _is_extreme(x) or _is_extreme(other):
         return NotImplemented
-    chosen = mask.to(torch.float32)
+    chosen = _numbered(mask, x, other)
     if isinstance(other, int | float) and other == 0:
         return chosen * x
+    if isinstance(x, Tensor) and isinstance(other, Tensor):
+        # one may be a constant so far below zero that the other would be lost in a difference
+        return chosen * x.nan_to_num() + (1 - chosen) * other.nan_to_num()
     return chosen * (x - other) + other
 
 
 def _masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
     if _is_extreme(value):
         return NotImplemented
-    chosen = mask.to(torch.float32)
+    chosen = _numbered(mask, x, x)
+    value = value.nan_to_num() if isinstance(value, Tensor) else value
     return x * (1 - chosen) + chosen * value
 
 

@@ -106,8 +106,11 @@ def _graph_of(program: ExportedProgram, copy: bool, *, sequences: bool) -> Graph
         elif node.target is operator.getitem and not node.users:
             continue
         elif node.target in _OF_SHAPES:
-            filled = node.target(torch.empty(node.args[0].meta["val"].shape), *node.args[1:])
-            tracer.constants[node] = filled
+            given = node.args[0].meta["val"]  # which holds no values
+            shaped = torch.empty(given.shape, dtype=given.dtype)
+            tracer.constants[node] = node.target(shaped, *node.args[1:], **node.kwargs)
+        elif node.target is torch.ops.aten.expand_as.default and node.args[0] in tracer.constants:
+            tracer.constants[node] = tracer.constants[node.args[0]].expand(node.meta["val"].shape)
         elif _is_constant(tracer, node):
             operands = map_arg((node.args, node.kwargs), tracer.constants.__getitem__)
             tracer.constants[node] = node.target(*operands[0], **operands[1])

@@ -124,6 +124,78 @@ def test_attention_of_scale_zero_is_a_mean() -> None:
     check(attended, torch.randn(4, 5, 8))
 
 
+CAUSAL = torch.ones(5, 5).tril().bool()
+
+
+def test_scores_are_hidden_by_tensors_as_by_numbers() -> None:
+    """A value less a number of minus a billion, plus this number, is nothing in float32."""
+    torch.manual_seed(0)
+
+    def or_else(low: Tensor) -> Function:
+        return lambda x: torch.where(CAUSAL, x @ x.transpose(1, 2), low).softmax(2)
+
+    check(
+        {
+            "a billion below": or_else(torch.full([], -1e9)),
+            "one for each score": or_else(-9e15 * torch.ones(5, 5)),
+            "the least": or_else(torch.tensor(torch.finfo(torch.float32).min)),
+            "infinite": or_else(torch.full((5, 5), -torch.inf)),
+            "filled": lambda x: (
+                (x @ x.transpose(1, 2)).masked_fill(~CAUSAL, torch.full([], -torch.inf)).softmax(2)
+            ),
+            "no scores": lambda x: torch.where(CAUSAL, x @ x.transpose(1, 2), x[:, :, :5]),
+        },
+        torch.randn(4, 5, 8),
+    )
+
+
+def test_numbers_of_the_shape_of_words_are_whole() -> None:
+    """Kinds and places of words, as transformers have them."""
+    torch.manual_seed(0)
+    table = nn.Embedding(10, 4)
+    kinds = {
+        "zeros": lambda t: table(t) + table(torch.zeros_like(t)),
+        "places": lambda t: table(t) + table(torch.arange(6)[None].expand_as(t)),
+        "no mask": lambda t: t * ~torch.zeros_like(t, dtype=torch.bool),
+        "known": lambda t: table(torch.where(t < 8, t, 3)),
+        "filled": lambda t: table(t.masked_fill(t == 5, 0)),
+    }
+    check(kinds, torch.randint(0, 10, (4, 6)))
+
+
+class _Counting(nn.Module):
+    """Attention that adds how often it was called."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return F.scaled_dot_product_attention(x, x, x) + self.calls
+
+
+def _of_batch(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    return F.batch_norm(x, norm.running_mean, norm.running_var, training=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (_Counting(), "two calls of _Counting differ"),
+        (
+            Case(lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5)),
+            "but this drops; pass dropout_p=0.0 unless self.training",
+        ),
+        (Case(_of_batch, nn.BatchNorm1d(5)), "running statistics, but this has those of its batch"),
+        (nn.BatchNorm1d(5, track_running_stats=False), "but this has those of its batch; use"),
+    ],
+)
+def test_results_that_depend_on_more_than_the_example_are_refused(
+    module: nn.Module, said: str
+) -> None:
+    with pytest.raises(ExportError, match=said):
+        trace(module.eval(), torch.randn(1, 5, 8))
+
+
 WORDS = torch.randint(0, 100, (1, 6))
 
 
@@ -146,6 +218,11 @@ WORDS = torch.randint(0, 100, (1, 6))
             "of torch.bool, which torch wraps",
         ),
         (lambda x: F.softplus(x, threshold=0.5), torch.randn(1, 6), "but has 0.5; leave the"),
+        (
+            lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=(x > 0)[..., :5]),
+            torch.randn(1, 5, 8),
+            r"but says which to hide; pass torch.where\(mask, 0.0, -16.0\)",
+        ),
     ],
 )
 def test_what_a_device_would_compute_otherwise_is_refused(

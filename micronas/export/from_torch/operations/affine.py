@@ -18,6 +18,8 @@ _MOST_CROSSED = 4
 
 
 def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
+    if arguments.get("training") or arguments["running_mean"] is None:
+        raise tracer.refusal("a norm must have running statistics, but this has those of its batch")
     mean = tracer.constant(arguments["running_mean"]).double()
     factor = (tracer.constant(arguments["running_var"]).double() + arguments["eps"]).rsqrt()
     if arguments["weight"] is not None:

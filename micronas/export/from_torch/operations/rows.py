@@ -142,6 +142,11 @@ def _filled(tracer: Tracer, node: object, mask: object, filler: object, when: bo
 
 def attention(tracer: Tracer, arguments: Arguments) -> Value:
     """Compute softmax(q k^T / sqrt(d) + mask) v."""
+    if arguments["dropout_p"]:
+        raise tracer.refusal(
+            "attention must drop nothing in eval mode, but this drops",
+            "pass dropout_p=0.0 unless self.training",
+        )
     query, key, value = (tracer.value(arguments[name]) for name in ("query", "key", "value"))
     if arguments.get("enable_gqa") and key.shape != query.shape:
         times = query.shape[-3] // key.shape[-3]
@@ -162,6 +167,11 @@ def attention(tracer: Tracer, arguments: Arguments) -> Value:
             given = torch.where(given, 0.0, 2 * HIDES)
         scores = _with_mask(tracer, scores, given)
     elif mask is not None:
+        if mask.meta["val"].dtype == torch.bool:
+            raise tracer.refusal(
+                "a computed mask must be numbers to add to scores, but says which to hide",
+                "pass torch.where(mask, 0.0, -16.0)",
+            )
         scores = combined(tracer, "ADD", scores, tracer.value(mask), "mask")
     weights = rowwise(tracer, "SOFTMAX", scores, -1, "softmax")
     return _product(tracer, weights, value, "mix")
