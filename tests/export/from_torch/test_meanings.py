@@ -149,6 +149,20 @@ def test_scores_are_hidden_by_tensors_as_by_numbers() -> None:
     )
 
 
+def test_vectors_are_rows_on_the_left_and_columns_on_the_right() -> None:
+    """A query that pools by attention was a factor of each feature."""
+    torch.manual_seed(0)
+    query, times = torch.randn(8), torch.randn(5)
+    products: dict[str, Function] = {
+        "scores": lambda x: (x @ query).softmax(1),
+        "pooled": lambda x: ((x @ query).softmax(1)[:, :, None] * x).sum(1),
+        "over time": lambda x: times @ x,
+        "by a layer": lambda x: F.linear(x, query),
+        "more dimensions": lambda x: (x @ torch.eye(8)[None, None, :, :3])[:, 0] * 2,
+    }
+    check(products, torch.randn(4, 5, 8))
+
+
 def test_numbers_of_the_shape_of_words_are_whole() -> None:
     """Kinds and places of words, as transformers have them."""
     torch.manual_seed(0)

@@ -33,21 +33,34 @@ def rowwise(tracer: Tracer, kind: Kind, value: Value, dim: int, suffix: str = ""
 
 
 def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
+    """Multiply matrices; a vector is a row on the left, a column on the right."""
     left, right = arguments["self"], arguments.get("other", arguments.get("mat2"))
-    for side, other in ((right, left), (left, right)):
-        if tracer.is_constant(side) and tracer.constant(side).shape[:-2].numel() == 1:
-            matrix, value = tracer.constant(side), tracer.value(other)
-            matrix = matrix.reshape(matrix.shape[-2:])
-            if side is right:
-                return multiplied(tracer, value, matrix.t(), None)
-            turned = Value(value.tensor, value.positions.transpose(-1, -2))
-            found = multiplied(tracer, turned, matrix, None)
-            return Value(found.tensor, found.positions.transpose(-1, -2))
     first, second = (
-        tracer.constant(side) if tracer.is_constant(side) else tracer.value(side)
-        for side in (left, right)
+        _matrix(tracer.constant(side) if tracer.is_constant(side) else tracer.value(side), dim)
+        for side, dim in ((left, 0), (right, -1))
     )
-    return _product(tracer, first, second)
+    if isinstance(first, Value) and isinstance(second, Tensor) and _is_single(second):
+        found = multiplied(tracer, first, second.reshape(second.shape[-2:]).t(), None)
+    elif isinstance(second, Value) and isinstance(first, Tensor) and _is_single(first):
+        turned = Value(second.tensor, second.positions.transpose(-1, -2))
+        product = multiplied(tracer, turned, first.reshape(first.shape[-2:]), None)
+        found = Value(product.tensor, product.positions.transpose(-1, -2))
+    else:
+        found = _product(tracer, first, second)
+    return Value(found.tensor, found.positions.reshape(tracer.shape))
+
+
+def _matrix(side: Value | Tensor, dim: int) -> Value | Tensor:
+    """Return a vector as a matrix with one more dimension at `dim`."""
+    if len(side.shape) > 1:
+        return side
+    if isinstance(side, Tensor):
+        return side.unsqueeze(dim)
+    return Value(side.tensor, side.positions.unsqueeze(dim))
+
+
+def _is_single(matrices: Tensor) -> bool:
+    return matrices.shape[:-2].numel() == 1
 
 
 def _product(

@@ -155,7 +155,8 @@ def _enlarged(
 def linear(tracer: Tracer, arguments: Arguments) -> Value:
     """Multiply the last dimension by weights, in whatever order it is stored."""
     value, weight = tracer.value(arguments["input"]), tracer.constant(arguments["weight"])
-    return multiplied(tracer, value, weight, arguments["bias"])
+    found = multiplied(tracer, value, weight.reshape(-1, weight.shape[-1]), arguments["bias"])
+    return Value(found.tensor, found.positions.reshape(tracer.shape))
 
 
 def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Value:
