@@ -1,9 +1,18 @@
-"""Functions of torch as modules, and several of them side by side."""
+"""Functions of torch as modules, several of them side by side, and what becomes of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from micronas.export.verify import verify
+from micronas.graph.ir import Graph
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_all_inputs
+from micronas.train.inputs import by_input
+from micronas.train.quantize import QuantizedNetwork, float_outputs
 
 
 class Case(nn.Module):
@@ -32,3 +41,31 @@ def _answers(result: Any) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
     return list(result.values() if isinstance(result, dict) else result)
+
+
+def check_float(
+    graph: Graph,
+    inputs: object,
+    wanted: Iterable[Tensor],
+    names: Sequence[str] = (),
+    *,
+    rtol: float = 1.3e-6,
+    atol: float = 1e-5,
+) -> None:
+    """Compare what a graph computes of inputs, before it is rounded, with what torch did.
+
+    `names` are of the answers, in place of those that the graph has for them.
+    """
+    found = float_outputs(QuantizedNetwork(graph), by_input(graph, inputs)).values()
+    for name, got, want in zip(names or graph.outputs, found, wanted, strict=True):
+        got, want = got.reshape(want.shape), want.float()
+        said = f"{name}: {got} must be {want}"
+        torch.testing.assert_close(got, want, rtol=rtol, atol=atol, msg=said)
+
+
+def check_exact(rounded: Graph | bytes, inputs: object) -> None:
+    """Compare each byte that a rounded network gives for inputs with TFLM's."""
+    model = to_flatbuffer(rounded) if isinstance(rounded, Graph) else rounded
+    graph = read(model)
+    codes = quantize_all_inputs(graph, by_input(graph, inputs))
+    assert verify(model, codes).mismatches == 0

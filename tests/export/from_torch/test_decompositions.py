@@ -13,29 +13,19 @@ from micronas import to_tflite
 from micronas.errors import ExportError
 from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
-from micronas.export.verify import verify
 from micronas.graph.averages import with_averages
 from micronas.graph.integer import run_outputs
 from micronas.tflite.reader import read
-from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_all_inputs
-from micronas.train.inputs import by_input
-from micronas.train.quantize import QuantizedNetwork, float_outputs
-from tests.export.from_torch.cases import Cases
+from tests.export.from_torch.cases import Case, Cases, check_exact, check_float
 
 FEATURES, TOKENS, MAPS = (8,), (6, 10), (4, 8, 8)
 
 
-class Case(nn.Module):
+def case(function: Callable[..., Any], shape: tuple[int, ...]) -> nn.Module:
     """A layer, and a function of what it gives and of the input."""
-
-    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.function = function
-        self.layer = nn.Conv2d(4, 4, 1) if len(shape) == 3 else nn.Linear(shape[-1], shape[-1])
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(self.layer(x), x)
+    layer = nn.Conv2d(4, 4, 1) if len(shape) == 3 else nn.Linear(shape[-1], shape[-1])
+    return Case(lambda x, layer: function(layer(x), x), layer)
 
 
 def grn(y: Tensor, x: Tensor) -> Tensor:
@@ -213,7 +203,7 @@ BY_SHAPE: dict[tuple[int, ...], dict[str, Callable[[Tensor, Tensor], Any]]] = {
         "averages beyond their padding": lambda y, x: F.avg_pool2d(y, 3, 2, 1, ceil_mode=True)
     },
 }
-CASES = {name: (case, shape) for shape, cases in BY_SHAPE.items() for name, case in cases.items()}
+CASES = {name: (each, shape) for shape, cases in BY_SHAPE.items() for name, each in cases.items()}
 
 
 def groups() -> Iterator[list[str]]:
@@ -226,38 +216,27 @@ def groups() -> Iterator[list[str]]:
 @pytest.mark.parametrize("names", [*groups()], ids=" | ".join)
 def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     torch.manual_seed(0)
-    module, x = (
-        Cases([Case(*CASES[name]) for name in names]).eval(),
-        torch.randn(32, *CASES[names[0]][1]),
-    )
+    module = Cases([case(*CASES[name]) for name in names]).eval()
+    x = torch.randn(32, *CASES[names[0]][1])
     with torch.no_grad():
         answers = zip(*(module(each) for each in x.split(1)), strict=True)
         wanted = [torch.cat(parts) for parts in answers]
     graph = trace(module, x[:1])
-    found = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
-    for name, got, want in zip(names, found, wanted, strict=True):
-        torch.testing.assert_close(
-            got.reshape(want.shape),
-            want.float(),
-            rtol=1e-3,
-            atol=1e-4,
-            msg=f"{name}: {got} must be {want}",
-        )
-    written = quantize(with_averages(graph, "parts"), x)  # as to_tflite does, which traces anew
-    codes = quantize_all_inputs(written, by_input(written, x[:8]))
-    assert verify(to_flatbuffer(written), codes).mismatches == 0
+    check_float(graph, x, wanted, names, rtol=1e-3, atol=1e-4)
+    # as to_tflite does, which traces anew
+    check_exact(quantize(with_averages(graph, "parts"), x), x[:8])
 
 
 @pytest.mark.parametrize("value", [-torch.inf, -1e9])
 def test_values_that_leave_no_codes_are_refused(value: float) -> None:
-    module = Case(lambda y, x: y.masked_fill(x > 0, value), FEATURES).eval()
+    module = case(lambda y, x: y.masked_fill(x > 0, value), FEATURES).eval()
     with pytest.raises(ExportError, match=r"aten.masked_fill .*; fill with a value within 1,000"):
         trace(module, torch.randn(1, 8))
 
 
 def test_a_code_is_the_place_of_the_largest() -> None:
     torch.manual_seed(0)
-    module, x = Case(lambda y, x: tuple(y.max(1)), FEATURES).eval(), torch.randn(64, 8)
+    module, x = case(lambda y, x: tuple(y.max(1)), FEATURES).eval(), torch.randn(64, 8)
     model = to_tflite(module, x[:1], calibration=x)
     found = run_outputs(read(model), quantize_all_inputs(read(model), x))
     values, places = found.values()

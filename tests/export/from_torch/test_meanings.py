@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.trace import trace
-from micronas.train.inputs import by_input
-from micronas.train.quantize import QuantizedNetwork, float_outputs
-from tests.export.from_torch.cases import Case, Cases
+from tests.export.from_torch.cases import Case, Cases, check_float
 
 Function = Callable[[Tensor], Any]
 
@@ -22,13 +20,7 @@ def check(functions: dict[str, Function], x: Tensor) -> None:
     module = Cases([Case(function) for function in functions.values()]).eval()
     with torch.no_grad():
         wanted = [torch.cat(parts) for parts in zip(*map(module, x.split(1)), strict=True)]
-    graph = trace(module, x[:1])
-    found = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
-    for name, got, want in zip(functions, found, wanted, strict=True):
-        said = f"{name}: {got} must be {want}"
-        torch.testing.assert_close(
-            got.reshape(want.shape), want.float(), rtol=1e-3, atol=1e-4, msg=said
-        )
+    check_float(trace(module, x[:1]), x, wanted, [*functions], rtol=1e-3, atol=1e-4)
 
 
 def of_windows(function: Function) -> Function:

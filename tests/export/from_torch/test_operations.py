@@ -1,24 +1,17 @@
 """Operations of torch: the graph computes what torch does, and its integers are TFLM's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from micronas.export.from_torch.module import quantize, to_tflite
 from micronas.export.from_torch.trace import trace
-from micronas.export.verify import verify
-from micronas.graph import integer
-from micronas.graph.ir import Graph
-from micronas.tflite.writer import to_flatbuffer
-from micronas.train.codes import quantize_all_inputs
-from micronas.train.network import interpret_outputs
-from micronas.train.quantize import QuantizedNetwork
-from tests.export.from_torch.cases import Case, Cases
+from tests.export.from_torch.cases import Case, Cases, check_exact, check_float
 
 MAPS, SEQUENCES, TOKENS = (8, 12, 10), (8, 16), (6, 8)
 _LAYOUT = ("TRANSPOSE", "GATHER", "STRIDED_SLICE", "SLICE", "BROADCAST_TO")
@@ -257,13 +250,6 @@ LAYOUTS = {name: most for most, names in _MOST.items() for name in names.split("
 """Most layout operators, where there are any."""
 
 
-def _stored(graph: Graph, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Sequences that are stored as maps get a width of 1."""
-    shapes = [graph.tensors[name].shape for name in graph.inputs]
-    pairs = zip(inputs, shapes, strict=True)
-    return tuple(x.unsqueeze(-1) if x.ndim == 3 and len(s) == 4 else x for x, s in pairs)
-
-
 RESHAPES = {
     **dict.fromkeys(("statistics", "maximum beyond edges", "reflection"), 0),
     "differences from centres": 1,
@@ -295,19 +281,9 @@ def test_computes_what_torch_does(names: list[str]) -> None:
     graph = trace(module, tuple(x[:1] for x in inputs))
     assert sum(op.kind in _LAYOUT for op in graph.ops) <= LAYOUTS.get(names[0], 0)
     assert sum(op.kind == "RESHAPE" for op in graph.ops) <= RESHAPES.get(names[0], len(graph.ops))
-    network = QuantizedNetwork(graph, ranges="average")
-    network.calibrate([_stored(graph, inputs)])
     with torch.no_grad():
-        wanted = module(*inputs)
-        exact = interpret_outputs(network.float_graph, _stored(graph, inputs), network.exact)
-    for (output, found), value in zip(exact.items(), wanted, strict=True):
-        said = f"{output} of {names}: {found} must be {value}"
-        torch.testing.assert_close(
-            found.reshape(value.shape), value, atol=2e-4, rtol=1e-4, msg=said
-        )
-    integers = network.eval().graph()
-    codes = quantize_all_inputs(integers, _stored(graph, inputs))
-    assert verify(to_flatbuffer(integers), codes).mismatches == 0
+        check_float(graph, inputs, module(*inputs), rtol=1e-4, atol=2e-4)
+    check_exact(quantize(graph, [inputs]), inputs)
 
 
 @pytest.mark.parametrize(
@@ -337,20 +313,8 @@ def test_norms_of_quiet_inputs_are_held_down_by_epsilon(
     """Without it these would be three times as large."""
     torch.manual_seed(1)
     x = 1e-3 * torch.randn(4, *shape)
-    network = QuantizedNetwork(trace(norm.eval(), x[:1]), ranges="average")
-    network.calibrate([x])
     with torch.no_grad():
-        wanted = norm(x)
-        exact = interpret_outputs(network.float_graph, x, network.exact)
-    (found,) = exact.values()
-    torch.testing.assert_close(found.reshape(wanted.shape), wanted, atol=1e-4, rtol=1e-3)
-    graph = network.eval().graph()
-    codes = quantize_all_inputs(graph, x)
-    assert verify(to_flatbuffer(graph), codes).mismatches == 0
-    ours = next(iter(integer.run_outputs(graph, codes).values())).astype(np.float64)
-    quantization = graph.tensors[graph.outputs[0]].quantization
-    values = (ours - quantization.zero_point) * float(quantization.scale[0])
-    if values.ndim == 4:
-        values = np.moveaxis(values.reshape(len(values), *shape[1:], shape[0]), -1, 1)
-    error = values.reshape(wanted.shape) - wanted.numpy()
-    assert 10 * np.log10((wanted.numpy() ** 2).sum() / (error**2).sum()) > 20
+        check_float(trace(norm.eval(), x[:1]), x, [norm(x)], atol=1e-4, rtol=1e-3)
+    model = to_tflite(norm, x[:1], calibration=x, check=[(x, None)])
+    check_exact(model, x)
+    assert model.check.sqnr_db > 20

@@ -9,14 +9,11 @@ from torch import Tensor, nn
 
 from micronas import to_tflite
 from micronas.export.from_torch.trace import trace
-from micronas.export.verify import verify
 from micronas.graph.ir import Graph
 from micronas.graph.parts import computed_apart
 from micronas.tflite.reader import read
-from micronas.train.codes import quantize_all_inputs
-from micronas.train.quantize import QuantizedNetwork, float_outputs
 from tests.cases import first
-from tests.export.from_torch.cases import Case
+from tests.export.from_torch.cases import Case, check_exact, check_float
 
 
 def of_layer(layer: nn.Module, function: Callable[[Tensor], Tensor]) -> nn.Module:
@@ -80,12 +77,10 @@ def test_parts_are_computed_apart(
     apart = computed_apart(traced)
     assert {kind: kinds(apart)[kind] for kind in expected} == expected
     assert len(apart.ops) <= len(traced.ops)
-    (found,) = float_outputs(QuantizedNetwork(apart), x).values()
-    wanted = module(x).detach()
-    torch.testing.assert_close(found.reshape(wanted.shape), wanted)
+    check_float(apart, x, [module(x).detach()])
     model = to_tflite(module, x[:1], calibration=x)
     assert kinds(read(model)) == kinds(apart)
-    assert verify(model, quantize_all_inputs(read(model), x)).mismatches == 0
+    check_exact(model, x)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from micronas.errors import ExportError
+from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
-from micronas.export.verify import verify
-from micronas.tflite.writer import to_flatbuffer
-from micronas.train.codes import quantize_all_inputs
-from micronas.train.network import interpret_outputs
-from micronas.train.quantize import QuantizedNetwork
+from tests.export.from_torch.cases import check_exact, check_float
 
 
 @pytest.mark.long
@@ -47,10 +44,5 @@ def test_whatever_pool_is_taken_is_that_of_torch(
     except ExportError:
         assert any(padding) or pool is nn.AvgPool2d
         return
-    network = QuantizedNetwork(graph, ranges="average")
-    network.calibrate([x])
-    with torch.no_grad():
-        (found,) = interpret_outputs(network.float_graph, x, network.exact).values()
-    torch.testing.assert_close(found.flatten(), module(x).flatten())
-    integers = network.eval().graph()
-    assert verify(to_flatbuffer(integers), quantize_all_inputs(integers, x)).mismatches == 0
+    check_float(graph, x, [module(x)])
+    check_exact(quantize(graph, [x]), x)

@@ -10,12 +10,7 @@ from torch import Tensor, nn
 from micronas import to_tflite
 from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
-from micronas.export.verify import verify
-from micronas.tflite.writer import to_flatbuffer
-from micronas.train.codes import quantize_all_inputs
-from micronas.train.inputs import by_input
-from micronas.train.quantize import QuantizedNetwork, float_outputs
-from tests.export.from_torch.cases import Case, Cases
+from tests.export.from_torch.cases import Case, Cases, check_exact, check_float
 
 
 def both_ends(x: Tensor, layer: nn.Module) -> Tensor:
@@ -81,18 +76,8 @@ def test_equal_in_float_and_exact_on_tflm(names: list[str]) -> None:
     with torch.no_grad():
         wanted = module(*one)
     graph = trace(module, one)
-    found = float_outputs(QuantizedNetwork(graph), by_input(graph, one)).values()
-    for place, (got, want) in enumerate(zip(found, wanted, strict=True)):
-        torch.testing.assert_close(
-            got.reshape(want.shape),
-            want,
-            rtol=1e-4,
-            atol=1e-5,
-            msg=f"output {place} of {names}: {got} must be {want}",
-        )
-    written = quantize(graph, [given])  # as to_tflite does, which traces anew
-    codes = quantize_all_inputs(written, by_input(written, given))
-    assert verify(to_flatbuffer(written), codes).mismatches == 0
+    check_float(graph, one, wanted, rtol=1e-4)
+    check_exact(quantize(graph, [given]), given)  # as to_tflite does, which traces anew
 
 
 @pytest.mark.long

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from micronas import to_tflite
 from micronas.errors import ExportError
 from micronas.export.from_torch.trace import trace
-from micronas.export.verify import verify
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.inputs import by_input
-from micronas.train.quantize import QuantizedNetwork, float_outputs
+from tests.export.from_torch.cases import check_exact, check_float
 
 WORDS = 30
 
@@ -59,11 +58,8 @@ def test_equal_in_float_and_exact_on_tflm(name: str) -> None:
     with torch.no_grad():
         wanted = module(x)
     graph = trace(module, x[:1])
-    (found,) = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
-    torch.testing.assert_close(found.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)
-    model = to_tflite(module, x[:1], calibration=[x])
-    codes = quantize_all_inputs(read(model), by_input(read(model), x))
-    assert verify(model, codes).mismatches == 0
+    check_float(graph, x, [wanted], rtol=1e-4)
+    check_exact(to_tflite(module, x[:1], calibration=[x]), x)
 
 
 def test_a_code_is_the_number_of_a_word() -> None:
@@ -92,5 +88,4 @@ def test_rows_between_an_embedding_and_the_output_are_reshaped_once() -> None:
     graph = trace(module, x[:1])
     assert sum(op.kind == "RESHAPE" for op in graph.ops) == 1
     assert not any(name.endswith("/loose") for name in graph.tensors)
-    (found,) = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
-    torch.testing.assert_close(found, module(x))
+    check_float(graph, x, [module(x).detach()])
