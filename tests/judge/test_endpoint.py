@@ -15,8 +15,7 @@ from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.run import run
 from micronas.language.endpoints import Price, estimate_tokens
 from tests.judge.judge_server import Judge, serve
-from tests.judge.runs import answers_for, prompts_for
-from tests.judge.test_run import settings_for
+from tests.judge.runs import answers_for, prompts_for, run_once, settings_for
 from tests.upstreams import after, upstream
 
 MESSAGES = [{"role": "user", "content": "12345678"}]
@@ -152,20 +151,14 @@ def test_refusals_and_wrong_addresses_are_configuration_errors() -> None:
 def test_a_dead_endpoint_ends_the_run_in_one_line(tmp_path: Path) -> None:
     with serve(Judge()) as url:
         pass
-    settings = settings_for(url)
-    settings = settings.model_copy(update={"judge": settings.judge.model_copy(update={"tries": 2})})
+    settings = settings_for(url, judge={"tries": 2})
     with pytest.raises(DataError, match=rf"^judge-1 at {url} .*2 tries.*no connection"):
         run(settings, prompts_for(3), answers_for(3, 1), tmp_path / "run.db")
 
 
 def test_concurrency_is_bounded_and_used(tmp_path: Path) -> None:
     judge = Judge(delay=0.05)
-    with serve(judge) as url:
-        settings = settings_for(url)
-        settings = settings.model_copy(
-            update={"judge": settings.judge.model_copy(update={"concurrency": 3})}
-        )
-        run(settings, prompts_for(6), answers_for(6, 1), tmp_path / "run.db")
+    run_once(judge, tmp_path / "run.db", 6, 1, judge={"concurrency": 3})
     assert judge.most_flying == 3
 
 
@@ -174,19 +167,13 @@ def test_the_key_is_sent_and_never_written(
 ) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-secret-123")
     judge = Judge(failing=0.5)
-    with serve(judge) as url:
-        run(
-            settings_for(url, key="JUDGE_KEY"),
-            prompts_for(3),
-            answers_for(3, 1),
-            tmp_path / "run.db",
-        )
+    run_once(judge, tmp_path / "run.db", 3, 1, key="JUDGE_KEY")
     assert judge.authorizations == {"Bearer sk-secret-123"}
     assert not any(b"sk-secret" in file.read_bytes() for file in tmp_path.iterdir())
     assert "sk-secret" not in "".join(capfd.readouterr())
     monkeypatch.setenv("JUDGE_KEY", "sk-secret\nsecond line")
     with pytest.raises(ConfigError) as refused:
-        send(url, api_key_env="JUDGE_KEY")
+        send("http://127.0.0.1:1", api_key_env="JUDGE_KEY")
     assert "secret" not in str(refused.value)
 
 

@@ -15,8 +15,7 @@ from micronas.judge.run import run
 from micronas.judge.store import battles_of, verdicts_of, writing
 from testing.pandalm import pandalm
 from tests.judge.judge_server import Judge, serve
-from tests.judge.runs import dropped_of
-from tests.judge.test_run import settings_for
+from tests.judge.runs import dropped_of, settings_for
 
 
 def write(path: Path, rows: list[Any], *, lines: bool = False) -> Path:

@@ -17,10 +17,10 @@ from micronas.judge.manifest import load_prompts, write_prompts
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.store import verdicts_of, writing
 from micronas.language.rows import json_lines
-from testing.odd_endpoint import OddEndpoint, refusing, serving
+from testing.odd_endpoint import serving
 from tests.command import command
 from tests.judge.judge_server import Judge, serve
-from tests.judge.runs import answers_for, prompts_for
+from tests.judge.runs import answers_for, filtering, prompts_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPE = """\
@@ -170,27 +170,24 @@ def test_repeats_are_over_the_same_texts(tmp_path: Path) -> None:
         run("repeat", one, two)
 
 
+def written(folder: Path, more: str, answers: list[Answer]) -> list[str]:
+    """Write a run of three prompts; return the words of its command, without addresses."""
+    write_prompts(folder / "prompts.jsonl", prompts_for(3))
+    (folder / "answers.jsonl").write_bytes(json_lines(map(vars, answers)))
+    (folder / "run.yaml").write_text(f"baseline: m0\njudge: {{model: j}}\n{more}\n")
+    words = ["run", folder / "run.yaml", "--set", folder / "prompts.jsonl", "--json"]
+    words += ["--answers", folder / "answers.jsonl", "--out", folder / "run.sqlite"]
+    return [str(each) for each in words]
+
+
 def test_a_refused_prompt_is_asked_again_when_the_command_says(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts = prompts_for(3)
-    write_prompts(folder / "prompts.jsonl", prompts)
-    (folder / "answers.jsonl").write_bytes(json_lines(map(vars, answers_for(3, 1))))
-    (folder / "run.yaml").write_text("baseline: m0\njudge: {model: j}\nattempts: 1\n")
-
-    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
-        text = body["messages"][-1]["content"]
-        return text, "refusal" if prompts[2].text in text else "plain"
-
-    refusal = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')
-    named = ["--set", folder / "prompts.jsonl", "--answers", folder / "answers.jsonl"]
-    named += ["--out", folder / "run.sqlite", "--json"]
-    with serving(OddEndpoint(wish, more={"refusal": refusal})) as url:
-        command = [str(each) for each in ("run", folder / "run.yaml", *named)]
-        command.append(f"judge.base_url={url}")
+    words = written(folder, "attempts: 1", answers_for(3, 1))
+    with serving(filtering("question 2")) as url:
 
         def lost() -> int:
-            done = CliRunner().invoke(judge_app, command)
+            done = CliRunner().invoke(judge_app, [*words, f"judge.base_url={url}"])
             assert "in ten minutes the same command asks again" in done.stderr
             return int(json.loads(done.stdout)["lost"])
 
@@ -201,12 +198,8 @@ def test_a_refused_prompt_is_asked_again_when_the_command_says(
 
 
 def test_empty_answers_are_counted(folder: Path) -> None:
-    write_prompts(folder / "prompts.jsonl", prompts_for(3))
-    (folder / "run.yaml").write_text("baseline: m0\njudge: {model: j}\nanswers: {m1: {model: m}}\n")
     given = [*answers_for(3, 0), Answer("p0001", "m1", "said", 1)]
-    (folder / "answers.jsonl").write_bytes(json_lines(map(vars, given)))
-    named = ["--set", folder / "prompts.jsonl", "--answers", folder / "answers.jsonl"]
-    named += ["--out", folder / "run.sqlite", "--json"]
+    words = written(folder, "answers: {m1: {model: m}}", given)
 
     class Silent(Judge):
         def text(self, messages: list[dict[str, str]]) -> str:
@@ -214,8 +207,7 @@ def test_empty_answers_are_counted(folder: Path) -> None:
 
     with serve(Silent()) as url:
         addresses = [f"{each}.base_url={url}" for each in ("judge", "answers.m1")]
-        command = [str(each) for each in ("run", folder / "run.yaml", *named, *addresses)]
-        done = CliRunner().invoke(judge_app, command)
+        done = CliRunner().invoke(judge_app, [*words, *addresses])
     assert json.loads(done.stdout)["empty"] == 2
     assert "2 answers of models are empty" in done.stderr
 

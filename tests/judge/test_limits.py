@@ -7,22 +7,12 @@ from typing import Any
 import pytest
 
 from micronas.errors import ConfigError
-from micronas.judge.endpoint import EndpointSettings
-from micronas.judge.run import JudgeSettings, Summary, run
+from micronas.judge.run import Summary, run
 from micronas.judge.store import verdicts_of
 from testing.failing_judge import USD, failing_run
-from testing.odd_endpoint import Exchange, OddEndpoint, counting, refusing, serving
-from tests.judge.runs import answers_for, prompts_for
+from testing.odd_endpoint import Exchange, OddEndpoint, counting, serving
+from tests.judge.runs import answers_for, filtering, prompts_for, settings_for
 from tests.judge.test_endpoint import send
-from tests.judge.test_run import settings_for
-
-REFUSAL = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')
-
-
-def changed(url: str, judge: dict[str, Any], **changes: Any) -> JudgeSettings:
-    settings = settings_for(url, attempts=1, **changes)
-    whole = EndpointSettings.model_validate({**settings.judge.model_dump(), **judge})
-    return settings.model_copy(update={"judge": whole})
 
 
 def spend(path: Path, tokens: int, limit: float, **judge: Any) -> Summary:
@@ -30,7 +20,7 @@ def spend(path: Path, tokens: int, limit: float, **judge: Any) -> Summary:
     form = counting("400", str(tokens))
     endpoint = OddEndpoint(lambda body, _: (str(body), "dear"), more={"dear": form})
     with serving(endpoint) as url:
-        settings = changed(url, judge, max_usd=limit)
+        settings = settings_for(url, judge=judge, attempts=1, max_usd=limit)
         return run(settings, prompts_for(40), answers_for(40, 1), path)
 
 
@@ -75,14 +65,11 @@ def test_counts_that_are_too_low_are_replaced() -> None:
 
 
 def test_a_refused_prompt_is_a_missing_verdict(tmp_path: Path) -> None:
-    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
-        text = body["messages"][1]["content"]
-        return text, "refusal" if "question 3\n" in text else "plain"
-
-    endpoint = OddEndpoint(wish, more={"refusal": REFUSAL})
+    endpoint, work = filtering("question 3"), (prompts_for(20), answers_for(20, 1))
     with serving(endpoint) as url:
-        first = run(changed(url, {}), prompts_for(20), answers_for(20, 1), tmp_path / "run.db")
-        again = run(changed(url, {}), prompts_for(20), answers_for(20, 1), tmp_path / "run.db")
+        first, again = (
+            run(settings_for(url, attempts=1), *work, tmp_path / "run.db") for _ in range(2)
+        )
     assert (first.wanted, first.judged, first.refused) == (40, 38, 2)
     assert first.first_refusal == "p0003: HTTP 400 (content filter)"
     # a refusal stands for some minutes, so that a run that is started often comes to its end
@@ -93,10 +80,11 @@ def test_a_refused_prompt_is_a_missing_verdict(tmp_path: Path) -> None:
 
 
 def test_an_endpoint_that_refuses_everything_is_an_error(tmp_path: Path) -> None:
-    endpoint = OddEndpoint(lambda *_: ("", "refusal"), more={"refusal": REFUSAL})
+    endpoint = filtering("")
     for prompts in (2, 40):
+        work = prompts_for(prompts), answers_for(prompts, 1), tmp_path / "run.db"
         with serving(endpoint) as url, pytest.raises(ConfigError, match="refuses all"):
-            run(changed(url, {}), prompts_for(prompts), answers_for(prompts, 1), tmp_path / "r.db")
+            run(settings_for(url, attempts=1), *work)
     assert sum(endpoint.asked.values()) < 30
 
 
@@ -117,10 +105,10 @@ def test_an_error_keeps_what_is_in_flight(tmp_path: Path) -> None:
     work = (prompts_for(8), answers_for(8, 1), tmp_path / "run.db")
     with serving(endpoint) as url:
         with pytest.raises(ConfigError, match="HTTP 401"):
-            run(changed(url, {}), *work)
+            run(settings_for(url, attempts=1), *work)
         kept = sum(endpoint.answered.values())
         closed.append(True)
-        rest = run(changed(url, {}), *work)
+        rest = run(settings_for(url, attempts=1), *work)
     assert kept >= 6
     assert rest.calls == 16 - kept
     assert set(endpoint.answered.values()) == {1}

@@ -20,9 +20,8 @@ from testing.odd_endpoint import (
     serving,
 )
 from testing.odd_judge import odd_run
-from tests.judge.runs import prompts_for
+from tests.judge.runs import MOST, prompts_for, settings_for
 from tests.judge.test_endpoint import send
-from tests.judge.test_run import MOST, settings_for
 
 KEY = "sk-secret/0123456789"
 CUT = {

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +69,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
+def shown(store: Path, statistics: Statistics = FEW, **more: Any) -> dict[str, Any]:
+    """What the report of a run shows."""
+    page = store.with_name("another.html")
+    write_report(store, page, statistics=statistics, **more)
+    return data_of(page.read_bytes())
+
+
 def test_the_numbers_are_those_counted_by_hand(report: Path) -> None:
     data = data_of(report.read_bytes())
     board = {row["model"]: row for row in data["board"]}
@@ -116,8 +124,7 @@ def test_a_question_that_models_share_is_paid_for_once(tmp_path: Path) -> None:
     ]
     with writing(tmp_path / "run.sqlite") as store:
         store.put_verdicts(rows)
-    write_report(tmp_path / "run.sqlite", tmp_path / "report.html", statistics=FEW)
-    data = data_of((tmp_path / "report.html").read_bytes())
+    data = shown(tmp_path / "run.sqlite")
     assert data["summary"] == "4 models, 1 prompts, 6 verdicts for 4.00 US dollars"
     assert ["Tokens in and out", "400, 40"] in data["provenance"]
 
@@ -140,10 +147,8 @@ def test_any_text_stays_inside_its_element(text: str, title: str) -> None:
     assert data_of(page_of(title, {"text": text}, parts=PARTS)) == {"text": text}
 
 
-def test_texts_can_be_left_out(report: Path, tmp_path: Path) -> None:
-    store = report.with_name("run.sqlite")
-    write_report(store, tmp_path / "r.html", statistics=FEW, texts=1)
-    data = data_of((tmp_path / "r.html").read_bytes())
+def test_texts_can_be_left_out(report: Path) -> None:
+    data = shown(report.with_name("run.sqlite"), texts=1)
     assert [row["text"] is None for row in data["prompts"]] == [False] + 23 * [True]
     assert data["prompts"][1]["answers"] == {}
     assert "1 prompts of 24" in data["texts_note"]
@@ -153,12 +158,10 @@ def test_a_model_that_wins_everything_needs_a_prior(tmp_path: Path) -> None:
     with writing(tmp_path / "s") as store:
         store.put_verdicts(verdict(f"p{n}", "best", "base", "first", 1.0) for n in range(9))
     with pytest.raises(DataError, match="prior"):
-        write_report(tmp_path / "s", tmp_path / "r.html", statistics=FEW)
+        shown(tmp_path / "s")
     with pytest.raises(DataError, match="must not replace its run"):
         write_report(tmp_path / "s", tmp_path / "x" / ".." / "s", statistics=Statistics(prior=1))
-    write_report(tmp_path / "s", tmp_path / "r.html", statistics=Statistics(rounds=50, prior=1))
-    rate = data_of((tmp_path / "r.html").read_bytes())["board"][0]["rate"]
-    assert 0.9 < rate < 1
+    assert 0.9 < shown(tmp_path / "s", Statistics(rounds=50, prior=1))["board"][0]["rate"] < 1
 
 
 @pytest.fixture(scope="module")

@@ -9,38 +9,11 @@ import pytest
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers, null_models, position_bias
 from micronas.judge.rows import Answer, VerdictRow, read_answers
-from micronas.judge.run import JudgeSettings, Summary, estimate, run
+from micronas.judge.run import JudgeSettings, estimate, run
 from micronas.judge.store import answers_of, battles_of, verdicts_of, writing
-from testing.odd_endpoint import OddEndpoint, refusing, serving
-from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, chance, serve
-from tests.judge.runs import answers_for, prompts_for
-
-
-def settings_for(url: str, key: str | None = None, **changes: Any) -> JudgeSettings:
-    judge = {
-        "model": "judge-1",
-        "base_url": url,
-        "api_key_env": key,
-        "max_tokens": 100,
-        "price": {"prompt": PROMPT_PRICE, "completion": COMPLETION_PRICE},
-        "backoff": 0.01,
-        "timeout": 20,
-    }
-    return JudgeSettings.model_validate(
-        {"judge": judge, "baseline": "m0", "rubric": {"own_answer": False}, **changes}
-    )
-
-
-def run_once(
-    judge: Judge, path: Path, prompts: int, models: int, plant: str = "", **changes: Any
-) -> Summary:
-    with serve(judge) as url:
-        return run(
-            settings_for(url, **changes),
-            prompts_for(prompts),
-            answers_for(prompts, models, plant),
-            path,
-        )
+from testing.odd_endpoint import serving
+from tests.judge.judge_server import Judge, chance, serve
+from tests.judge.runs import MOST, answers_for, filtering, prompts_for, run_once, settings_for
 
 
 def run_killed(judge: Judge, path: Path, prompts: int, models: int, kills: int) -> None:
@@ -103,9 +76,7 @@ def test_second_run_calls_nobody(tmp_path: Path) -> None:
     assert first.calls > first.wanted  # the silent ones were asked again
     assert first.invalid == 0
     again = Judge(silent=0.3)
-    with serve(again) as url:
-        settings = settings_for(url)
-        second = run(settings, prompts_for(10), answers_for(10, 2), tmp_path / "run.db")
+    second = run_once(again, tmp_path / "run.db", 10, 2)
     assert (second.calls, again.requests) == (0, 0)
     assert second.judged == second.wanted == 40
 
@@ -119,7 +90,7 @@ def test_changed_answer_and_changed_parameters_are_judged_anew(tmp_path: Path) -
         changed = [Answer("p0000", "m1", "quality 0.9999", 3), *answers]
         changed = list({(each.prompt_id, each.model): each for each in reversed(changed)}.values())
         assert run(settings, prompts, changed, path).calls == 2
-        warm = settings_for(url, judge={**settings.judge.model_dump(), "temperature": 1.0})
+        warm = settings_for(url, judge={"temperature": 1.0})
         assert run(warm, prompts, changed, path).calls == 20
         # the texts of before are still there
         assert run(settings, prompts, changed, path).calls == 0
@@ -136,10 +107,6 @@ def test_unreadable_verdicts_are_counted_and_asked_again_later(tmp_path: Path) -
     two = run_once(judge, tmp_path / "run.db", 4, 1, attempts=2)
     assert (two.invalid, two.calls) == (0, 8)
     assert all(row.attempts == 2 for row in verdicts_of(tmp_path / "run.db"))
-
-
-MOST = 0.005
-"""US dollars; more than a call in these tests may cost."""
 
 
 @pytest.mark.parametrize("share", [0.0, 0.15, 0.5])
@@ -191,10 +158,8 @@ def test_estimate_is_what_a_run_takes(tmp_path: Path) -> None:
 def test_an_estimate_takes_no_text_for_longer_than_its_endpoint_allows(
     tmp_path: Path, expected: int
 ) -> None:
-    made = settings_for("http://127.0.0.1:1")
-    judge = {**made.judge.model_dump(), "max_tokens": 40}
-    answers = {name: {**judge, "model": name} for name in ("m0", "m1")}
-    settings = settings_for("", judge=judge, answers=answers, expected_tokens=expected)
+    url, short = "http://127.0.0.1:1", {"max_tokens": 40}
+    settings = asking(url, "m0", "m1", judge=short, expected_tokens=expected)
     guess = estimate(settings, prompts_for(3), [], tmp_path / "run.db")
     # 3 answers of each model, 3 verdicts in each order
     assert (guess.calls, guess.completion_tokens) == (12, 12 * min(expected, 40))
@@ -327,11 +292,13 @@ class Both(Judge):
         return super().text(messages)
 
 
-def asking(url: str, *models: str, **changes: Any) -> JudgeSettings:
-    """Settings of a run that asks models for their answers, at the judge's address."""
-    judge = settings_for(url).judge
-    ask = {name: {**judge.model_dump(), "model": name} for name in models}
-    return settings_for(url, answers=ask, **changes)
+def asking(
+    url: str, *models: str, judge: dict[str, Any] | None = None, **changes: Any
+) -> JudgeSettings:
+    """Settings of a run that asks models for their answers, as and where it asks the judge."""
+    whole = settings_for(url, judge=judge).judge.model_dump()
+    ask = {name: {**whole, "model": name} for name in models}
+    return settings_for(url, judge=judge, answers=ask, **changes)
 
 
 def test_models_are_asked_for_the_answers_that_are_missing(tmp_path: Path) -> None:
@@ -380,12 +347,7 @@ def test_one_limit_holds_for_answers_and_verdicts(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_a_model_refuses_is_a_missing_verdict(tmp_path: Path) -> None:
-    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
-        text = body["messages"][-1]["content"]
-        return text, "refusal" if text == "question 3" else "plain"
-
-    refusal = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')
-    with serving(OddEndpoint(wish, more={"refusal": refusal})) as url:
+    with serving(filtering("question 3")) as url:
         settings = asking(url, "m1", attempts=1)
         found = run(settings, prompts_for(5), answers_for(5, 0), tmp_path / "run.db")
     assert (found.wanted, found.judged, found.refused, found.stopped) == (10, 8, 2, False)

@@ -1,3 +1,4 @@
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -8,7 +9,7 @@ from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
 from micronas.judge.manifest import Prompt, load_prompts, write_prompts
 from micronas.judge.recipe import Source, read_recipe
-from micronas.judge.review import read_labels
+from micronas.judge.review import read_labels, write_review
 from micronas.judge.sources import read_source
 
 CATEGORIES = ("coding", "math")
@@ -116,6 +117,17 @@ def test_labels(tmp_path: Path) -> None:
     path.write_text("id,category\na,mth\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"labels\.csv:2: .*did you mean 'math'"):
         read_labels(path, CATEGORIES)
+
+
+def test_a_review_file_is_filled_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "review.csv"
+    write_review(path, [{"id": "a", "text": "=1+1"}, {"id": "b", "text": 'two\n"lines"'}])
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == ["'=1+1", 'two\n"lines"']
+    assert read_labels(path, CATEGORIES) == {}
+    path.write_text(path.read_text(encoding="utf-8").replace("b,,", "b,math,"), encoding="utf-8")
+    assert read_labels(path, CATEGORIES) == {"b": "math"}
 
 
 def test_the_default_recipe_has_fourteen_categories() -> None:
