@@ -20,7 +20,8 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured, listen
 from micronas.router.serve.settings import ServeSettings
 from testing.served import Running, served
-from tests.upstreams import Behaviour, Server, upstreams
+from tests.router.world import EXPERTS
+from tests.upstreams import Behaviour, Server, answers, upstreams
 
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
 
@@ -59,6 +60,16 @@ def behind(
         yield servers if several else servers[0], client
 
 
+@contextmanager
+def world(behaviour: Behaviour = answers, **more: Any) -> Iterator[list[dict[str, Any]]]:
+    """Run the experts of `tests.router.world`; yields them as a configuration has them."""
+    with upstreams(**{each.name: behaviour for each in EXPERTS}) as servers:
+        yield [
+            server.expert(active=expert.active, **more)
+            for server, expert in zip(servers, EXPERTS, strict=True)
+        ]
+
+
 def running(
     folder: Path, *, under: Sequence[str] = (), **settings: Any
 ) -> AbstractContextManager[Running]:
@@ -72,15 +83,19 @@ def closed(name: str) -> dict[str, Any]:
     return {"name": name, "active": "1B", "endpoint": endpoint}
 
 
+def asks(text: str, **more: Any) -> dict[str, Any]:
+    """The body of a request in which a user says a text to the router."""
+    return {"model": "micronas-router", "messages": [{"role": "user", "content": text}], **more}
+
+
 def chat(client: httpx.Client, text: str, **more: Any) -> httpx.Response:
     """Send one user's message to the router."""
-    body = {"model": "micronas-router", "messages": [{"role": "user", "content": text}], **more}
-    return client.post("/v1/chat/completions", json=body)
+    return client.post("/v1/chat/completions", json=asks(text, **more))
 
 
 def leave(client: httpx.Client, server: Server, *, requests: int = 1, **more: Any) -> None:
     """Ask an expert, and hang up as soon as it has so many requests."""
-    body = {"model": server.name, "messages": [{"role": "user", "content": "x"}], **more}
+    body = asks("x", model=server.name, **more)
 
     async def hang_up() -> None:
         async with httpx.AsyncClient(base_url=client.base_url) as other:

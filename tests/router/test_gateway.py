@@ -19,9 +19,9 @@ from micronas.router.fit import FitSettings, fit
 from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
 from tests.router import lazy_openai as openai
-from tests.router.serving import behind, running, serving
+from tests.router.serving import asks, behind, running, serving, world
 from tests.router.world import EXPERTS, prompt, table
-from tests.upstreams import Call, answers, broken, event, in_turn, upstream, upstreams
+from tests.upstreams import Call, answers, broken, event, in_turn, upstreams
 
 JSON = {"id": "x", "object": "list", "model": "m"}
 
@@ -41,12 +41,17 @@ class ByTopic:
         return ["large", "middle", "small"]
 
 
+def connected(http: httpx.Client, key: str = "none") -> Any:
+    """The ``openai`` client of a server."""
+    url = f"{http.base_url}/v1"
+    return openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60)
+
+
 @contextmanager
-def gateway(*args: Any, key: str = "none", **settings: Any) -> Iterator[Any]:
-    with serving(*args, **settings) as http:
-        url = f"{http.base_url}/v1"
-        with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as client:
-            yield client
+def gateway(*args: Any, **settings: Any) -> Iterator[tuple[Any, Any]]:
+    """As `behind`, with the ``openai`` client."""
+    with behind(*args, **settings) as (servers, http), connected(http) as client:
+        yield servers, client
 
 
 def says(client: Any, *texts: str, **more: Any) -> Any:
@@ -73,8 +78,9 @@ def test_a_prompt_goes_to_the_expert_of_its_category_and_the_unfamiliar_to_gener
     asked = [(name, prompt(name, random.Random(7))) for name in mapped if name != GENERAL]
     asked.append((GENERAL, "7" * 300))
     with (
-        upstreams(small=answers, reckoner=answers, large=answers) as servers,
-        gateway(router, experts=[each.expert() for each in servers], control=False) as client,
+        world() as experts,
+        serving(router, experts=experts, control=False) as http,
+        connected(http) as client,
     ):
         for category, text in asked:
             headers = says(client, text).headers
@@ -83,10 +89,7 @@ def test_a_prompt_goes_to_the_expert_of_its_category_and_the_unfamiliar_to_gener
 
 
 def test_a_follow_up_is_routed_by_the_conversation() -> None:
-    with (
-        upstreams(small=answers, large=answers) as servers,
-        gateway(ByTopic(), experts=[each.expert() for each in servers]) as client,
-    ):
+    with gateway(dict(small=answers, large=answers), ByTopic()) as (_, client):
         assert says(client, "and in French?").headers["x-micronas-expert"] == "small"
         later = says(client, "a large question", "and in French?")
         assert later.headers["x-micronas-expert"] == "large"
@@ -96,10 +99,8 @@ def test_a_follow_up_is_routed_by_the_conversation() -> None:
 
 
 def test_a_conversation_stays_with_its_expert() -> None:
-    with (
-        upstreams(small=in_turn(broken, answers), large=answers) as servers,
-        gateway(ByTopic(), experts=[each.expert() for each in servers], sticky=60) as client,
-    ):
+    served = dict(small=in_turn(broken, answers), large=answers)
+    with gateway(served, ByTopic(), sticky=60) as (_, client):
         # the small one fails and the large one steps in: what follows stays with it
         assert says(client, "small <1>").headers["x-micronas-expert"] == "large"
         later = says(client, "small <1>", "small again")
@@ -110,10 +111,7 @@ def test_a_conversation_stays_with_its_expert() -> None:
 
 def test_a_prompt_too_long_for_one_expert_goes_to_another() -> None:
     long = complains(400, "This model's maximum context length is 10 tokens")
-    with (
-        upstreams(small=long, large=answers) as servers,
-        gateway(ByTopic(), experts=[each.expert() for each in servers], failures=1) as client,
-    ):
+    with gateway(dict(small=long, large=answers), ByTopic(), failures=1) as (_, client):
         answer = says(client, "small <1>")
         assert answer.headers["x-micronas-expert"] == "large"
         # it is no failure of the expert, which would cool down after one
@@ -129,7 +127,7 @@ def test_who_has_no_room_tools_or_eyes_is_not_asked() -> None:
     tool: Any = {"type": "function", "function": {"name": "f", "parameters": {}}}
     with upstreams(small=answers, large=answers) as (small, large):
         experts = [small.expert(context=100, tools=False, vision=False), large.expert(vision=False)]
-        with gateway(ByTopic(), experts=experts) as client:
+        with serving(ByTopic(), experts=experts) as http, connected(http) as client:
             assert says(client, "small").headers["x-micronas-expert"] == "small"
             assert says(client, "small " * 200).headers["x-micronas-expert"] == "large"
             assert says(client, "small", max_tokens=99).headers["x-micronas-expert"] == "large"
@@ -154,10 +152,7 @@ def test_completions_are_routed_and_streamed() -> None:
             call.send(200, dump({**value, "choices": [choice]}))
         return True
 
-    with (
-        upstreams(small=broken, large=completes) as (small, large),
-        gateway(ByTopic(), experts=[small.expert(), large.expert()]) as client,
-    ):
+    with gateway(dict(small=broken, large=completes), ByTopic()) as ((_, large), client):
         done = client.completions.create(model="micronas-router", prompt="small talk")
         assert (done.choices[0].text, done.model) == ("large completes", "large")
         assert large.bodies[0]["path"] == "/v1/completions"
@@ -172,7 +167,7 @@ def test_embeddings_are_those_of_the_expert_that_is_named() -> None:
         call.send(200, dump({**JSON, "data": [row], "usage": usage}))
         return True
 
-    with upstream("small", embeds) as server, gateway(experts=[server.expert()]) as client:
+    with gateway(dict(small=embeds)) as ((server,), client):
         found = client.embeddings.create(model="small", input="x", encoding_format="float")
         assert found.data[0].embedding == [0.5, 1.0]
         assert server.bodies[0]["path"] == "/v1/embeddings"
@@ -181,7 +176,7 @@ def test_embeddings_are_those_of_the_expert_that_is_named() -> None:
 
 
 def test_models_are_known_by_name() -> None:
-    with upstream("a/b", answers) as server, gateway(experts=[server.expert()]) as client:
+    with gateway({"a/b": answers}) as (_, client):
         assert client.models.retrieve("a/b").id == "a/b"
         assert [each.id for each in client.models.list()] == ["micronas-router", "a/b"]
         with pytest.raises(openai.NotFoundError, match="'c' is not served"):
@@ -221,7 +216,7 @@ def test_the_responses_api_is_routed_streamed_and_counted() -> None:
     body["input"] = [{"role": "user", "content": content}]
     with (
         behind(dict(small=answers, large=responds), ByTopic()) as (servers, http),
-        openai.OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as client,
+        connected(http) as client,
     ):
         whole = client.responses.create(**body)
         assert (whole.output_text, whole.model) == ("to be sure", "large")
@@ -245,7 +240,7 @@ def test_a_stream_of_responses_that_is_cut_is_no_answer() -> None:
         call.start_stream()
         call.write(event({"type": "response.output_text.delta", "item_id": "m", "delta": "to"}))
 
-    with upstream("small", cut) as small, serving(experts=[small.expert()]) as client:
+    with behind(dict(small=cut)) as (_, client):
         body = {"model": "small", "input": "x", "stream": True}
         text = client.post("/v1/responses", json=body).text
     assert text.startswith("event: response.output_text.delta\ndata: ")
@@ -261,7 +256,7 @@ def test_a_trace_is_passed_on() -> None:
         return answers(call)
 
     parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    with upstream("a", traced) as server, gateway(experts=[server.expert()]) as client:
+    with gateway(traced) as (_, client):
         headers = {"traceparent": parent, "tracestate": "vendor=1"}
         for sent in (headers, {"traceparent": "nonsense", "tracestate": "vendor=1"}):
             says(client, "x", extra_headers=sent)
@@ -271,10 +266,7 @@ def test_a_trace_is_passed_on() -> None:
 def test_each_key_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYS", "first,second")
     with behind(answers, keys_env="KEYS", limits={"requests_per_minute": 2}) as (_, http):
-        url = f"{http.base_url}/v1"
-        first, second = (
-            openai.OpenAI(base_url=url, api_key=key, max_retries=0) for key in ("first", "second")
-        )
+        first, second = (connected(http, key) for key in ("first", "second"))
         for _ in range(2):
             says(first, "x")
         with pytest.raises(openai.RateLimitError) as caught:
@@ -293,34 +285,26 @@ def test_a_broken_expert_is_not_asked_twice_in_a_row_and_dear_ones_come_last(
         asked.append(call.name)
         broken(call)
 
-    cheap = prompt("words", random.Random(3))
-    with upstreams(small=noted, reckoner=noted, large=noted) as servers:
-        sizes = {each.name: each.active for each in EXPERTS}
-        experts = [each.expert(active=sizes[each.name]) for each in servers]
-        with (
-            gateway(router, experts=experts, failures=9) as client,
-            pytest.raises(openai.InternalServerError, match="no expert answered"),
-        ):
-            says(client, cheap)
+    with (
+        world(noted) as experts,
+        serving(router, experts=experts, failures=9) as http,
+        connected(http) as client,
+        pytest.raises(openai.InternalServerError, match="no expert answered"),
+    ):
+        says(client, prompt("words", random.Random(3)))
     # large is the best at words, and beyond the budget of 12B
     assert asked == ["small", "reckoner", "large"] * 2
 
 
 def test_the_budget_is_kept_and_shown(router: Router) -> None:
-    sizes = {each.name: each.active for each in EXPERTS}
-    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
-        experts = [each.expert(active=sizes[each.name]) for each in servers]
-        with serving(router, experts=experts) as http:
-            url = f"{http.base_url}/v1"
-            with openai.OpenAI(base_url=url, api_key="none") as client:
-                code = [prompt("code", random.Random(n)) for n in range(60)]
-                for text in code:
-                    says(client, text)
-            figures = dict(
-                line.rsplit(" ", 1)
-                for line in http.get("/metrics").text.splitlines()
-                if line.startswith("micronas_router_active")
-            )
+    with world() as experts, serving(router, experts=experts) as http, connected(http) as client:
+        for number in range(60):
+            says(client, prompt("code", random.Random(number)))
+        figures = dict(
+            line.rsplit(" ", 1)
+            for line in http.get("/metrics").text.splitlines()
+            if line.startswith("micronas_router_active")
+        )
     # code alone would take 30 B each time; ten budgets are the tolerance
     assert float(figures["micronas_router_active_budget"]) == 12e9
     assert float(figures["micronas_router_active_average"]) < 17e9
@@ -341,20 +325,10 @@ def test_three_huge_prompts_do_not_keep_a_short_one_waiting(tmp_path: Path) -> N
     router.save(tmp_path / "fitted")
     huge = ("a long story of 3.9 million letters " * 120_000)[:3_900_000]
 
-    def body(text: str) -> bytes:
-        messages = [{"role": "user", "content": text}]
-        return dump({"model": "micronas-router", "messages": messages})
-
-    long, short = body(huge), body("short")
-    names = {each.name: answers for each in EXPERTS}
+    long, short = (dump(asks(text)) for text in (huge, "short"))
     with (
-        upstreams(**names) as served,
-        running(
-            tmp_path,
-            experts=[each.expert() for each in served],
-            router="fitted",
-            largest_body="8 MB",
-        ) as server,
+        world() as experts,
+        running(tmp_path, experts=experts, router="fitted", largest_body="8 MB") as server,
     ):
 
         def ask(content: bytes) -> float:

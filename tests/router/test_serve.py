@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from micronas.router.decision import GENERAL, RoutingDecision
-from tests.router.serving import behind, chat, said, serving, streamed, until
+from tests.router.serving import asks, behind, chat, said, serving, streamed, until
 from tests.upstreams import (
     Behaviour,
     Call,
@@ -68,7 +68,7 @@ def test_a_prompt_goes_where_the_router_says() -> None:
 
 
 def test_a_stream_is_passed_on_piece_by_piece() -> None:
-    body = {"model": "a", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    body = asks("x", model="a", stream=True)
     with behind(slowly) as (_, client):
         times = []
         with client.stream("POST", "/v1/chat/completions", json=body) as response:

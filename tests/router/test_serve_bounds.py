@@ -13,7 +13,7 @@ from micronas.errors import ConfigError
 from micronas.router.serve.app import create_app
 from micronas.router.serve.server import listen
 from micronas.router.serve.settings import ServeSettings
-from tests.router.serving import behind, chat, closed, leave, said, serving, streamed, until
+from tests.router.serving import asks, behind, chat, closed, leave, said, serving, streamed, until
 from tests.upstreams import Behaviour, Call, answers, broken, hangs, in_turn, limited, upstream
 
 JSON = {"Content-Type": "application/json"}
@@ -101,10 +101,7 @@ def test_a_client_that_leaves_takes_the_call_with_it(stream: bool) -> None:
 
 async def at_once(address: httpx.URL, count: int) -> list[httpx.Response]:
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
-        bodies = [
-            {"model": "a", "messages": [{"role": "user", "content": f"<{number}>"}]}
-            for number in range(count)
-        ]
+        bodies = (asks(f"<{number}>", model="a") for number in range(count))
         return await asyncio.gather(
             *(client.post("/v1/chat/completions", json=body) for body in bodies)
         )

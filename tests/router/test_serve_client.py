@@ -23,7 +23,7 @@ from micronas.router.serve.protocol import ascii_text
 from micronas.router.serve.settings import ServeSettings
 from tests.command import command
 from tests.router import lazy_openai as openai
-from tests.router.serving import Running, chat, closed, running, until
+from tests.router.serving import Running, asks, chat, closed, running, until, world
 from tests.router.world import EXPERTS, table
 from tests.upstreams import (
     Call,
@@ -159,8 +159,7 @@ def test_a_fitted_router_is_served(tmp_path: Path) -> None:
     fitted = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
     fitted.save(tmp_path / "fitted")
     prompts = table(6, seed=9).prompts
-    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
-        experts = [server.expert() for server in servers]
+    with world() as experts:
         with (
             running(tmp_path, experts=experts, router="fitted") as server,
             httpx.Client(base_url=server.url.removesuffix("/v1")) as client,
@@ -225,7 +224,7 @@ def interrupted(server: Running, body: dict[str, Any]) -> tuple[str, int]:
 
 @pytest.mark.long
 def test_ctrl_c_lets_requests_end_and_leaves_no_traceback(tmp_path: Path) -> None:
-    body = {"model": "slow", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    body = asks("x", model="slow", stream=True)
     with upstream("slow", slowly) as slow, running(tmp_path, experts=[slow.expert()]) as server:
         text, code = interrupted(server, body)
         assert text.endswith("data: [DONE]\n\n")
@@ -235,7 +234,7 @@ def test_ctrl_c_lets_requests_end_and_leaves_no_traceback(tmp_path: Path) -> Non
 
 @pytest.mark.long
 def test_ctrl_c_does_not_wait_for_an_expert_for_ever(tmp_path: Path) -> None:
-    body = {"model": "sleeper", "messages": [{"role": "user", "content": "x"}]}
+    body = asks("x", model="sleeper")
     with (
         upstream("sleeper", hangs) as sleeper,
         running(tmp_path, experts=[sleeper.expert()], grace=1) as server,

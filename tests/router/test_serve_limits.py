@@ -15,7 +15,7 @@ import pytest
 from micronas.router.serve.clients import Clients
 from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
-from tests.router.serving import behind, chat, leave, said, serving, streamed, until
+from tests.router.serving import asks, behind, chat, leave, said, serving, streamed, until
 from tests.upstreams import Behaviour, Call, after, answers, broken, cuts, upstreams
 
 KEYS = "CLIENT_KEYS"
@@ -45,7 +45,7 @@ def with_key(client: httpx.Client, key: str) -> Iterator[httpx.Client]:
 
 def leave_after(client: httpx.Client, pieces: int, text: str = "x") -> None:
     """Read so many pieces of a stream, then hang up."""
-    body = {"model": "a", "messages": [{"role": "user", "content": text}], "stream": True}
+    body = asks(text, model="a", stream=True)
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
         for number, line in enumerate(response.iter_lines()):
             if line and number >= 2 * pieces:
@@ -185,7 +185,7 @@ def test_dollars_are_reserved_before_a_request_starts() -> None:
 
 def slow_streams(client: httpx.Client, count: int) -> list[Any]:
     """Open streams and keep them open."""
-    body = {"model": "a", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    body = asks("x", model="a", stream=True)
     request = client.build_request("POST", "/v1/chat/completions", json=body)
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(lambda _: client.send(request, stream=True), range(count)))

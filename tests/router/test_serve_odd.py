@@ -14,7 +14,7 @@ from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import AttemptError
 from testing.odd_endpoint import LOST, READABLE, Exchange, Form, OddEndpoint, bomb, piece
 from testing.odd_endpoint import serving as serving_odd
-from tests.router.serving import chat, said, serving, streamed, until
+from tests.router.serving import asks, chat, said, serving, streamed, until
 
 KEY = "sk-secret/0123456789"
 PRICE = {"prompt": 1e6, "completion": 1e6}
@@ -122,10 +122,10 @@ def test_an_endless_answer_is_not_kept() -> None:
         await exchange.write(b"data: " + piece({}, "stop") + b"\n\ndata: [DONE]\n\n")
 
     with odd_expert({"talks": talks}, deadline=60) as (client, _):
-        body = {"model": "odd", "messages": [{"role": "user", "content": "<1 talks>"}]}
+        body = asks("<1 talks>", model="odd", stream=True)
         tracemalloc.start()
         received = 0
-        with client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as all_:
+        with client.stream("POST", "/v1/chat/completions", json=body) as all_:
             for part in all_.iter_raw():
                 received += len(part)
         _, peak = tracemalloc.get_traced_memory()

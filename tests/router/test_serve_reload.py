@@ -17,8 +17,8 @@ import yaml
 from micronas.router.control import Controller
 from micronas.router.mapping import ParameterBudget
 from micronas.router.policy import Router
-from tests.router.serving import chat, running, said, serving, until
-from tests.router.world import EXPERTS, prompt
+from tests.router.serving import asks, chat, running, said, serving, until, world
+from tests.router.world import prompt
 from tests.upstreams import after, answers, upstreams
 
 KEYS = {"ADMIN_KEY": "admin-secret", "USER_KEY": "user-secret"}
@@ -83,11 +83,8 @@ def test_a_reload_under_load_loses_no_request_and_takes_effect(tmp_path: Path) -
 
 
 def test_what_was_spent_and_the_budget_outlive_a_restart(router: Router, tmp_path: Path) -> None:
-    sizes = {each.name: each.active for each in EXPERTS}
     kept = tmp_path / "state.json"
-    price = {"completion": 1e4}
-    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
-        experts = [each.expert(active=sizes[each.name], price=price) for each in servers]
+    with world(price={"completion": 1e4}) as experts:
         more: dict[str, Any] = {"experts": experts, "state": kept, "limits": {"usd_per_day": 50}}
         with serving(router, **more) as client:
             for number in range(40):
@@ -115,12 +112,9 @@ def test_what_was_spent_and_the_budget_outlive_a_restart(router: Router, tmp_pat
 
 
 def test_a_client_that_may_names_a_budget(router: Router) -> None:
-    sizes = {each.name: each.active for each in EXPERTS}
-    messages = [{"role": "user", "content": prompt("code", random.Random(1))}]
-    body = {"model": "micronas-router", "messages": messages}
+    body = asks(prompt("code", random.Random(1)))
     found = {}
-    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
-        experts = [each.expert(active=sizes[each.name]) for each in servers]
+    with world() as experts:
         with serving(router, experts=experts, clients=CLIENTS) as server:
             for key in KEYS.values():
                 for budget in ("1B", "30B", "0.5B", "much"):
@@ -145,14 +139,9 @@ def test_a_budget_of_one_request_is_neither_kept_from_it_nor_by_its_conversation
 ) -> None:
     text = prompt("code", random.Random(1))
     turn = [{"role": "user", "content": text}, {"role": "assistant", "content": "I see."}]
-    sizes = {each.name: each.active for each in EXPERTS}
     with (
-        upstreams(small=answers, reckoner=answers, large=answers) as servers,
-        serving(
-            router.map(ParameterBudget()),
-            experts=[each.expert(active=sizes[each.name]) for each in servers],
-            sticky=60,
-        ) as server,
+        world() as experts,
+        serving(router.map(ParameterBudget()), experts=experts, sticky=60) as server,
     ):
         found = []
         for turns, headers in ((0, {}), (1, {"X-Micronas-Budget": "1B"}), (2, {})):

@@ -10,20 +10,17 @@ import yaml
 
 from micronas.errors import ConfigError
 from micronas.router.serve.settings import ServeSettings, read_settings
-from tests.router.serving import behind, closed, raw, running, said, serving
+from tests.router.serving import asks, behind, closed, raw, running, said, serving
 from tests.upstreams import answers, upstream
 
 EXPERTS = [closed("a")]
 
 
 def asked(client: httpx.Client, **headers: str) -> httpx.Response:
-    body = {"model": "a", "messages": [{"role": "user", "content": "<1>"}]}
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post(
-        "/v1/chat/completions",
-        content=json.dumps(body),
-        headers={"Content-Type": "application/json", **given},
-    )
+    kind = {"Content-Type": "application/json"}
+    content = json.dumps(asks("<1>", model="a"))
+    return client.post("/v1/chat/completions", content=content, headers=kind | given)
 
 
 def test_a_page_of_another_origin_spends_nothing() -> None:

@@ -14,12 +14,13 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
-from tests.router.serving import behind, chat, closed, raw, said, serving, until
+from tests.router.serving import asks, behind, chat, closed, raw, said, serving, until
 from tests.upstreams import Call, answers, upstream
 
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 )
+BODY = json.dumps(asks("<1>", model="a")).encode()
 OWN = [closed("a")]
 
 
@@ -58,8 +59,7 @@ def test_an_endless_line_is_refused() -> None:
 
 
 def test_a_hundred_headers_and_bodies_in_crumbs_are_served() -> None:
-    body = b'{"model": "a", "messages": [{"role": "user", "content": "<1>"}]}'
-    crumbs = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    crumbs = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
     more = b"".join(b"x-%d: y\r\n" % number for number in range(90))
     with behind(answers) as (a, client):
         head = HEAD + more + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -102,12 +102,11 @@ def test_the_deadline_counts_from_the_head_of_a_request() -> None:
         time.sleep(0.8)
         return answers(call)
 
-    body = b'{"model": "a", "messages": [{"role": "user", "content": "<1>"}]}'
     with behind(late, deadline=1.2) as (_, client), connected(client) as own:
         own.settimeout(10)
-        own.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+        own.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY))
         time.sleep(0.7)
-        own.sendall(body)
+        own.sendall(BODY)
         assert own.recv(4096).startswith(b"HTTP/1.1 504 ")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.router.serving import behind, chat, running, said, until
+from tests.router.serving import asks, behind, chat, running, said, until
 from tests.upstreams import answers, broken, upstream
 
 pytestmark = pytest.mark.spans
@@ -21,7 +21,7 @@ def test_a_request_is_a_span_under_the_clients(monkeypatch: pytest.MonkeyPatch) 
     kept, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     monkeypatch.setattr(trace, "get_tracer", lambda name: provider.get_tracer(name))
-    body = {"model": "a", "messages": [{"role": "user", "content": "<1>"}]}
+    body = asks("<1>", model="a")
     parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
     with behind(answers) as (_, client):
         found = client.post("/v1/chat/completions", json=body, headers={"traceparent": parent})
