@@ -74,7 +74,8 @@ def test_full_scale_does_not_wrap() -> None:
 def test_bad_files_name_their_path(tmp_path: Path) -> None:
     """Among them integers that were stored as floats, of which only full scale was left."""
     (tmp_path / "text.wav").write_text("not a sound")
-    for name, rate in (("slow", 7), ("fast", 2**31 - 1)):  # of damaged headers
+    rates = {"slow": 7, "low": 3_975, "odd": 16_001, "high": 192_025, "fast": 2**31 - 1}
+    for name, rate in rates.items():  # of damaged headers
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(9), rate)
     for name, samples in {
         "empty": [],
@@ -85,8 +86,7 @@ def test_bad_files_name_their_path(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{name}.wav", np.array(samples, float), 16000, subtype="FLOAT")
     for name, said in {
         "text": "cannot be read",
-        "slow": "has rate=7; convert",
-        "fast": "has rate=2147483647; convert",
+        **{name: f"has rate={rate}; convert" for name, rate in rates.items()},
         "empty": "is empty",
         "nan": "reaches nan of",
         "inf": "reaches inf of",

@@ -10,7 +10,7 @@ from micronas.tasks.series.grid import on_grid
 from micronas.tasks.series.load import load
 from micronas.tasks.series.recording import Recording
 from micronas.tasks.series.recordings import read_recordings
-from micronas.tasks.series.settings import SeriesSettings
+from tests.tasks.series.tables import settings, write
 
 
 def recording(values: list[float], **more: object) -> Recording:
@@ -64,35 +64,33 @@ def test_labels_and_targets_are_those_of_the_last_sample_before() -> None:
 def test_files_of_other_rates_with_gaps_become_one_data_set(tmp_path: Path) -> None:
     """Ramps of one unit a second, at 50 and 20 Hz, with a sample gone, and a gap of two seconds."""
     for label, rate in (("fast", 50), ("slow", 20)):
-        (tmp_path / label).mkdir()
         for person in range(8):
             times = [n / rate for n in range(8 * rate) if n != 30 and not 4 < n / rate < 6]
-            lines = ["time_s,x", *(f"{at:.4f},{at + person}" for at in times)]
-            (tmp_path / label / f"p{person}.csv").write_text("\n".join(lines))
-    given = {"path": tmp_path, "window": 16, "group": "prefix"}
-    plain = load(SeriesSettings.model_validate(given))
+            lines = (f"{at:.4f},{at + person}" for at in times)
+            write(tmp_path / label / f"p{person}.csv", "time_s,x", *lines)
+    given = {"window": 16, "group": "prefix"}
+    plain = load(settings(tmp_path, **given))
     assert "data.rate=20 brings all to one" in plain.summary
-    settings = SeriesSettings.model_validate({**given, "rate": 20, "fill": 0.5})
-    found = read_recordings(settings).recordings
+    even = settings(tmp_path, **given, rate=20, fill=0.5)
+    found = read_recordings(even).recordings
     assert len(found) == 32, "the gap of two seconds ends a recording"
     for each in found:
         steps = np.diff(each.values[:, 0])
         assert np.allclose(steps[1:], 1 / 20, atol=1e-2)
-    data = load(settings)
+    data = load(even)
     assert data.meaning["rate_hz"] == 20.0
     assert "Samples are at equal steps of time" in data.summary
     assert "Rates differ" not in data.summary
 
 
 def test_without_times_nothing_can_be_resampled(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/x.csv").write_text("x\n" + "\n".join(map(str, range(40))))
+    write(tmp_path / "a/x.csv", "x", *range(40))
     for more in ({"rate": 20}, {"fill": 0.1}):
         with pytest.raises(DataError, match=r"must have a column of time to be resampled"):
-            read_recordings(SeriesSettings.model_validate({"path": tmp_path, **more}))
+            read_recordings(settings(tmp_path, **more))
     np.savez(tmp_path / "b.npz", a=np.arange(40.0), b=np.arange(40.0))
     with pytest.raises(DataError, match=r"is an \.npz"):
-        read_recordings(SeriesSettings.model_validate({"path": tmp_path / "b.npz", "rate": 20}))
+        read_recordings(settings(tmp_path / "b.npz", rate=20))
 
 
 def test_a_sample_without_a_time_cannot_be_resampled(tmp_path: Path) -> None:
@@ -106,8 +104,6 @@ def test_a_sample_without_a_time_cannot_be_resampled(tmp_path: Path) -> None:
 
 
 def test_a_rate_in_another_unit_takes_no_memory(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    lines = [f"{at / 50},{at % 7}" for at in range(40)]
-    (tmp_path / "a/x.csv").write_text("\n".join(["time,x", *lines]))
+    write(tmp_path / "a/x.csv", "time,x", *(f"{at / 50},{at % 7}" for at in range(40)))
     with pytest.raises(DataError, match=r"most 100 times .* is 50000, .*x\.csv has 50 Hz"):
-        read_recordings(SeriesSettings.model_validate({"path": tmp_path, "rate": 50_000}))
+        read_recordings(settings(tmp_path, rate=50_000))

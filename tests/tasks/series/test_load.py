@@ -21,14 +21,15 @@ from micronas.tasks.series.load import load
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import TRANSFORMS
 from micronas.tasks.series.recording import Recording
-from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.synth import synthesise
 from micronas.tasks.series.windows import Windows, units
 from micronas.tflite.metadata import describe
+from tests.tasks.series.tables import settings, write
 
 
-def settings(path: Path = Path("x"), **given: object) -> SeriesSettings:
-    return SeriesSettings.model_validate({"path": path, **given})
+def noise(path: Path, seed: int) -> None:
+    """Write 40 samples of one channel."""
+    write(path, "x", *np.random.default_rng(seed).normal(size=40))
 
 
 def recordings(groups: int, labels: int, *, shared: bool) -> list[Recording]:
@@ -73,10 +74,8 @@ def test_one_recording_a_class_is_cut_along_time_and_said_to_be() -> None:
 def test_parts_of_the_source_count(tmp_path: Path) -> None:
     for part, value in (("train", 0), ("train", 2), ("test", 5)):
         for label in ("a", "b"):
-            place = tmp_path / part / label
-            place.mkdir(parents=True, exist_ok=True)
-            rows = "\n".join(str(value + index % 3) for index in range(64))
-            (place / f"{value}.csv").write_text(f"x\n{rows}\n")
+            rows = (value + index % 3 for index in range(64))
+            write(tmp_path / part / label / f"{value}.csv", "x", *rows)
     data = load(settings(tmp_path, window=16))
     assert len(data.test.labels) == 8
     assert "test as given, validation by whole files: 2 for training, 2 for validation" in (
@@ -84,10 +83,10 @@ def test_parts_of_the_source_count(tmp_path: Path) -> None:
     )
     assert "several parts" not in data.summary
     for part in ("train", "test"):
-        (tmp_path / part / "a" / "0.csv").write_text("x,user\n" + "1,p1\n2,p1\n" * 32)
+        write(tmp_path / part / "a" / "0.csv", "x,user", *["1,p1", "2,p1"] * 32)
     given = settings(tmp_path, window=16, group="user")
     for other in ("train/a/2", "train/b/0", "train/b/2", "test/a/5", "test/b/5"):
-        (tmp_path / f"{other}.csv").write_text("x,user\n" + f"1,{other}\n2,{other}\n" * 32)
+        write(tmp_path / f"{other}.csv", "x,user", *[f"1,{other}", f"2,{other}"] * 32)
     assert "In several parts as given: p1; accuracy says little" in load(given).summary
     assert "shared: p1: is in several parts" in map(str, check(given))
 
@@ -96,11 +95,9 @@ def test_parts_of_the_source_count(tmp_path: Path) -> None:
 def test_copies_in_two_parts_are_said(tmp_path: Path, copied: int, said: bool) -> None:
     """A copy of a file is a group of its own, and is dealt to any part."""
     for place in range(16):
-        seed = place % 2 if place < copied + 2 else place
-        values = np.random.default_rng(seed).normal(size=(40, 1))
         part, label = ("train", "val", "test")[min(place // 2, 2)], "ab"[place % 2]
-        (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
-        np.savetxt(tmp_path / part / label / f"{place}.csv", values, header="x", comments="")
+        seed = place % 2 if place < copied + 2 else place
+        noise(tmp_path / part / label / f"{place}.csv", seed)
     text = "2 recordings are in two parts: figures will look too good."
     assert (text in load(settings(tmp_path, window=16)).summary) == said
 
@@ -140,9 +137,7 @@ def test_what_float32_would_lose_is_refused(tmp_path: Path) -> None:
             for i in range(offset, 64 + offset)
         ]
         for part in ("train", "test"):
-            place = tmp_path / part / label
-            place.mkdir(parents=True)
-            (place / "1.csv").write_text("\n".join(["x,fine,coarse,finest", *rows]) + "\n")
+            write(tmp_path / part / label / "1.csv", "x,fine,coarse,finest", *rows)
     message = (
         r"8 steps of float32 .*'fine' deviates by 0\.01 from [19][09.]+, where a step is 0\.062"
     )
@@ -232,10 +227,8 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
 def test_anomalies_of_a_test_folder_are_compared_with_normal_recordings(tmp_path: Path) -> None:
     """Without a normal recording beside them nothing was tested, and no AUC told."""
     for name in ("train/normal", "test/faulty"):
-        (tmp_path / name).mkdir(parents=True)
         for place in range(6):
-            values = np.random.default_rng(place).normal(size=(40, 1))
-            np.savetxt(tmp_path / name / f"{place}.csv", values, header="x", comments="")
+            noise(tmp_path / name / f"{place}.csv", place)
     found = load(settings(tmp_path, window=16, goal="anomalies"))
     assert "by whole files: 4 for training, 1 for validation, 1 for testing" in found.summary
     assert found.detection is not None
@@ -262,8 +255,7 @@ def failing(path: Path, units: int = 12, samples: int = 40) -> Path:
         for unit in range(units)
         for place in range(samples)
     ]
-    path.write_text("\n".join(["unit,time_s,x,left", *rows]) + "\n")
-    return path
+    return write(path, "unit,time_s,x,left", *rows)
 
 
 def test_windows_over_an_edge_are_judged_by_their_last_sample(tmp_path: Path) -> None:
@@ -301,8 +293,7 @@ def test_an_unlabelled_last_sample_is_nobodys_and_labels_keep_their_order(tmp_pa
         for unit in range(12)
         for place in range(240)
     ]
-    path = tmp_path / "a.csv"
-    path.write_text("\n".join(["group,x,label", *rows]) + "\n")
+    path = write(tmp_path / "a.csv", "group,x,label", *rows)
     data = load(settings(path, window=8))
     assert data.classes == ("2", "10")
     assert "Without a label: 480 samples." in data.summary
@@ -320,8 +311,7 @@ def test_a_class_without_a_window_is_told_its_true_cause(tmp_path: Path) -> None
         for unit in range(12)
         for place in range(20)
     ]
-    path = tmp_path / "a.csv"
-    path.write_text("\n".join(["group,x,y,label", *rows]) + "\n")
+    path = write(tmp_path / "a.csv", "group,x,y,label", *rows)
     with pytest.raises(DataError, match=r"b has none .* column 'y' lacks (\d+) of \1 values of b"):
         load(settings(path, window=8))
     with pytest.raises(DataError, match=r"a, b has none .* recordings of a has 20; make data.w"):
@@ -333,9 +323,7 @@ def test_a_class_without_a_window_is_told_its_true_cause(tmp_path: Path) -> None
 
 def test_classes_that_lack_a_part_are_refused(tmp_path: Path) -> None:
     for name in ("train/a/1", "train/b/1", "val/a/1"):
-        path = tmp_path / f"{name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x\n" + "1\n" * 200)
+        write(tmp_path / f"{name}.csv", "x", *[1] * 200)
     with pytest.raises(DataError, match=r"must have recordings for validation, but b has none"):
         load(settings(tmp_path))
     with pytest.raises(ValueError, match=r"stride must be at most the window"):

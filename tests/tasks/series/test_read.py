@@ -21,16 +21,12 @@ from micronas.tasks.series.recordings import read_columns, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from tests.fuzz.series import CORPUS, read_known
 from tests.limited import limited
+from tests.tasks.series import tables
+from tests.tasks.series.tables import write
 
 
 def settings(path: Path, **given: object) -> SeriesSettings:
-    return SeriesSettings.model_validate({"path": path, "window": 8, **given})
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    return tables.settings(path, **{"window": 8, **given})
 
 
 @given(
