@@ -1,6 +1,7 @@
 """A data set and a search space small enough for tests to search in seconds."""
 
 import torch
+import yaml
 from torch import Tensor
 
 from micronas.data import DataSet, TensorSplit
@@ -8,33 +9,29 @@ from micronas.space.space import Space
 
 CLASSES = ("flat", "rows", "columns", "checks")
 
-SPACE = Space.model_validate(
-    {
-        "name": "toy",
-        "input": [12, 12, 1],
-        "classes": len(CLASSES),
-        "stem": {"width": {"min": 4, "max": 16, "step": 4}, "kernel": [3, 3], "stride": [2, 2]},
-        "blocks": [
-            {
-                "type": "separable",
-                "width": {"min": 4, "max": 24, "step": 4},
-                "repeat": 3,
-                "skip": True,
-                "kernel": ["3x3", "5x5"],
-            }
-        ],
-    }
-)
 
-SMALL = Space.model_validate(
-    {
-        **SPACE.model_dump(exclude={"stem", "blocks"}),
-        "stem": {"width": [4, 8, 16], "kernel": [3, 3], "stride": [2, 2]},
-        "blocks": [
-            dict(type="separable", width=[8, 16, 24], repeat=2, skip=True, kernel=["3x3", "5x5"])
-        ],
-    }
-)
+def space_of(text: str) -> Space:
+    """A space as its file has it."""
+    return Space.model_validate(yaml.safe_load(text))
+
+
+SPACE = space_of("""
+name: toy
+input: [12, 12, 1]
+classes: 4
+stem: {width: {min: 4, max: 16, step: 4}, kernel: [3, 3], stride: [2, 2]}
+blocks:
+- {type: separable, width: {min: 4, max: 24, step: 4}, repeat: 3, skip: true, kernel: [3x3, 5x5]}
+""")
+
+SMALL = space_of("""
+name: toy
+input: [12, 12, 1]
+classes: 4
+stem: {width: [4, 8, 16], kernel: [3, 3], stride: [2, 2]}
+blocks:
+- {type: separable, width: [8, 16, 24], repeat: 2, skip: true, kernel: [3x3, 5x5]}
+""")
 """Of 129 networks, whose costs take no time, for tests of what is done with any space."""
 
 

@@ -46,20 +46,14 @@ pytestmark = pytest.mark.usefixtures("device")
 
 SPACE = Space.load("kws_mixed")
 BOARD = Board.load("stm32f446re")
-TOY = Space.model_validate(
-    {
-        **toy.SPACE.model_dump(exclude={"blocks"}),
-        "blocks": [
-            {
-                "type": "separable",
-                "width": {"min": 16, "max": 48, "step": 8},
-                "repeat": 3,
-                "skip": True,
-                "bits": [4, 8],
-            }
-        ],
-    }
-)
+TOY = toy.space_of("""
+name: toy
+input: [12, 12, 1]
+classes: 4
+stem: {width: {min: 4, max: 16, step: 4}, kernel: [3, 3], stride: [2, 2]}
+blocks:
+- {type: separable, width: {min: 16, max: 48, step: 8}, repeat: 3, skip: true, bits: [4, 8]}
+""")
 BUDGET = Budget(flash="7 KB", counts="network")
 
 

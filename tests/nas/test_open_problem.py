@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
@@ -28,35 +29,31 @@ from micronas.nas.trials import Score, Trials
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
-from tests.toy import SPACE, data
+from tests.toy import data
 from tests.training import search
 
 pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="6 KB", macs="60000")
-HEIGHT, WIDTH, _ = SPACE.input
 OPEN = OpenSpace.model_validate(
-    {
-        "name": "toy",
-        "classes": 4,
-        "textbook": ["ds_cnn"],
-        "families": {
-            "rows": {
-                "input": [HEIGHT, 1, WIDTH],
-                "stem": {"width": [4, 8, 12, 16], "kernel": [3, 1], "stride": {"any": [1, 2]}},
-                "blocks": [
-                    {"type": "residual", "width": [4, 8, 12, 16], "kernel": [3, 1]},
-                    {"type": "separable", "kernel": ["3x1", "5x1"], "repeat": 2, "skip": True},
-                ],
-            },
-            "flat": {
-                "input": [HEIGHT, WIDTH, 1],
-                "stem": {"width": [4, 8, 12, 16, 20], "kernel": 3, "stride": 2},
-                "blocks": [{"type": "separable", "width": [4, 8, 12, 16, 20], "repeat": 2}],
-            },
-        },
-    }
+    yaml.safe_load("""
+name: toy
+classes: 4
+textbook: [ds_cnn]
+families:
+  rows:
+    input: [12, 1, 12]
+    stem: {width: [4, 8, 12, 16], kernel: [3, 1], stride: {any: [1, 2]}}
+    blocks:
+    - {type: residual, width: [4, 8, 12, 16], kernel: [3, 1]}
+    - {type: separable, kernel: [3x1, 5x1], repeat: 2, skip: true}
+  flat:
+    input: [12, 12, 1]
+    stem: {width: [4, 8, 12, 16, 20], kernel: 3, stride: 2}
+    blocks:
+    - {type: separable, width: [4, 8, 12, 16, 20], repeat: 2}
+""")
 )
 SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=16, learning_rate=1e-2))
 
@@ -285,7 +282,7 @@ def test_the_member_nearest_to_a_budget_is_named() -> None:
 def test_where_draws_miss_the_smallest_networks_are_given() -> None:
     wide = list(range(64, 1024, 4))
     family = {
-        "input": [HEIGHT, WIDTH, 1],
+        "input": [12, 12, 1],
         "stem": {"width": {"any": [4, *wide]}, "kernel": 3, "stride": 2},
         "blocks": [],
     }

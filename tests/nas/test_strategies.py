@@ -33,7 +33,7 @@ from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.brief import brief
-from tests.toy import SMALL, SPACE, data, split
+from tests.toy import SMALL, SPACE, data, space_of, split
 from tests.training import search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -346,15 +346,14 @@ def test_draws_of_any_size_are_even_in_the_logarithm_of_their_width() -> None:
     assert max(widest) == widths[-1]
 
 
-TINY = Space.model_validate(
-    {
-        "name": "one",
-        "input": [12, 12, 1],
-        "classes": 4,
-        "stem": {"width": [4, 8], "kernel": 3},
-        "blocks": [{"type": "separable", "width": 8}],
-    }
-)
+TINY = space_of("""
+name: one
+input: [12, 12, 1]
+classes: 4
+stem: {width: [4, 8], kernel: 3}
+blocks:
+- {type: separable, width: 8}
+""")
 
 
 class Deep(random.Random):

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+import yaml
 
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError
@@ -24,104 +25,77 @@ from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
 from tests.space.test_streaming_space import DESCRIBED
 
-EXAMPLES: dict[str, list[dict[str, Any]]] = {
-    "separable": [
-        {"type": "separable", "width": [8, 12], "stride": [2, 1]},
-        dict(type="separable", width=[8, 16], kernel=[3, "5x1", "5x3"], repeat=2, skip=True),
-    ],
-    "bottleneck": [
-        {"type": "bottleneck", "expansion": [8, 24], "width": [8, 12], "stride": 2},
-        {
-            "type": "bottleneck",
-            "expansion": [12, 20],
-            "width": [8, 16],
-            "kernel": ["3x3", "5x5"],
-            "repeat": 2,
-            "residual": True,
-            "skip": True,
-            "bits": [4, 8],
-        },
-        {"type": "bottleneck", "expansion": 12, "width": [8, 12], "repeat": 2, "skip": True},
-        {
-            "type": "bottleneck",
-            "expansion": [12, 20],
-            "squeeze": [4, 8],
-            "kernel": ["3x3", "5x5"],
-            "repeat": 2,
-            "skip": True,
-        },
-        {"type": "bottleneck", "expansion": [8, 16], "width": 8, "fused": True, "squeeze": 4},
-    ],
-    "conv": [
-        {"type": "conv", "width": [8, 20], "kernel": [9, 1], "stride": [2, 1]},
-        {
-            "type": "conv",
-            "width": [8, 24],
-            "kernel": [[3, 1], [5, 3], [1, 3]],
-            "repeat": 2,
-            "skip": True,
-            "bits": [4, 8],
-        },
-    ],
-    "residual": [
-        {"type": "residual", "width": [8, 20], "kernel": [[5, 1], [9, 1]], "stride": [2, 1]},
-        {"type": "residual", "kernel": 3, "hidden": [8, 12], "repeat": 2, "skip": True},
-        {"type": "residual", "width": [8, 12], "squeeze": [4, 8], "stride": 2},
-        {"type": "residual", "squeeze": 4, "repeat": 2, "skip": True},
-        {"type": "bottleneck", "expansion": [8, 16], "fused": True, "width": [8, 12]},
-        {"type": "bottleneck", "expansion": [8, 16], "fused": True, "repeat": 2, "skip": True},
-        {"type": "separable", "kernel": ["3x3", "5x5"], "bits": [4, 8], "repeat": 2, "skip": True},
-    ],
-    "shuffle": [
-        {"type": "shuffle", "width": [4, 8], "kernel": ["3x3", "5x5"], "stride": 2},
-        {"type": "shuffle", "kernel": ["3x3", "5x3"], "bits": [4, 8], "repeat": 2, "skip": True},
-        {"type": "shuffle", "width": [4, 12], "bits": [4, 8]},
-        {"type": "shuffle"},
-    ],
-    "pool": [
-        {"type": "conv", "width": [8, 12]},
-        {"type": "pool", "mode": "average", "stride": 2},
-        {"type": "pool", "window": [3, 1], "stride": 1},
-    ],
-    "select": [
-        {
-            "type": "select",
-            "options": [
-                {"type": "residual", "width": [8, 12], "stride": 2},
-                {"type": "separable", "width": [8, 16], "kernel": ["3x3", "5x5"], "stride": 2},
-                {"type": "pool"},
-            ],
-        },
-        {
-            "type": "select",
-            "repeat": 2,
-            "skip": True,
-            "options": [{"type": "residual"}, {"type": "bottleneck", "expansion": [8, 16]}],
-        },
-        {
-            "type": "select",
-            "repeat": 2,
-            "skip": True,
-            "options": [
-                {"type": "conv", "width": [8, 16], "kernel": [3, 1]},
-                {"type": "bottleneck", "expansion": [8, 16], "width": [8, 12]},
-            ],
-        },
-    ],
-}
+EXAMPLES: dict[str, list[dict[str, Any]]] = yaml.safe_load("""
+separable:
+- {type: separable, width: [8, 12], stride: [2, 1]}
+- {type: separable, width: [8, 16], kernel: [3, 5x1, 5x3], repeat: 2, skip: true}
+bottleneck:
+- {type: bottleneck, expansion: [8, 24], width: [8, 12], stride: 2}
+- type: bottleneck
+  expansion: [12, 20]
+  width: [8, 16]
+  kernel: [3x3, 5x5]
+  repeat: 2
+  residual: true
+  skip: true
+  bits: [4, 8]
+- {type: bottleneck, expansion: 12, width: [8, 12], repeat: 2, skip: true}
+- type: bottleneck
+  expansion: [12, 20]
+  squeeze: [4, 8]
+  kernel: [3x3, 5x5]
+  repeat: 2
+  skip: true
+- {type: bottleneck, expansion: [8, 16], width: 8, fused: true, squeeze: 4}
+conv:
+- {type: conv, width: [8, 20], kernel: [9, 1], stride: [2, 1]}
+- type: conv
+  width: [8, 24]
+  kernel: [[3, 1], [5, 3], [1, 3]]
+  repeat: 2
+  skip: true
+  bits: [4, 8]
+residual:
+- {type: residual, width: [8, 20], kernel: [[5, 1], [9, 1]], stride: [2, 1]}
+- {type: residual, kernel: 3, hidden: [8, 12], repeat: 2, skip: true}
+- {type: residual, width: [8, 12], squeeze: [4, 8], stride: 2}
+- {type: residual, squeeze: 4, repeat: 2, skip: true}
+- {type: bottleneck, expansion: [8, 16], fused: true, width: [8, 12]}
+- {type: bottleneck, expansion: [8, 16], fused: true, repeat: 2, skip: true}
+- {type: separable, kernel: [3x3, 5x5], bits: [4, 8], repeat: 2, skip: true}
+shuffle:
+- {type: shuffle, width: [4, 8], kernel: [3x3, 5x5], stride: 2}
+- {type: shuffle, kernel: [3x3, 5x3], bits: [4, 8], repeat: 2, skip: true}
+- {type: shuffle, width: [4, 12], bits: [4, 8]}
+- {type: shuffle}
+pool:
+- {type: conv, width: [8, 12]}
+- {type: pool, mode: average, stride: 2}
+- {type: pool, window: [3, 1], stride: 1}
+select:
+- type: select
+  options:
+  - {type: residual, width: [8, 12], stride: 2}
+  - {type: separable, width: [8, 16], kernel: [3x3, 5x5], stride: 2}
+  - {type: pool}
+- type: select
+  repeat: 2
+  skip: true
+  options: [{type: residual}, {type: bottleneck, expansion: [8, 16]}]
+- type: select
+  repeat: 2
+  skip: true
+  options:
+  - {type: conv, width: [8, 16], kernel: [3, 1]}
+  - {type: bottleneck, expansion: [8, 16], width: [8, 12]}
+""")
 TYPES = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(Block)[0])]
 
 
 def space(kind: str) -> Space:
-    return Space.model_validate(
-        {
-            "name": kind,
-            "input": [13, 6, 2],
-            "classes": 3,
-            "stem": {"width": [4, 8], "kernel": [5, 3]},
-            "blocks": EXAMPLES[kind],
-        }
-    )
+    stem = {"width": [4, 8], "kernel": [5, 3]}
+    around = {"name": kind, "input": [13, 6, 2], "classes": 3, "stem": stem}
+    return Space.model_validate({**around, "blocks": EXAMPLES[kind]})
 
 
 def inputs(count: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from micronas.errors import ConfigError
 from micronas.export.verify import verify
@@ -15,25 +16,19 @@ from micronas.tflite.writer import to_flatbuffer
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
 
-DESCRIBED: dict[str, Any] = {
-    "name": "small",
-    "classes": 3,
-    "input": [30, 6, 2],
-    "streaming": True,
-    "stem": {"width": [4, 8], "kernel": [3, 3]},
-    "blocks": [
-        {"type": "separable", "width": [8, 12], "kernel": ["3x3", "5x3"], "stride": 2},
-        {"type": "bottleneck", "expansion": [8, 12], "repeat": 2, "skip": True},
-        {
-            "type": "select",
-            "options": [
-                {"type": "residual", "width": [8, 16]},
-                {"type": "conv", "width": 8, "kernel": "5x3"},
-            ],
-        },
-        {"type": "shuffle", "width": 4},
-    ],
-}
+DESCRIBED: dict[str, Any] = yaml.safe_load("""
+name: small
+classes: 3
+input: [30, 6, 2]
+streaming: true
+stem: {width: [4, 8], kernel: [3, 3]}
+blocks:
+- {type: separable, width: [8, 12], kernel: [3x3, 5x3], stride: 2}
+- {type: bottleneck, expansion: [8, 12], repeat: 2, skip: true}
+- type: select
+  options: [{type: residual, width: [8, 16]}, {type: conv, width: 8, kernel: 5x3}]
+- {type: shuffle, width: 4}
+""")
 
 
 def test_every_network_of_a_shipped_space_streams() -> None:

@@ -13,105 +13,74 @@ from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.network import Network
+from tests.toy import space_of
 
-CHAIN = Space.model_validate(
-    {
-        "name": "chain",
-        "input": [13, 10, 1],
-        "classes": 5,
-        "stem": {"width": [8, 12, 16], "kernel": [5, 3]},
-        "blocks": [
-            {"type": "separable", "width": [8, 16], "stride": [2, 2], "kernel": ["3x3", "5x5"]},
-            {
-                "type": "separable",
-                "width": {"min": 8, "max": 24, "step": 8},
-                "repeat": 3,
-                "skip": True,
-                "kernel": ["3x3", "5x5"],
-            },
-            {"type": "separable", "width": [12, 20], "stride": [2, 2]},
-        ],
-    }
-)
-RESIDUAL = Space.model_validate(
-    {
-        "name": "residual",
-        "input": [16, 16, 1],
-        "classes": 3,
-        "activation": "relu6",
-        "stem": {"width": [4, 8], "kernel": [3, 3], "stride": [2, 2]},
-        "blocks": [
-            {"type": "bottleneck", "width": [8, 12], "expansion": [8, 16], "stride": [2, 2]},
-            {
-                "type": "bottleneck",
-                "width": [8, 12, 16],
-                "expansion": [12, 24],
-                "repeat": 2,
-                "residual": True,
-                "skip": True,
-                "kernel": ["3x3", "5x5"],
-            },
-        ],
-        "head": {"width": [16, 32], "classifier": "conv"},
-    }
-)
-MIXED = Space.model_validate(
-    {
-        "name": "mixed",
-        "input": [13, 10, 2],
-        "classes": 4,
-        "stem": {"width": [8, 12], "kernel": [3, 3], "stride": [2, 2], "bits": [4, 8]},
-        "blocks": [
-            {"type": "separable", "width": [8, 16], "bits": 4},
-            {
-                "type": "bottleneck",
-                "width": [8, 12],
-                "expansion": [12, 24],
-                "repeat": 2,
-                "residual": True,
-                "skip": True,
-                "kernel": ["3x3", "5x5"],
-                "bits": [4, 8],
-            },
-        ],
-        "head": {"width": [16, 32], "bits": [4, 8]},
-    }
-)
-TURNS = Space.model_validate(
-    {
-        "name": "turns",
-        "input": [9, 10, 2],
-        "classes": 4,
-        "stem": {"width": [20, 36], "kernel": [3, 3]},
-        "blocks": [
-            {
-                "type": "bottleneck",
-                "width": [8, 20, 36],
-                "expansion": [12, 40],
-                "repeat": 2,
-                "residual": True,
-                "skip": True,
-            },
-            {"type": "separable", "width": [20, 40], "repeat": 3, "skip": True},
-            {"type": "bottleneck", "width": [8, 24], "expansion": [24, 52]},
-            {"type": "separable", "width": [8, 16], "kernel": ["3x3", "5x5"]},
-        ],
-    }
-)
+CHAIN = space_of("""
+name: chain
+input: [13, 10, 1]
+classes: 5
+stem: {width: [8, 12, 16], kernel: [5, 3]}
+blocks:
+- {type: separable, width: [8, 16], stride: [2, 2], kernel: [3x3, 5x5]}
+- {type: separable, width: {min: 8, max: 24, step: 8}, repeat: 3, skip: true, kernel: [3x3, 5x5]}
+- {type: separable, width: [12, 20], stride: [2, 2]}
+""")
+RESIDUAL = space_of("""
+name: residual
+input: [16, 16, 1]
+classes: 3
+activation: relu6
+stem: {width: [4, 8], kernel: [3, 3], stride: [2, 2]}
+blocks:
+- {type: bottleneck, width: [8, 12], expansion: [8, 16], stride: [2, 2]}
+- type: bottleneck
+  width: [8, 12, 16]
+  expansion: [12, 24]
+  repeat: 2
+  residual: true
+  skip: true
+  kernel: [3x3, 5x5]
+head: {width: [16, 32], classifier: conv}
+""")
+MIXED = space_of("""
+name: mixed
+input: [13, 10, 2]
+classes: 4
+stem: {width: [8, 12], kernel: [3, 3], stride: [2, 2], bits: [4, 8]}
+blocks:
+- {type: separable, width: [8, 16], bits: 4}
+- type: bottleneck
+  width: [8, 12]
+  expansion: [12, 24]
+  repeat: 2
+  residual: true
+  skip: true
+  kernel: [3x3, 5x5]
+  bits: [4, 8]
+head: {width: [16, 32], bits: [4, 8]}
+""")
+TURNS = space_of("""
+name: turns
+input: [9, 10, 2]
+classes: 4
+stem: {width: [20, 36], kernel: [3, 3]}
+blocks:
+- {type: bottleneck, width: [8, 20, 36], expansion: [12, 40], repeat: 2, residual: true, skip: true}
+- {type: separable, width: [20, 40], repeat: 3, skip: true}
+- {type: bottleneck, width: [8, 24], expansion: [24, 52]}
+- {type: separable, width: [8, 16], kernel: [3x3, 5x5]}
+""")
 """Stages of both kinds after each other, wider than a vector of channels."""
-GATED = Space.model_validate(
-    {
-        "name": "gated",
-        "input": [9, 10, 2],
-        "classes": 4,
-        "stem": {"width": [20, 36], "kernel": [3, 3]},
-        "blocks": [
-            {"type": "residual", "width": [20, 36], "squeeze": [4, 8, 20], "stride": 2},
-            {"type": "bottleneck", "expansion": [24, 52], "squeeze": [4, 20], "width": [8, 24]},
-            {"type": "bottleneck", "expansion": [12, 40], "squeeze": 8, "fused": True},
-        ],
-    }
-)
+GATED = space_of("""
+name: gated
+input: [9, 10, 2]
+classes: 4
+stem: {width: [20, 36], kernel: [3, 3]}
+blocks:
+- {type: residual, width: [20, 36], squeeze: [4, 8, 20], stride: 2}
+- {type: bottleneck, expansion: [24, 52], squeeze: [4, 20], width: [8, 24]}
+- {type: bottleneck, expansion: [12, 40], squeeze: 8, fused: true}
+""")
 """Squeeze-and-excite gates, vectors of channels beside maps."""
 SPACES = pytest.mark.parametrize(
     "space", [CHAIN, RESIDUAL, MIXED, TURNS, GATED], ids=lambda space: str(space.name)
