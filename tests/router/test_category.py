@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,6 +30,12 @@ def blobs(count: int, *, spread: float, seed: int = 0) -> tuple[Floats, Integers
     return np.eye(8)[labels] + spread * rng.normal(size=(count, 8)), labels
 
 
+def learnt(vectors: Floats, labels: Integers, names: str = "abc", **settings: float) -> Any:
+    """Categories of one core each, with names of a letter."""
+    given = CategorySettings.model_validate(settings)
+    return fit_categories(vectors[None], labels, names=tuple(names), settings=given)
+
+
 def test_temperature_undoes_a_scale() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=2, size=(20_000, 4))
@@ -47,9 +55,7 @@ def test_folds_hold_categories_in_proportion(labels: list[int], folds: int) -> N
 
 def test_categories_of_blobs() -> None:
     vectors, labels = blobs(300, spread=0.25)
-    model, validation = fit_categories(
-        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
-    )
+    model, validation = learnt(vectors, labels)
     new, truth = blobs(200, spread=0.25, seed=1)
     found = model.classify(new[None])
     assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(200))
@@ -64,9 +70,7 @@ def test_evidence_is_out_of_fold() -> None:
     # labels without sense: only a classifier that saw a prompt can know its label
     vectors = np.random.default_rng(0).normal(size=(60, 80))
     labels = np.random.default_rng(1).integers(0, 3, 60)
-    _, validation = fit_categories(
-        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
-    )
+    _, validation = learnt(vectors, labels)
     (memory,) = fit_gaussians(vectors, labels, categories=3, ridges=[0.03])
     assert (memory(vectors)[0].argmax(axis=1) == labels).all()
     assert validation.summary["accuracy"] < 0.6
@@ -75,28 +79,21 @@ def test_evidence_is_out_of_fold() -> None:
 @pytest.mark.parametrize("familiar", [0.8, 0.95])
 def test_the_share_that_is_familiar_is_kept(familiar: float) -> None:
     vectors, labels = blobs(600, spread=0.3)
-    model, validation = fit_categories(
-        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings(familiar=familiar)
-    )
+    model, validation = learnt(vectors, labels, familiar=familiar)
     assert validation.summary["kept"] == pytest.approx(familiar, abs=0.002)
     new, _ = blobs(4000, spread=0.3, seed=1)
     assert (model.classify(new[None]).category < 3).mean() == pytest.approx(familiar, abs=0.03)
 
 
 def test_a_far_prompt_is_general() -> None:
-    vectors, labels = blobs(300, spread=0.1)
-    model, _ = fit_categories(
-        vectors[None], labels, names=("a", "b", "c"), settings=CategorySettings()
-    )
+    model, _ = learnt(*blobs(300, spread=0.1))
     # neither of the directions, and half-way between two of them
     asked = np.vstack([np.eye(8)[[0, 7]], (np.eye(8)[0] + np.eye(8)[1]) / 2])
     assert model.classify(asked[None]).category.tolist() == [0, 3, 3]
 
 
 def test_the_core_of_the_least_distance_decides() -> None:
-    vectors, labels = blobs(300, spread=0.1)
-    names, settings = ("a", "b", "c"), CategorySettings()
-    model, _ = fit_categories(vectors[None], labels, names=names, settings=settings)
+    model, _ = learnt(*blobs(300, spread=0.1))
     near, far = np.eye(8)[[0, 1, 2]], np.eye(8)[[7, 6, 5]]
     first, second = model.classify(np.stack([far, near])), model.classify(near[None])
     assert model.classify(far[None]).category.tolist() == [3, 3, 3]
@@ -135,9 +132,8 @@ def test_a_category_that_a_fold_lacks_is_never_likely() -> None:
 
 def test_too_few_labels_are_one_error() -> None:
     vectors, labels = blobs(30, spread=0.1)
-    settings = CategorySettings()
     with pytest.raises(DataError, match="none of d"):
-        fit_categories(vectors[None], labels, names=("a", "b", "c", "d"), settings=settings)
+        learnt(vectors, labels, "abcd")
     labels[4:] = -1
     with pytest.raises(DataError, match="5 labelled prompts, and one each, but have 4"):
-        fit_categories(vectors[None], labels, names=("a", "b", "c"), settings=settings)
+        learnt(vectors, labels)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from micronas.router.baselines import BASELINES, Split, oracle, random_mix
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of
 from micronas.router.evaluate import OURS, evaluate, paired_interval, random_parts
 from micronas.router.fit import FitSettings
+from micronas.router.scores import ScoreTable
 from tests.router.world import EXPERTS, table
 
 Floats = NDArray[np.float64]
@@ -65,17 +68,14 @@ def test_predictors_learn_who_is_good_at_what(name: str) -> None:
     assert gain > 0.05
 
 
+def evaluated(known: ScoreTable, budgets: list[float], parts: Any) -> Any:
+    cores = embedded_cores(embedder_of(SETTINGS.embedding), known.prompts)
+    sizes = {"active": ACTIVE, "total": ACTIVE}
+    return evaluate(known, cores, budgets=budgets, parts=parts, settings=SETTINGS, **sizes)
+
+
 def test_evaluation_of_a_small_world() -> None:
-    known = table(100)
-    done = evaluate(
-        known,
-        embedded_cores(embedder_of(SETTINGS.embedding), known.prompts),
-        active=ACTIVE,
-        total=ACTIVE,
-        budgets=[3e9, 12e9],
-        parts=random_parts(100, 2),
-        settings=SETTINGS,
-    )
+    done = evaluated(table(100), [3e9, 12e9], random_parts(100, 2))
     rows = {(row["budget"], row["method"]): row for row in done.rows(rounds=200)}
     assert len(rows) == 2 * (1 + len(BASELINES))
     for budget in (3e9, 12e9):
@@ -92,27 +92,16 @@ def test_evaluation_of_a_small_world() -> None:
 
 def test_a_prompt_in_both_parts_and_a_budget_below_all_experts_are_errors() -> None:
     known = table(60)
-    vectors = embedder_of(SETTINGS.embedding)(known.prompts)
     with pytest.raises(BudgetError, match=r"500M is below 1B"):
-        evaluate(known, vectors[None], active=ACTIVE, total=ACTIVE, budgets=[5e8], parts=[])
+        evaluated(known, [5e8], [])
     with pytest.raises(DataError, match="both fitted and tested on"):
-        evaluate(
-            known,
-            vectors[None],
-            active=ACTIVE,
-            total=ACTIVE,
-            budgets=[3e9],
-            parts=[(np.arange(40), np.arange(39, 60))],
-        )
+        evaluated(known, [3e9], [(np.arange(40), np.arange(39, 60))])
 
 
 @pytest.mark.filterwarnings("error")
 def test_too_few_prompts_are_one_error_without_warnings_of_numpy() -> None:
-    known = table(60).rows(range(3))
-    vectors = embedder_of(SETTINGS.embedding)(known.prompts)[None]
-    parts = random_parts(3, 1)
     with pytest.raises(DataError, match="have 5 labelled prompts"):
-        evaluate(known, vectors, active=ACTIVE, total=ACTIVE, budgets=[3e9], parts=parts)
+        evaluated(table(60).rows(range(3)), [3e9], random_parts(3, 1))
 
 
 def test_random_parts() -> None:
