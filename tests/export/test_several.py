@@ -189,6 +189,8 @@ def test_runtimes_are_compared_on_all_outputs() -> None:
     assert found["tflm_mismatches"] == 0
     assert found["tflm_mismatches_by_output"] == {"boxes": 0, "kind": 0, "angle": 0}
     assert found["litert_mismatches"] == sum(found["litert_mismatches_by_output"].values())
+    assert found["litert_max_difference"] <= 2  # as above
+    assert "litert_refusal" not in found
 
 
 @pytest.mark.parametrize(

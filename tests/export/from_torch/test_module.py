@@ -183,11 +183,6 @@ class TestBits:
         }
         assert verify(model, quantize_inputs(read(model), self.x)).mismatches == 0
 
-    @pytest.mark.parametrize("bits", [{"features.*": 4}, {"0": 5}])
-    def test_patterns_must_match_and_bits_exist(self, bits: Any) -> None:
-        with pytest.raises(ExportError, match="the layers are 0, 2, 6"):
-            to_tflite(small(), self.x, calibration=self.x, bits=bits)
-
 
 class Heads(nn.Module):
     """A tensor under each name that another one would have had by itself."""
