@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from micronas.errors import ExportError
 from micronas.export.from_torch.module import to_tflite
 from tests.cases import first
-from tests.export.from_torch.test_trace import Apply, image
+from tests.export.from_torch.cases import Case
+from tests.export.from_torch.test_trace import image
 
 
 def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
@@ -37,7 +38,7 @@ def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
         "int": lambda x: x.int().float(),
     }
     for name, function in functions.items():
-        yield name, lambda f=function: nn.Sequential(nn.Conv2d(3, 4, 1), Apply(f)), image(3, 4, 4)
+        yield name, lambda f=function: nn.Sequential(nn.Conv2d(3, 4, 1), Case(f)), image(3, 4, 4)
 
 
 class NoForward(nn.Module):
@@ -78,7 +79,7 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         UnicodeError("ü"),
         AttributeError("x" * 5000),
     ):
-        yield f"raises-{type(error).__name__}", lambda e=error: Apply(raises(e)), four
+        yield f"raises-{type(error).__name__}", lambda e=error: Case(raises(e)), four
     layers: dict[str, tuple[Callable[[], Any], Any]] = {
         "no-forward": (NoForward, four),
         "class": (lambda: NoForward, four),
@@ -90,48 +91,48 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         "wrong-channels": (lambda: nn.Conv2d(3, 2, 1), maps),
         "kernel-too-large": (lambda: nn.Conv2d(4, 2, 9), maps),
         "conv3d": (
-            lambda: Apply(lambda m, x: m.c(x[:, None]).flatten(1), c=nn.Conv3d(1, 2, 1)),
+            lambda: Case(lambda x, conv: conv(x[:, None]).flatten(1), nn.Conv3d(1, 2, 1)),
             maps,
         ),
         "batch-statistics": (lambda: nn.BatchNorm2d(4, track_running_stats=False), maps),
         "rrelu": (nn.RReLU, maps),
         "embedding": (lambda: nn.Embedding(5, 2), torch.zeros(1, 4, dtype=torch.long)),
-        "bilinear-layer": (lambda: Apply(lambda m, x: m.c(x, x), c=nn.Bilinear(4, 4, 2)), four),
-        "inverse": (lambda: Apply(lambda x: torch.linalg.inv(x[:, None] * 0 + torch.eye(4))), four),
+        "bilinear-layer": (lambda: Case(lambda x, layer: layer(x, x), nn.Bilinear(4, 4, 2)), four),
+        "inverse": (lambda: Case(lambda x: torch.linalg.inv(x[:, None] * 0 + torch.eye(4))), four),
         "nothing": (nn.Identity, four),
-        "constant": (lambda: Apply(lambda x: torch.ones(1, 2)), four),
-        "number": (lambda: Apply(lambda x: x.sum().item()), four),
-        "returns-none": (lambda: Apply(lambda x: None), four),
-        "scalar": (lambda: Apply(lambda x: x.mean()), four),
-        "vector": (lambda: Apply(lambda x: x.relu()[0]), four),
-        "place-in-all": (lambda: Apply(lambda x: x.relu().argmax().view(1)), four),
-        "if": (lambda: Apply(lambda x: x.relu() if x.sum() > 0 else x), four),
-        "while": (lambda: Apply(lambda x: x.relu() if int(x.sum() * 0) == 0 else x), four),
-        "nonzero": (lambda: Apply(lambda x: x.relu() + x.nonzero().shape[0]), four),
-        "numpy": (lambda: Apply(lambda x: torch.tensor(x.numpy() * 2).relu()), four),
-        "list": (lambda: Apply(lambda x: torch.tensor(x.tolist()).relu()), four),
-        "two-inputs": (lambda: Apply(lambda x, y: x + y), four),
-        "no-input": (lambda: Apply(lambda: torch.ones(1, 1)), four),
-        "missing-method": (lambda: Apply(lambda x: x.no_such_method()), four),
-        "missing-part": (lambda: Apply(lambda m, x: m.absent(x), c=nn.ReLU()), four),
-        "not-callable": (lambda: Apply(3), four),
+        "constant": (lambda: Case(lambda x: torch.ones(1, 2)), four),
+        "number": (lambda: Case(lambda x: x.sum().item()), four),
+        "returns-none": (lambda: Case(lambda x: None), four),
+        "scalar": (lambda: Case(lambda x: x.mean()), four),
+        "vector": (lambda: Case(lambda x: x.relu()[0]), four),
+        "place-in-all": (lambda: Case(lambda x: x.relu().argmax().view(1)), four),
+        "if": (lambda: Case(lambda x: x.relu() if x.sum() > 0 else x), four),
+        "while": (lambda: Case(lambda x: x.relu() if int(x.sum() * 0) == 0 else x), four),
+        "nonzero": (lambda: Case(lambda x: x.relu() + x.nonzero().shape[0]), four),
+        "numpy": (lambda: Case(lambda x: torch.tensor(x.numpy() * 2).relu()), four),
+        "list": (lambda: Case(lambda x: torch.tensor(x.tolist()).relu()), four),
+        "two-inputs": (lambda: Case(lambda x, y: x + y), four),
+        "no-input": (lambda: Case(lambda: torch.ones(1, 1)), four),
+        "missing-method": (lambda: Case(lambda x: x.no_such_method()), four),
+        "missing-part": (lambda: Case(lambda x, layer: layer.absent(x), nn.ReLU()), four),
+        "not-callable": (lambda: Case(3), four),
         "complex": (lambda: Parameterless(torch.complex64), four.to(torch.complex64)),
         "complex-weights": (lambda: Parameterless(torch.complex64), four),
         "half-weights": (lambda: Parameterless(torch.float16), four),
         "double-weights": (lambda: Parameterless(torch.float64), four),
         "meta-weights": (lambda: nn.Linear(4, 2, device="meta"), four),
         "infinite-weights": (
-            lambda: Apply(lambda m, x: m.c(x), c=_with(nn.Linear(4, 2), torch.inf)),
+            lambda: Case(lambda x, layer: layer(x), _with(nn.Linear(4, 2), torch.inf)),
             four,
         ),
         "nan-weights": (
-            lambda: Apply(lambda m, x: m.c(x), c=_with(nn.Linear(4, 2), torch.nan)),
+            lambda: Case(lambda x, layer: layer(x), _with(nn.Linear(4, 2), torch.nan)),
             four,
         ),
         "initial-state": (
-            lambda: Apply(
-                lambda m, x: m.c(x[:, None], (torch.ones(1, 1, 2), torch.ones(1, 1, 2)))[0],
-                c=nn.LSTM(4, 2),
+            lambda: Case(
+                lambda x, lstm: lstm(x[:, None], (torch.ones(1, 1, 2), torch.ones(1, 1, 2)))[0],
+                nn.LSTM(4, 2),
             ),
             four,
         ),
@@ -139,7 +140,7 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         "meta-input": (nn.ReLU, four.to("meta")),
         "complex-input": (nn.ReLU, four.to(torch.complex64)),
         "six-dimensions": (nn.ReLU, torch.randn(1, 1, 1, 1, 1, 2)),
-        "fft": (lambda: Apply(lambda x: torch.fft.rfft(x).abs()), four),
+        "fft": (lambda: Case(lambda x: torch.fft.rfft(x).abs()), four),
         "half-input": (nn.ReLU, four.half()),
         "bool-input": (nn.ReLU, four > 0),
         "nan-input": (nn.ReLU, four * torch.nan),
@@ -187,7 +188,7 @@ def test_broken_modules_end_in_one_line(name: str) -> None:
 def test_messages_name_the_operation_the_module_and_the_way_out() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     with pytest.raises(ExportError) as caught:
-        to_tflite(nn.Sequential(module, Apply(torch.erfinv)).eval(), torch.randn(1, 4))
+        to_tflite(nn.Sequential(module, Case(torch.erfinv)).eval(), torch.randn(1, 4))
     assert str(caught.value).startswith(
         "aten.erfinv in module '1': every operation must have an operator to export, but this "
         "has none; leave it out, or put it together from exp, "
@@ -212,44 +213,36 @@ def test_ways_out(name: str, way_out: str) -> None:
 
 
 def test_one_message_names_all_refused_operations() -> None:
-    module = Apply(lambda x: (x.erfinv() + x.lgamma()).cummax(1).values.erfinv()).eval()
+    module = Case(lambda x: (x.erfinv() + x.lgamma()).cummax(1).values.erfinv()).eval()
     with pytest.raises(ExportError) as caught:
         to_tflite(module, torch.randn(1, 4))
     message = str(caught.value)
     assert message.startswith("3 operations cannot be exported: ")
-    assert "in test_trace.py:" in message  # of `Apply.forward`, which is in no submodule
+    assert "in cases.py:" in message  # of `Case.forward`, which is in no submodule
     assert [message.count(f"aten.{name} ") for name in ("erfinv", "lgamma", "cummax")] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("bits", [2, 1, 0, -1, True, "8", None, 8.0, {"0": 3}])
-def test_bits_are_8_or_4(bits: Any) -> None:
-    with pytest.raises(ExportError, match="bits must"):
-        to_tflite(nn.Sequential(nn.Linear(4, 2)).eval(), torch.randn(1, 4), bits=bits)
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        *(({"bits": each}, "bits must") for each in (2, 1, 0, -1, True, "8", None, 8.0, {"0": 3})),
+        ({"bits": {"features.*": 4}}, "the layers are 0, 2"),
         ({"averages": "Pool"}, "averages must be one of pool, parts, mean, but is 'Pool'"),
         ({"linear_scales": None}, "linear_scales must be one of tensor, output, but is None"),
-        ({"bits": {0: 4}}, "but has 0: 4; the layers are 0"),
+        ({"bits": {0: 4}}, "but has 0: 4; the layers are 0, 2"),
         ({"metadata": {"labels": "yes"}}, "must be bytes by name, but has 'labels': str; encode"),
         ({"metadata": {1: b"yes"}}, "must be bytes by name, but has 1: bytes; encode"),
     ],
 )
 def test_settings_of_other_types_are_named(settings: dict[str, Any], said: str) -> None:
+    module = nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 2)).eval()
     with pytest.raises(ExportError, match=said):
-        to_tflite(
-            nn.Sequential(nn.Linear(4, 2)).eval(),
-            torch.randn(1, 4),
-            calibration=torch.randn(4, 4),
-            **settings,
-        )
+        to_tflite(module, torch.randn(1, 4), calibration=torch.randn(4, 4), **settings)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
-    "module", [nn.Linear(4, 0), Apply(lambda x: x[:, :0]), Apply(lambda x: x.relu()[:, 4:].sum(1))]
+    "module", [nn.Linear(4, 0), Case(lambda x: x[:, :0]), Case(lambda x: x.relu()[:, 4:].sum(1))]
 )
 def test_results_have_elements(module: nn.Module) -> None:
     with pytest.raises(ExportError, match="results must have elements, but one has none; leave it"):
@@ -274,7 +267,7 @@ def test_calibration_is_of_dense_numbers(batch: Any) -> None:
 
 def test_torch_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ExportError, match="same steps for every input"):
-        to_tflite(Apply(lambda x: x.relu() if x.sum() > 0 else x).eval(), torch.randn(1, 4))
+        to_tflite(Case(lambda x: x.relu() if x.sum() > 0 else x).eval(), torch.randn(1, 4))
     assert capfd.readouterr() == ("", "")
 
 
@@ -284,7 +277,7 @@ def test_consequences_are_no_causes() -> None:
         return torch.zeros(1, 4).scatter_add(1, places, values) + x.erfinv()
 
     with pytest.raises(ExportError) as caught:
-        to_tflite(Apply(forward).eval(), torch.randn(1, 4))
+        to_tflite(Case(forward).eval(), torch.randn(1, 4))
     message = str(caught.value)
     assert "the largest alone is max or argmax" in message
     assert "slices and indices that are constants" in message

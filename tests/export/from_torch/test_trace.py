@@ -1,8 +1,5 @@
 """Traced graphs compute what their modules do; what cannot be traced says why in one line."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -14,22 +11,8 @@ from micronas.export.from_torch.module import quantize, to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph.ir import Graph
-from micronas.tflite.writer import to_flatbuffer
-from micronas.train.codes import quantize_inputs
+from tests.export.from_torch.cases import Case, check_exact
 from tests.train.test_network import run_float
-
-
-class Apply(nn.Module):
-    """A function as a module, with submodules it may use."""
-
-    def __init__(self, function: Callable[..., Any], **parts: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(self, x) if self._modules else self.function(x)
 
 
 def filled_norms(module: nn.Module) -> nn.Module:
@@ -130,48 +113,45 @@ class TestBatchNorm:
         assert kinds(graph) == ["RELU", "RESHAPE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
 
     def test_is_not_folded_into_what_others_read(self) -> None:
-        def forward(m: Any, x: Tensor) -> Tensor:
-            y = m.conv(x)
-            return y + m.norm(y)
+        def forward(x: Tensor, conv: nn.Module, norm: nn.Module) -> Tensor:
+            y = conv(x)
+            return y + norm(y)
 
-        module = Apply(forward, conv=nn.Conv2d(3, 4, 1), norm=nn.BatchNorm2d(4))
+        module = Case(forward, nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
         graph = check_equal(filled_norms(module), image())
         assert kinds(graph) == ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD"]
 
 
 class TestProducts:
     def test_of_equal_shapes_with_an_activation(self) -> None:
-        graph = check_equal(Apply(lambda x: F.relu(x * x)).eval(), image())
+        graph = check_equal(Case(lambda x: F.relu(x * x)).eval(), image())
         assert kinds(graph) == ["MUL"]
         assert graph.ops[0].activation == "RELU"
 
     def test_channels_are_weighted(self) -> None:
-        def forward(m: Any, x: Tensor) -> Tensor:
-            y = m.conv(x)
-            gate = torch.sigmoid(m.gate(y.mean((2, 3)))).reshape(-1, 4, 1, 1)
-            return gate * y
+        def forward(x: Tensor, conv: nn.Module, gate: nn.Module) -> Tensor:
+            y = conv(x)
+            return torch.sigmoid(gate(y.mean((2, 3)))).reshape(-1, 4, 1, 1) * y
 
-        module = Apply(forward, conv=nn.Conv2d(3, 4, 1), gate=nn.Linear(4, 4))
+        module = Case(forward, nn.Conv2d(3, 4, 1), nn.Linear(4, 4))
         graph = check_equal(module.eval(), image())
         assert kinds(graph)[-2:] == ["LOGISTIC", "MUL"]
         integers = quantize(graph, [image(seed=seed) for seed in range(4)])
-        inputs = quantize_inputs(integers, torch.cat([image(seed=seed) for seed in range(9)]))
-        assert verify(to_flatbuffer(integers), inputs).mismatches == 0
+        check_exact(integers, torch.cat([image(seed=seed) for seed in range(9)]))
 
     def test_positions_are_weighted(self) -> None:
-        module = Apply(lambda m, x: x * m.conv(x).sigmoid(), conv=nn.Conv2d(3, 1, 1))
+        module = Case(lambda x, conv: x * conv(x).sigmoid(), nn.Conv2d(3, 1, 1))
         assert kinds(check_equal(module.eval(), image())) == ["CONV_2D", "LOGISTIC", "MUL"]
 
     def test_constants_go_into_the_weights_in_front(self) -> None:
-        module = Apply(
-            lambda m, x: m.conv(x) * 2 + torch.arange(4.0).view(4, 1, 1), conv=nn.Conv2d(3, 4, 1)
+        module = Case(
+            lambda x, conv: conv(x) * 2 + torch.arange(4.0).view(4, 1, 1), nn.Conv2d(3, 4, 1)
         )
         assert kinds(check_equal(module.eval(), image())) == ["CONV_2D"]
 
     def test_of_other_ranks_are_spread(self) -> None:
-        graph = check_equal(
-            Apply(lambda x: x * x.mean((0, 2, 3)).relu()).eval(), image(4, 4, 4)[:1]
-        )
+        module = Case(lambda x: x * x.mean((0, 2, 3)).relu()).eval()
+        graph = check_equal(module, image(4, 4, 4)[:1])
         assert kinds(graph)[-1] == "MUL"
 
 
@@ -184,49 +164,40 @@ class TestLayout:
             lambda x: x.permute(0, 3, 1, 2).flatten(1).clone(),
             lambda x: F.dropout(x, 0.5, False).transpose(1, 2).reshape(-1, 60),
         ):
-            module = Apply(
-                lambda m, x, f=flatten: m.fc(f(m.conv(x))),
-                conv=nn.Conv2d(3, 5, 3),
-                fc=nn.Linear(60, 4),
+            module = Case(
+                lambda x, conv, fc, f=flatten: fc(f(conv(x))), nn.Conv2d(3, 5, 3), nn.Linear(60, 4)
             )
             graph = check_equal(module.eval(), image(3, 5, 6))
             assert kinds(graph) == ["CONV_2D", "FULLY_CONNECTED"]
 
     def test_concatenated_features_of_maps_reorder_the_weights(self) -> None:
-        module = Apply(
-            lambda m, x: m.fc(torch.cat([m.left(x).flatten(1), m.right(x).flatten(1)], 1)),
-            left=nn.Conv2d(3, 2, 3),
-            right=nn.Conv2d(3, 5, 5),
-            fc=nn.Linear(2 * 36 + 5 * 16, 3),
+        module = Case(
+            lambda x, left, right, fc: fc(torch.cat([left(x).flatten(1), right(x).flatten(1)], 1)),
+            *(nn.Conv2d(3, 2, 3), nn.Conv2d(3, 5, 5), nn.Linear(2 * 36 + 5 * 16, 3)),
         )
         graph = check_equal(module.eval(), image())
         assert "TRANSPOSE" not in kinds(graph)
         assert kinds(graph).count("CONCATENATION") == 1
 
     def test_features_that_masks_multiply_stay_as_they_are(self) -> None:
-        def forward(m: Any, x: Tensor) -> Tensor:
-            features = m.features(x)
-            masks = m.masks(features).sigmoid().view(-1, 2, 4, 9)
-            return m.sources((masks * features.unsqueeze(1)).flatten(1, 2)).mean(2)
+        def forward(x: Tensor, first: nn.Module, mask: nn.Module, last: nn.Module) -> Tensor:
+            features = first(x)
+            masks = mask(features).sigmoid().view(-1, 2, 4, 9)
+            return last((masks * features.unsqueeze(1)).flatten(1, 2)).mean(2)
 
-        module = Apply(
-            forward,
-            features=nn.Conv1d(3, 4, 1),
-            masks=nn.Conv1d(4, 8, 1),
-            sources=nn.Conv1d(8, 2, 1),
-        )
+        module = Case(forward, nn.Conv1d(3, 4, 1), nn.Conv1d(4, 8, 1), nn.Conv1d(8, 2, 1))
         found = kinds(check_equal(module.eval(), image(width=9)[:, :, 0]))
         assert found.count("TRANSPOSE") == 0
 
     def test_in_place_operations_change_what_others_read(self) -> None:
-        def forward(m: Any, x: Tensor) -> Tensor:
-            y = m.conv(x)
+        def forward(x: Tensor, conv: nn.Module) -> Tensor:
+            y = conv(x)
             z = y
             y += x
             F.relu_(y)
             return z + y
 
-        graph = check_equal(Apply(forward, conv=nn.Conv2d(3, 3, 1)).eval(), image())
+        graph = check_equal(Case(forward, nn.Conv2d(3, 3, 1)).eval(), image())
         assert kinds(graph) == ["CONV_2D", "ADD", "ADD"]
 
     def test_names_are_module_paths(self) -> None:
@@ -261,7 +232,7 @@ class TestPooling:
             lambda x: x.mean([-1, -2], keepdim=True)[:, :, 0, 0],
             lambda x: F.avg_pool2d(x, (4, 6)).squeeze(3).squeeze(2),
         ):
-            module = Apply(lambda m, x, f=pool: m.fc(f(x)), fc=nn.Linear(3, 2)).eval()
+            module = Case(lambda x, fc, f=pool: fc(f(x)), nn.Linear(3, 2)).eval()
             graph = check_equal(module, image(3, 4, 6))
             assert kinds(graph) == ["AVERAGE_POOL_2D", "FULLY_CONNECTED"]
 
@@ -290,7 +261,7 @@ def test_torch_records_sources_again_afterwards() -> None:
     trace(nn.ReLU().eval(), torch.randn(1, 3))
     assert recorded()
     with pytest.raises(ExportError):
-        trace(Apply(lambda x: x if x.sum() > 0 else -x).eval(), torch.randn(1, 3))
+        trace(Case(lambda x: x if x.sum() > 0 else -x).eval(), torch.randn(1, 3))
     assert recorded()
 
 
@@ -322,12 +293,12 @@ def test_a_norm_behind_a_norm_is_folded_too() -> None:
 
 
 def test_an_output_may_be_returned_twice_and_inputs_may_be_returned() -> None:
-    def several(m: Any, x: Tensor) -> dict[str, Tensor]:
-        logits = m.layer(x)
+    def several(x: Tensor, layer: nn.Module) -> dict[str, Tensor]:
+        logits = layer(x)
         features = F.dropout(logits, training=False)
         return {"logits": logits, "features": features, "x": x, "": x + 1}
 
-    module, x = Apply(several, layer=nn.Linear(8, 4)).eval(), torch.randn(4, 8)
+    module, x = Case(several, nn.Linear(8, 4)).eval(), torch.randn(4, 8)
     graph = trace(module, x)
     assert graph.outputs == ("logits", "features", "x", "add")
     assert verify(to_tflite(module, x, calibration=x), np.zeros((2, 8), np.int8)).mismatches == 0
@@ -355,13 +326,13 @@ def test_a_state_between_calls_is_refused() -> None:
 
 
 def test_changes_of_buffers_and_inputs_that_no_one_reads_are_left_out() -> None:
-    def counted(m: Any, x: Tensor) -> Tensor:
-        m.norm.num_batches_tracked += 1
-        return m.norm(x.mul_(2))
+    def counted(x: Tensor, norm: nn.Module) -> Tensor:
+        norm.num_batches_tracked += 1
+        return norm(x.mul_(2))
 
     x = torch.randn(1, 4)
     given = x.clone()
-    graph = trace(Apply(counted, norm=nn.BatchNorm1d(4, affine=False)).eval(), given)
+    graph = trace(Case(counted, nn.BatchNorm1d(4, affine=False)).eval(), given)
     assert torch.equal(given, x)
     np.testing.assert_allclose(run_float(graph, x), 2 * x / (1 + 1e-5) ** 0.5, rtol=1e-5)
 
@@ -370,10 +341,10 @@ def test_tokens_stay_in_front_of_their_features() -> None:
     """A class token that is left out makes no sequence of channels of the others."""
     x = torch.randn(2, 6, 8)
     for function, shape in (
-        (lambda m, x: m.layer(x)[:, 1:], (1, 5, 8)),
-        (lambda m, x: m.layer(x).flip(1), (1, 6, 8)),
+        (lambda x, layer: layer(x)[:, 1:], (1, 5, 8)),
+        (lambda x, layer: layer(x).flip(1), (1, 6, 8)),
     ):
-        graph = check_equal(Apply(function, layer=nn.Linear(8, 8)).eval(), x)
+        graph = check_equal(Case(function, nn.Linear(8, 8)).eval(), x)
         assert graph.tensors[graph.outputs[0]].shape == shape
 
 
@@ -383,4 +354,4 @@ def test_assertions_of_torch_are_left_out() -> None:
         lambda x: F.one_hot((x * 2).argmax(1), 3).float(),
         lambda x: ((x * 2 > 0.5) & (x < 0.65)).float(),
     ):
-        check_equal(Apply(function).eval(), x)
+        check_equal(Case(function).eval(), x)
