@@ -13,21 +13,19 @@ from micronas.resources import names
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 
-FAMILIES: dict[str, dict[str, Any]] = {
-    "over_time": {
-        "input": {"any": [[8, 1, 4], [4, 1, 4]]},
-        "stem": {"width": [4, 8], "kernel": [3, 1], "stride": {"any": [1, 2]}},
-        "blocks": [
-            {"any": [[], [{"type": "pool", "window": [2, 1], "stride": [2, 1]}]]},
-            {"type": "residual", "width": [4, 8, 12], "kernel": [3, 1]},
-        ],
-    },
-    "flat": {
-        "input": [8, 4, 1],
-        "stem": {"width": [4, 8], "kernel": 3},
-        "blocks": [{"any": [{"type": "conv", "width": 8}, {"type": "separable", "width": 8}]}],
-    },
-}
+FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load("""
+over_time:
+  input: {any: [[8, 1, 4], [4, 1, 4]]}
+  stem: {width: [4, 8], kernel: [3, 1], stride: {any: [1, 2]}}
+  blocks:
+  - any: [[], [{type: pool, window: [2, 1], stride: [2, 1]}]]
+  - {type: residual, width: [4, 8, 12], kernel: [3, 1]}
+flat:
+  input: [8, 4, 1]
+  stem: {width: [4, 8], kernel: 3}
+  blocks:
+  - any: [{type: conv, width: 8}, {type: separable, width: 8}]
+""")
 
 
 def toy(**changed: object) -> OpenSpace:
@@ -49,24 +47,17 @@ def test_each_any_is_settled_in_every_way() -> None:
 
 
 def test_bits_of_a_space_are_those_of_all_parts_that_say_nothing() -> None:
-    families = {
-        "flat": {
-            "input": [8, 4, 1],
-            "stem": {"width": [4, 8], "kernel": 3},
-            "blocks": [
-                {"type": "pool"},
-                {"type": "conv", "width": 8, "bits": 8},
-                {
-                    "type": "select",
-                    "options": [
-                        {"type": "separable", "width": [8, 12]},
-                        {"type": "residual", "width": [8, 12]},
-                    ],
-                },
-            ],
-            "head": {"any": [{}, {"width": 16}, {"width": 16, "bits": 4}]},
-        }
-    }
+    families = yaml.safe_load("""
+        flat:
+          input: [8, 4, 1]
+          stem: {width: [4, 8], kernel: 3}
+          blocks:
+          - {type: pool}
+          - {type: conv, width: 8, bits: 8}
+          - type: select
+            options: [{type: separable, width: [8, 12]}, {type: residual, width: [8, 12]}]
+          head: {any: [{}, {width: 16}, {width: 16, bits: 4}]}
+    """)
     by_hand = deepcopy(families["flat"])
     for option in by_hand["blocks"][2]["options"]:
         option["bits"] = [4, 8]
