@@ -1,6 +1,8 @@
-"""Recordings of words that are tones, a network that tells them apart, and what it has to hear."""
+"""Recordings of words that are tones, a network that tells them apart, and what it has to hear;
+and what stands in for TFLM where a program is only compiled."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,21 @@ int main() {
 }
 """
 )
+
+
+def answers(given: Sequence[Array], said: Sequence[Array], arena: object = 0) -> str:
+    """C++ by which the stub of TFLM expects inputs, says outputs and takes so much memory."""
+    lines = ["#include <cstddef>\n#include <cstdint>\n#include <cstdlib>\n#include <cstring>"]
+    for role, tensors in (("input", given), ("output", said)):
+        codes = ", ".join(str(code) for each in tensors for code in each.ravel())
+        sizes = ", ".join(str(each.size) for each in tensors)
+        lines += [
+            f"std::int8_t stub_{role}[] = {{{codes}}};",
+            f"extern const std::size_t stub_{role}_sizes[];",
+            f"const std::size_t stub_{role}_sizes[] = {{{sizes}, 0}};",
+        ]
+    lines += ["extern const std::size_t stub_arena_bytes;"]
+    return "\n".join([*lines, f"const std::size_t stub_arena_bytes = {arena};\n"])
 
 
 def compiled(project: Path, *, main: str = "main.cc", around: str = BOARD) -> Path:

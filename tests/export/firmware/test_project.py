@@ -25,9 +25,8 @@ from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.writer import to_flatbuffer
 from testing.builder import Builder
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
-from tests.export.firmware.listening import rounded
+from tests.export.firmware.listening import STUBS, answers, rounded
 
-STUBS = Path(__file__).parent / "stubs"
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 
 
@@ -65,29 +64,16 @@ def run(
 ) -> tuple[int, str]:
     """Compile a project with an interpreter that answers as TFLM does; run it."""
     model, example = to_flatbuffer(graph), tuple(golden(graph).values())
-    outputs = Tflm(model).outputs(example)
-    given, answered = (np.concatenate([x.ravel() for x in each]) for each in (example, outputs))
+    outputs = [np.array(each) for each in Tflm(model).outputs(example)]
     if wrong_byte:
-        answered[-1] ^= 1
+        outputs[-1].flat[-1] ^= 1
     required = tflm_arena(model).total if arena is None else arena
     sketch = project / f"{project.name}.ino"
-    code = [
-        "#include <cstddef>\n#include <cstdint>",
-        f"std::int8_t stub_input[] = {{{', '.join(map(str, given))}}};",
-        f"std::int8_t stub_output[] = {{{', '.join(map(str, answered))}}};",
-        "extern const std::size_t stub_input_sizes[], stub_output_sizes[];",
-        *(
-            f"const std::size_t stub_{role}_sizes[] = {{{sizes}, 0}};"
-            for role, tensors in (("input", example), ("output", outputs))
-            for sizes in [", ".join(str(each.size) for each in tensors)]
-        ),
-        f"extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = "
-        f"{required};",
-    ]
+    code = answers(example, outputs, required)
     if sketch.exists():
-        code += ["void setup();\nvoid loop();", "int main() { setup(); loop(); }"]
+        code += "void setup();\nvoid loop();\nint main() { setup(); loop(); }"
     answer, program = project.parent / "answer.cc", project.parent / "program"
-    answer.write_text("\n".join(code))
+    answer.write_text(code)
     source = [str(project / name) for name in ("main.cc", "console.cc")]
     if sketch.exists():
         source = ["-include", "Arduino.h", "-x", "c++", str(sketch)]
