@@ -97,10 +97,10 @@ def test_a_sample_without_a_time_cannot_be_resampled(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     lines = [f"{'' if at == 5 else at / 50},{at % 7}" for at in range(40)]
     (tmp_path / "a/x.csv").write_text("\n".join(["time,x", *lines]))
-    assert len(read_recordings(SeriesSettings.model_validate({"path": tmp_path})).recordings) == 1
+    assert len(read_recordings(settings(tmp_path)).recordings) == 1
     for more in ({"rate": 20}, {"fill": 0.1}):
         with pytest.raises(DataError, match=r"a time in each line .*x\.csv has none in line 7"):
-            read_recordings(SeriesSettings.model_validate({"path": tmp_path, **more}))
+            read_recordings(settings(tmp_path, **more))
 
 
 def test_a_rate_in_another_unit_takes_no_memory(tmp_path: Path) -> None:
