@@ -53,10 +53,8 @@ class Application:
     def on(self, engine: str | None, graph: Graph) -> "Application":
         """Return the application on an engine, where a streaming network takes frames per call.
 
-        Raises
-        ------
-        ConfigError
-            If the network streams and its detector has a gate, which would drop frames.
+        Raises ConfigError if the network streams and its detector has a gate, which would drop
+        frames.
         """
         if engine != "micronas" or self.front_end.pace is None or not streams(graph):
             return self
@@ -72,10 +70,7 @@ class Application:
     def files(self, graph: Graph, kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
         """Return the sources by name.
 
-        Raises
-        ------
-        ExportError
-            If the network has several inputs or outputs, or they have another size.
+        Raises ExportError if the network has several inputs or outputs, or they have another size.
         """
         source, target = self._ends(graph)
         output = target.quantization

@@ -17,11 +17,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     """Return a header with the model as a 16-byte aligned array ``kName`` and the arena it needs.
 
     With several inputs or outputs it has a constant for the position of each: ``kNameInputImage``.
-
-    Raises
-    ------
-    ModelError
-        If the file is damaged or holds operators that micronas lacks.
+    Raises ModelError if the file is damaged or holds operators that micronas lacks.
     """
     graph = read(model, wide=True)
     words = _words(name) or ["model"]

@@ -28,18 +28,30 @@ _CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
 """Clocks of processors without a counter of cycles: header, ticks, ticks per second."""
 
 
-class OnEngine(Runtime):
-    """Runtime of networks in generated C99, with at most `most` bytes of arena as in `generate`."""
+class _Generated(Runtime):
+    """Runtime of networks in generated C99."""
 
     name = "micronas"
 
+    def values(self) -> dict[str, str]:
+        header, ticks, rate = _CLOCKS[self.kind]
+        empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")
+        return {
+            **dict.fromkeys(empty, ""),
+            "CMAKE": "Needs nothing but a compiler.",
+            "LIBRARY": ".",
+            "NEEDS": "// Needs no library.",
+            "CLOCK": header,
+            "TICKS": ticks,
+            "RATE": rate,
+        }
+
+
+class OnEngine(_Generated):
+    """Runtime of networks with at most `most` bytes of arena, as in `generate`."""
+
     def __init__(
-        self,
-        models: Mapping[str, bytes],
-        kind: ProjectKind,
-        what: str,
-        *,
-        most: int | None = None,
+        self, models: Mapping[str, bytes], kind: ProjectKind, what: str, *, most: int | None
     ) -> None:
         super().__init__(models, kind, what)
         self._generated = {
@@ -66,17 +78,12 @@ class OnEngine(Runtime):
             **{f"{each.name}.c": each.source for each in generated},
         }
 
-    def values(self) -> dict[str, str]:
-        return build_values(self.kind)
 
-
-class OnHops(Runtime):
-    """Runtime of one streaming network in C99, whose calls compute the rows that `frames` complete.
+class OnHops(_Generated):
+    """Runtime of one streaming network, whose calls compute the rows that `frames` complete.
 
     Its arena holds `work` bytes of the front end's memory.
     """
-
-    name = "micronas"
 
     def __init__(
         self, models: Mapping[str, bytes], kind: ProjectKind, what: str, *, frames: int, work: int
@@ -102,9 +109,6 @@ class OnHops(Runtime):
             f"{name}.c": self._files.source,
         }
 
-    def values(self) -> dict[str, str]:
-        return build_values(self.kind)
-
     def golden(self, graph: Graph, inputs: Mapping[str, Values]) -> tuple[Tensors, Tensors]:
         """Return frames for the calls until the first scores, by repeating the input, and these."""
         ((name, window),) = inputs.items()
@@ -113,21 +117,6 @@ class OnHops(Runtime):
         frames = np.resize(window[0], (calls * self._frames, *window.shape[2:]))
         scores = integer.run(recording(graph, len(frames)), frames[None])
         return {name: frames}, {output: scores.reshape(-1, *graph.tensors[output].shape[1:])[-1:]}
-
-
-def build_values(kind: ProjectKind) -> dict[str, str]:
-    """Return the values of templates of build files, sketches and the clock."""
-    header, ticks, rate = _CLOCKS[kind]
-    empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")
-    return {
-        **dict.fromkeys(empty, ""),
-        "CMAKE": "Needs nothing but a compiler.",
-        "LIBRARY": ".",
-        "NEEDS": "// Needs no library.",
-        "CLOCK": header,
-        "TICKS": ticks,
-        "RATE": rate,
-    }
 
 
 def _places(files: Files) -> str:

@@ -21,11 +21,8 @@ def runtime(
 ) -> Runtime:
     """Return the runtime of models on the engine of an application; see `Runtime`, `OnEngine`.
 
-    Raises
-    ------
-    ConfigError
-        If an arena is given for TFLM, or for a network that streams, which runs row by row in any
-        case.
+    Raises ConfigError if an arena is given for TFLM, or for a network that streams, which runs row
+    by row in any case.
     """
     if application is not None and application.frames is not None:
         if arena is not None:

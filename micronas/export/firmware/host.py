@@ -33,10 +33,7 @@ def find_compiler() -> str | None:
 class OnHost:
     """A generated front end, compiled for this machine; `fixed_point` computes in integers.
 
-    Raises
-    ------
-    ExportError
-        If there is no C compiler, or it refuses the sources.
+    Raises ExportError if there is no C compiler, or it refuses the sources.
     """
 
     def __init__(
@@ -74,16 +71,9 @@ class OnHost:
     def codes(self, samples: Array) -> Values:
         """Return the int8 codes of one input.
 
-        Parameters
-        ----------
-        samples
-            Samples as on the device: int16 [samples] of sound, uint8 bytes of a picture, or float32
-            [readings, channels]; of a stream the latest input counts.
-
-        Raises
-        ------
-        DataError
-            If they are of another type, or too few.
+        Samples are as on the device: int16 [samples] of sound, uint8 bytes of a picture, or float32
+        [readings, channels]; of a stream the latest input counts. Raises DataError if they are of
+        another type, or too few.
         """
         if self._streams:
             return self.stream(samples, [len(samples)]).reshape(-1)
@@ -97,11 +87,7 @@ class OnHost:
         """Return the int8 codes of a stream's inputs, [inputs, codes].
 
         Samples are those of `codes`; `ends` is the number read at the end of each, see `Pace.ends`.
-
-        Raises
-        ------
-        DataError
-            If they are of another type, or too few for a whole input.
+        Raises DataError if they are of another type, or too few for a whole input.
         """
         given = self._given(samples)
         codes = np.zeros((len(ends), self._code.FrontEndCodes()), np.int8)

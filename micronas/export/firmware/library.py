@@ -7,14 +7,7 @@ from micronas.engine.c_text import identifier
 from micronas.export.firmware.application import CHECK, Application, sketch
 from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.project import common_files
-from micronas.export.firmware.shared import (
-    LIBRARIES,
-    ProjectKind,
-    check_kind,
-    check_name,
-    check_new,
-    write_folder,
-)
+from micronas.export.firmware.shared import LIBRARIES, ProjectKind, new_folder, write_folder
 from micronas.graph.interface import Given
 from micronas.graph.kernels.codes import Values
 from micronas.resources import filled
@@ -70,10 +63,7 @@ def write_library(
     ModelError
         If the model is damaged, or `golden_input` does not match its input.
     """
-    check_kind(kind, LIBRARIES)
-    folder = folder.expanduser().absolute()
-    check_name(folder)
-    check_new(folder)
+    folder = new_folder(folder, kind, LIBRARIES)
     name = folder.name
     application = application and application.on("micronas", read(model))
     models = {f"{identifier(name)}_model": model}  # no file of the program has such a name

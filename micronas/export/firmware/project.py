@@ -13,11 +13,10 @@ from micronas.export.firmware.c_source import identifiers
 from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.runtime import EngineName, Runtime
 from micronas.export.firmware.shared import (
+    PROGRAMS,
     ProjectKind,
-    check_kind,
-    check_name,
-    check_new,
     lines,
+    new_folder,
     write_folder,
 )
 from micronas.graph.interface import Given, by_name
@@ -72,10 +71,7 @@ def write_project(
     ModelError
         If the model is damaged, or `golden_input` does not match its input.
     """
-    check_kind(kind)
-    folder = folder.expanduser().absolute()
-    check_name(folder)
-    check_new(folder)
+    folder = new_folder(folder, kind, PROGRAMS)
     application = application and application.on(engine, read(model))
     models = {"model": model}
     runs = runtime(engine, models, kind, "the network", arena=arena, application=application)

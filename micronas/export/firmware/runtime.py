@@ -17,10 +17,7 @@ EngineName = Literal["tflm", "micronas"]
 def engine_of(name: str | None) -> EngineName:
     """Return the engine of a name, TFLM for None.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such engine.
+    Raises ConfigError if there is no such engine.
     """
     if name in (None, "tflm"):
         return "tflm"

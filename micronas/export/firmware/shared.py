@@ -19,13 +19,21 @@ SKETCHES: tuple[ProjectKind, ...] = ("arduino", "platformio")
 """Kinds that use Arduino's libraries."""
 
 
-def check_name(folder: Path) -> None:
-    """Raise ExportError unless a folder's name is valid for its program, which has the same."""
+def new_folder(folder: Path, kind: str, kinds: Collection[str]) -> Path:
+    """Return a project's folder as an absolute path.
+
+    Raises ExportError unless `kind` is one of `kinds`, the folder is empty or does not exist, and
+    its name is valid for the program, which has the same.
+    """
+    check_kind(kind, kinds)
+    folder = folder.expanduser().absolute()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", folder.name):
         raise ExportError(
             "a project's folder must be named in letters, digits, '-' and '_', but got "
             f"{folder.name!r}; choose another name"
         )
+    check_new(folder)
+    return folder
 
 
 def lines(written: Iterable[str]) -> str:
@@ -73,10 +81,7 @@ def check_new(folder: Path) -> None:
 def write_folder(files: Mapping[str, str | bytes], folder: Path) -> None:
     """Write files, by path below a folder, aside and rename it, so that it is complete or absent.
 
-    Raises
-    ------
-    ExportError
-        If the folder cannot be written.
+    Raises ExportError if the folder cannot be written.
     """
     try:
         with aside(folder) as whole:

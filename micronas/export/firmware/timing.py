@@ -33,23 +33,10 @@ def timing_project(
     Every network runs once to warm up and ten times for the clock. The time is the mean of the
     middle six runs: an interrupt in one of them does not change it, and it is finer than a tick.
 
-    Parameters
-    ----------
-    models
-        Contents of ``.tflite`` files, by a name of letters, digits and underscores.
-    name
-        Name of the program and of its folder.
-    kind
-        ``cmake``: C++17 for any board. ``arduino``: a sketch.
-    engine
-        Engine of the networks, see `micronas.export.firmware.project.write_project`.
-
-    Raises
-    ------
-    ExportError
-        If there is no such kind of project.
-    ModelError
-        If a model is damaged or holds operators that micronas lacks.
+    Models are contents of ``.tflite`` files, by a name of letters, digits and underscores; `name`
+    is that of the program and of its folder. For kinds and engines see `project.write_project`.
+    Raises ExportError if there is no such kind of project, and ModelError if a model is damaged or
+    holds operators that micronas lacks.
     """
     check_kind(kind)
     symbols = {f"network{number}": model for number, model in enumerate(models.values(), 1)}
@@ -68,26 +55,12 @@ def timing_project(
 
 
 def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
-    """Read the times that a `timing_project` printed from a log, which may hold other lines.
+    """Return milliseconds of one inference by the network's name, as `timing_project` printed them.
 
-    Parameters
-    ----------
-    text
-        Output of the board, for several projects one after another. The last time of a network
-        counts.
-    clock_hz
-        Clock of the processor, needed where times are in cycles.
-
-    Returns
-    -------
-    Milliseconds of one inference by the network's name.
-
-    Raises
-    ------
-    DataError
-        If there is no time, a line with one is garbled, or a network failed on the board.
-    ConfigError
-        If times are in cycles and the clock is none, or has no unit.
+    The log may hold other lines, and several projects one after another; the last time of a network
+    counts. Raises DataError if there is no time, a line with one is garbled, or a network failed on
+    the board, and ConfigError if times are in cycles and the processor's clock is none, or has no
+    unit.
     """
     times: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), 1):

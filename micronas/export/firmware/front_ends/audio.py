@@ -25,39 +25,34 @@ _STRIDE = 10
 
 @dataclass(frozen=True, eq=False)
 class _Audio(FrontEnd):
-    """Steps that all spectra share: frames, window, Fourier transform, bands, logarithm.
-
-    Parameters
-    ----------
-    rate
-        Samples per second.
-    window
-        Weights of a frame's samples, float32 [window].
-    hop
-        Samples from one frame to the next.
-    filters
-        Triangles, float32 [bins, bands]; a bin lies in at most two neighbouring ones.
-    magnitude
-        Whether bands add up roots of powers.
-    floor
-        Number added to an energy before its logarithm.
-    rows, columns
-        Size of the network's input.
-    """
+    """Steps that all spectra share: frames, window, Fourier transform, bands, logarithm."""
 
     rate: int
+    """Samples per second."""
     window: Array
+    """Weights of a frame's samples, float32 [window]."""
     hop: int
+    """Samples from one frame to the next."""
     fft: int
     filters: Array
+    """Triangles, float32 [bins, bands]; a bin lies in at most two neighbouring ones."""
     magnitude: bool
+    """Whether bands add up roots of powers."""
     floor: float
+    """Number added to an energy before its logarithm."""
     rows: int
+    """Rows of the network's input."""
     columns: int
     limit: float
 
     title: ClassVar[str]
     samples: ClassVar[str] = "int16"
+    templates: ClassVar[Mapping[str, str]] = {
+        "front_end.h": "front_end_audio.h.in",
+        "front_end.c": "front_end_audio.c.in",
+        "front_end_float.h": "front_end_float.h.in",
+        "front_end_fixed.h": "front_end_fixed.h.in",
+    }
     stacked: ClassVar[int]
     """Frames per row."""
 
@@ -82,15 +77,6 @@ class _Audio(FrontEnd):
     @property
     def codes(self) -> int:
         return self.rows * self.columns
-
-    @property
-    def templates(self) -> Mapping[str, str]:
-        return {
-            "front_end.h": "front_end_audio.h.in",
-            "front_end.c": "front_end_audio.c.in",
-            "front_end_float.h": "front_end_float.h.in",
-            "front_end_fixed.h": "front_end_fixed.h.in",
-        }
 
     @abstractmethod
     def rows_in_float(self) -> dict[str, Array]:
@@ -159,18 +145,12 @@ class _Audio(FrontEnd):
 
 @dataclass(frozen=True, eq=False)
 class Mfcc(_Audio):
-    """Mel-frequency cepstral coefficients: a row is a frame.
-
-    Parameters
-    ----------
-    cosines
-        Cosine transform divided by the spread of each coefficient, float32 [bands, columns].
-    bias
-        Shift of each coefficient, float32 [columns].
-    """
+    """Mel-frequency cepstral coefficients: a row is a frame."""
 
     cosines: Array
+    """Cosine transform divided by the spread of each coefficient, float32 [bands, columns]."""
     bias: Array
+    """Shift of each coefficient, float32 [columns]."""
 
     kind: ClassVar[str] = "mfcc"
     title: ClassVar[str] = "mel-frequency cepstral coefficients"

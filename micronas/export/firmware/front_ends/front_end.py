@@ -56,6 +56,8 @@ class FrontEnd(ABC):
     """Name of one word, such as ``mfcc``."""
     samples: ClassVar[str]
     """NumPy's name of a sample's type."""
+    templates: ClassVar[Mapping[str, str]]
+    """Shipped template of each generated file."""
 
     @property
     @abstractmethod
@@ -72,11 +74,6 @@ class FrontEnd(ABC):
     def codes(self) -> int:
         """Number of codes of an input."""
 
-    @property
-    @abstractmethod
-    def templates(self) -> Mapping[str, str]:
-        """Shipped template of each generated file."""
-
     def of_rows(self, rows: int) -> "FrontEnd":
         """Return the front end with inputs of `rows` rows; only for one with a `pace`."""
         raise NotImplementedError(f"{self.kind} has no rows of time")
@@ -88,27 +85,23 @@ class FrontEnd(ABC):
     def files(self, quantization: Quantization) -> dict[str, str]:
         """Return the C99 sources by name: ``front_end.h``, ``front_end.c`` and their includes.
 
-        Raises
-        ------
-        ModelError
-            If numbers of the model file leave the device's range.
+        Raises ModelError if numbers of the model file leave the device's range.
         """
         try:
             with np.errstate(over="raise", divide="raise", invalid="raise"):
-                return self._files(quantization)
+                values = {
+                    "SCALE": literal(np.float32(quantization.scale[0])),
+                    "ZERO": str(int(quantization.zero_point)),
+                    **self.values(quantization),
+                }
+                arrays = self.tables(quantization)
+                tables = {name: _written(each) for name, each in arrays.items()}
         except (ArithmeticError, ValueError) as error:
             raise ModelError(
                 "a front end must have numbers that a device can compute with, but the meaning of "
                 f"the input in the model file gives others ({error}); export it anew"
             ) from error
 
-    def _files(self, quantization: Quantization) -> dict[str, str]:
-        values = {
-            "SCALE": literal(np.float32(quantization.scale[0])),
-            "ZERO": str(int(quantization.zero_point)),
-            **self.values(quantization),
-        }
-        tables = {name: written(each) for name, each in self.tables(quantization).items()}
         return {
             name: filled(template, {**values, "TABLES": tables.get(name, "")})
             for name, template in self.templates.items()
@@ -119,17 +112,15 @@ class FrontEnd(ABC):
         """Return the constant arrays of each file that has some, by name."""
 
 
-def written(tables: Mapping[str, Array]) -> str:
+def _written(tables: Mapping[str, Array]) -> str:
     """Return C definitions of arrays by name, or of numbers where they have no dimension."""
-    return "\n".join(_table(name, values) for name, values in tables.items())
-
-
-def _table(name: str, values: Array) -> str:
-    c_type = _C_TYPES[values.dtype.name]
-    numbers = [literal(each) for each in values.reshape(-1)]
-    if values.ndim == 0:
-        return f"static const {c_type} {name} = {numbers[0]};"
-    return f"static const {c_type} {name}[{values.size}] = {{\n{lines(numbers)}\n}};"
+    found = []
+    for name, values in tables.items():
+        numbers = [literal(each) for each in values.reshape(-1)]
+        size = f"[{values.size}]" if values.ndim else ""
+        value = f"{{\n{lines(numbers)}\n}}" if values.ndim else numbers[0]
+        found.append(f"static const {_C_TYPES[values.dtype.name]} {name}{size} = {value};")
+    return "\n".join(found)
 
 
 def literal(value: Any) -> str:

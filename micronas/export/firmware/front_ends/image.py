@@ -30,10 +30,7 @@ class Camera:
     def parse(cls, text: str) -> "Camera":
         """Read ``320x240:rgb565``.
 
-        Raises
-        ------
-        ConfigError
-            If the text has another form, or a side is not 16 to 4,096 pixels.
+        Raises ConfigError if the text has another form, or a side is not 16 to 4,096 pixels.
         """
         found = re.fullmatch(r"(\d{1,5})x(\d{1,5}):(\w+)", text)
         sides = [int(side) for side in found.groups()[:2]] if found else []
@@ -47,35 +44,28 @@ class Camera:
 
 @dataclass(frozen=True)
 class Image(FrontEnd):
-    """Front end of pictures.
-
-    Parameters
-    ----------
-    size, channels
-        Side and channels of the network's input, a square.
-    fit
-        ``stretch`` squeezes the whole picture, ``crop`` takes the middle square.
-    middle
-        Pixel of value 0; a value is ``(pixel - middle) / middle``.
-    """
+    """Front end of pictures, for a network whose input is a square."""
 
     camera: Camera
     size: int
+    """Side of the square."""
     channels: int
     fit: str
+    """``stretch`` squeezes the whole picture, ``crop`` takes the middle square."""
     middle: float
+    """Pixel of value 0; a value is ``(pixel - middle) / middle``."""
 
     kind: ClassVar[str] = "image"
     samples: ClassVar[str] = "uint8"
+    templates: ClassVar[Mapping[str, str]] = {
+        "front_end.h": "front_end_image.h.in",
+        "front_end.c": "front_end_image.c.in",
+    }
     pace: ClassVar[None] = None
 
     @property
     def codes(self) -> int:
         return self.size**2 * self.channels
-
-    @property
-    def templates(self) -> Mapping[str, str]:
-        return {"front_end.h": "front_end_image.h.in", "front_end.c": "front_end_image.c.in"}
 
     def values(self, quantization: Quantization) -> Mapping[str, str]:
         return {

@@ -21,6 +21,10 @@ class Series(FrontEnd):
 
     kind: ClassVar[str] = "series"
     samples: ClassVar[str] = "float32"
+    templates: ClassVar[Mapping[str, str]] = {
+        "front_end.h": "front_end_series.h.in",
+        "front_end.c": "front_end_series.c.in",
+    }
 
     def of_rows(self, rows: int) -> "Series":
         return replace(self, window=rows)
@@ -32,10 +36,6 @@ class Series(FrontEnd):
     @property
     def codes(self) -> int:
         return self.window * len(self.mean)
-
-    @property
-    def templates(self) -> Mapping[str, str]:
-        return {"front_end.h": "front_end_series.h.in", "front_end.c": "front_end_series.c.in"}
 
     def values(self, quantization: Quantization) -> Mapping[str, str]:
         return {"ROWS": str(self.window), "COLUMNS": str(len(self.mean))}
