@@ -27,10 +27,7 @@ def _codes(source: np.random.Generator, graph: Graph, name: str, count: int) -> 
 def read_inputs(path: Path) -> Given[Values]:
     """Read examples [N, ...]: an array from a ``.npy`` file, several by name from an ``.npz``.
 
-    Raises
-    ------
-    DataError
-        If the file is neither.
+    Raises DataError if the file is neither.
     """
     try:
         return read_arrays(path)

@@ -7,6 +7,7 @@ import numpy as np
 from micronas.export.onnx_writer import TO_NCHW, TO_NHWC, Writer
 from micronas.graph import resizing
 from micronas.graph.ir import Op
+from micronas.graph.kernels.codes import data
 from micronas.graph.kernels.maps import reduced_axes
 from micronas.graph.transposing import before
 
@@ -39,8 +40,7 @@ def transposed(writer: Writer, op: Op) -> None:
     """Write TRANSPOSE_CONV; `output_padding` enlarges a map beyond the filters' reach."""
     source, output = writer.graph.input_of(op), writer.graph.output_of(op)
     weights = writer.graph.constant_of(op)
-    assert weights.data is not None  # checked by check_int8
-    data = np.transpose(weights.data, (3, 0, 1, 2))  # [in, out, height, width]
+    kernel = np.transpose(data(weights), (3, 0, 1, 2))  # [in, out, height, width]
     pads, more = [], []
     for side in (1, 2):
         whole = (source.shape[side] - 1) * op.stride[side - 1] + weights.shape[side]
@@ -52,7 +52,7 @@ def transposed(writer: Writer, op: Op) -> None:
     writer.finish(
         op,
         "ConvTranspose",
-        [writer.real(source.name), *writer.parameters(op, data, axis=1)],
+        [writer.real(source.name), *writer.parameters(op, kernel, axis=1)],
         kernel_shape=list(weights.shape[1:3]),
         strides=list(op.stride),
         pads=[top, left, bottom, right],

@@ -25,6 +25,7 @@ from micronas.graph.ir import (
     extent,
     same_padding,
 )
+from micronas.graph.kernels.codes import data as integers
 from micronas.graph.operators import WEIGHTED
 
 Rounding = Literal["once", "device"]
@@ -33,9 +34,8 @@ _OPSET = 17
 _IR_VERSION = 8  # the lowest with opset 17, so that older runtimes take the file
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
-
-
 _LARGEST_LOGISTIC_STEP = 16
+"""Input step from which TFLM's int8 table has 0 in place of sigmoid(0)."""
 
 
 @dataclass
@@ -124,7 +124,12 @@ class Writer:
         self.joint(op, "Concat", axis=TO_NCHW.index(op.axis) if is_map else op.axis)
 
     def logistic(self, op: Op) -> None:
-        _check_logistic(op, self.graph.input_of(op))
+        step = _quantization(self.graph.input_of(op)).scale[0]
+        if step >= _LARGEST_LOGISTIC_STEP:
+            raise ExportError(
+                f"the input step of LOGISTIC must be below {_LARGEST_LOGISTIC_STEP} for ONNX to "
+                f"agree with TFLM, but {op.name!r} has {step:g}; calibrate with usual inputs"
+            )
         self.simple(op, "Sigmoid")
 
     def relu6(self, op: Op) -> None:
@@ -147,8 +152,8 @@ class Writer:
         self.node("Add", [wide, least], op.outputs[0])
 
     def table(self, op: Op) -> None:
-        codes = _codes(self.graph.constant_of(op)).astype(np.int8)
-        table = self.constant(f"{op.outputs[0]}:table", codes)
+        data = integers(self.graph.constant_of(op)).astype(np.int8)
+        table = self.constant(f"{op.outputs[0]}:table", data)
         self.node("Gather", [table, op.inputs[0]], f"{op.outputs[0]}:int8", axis=0)
 
     def inverse_root(self, op: Op) -> None:
@@ -159,7 +164,7 @@ class Writer:
         weights = self.graph.constant_of(op)
         depthwise = op.kind == "DEPTHWISE_CONV_2D"
         axes = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
-        data = np.transpose(_codes(weights), axes)
+        data = np.transpose(integers(weights), axes)
         group = self.graph.input_of(op).shape[3] if depthwise else self.graph.groups_of(op)
         operands = [self.real(op.inputs[0]), *self.parameters(op, data)]
         window = self.window(op, (weights.shape[1], weights.shape[2]))
@@ -167,7 +172,7 @@ class Writer:
 
     def fully_connected(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
-        data = _codes(self.graph.constant_of(op))
+        data: Array = integers(self.graph.constant_of(op))
         features, depth = data.shape
         if len(source.shape) == 4 and source.shape[0] == 1 and source.elements == depth:
             # The map is flattened in NCHW order; the columns follow it.
@@ -325,21 +330,14 @@ class Writer:
         return result
 
     def dequantise(
-        self,
-        codes: str,
-        result: str,
-        quantization: Quantization,
-        dtype: type[np.int8] | type[np.int32] = np.int8,
+        self, codes: str, result: str, quantization: Quantization, dtype: npt.DTypeLike = np.int8
     ) -> str:
         parameters = self._scale(codes, quantization, dtype)
         attributes = {} if quantization.axis is None else {"axis": quantization.axis}
         return self.node("DequantizeLinear", [codes, *parameters], result, **attributes)
 
     def _scale(
-        self,
-        codes: str,
-        quantization: Quantization,
-        dtype: type[np.int8] | type[np.int32] = np.int8,
+        self, codes: str, quantization: Quantization, dtype: npt.DTypeLike = np.int8
     ) -> list[str]:
         scale: npt.NDArray[np.float32] = quantization.scale.astype(np.float32)
         zero_point = np.full(scale.shape, quantization.zero_point, dtype)
@@ -361,21 +359,6 @@ class Writer:
         return output
 
 
-def _codes(tensor: Tensor) -> Array:
-    assert tensor.data is not None  # checked by check_int8
-    return tensor.data
-
-
 def _quantization(tensor: Tensor) -> Quantization:
     assert tensor.quantization is not None
     return tensor.quantization
-
-
-def _check_logistic(op: Op, source: Tensor) -> None:
-    """Refuse input steps from 16 on, where TFLM's int8 table has 0 in place of sigmoid(0)."""
-    quantization = source.quantization
-    if quantization is not None and quantization.scale[0] >= _LARGEST_LOGISTIC_STEP:
-        raise ExportError(
-            f"the input step of LOGISTIC must be below {_LARGEST_LOGISTIC_STEP} for ONNX to agree "
-            f"with TFLM, but {op.name!r} has {quantization.scale[0]:g}; calibrate with usual inputs"
-        )

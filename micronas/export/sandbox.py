@@ -47,13 +47,9 @@ class _Answers:
 def run_sandboxed(model: bytes, inputs: Sequence[Values], *, seconds: float) -> _Answers:
     """Run a model on TFLM and LiteRT, both together for `seconds` at most; see `patience`.
 
-    Raises
-    ------
-    ModelError
-        If the inputs do not match.
-    ExportError
-        If a runtime does not exist for this machine, crashes, or takes more memory or time than
-        such a network can need, or TFLM refuses the model.
+    Raises ModelError if the inputs do not match, and ExportError if a runtime does not exist for
+    this machine, crashes, or takes more memory or time than such a network can need, or TFLM
+    refuses the model.
     """
     with tempfile.TemporaryDirectory(prefix="micronas-") as name:
         folder = Path(name)

@@ -118,9 +118,7 @@ def compare_outputs(ours: Mapping[str, Values], theirs: Mapping[str, Values]) ->
 def tflm_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
     """Run a well-formed model of one output on TFLM, one example after another.
 
-    Returns
-    -------
-    int8 [N, ...]: outputs, N in place of their leading 1.
+    Return int8 [N, ...]: outputs, N in place of their leading 1.
     """
     outputs = Tflm(model).outputs(inputs)
     if len(outputs) != 1:

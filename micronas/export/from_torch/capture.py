@@ -31,12 +31,8 @@ def capture(
     """Record a module in eval mode on the first of examples, as functional ATen operators.
 
     There is one tensor for each input, of float32 or integers, with N >= 1 in its first dimension.
-    Operators that are `plain` are not decomposed.
-
-    Raises
-    ------
-    ExportError
-        If the module cannot be run or recorded, or does not turn tensors into tensors.
+    Operators that are `plain` are not decomposed. Raises ExportError if the module cannot be run or
+    recorded, or does not turn tensors into tensors.
     """
     _check_module(module)
     example = tuple(_checked_example(example) for example in examples)

@@ -12,6 +12,7 @@ from micronas.errors import ExportError
 from micronas.graph import integer
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import scale, zero_point
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.inputs import by_input
 from micronas.train.post_training import sqnr_db
@@ -50,17 +51,12 @@ class Exported(bytes):
 def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check:
     """Run examples in the device's integers and in float32, with `reference`, and compare outputs.
 
-    Raises
-    ------
-    ExportError
-        If a batch is no pair, or labels are not classes of the first output.
-    MicronasError
-        If inputs are not those of the network.
+    Raises ExportError if a batch is no pair, or labels are not classes of the first output, and
+    MicronasError if inputs are not those of the network.
     """
     wanted: list[Floats] = []
     got: list[Floats] = []
     right: list[tuple[float, float]] = []
-    unlabelled = False
     if not isinstance(data, Iterable):
         raise ExportError(
             f"data of a check must be batches, but is {type(data).__name__}; pass a loader"
@@ -76,18 +72,15 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check
         rounded = next(iter(int8_outputs(graph, inputs).values())).reshape(exact.shape)
         wanted.append(exact)
         got.append(rounded)
-        if pair[1] is None:
-            unlabelled = True
-        else:
+        if pair[1] is not None:
             right.append((_right(exact, pair[1]), _right(rounded, pair[1])))
     if not wanted:
         raise ExportError("a check needs at least one batch: batches=0")
     total = sum(map(len, wanted))
     shares: tuple[Any, Any] = (None, None)
-    if not unlabelled:
-        sums = (sum(each) for each in zip(*right, strict=True))
-        float_share, int8_share = (float(each) / total for each in sums)
-        shares = float_share, int8_share
+    if len(right) == len(wanted):
+        float_right, int8_right = map(sum, zip(*right, strict=True))
+        shares = float_right / total, int8_right / total
     ratio = sqnr_db(np.concatenate(wanted), np.concatenate(got))
     is_wide = graph.tensors[graph.inputs[0]].dtype == "int16"
     return _Check(total, ratio, *shares, bits=16 if is_wide else 8)
@@ -100,9 +93,8 @@ def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, Floats]:
     """
     found = {}
     for name, codes in integer.run_outputs(graph, quantize_all_inputs(graph, inputs)).items():
-        quantization = graph.tensors[name].quantization
-        assert quantization is not None, name
-        real = (codes.astype(np.float64) - quantization.zero_point) * quantization.scale[0]
+        output = graph.tensors[name]
+        real = (codes.astype(np.float64) - zero_point(output)) * scale(output)
         found[name] = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
     return found
 

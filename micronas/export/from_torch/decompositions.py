@@ -6,7 +6,7 @@ suffices; ours replace those that matter. An operator without either stays, and 
 
 import math
 import operator
-from collections.abc import Callable, Container, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -35,7 +35,8 @@ def decomposed(program: ExportedProgram, plain: Container[object]) -> ExportedPr
         unknown = {each.target for each in _computed(program) if each.target not in plain}
         if unknown <= tried and not any(_changes(node) for node in program.graph.nodes):
             return program
-        table = _ways(unknown - tried)
+        known = {**default_decompositions(), **_OURS} if unknown - tried else {}
+        table = {target: known[target] for target in unknown - tried if target in known}
         tried |= unknown
         program = program.run_decompositions(table)
     return program
@@ -57,13 +58,6 @@ def _changes(node: Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-def _ways(unknown: Set[Any]) -> dict[Any, Callable[..., Any]]:
-    if not unknown:
-        return {}
-    known = {**default_decompositions(), **_OURS}
-    return {target: known[target] for target in unknown if target in known}
-
-
 def _listed(x: Tensor, dim: _Dims) -> list[int]:
     if dim is None or dim == []:
         return list(range(x.ndim))
@@ -79,17 +73,13 @@ def _var(
     return (centred * centred).mean(dims, keepdim=keepdim) * (count / max(count - of, 1e-9))
 
 
-def _std(
-    x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
-) -> Any:
-    return _var(x, dim, correction=correction, keepdim=keepdim).sqrt()
+def _std(x: Tensor, dim: _Dims = None, **options: Any) -> Any:
+    return _var(x, dim, **options).sqrt()
 
 
-def _var_mean(
-    x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
-) -> tuple[Tensor, Tensor]:
-    of_all = _listed(x, dim)
-    return _var(x, dim, correction=correction, keepdim=keepdim), x.mean(of_all, keepdim=keepdim)
+def _var_mean(x: Tensor, dim: _Dims = None, **options: Any) -> tuple[Tensor, Tensor]:
+    mean = x.mean(_listed(x, dim), keepdim=options.get("keepdim", False))
+    return _var(x, dim, **options), mean
 
 
 def _unbiased(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -151,12 +151,10 @@ def permutes(positions: Tensor, elements: int) -> bool:
 
 
 def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
-    """Find contiguous rows in the last dimension of `positions`.
+    """Find contiguous rows in the last dimension of `positions`; None if there are none.
 
-    Returns
-    -------
-    The number of each row, in the shape of the other dimensions, and the place in a row of each
-    index of the last one; None if the positions are not those of such rows.
+    Return the number of each row, in the shape of the other dimensions, and the place in a row of
+    each index of the last one.
     """
     size = positions.shape[-1]
     if positions.numel() != elements:
@@ -186,10 +184,8 @@ def reduced_axes(groups: Tensor) -> list[int] | None:
 def rearrangement(order: _Order, stored: Shape) -> list[Step]:
     """Find the steps that bring stored elements into an order; any may be missing or repeated.
 
-    Returns
-    -------
-    Steps on the stored axes, where possible; at most a cut and a turn of other axes, where the
-    order is that of a slice with permuted dimensions; otherwise a pick, before a turn where all
+    They are steps on the stored axes, where possible; at most a cut and a turn of other axes, where
+    the order is that of a slice with permuted dimensions; otherwise a pick, before a turn where all
     rows are in one order.
     """
     elements = math.prod(stored)

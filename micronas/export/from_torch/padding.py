@@ -32,15 +32,9 @@ def placed(
 ) -> tuple[str, Padding]:
     """Return a window's source and TFLite padding, with a PAD before it if necessary.
 
-    Parameters
-    ----------
-    before
-        Rows and columns of padding before the map. Padding after it follows from the size of
-        the result: none is added that no window reads.
-    same
-        Whether TFLite's SAME padding is equivalent to torch's for this operator.
-    zeros
-        Whether zeros around the map are.
+    There are `before` rows and columns of padding before the map; padding after it follows from the
+    size of the result: none is added that no window reads. Flags say whether TFLite's SAME padding
+    and zeros around the map are equivalent to torch's padding for this operator.
     """
     height, width = tracer.shape_of(source)[1:3]
     amounts, fits = margins(tracer, (height, width), window, stride, before)
@@ -75,9 +69,7 @@ def margins(
 def without_pad(tracer: Tracer, node: object) -> tuple[Value, Pair]:
     """Remove a PAD of rows and columns that only this node reads.
 
-    Returns
-    -------
-    The value before it, and its rows and columns of padding before the map.
+    Return the value before it, and its rows and columns of padding before the map.
     """
     value = tracer.map_value(node)
     op = tracer.producer(node, ("PAD",))

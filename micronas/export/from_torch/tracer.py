@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.fx import Node
 
@@ -34,6 +35,7 @@ from micronas.export.from_torch.layout import (
 from micronas.export.from_torch.weights import Folding
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Kind, Op
+from micronas.train import operators
 from micronas.train.network import nonnegative_tensors
 
 Pair = tuple[int, int]
@@ -202,7 +204,7 @@ class Tracer:
         return self.append(Op(kind, name, inputs, (name,), **fields), shape)
 
     def tabled(
-        self, kind: Kind, source: str, tables: Mapping[str, Sequence[int]], shape: Shape
+        self, kind: Kind, source: str, tables: Mapping[str, ArrayLike], shape: Shape, axis: int = 0
     ) -> str:
         """Append an operator that moves elements by int32 tables, given by name."""
         name = self.name(kind.lower())
@@ -210,7 +212,7 @@ class Tracer:
             self.filled(f"{name}/{table}", np.array(numbers, np.int32))
             for table, numbers in tables.items()
         )
-        return self.append(Op(kind, name, (source, *constants), (name,)), shape).tensor
+        return self.append(Op(kind, name, (source, *constants), (name,), axis=axis), shape).tensor
 
     def arrange(self, tensor: str, positions: Tensor, shape: Shape) -> str:
         """Return a stored tensor of `shape` with the elements at `positions` in this order."""
@@ -245,12 +247,8 @@ class Tracer:
                 "strides": step.step,
             }
             return self.tabled("STRIDED_SLICE", source, tables, step.size)
-        name = self.name("gather")
-        indices = self.filled(f"{name}/indices", step.indices.astype(np.int32))
-        shape = list(step.shape)
-        shape[step.axis] = len(step.indices)
-        gather = Op("GATHER", name, (source, indices), (name,), axis=step.axis)
-        return self.append(gather, tuple(shape)).tensor
+        shape = (*step.shape[: step.axis], len(step.indices), *step.shape[step.axis + 1 :])
+        return self.tabled("GATHER", source, {"indices": step.indices}, shape, step.axis)
 
     def reshaped(self, tensor: str, shape: Shape) -> str:
         """Return a tensor of the same elements in another shape."""
@@ -267,10 +265,7 @@ class Tracer:
 
     def materialised(self, value: Value) -> str:
         """Return a stored tensor that holds a value's elements in TFLite's order and shape."""
-        positions = (
-            value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
-        )
-        return self.arrange(value.tensor, positions, led(nhwc(value.shape)))
+        return self.arrange(value.tensor, operators.nhwc(value.positions), led(nhwc(value.shape)))
 
     def moved(self, value: Value) -> Value:
         """Return a value stored in TFLite's order and shape."""
@@ -319,12 +314,8 @@ class Tracer:
     def ending(self, value: Value, dim: int, *, flat: bool = False) -> tuple[str, Tensor, Tensor]:
         """Return a stored tensor whose last dimension is one of torch's, in any order.
 
-        With `flat`, a single row may have any shape.
-
-        Returns
-        -------
-        The tensor; the number of each row in the shape of the other dimensions; and the place in a
-        row of each index of `dim`.
+        With `flat`, a single row may have any shape. With the tensor come the number of each row in
+        the shape of the other dimensions, and the place in a row of each index of `dim`.
         """
         moved = value.positions.movedim(dim, -1)
         size = moved.shape[-1]

@@ -46,12 +46,8 @@ class Folding:
 
         All copies in float32 lie in one block, which returns to the system as a whole. Without
         `copy` products of more than 64 MiB are `Scaled` instead: computing them at each use takes a
-        twelfth of the export of ResNet-50, and spares 94 MiB.
-
-        Raises
-        ------
-        ExportError
-            If a number is not finite.
+        twelfth of the export of ResNet-50, and spares 94 MiB. Raises ExportError if a number is not
+        finite.
         """
         held = {name: self._scaled(each) for name, each in tensors.items() if each.data is not None}
         own = [each for name, each in held.items() if copy or name in self.factors]
@@ -59,9 +55,13 @@ class Folding:
         if copy or sum(sizes) <= _LARGE:
             block, start = np.empty(sum(sizes), np.float32), 0
             for tensor, size in zip(own, sizes, strict=True):
+                given = np.asarray(tensor.data)
                 data = block[start : start + tensor.elements].reshape(tensor.shape)
                 start += size
-                held[tensor.name] = _copied(tensor, data)
+                if given.dtype != np.float32:
+                    data = np.empty(tensor.shape, given.dtype)
+                data[...] = given
+                held[tensor.name] = replace(tensor, data=data)
         for name, tensor in held.items():
             if not np.isfinite(np.asarray(tensor.data)).all():
                 raise ExportError(
@@ -76,11 +76,3 @@ class Folding:
             return tensor
         assert tensor.data is not None
         return replace(tensor, data=cast(Array, Scaled(tensor.data, factors)))
-
-
-def _copied(tensor: ir.Tensor, place: Array) -> ir.Tensor:
-    """Return a tensor in a place for float32, or in its own if it is of another type."""
-    given = np.asarray(tensor.data)
-    data = place if given.dtype == np.float32 else np.empty(tensor.shape, given.dtype)
-    data[...] = given
-    return replace(tensor, data=data)

@@ -30,6 +30,7 @@ from micronas.export.from_torch.operations.affine import (
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.train import operators
 from micronas.train.clamps import HIDES
 from micronas.train.functions import ROWS
 
@@ -51,9 +52,8 @@ def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields
     """Append an operator of one operand, in whatever order that is stored."""
     value = tracer.complete(value)
     shape = tracer.shape_of(value.tensor)
-    return Value(
-        tracer.plain(kind, (value.tensor,), shape, suffix, **fields).tensor, value.positions
-    )
+    found = tracer.plain(kind, (value.tensor,), shape, suffix, **fields)
+    return Value(found.tensor, value.positions)
 
 
 def clipped(kind: Activation, tracer: Tracer, arguments: Arguments) -> Value:
@@ -157,18 +157,16 @@ def embedding(tracer: Tracer, arguments: Arguments) -> Value:
     numbers = once(tracer, numbers)
     rest = table[-1:].expand(_MOST_ROWS - len(table), -1)  # so that every position is valid
     rows = tracer.filled(f"{tracer.name('rows')}/table", torch.cat([table, rest]).numpy())
-    places = _places(tracer, numbers)
-    name, size = tracer.name(), table.shape[1]
-    op = Op("TABLE", name, (places.tensor, rows), (name,), function=ROWS)
-    found = tracer.append(op, (*tracer.shape_of(places.tensor), size))
+    places, size = _places(tracer, numbers), table.shape[1]
+    shape = (*tracer.shape_of(places.tensor), size)
+    found = tracer.plain("TABLE", (places.tensor, rows), shape, function=ROWS)
     return Value(found.tensor, places.positions.unsqueeze(-1) * size + torch.arange(size))
 
 
 def exponential(tracer: Tracer, arguments: Arguments) -> Value:
     """Raise a constant to the power of a value."""
-    return tabled(
-        tracer, tracer.value(arguments["exponent"]), "exponential", float(arguments["self"])
-    )
+    value = tracer.value(arguments["exponent"])
+    return tabled(tracer, value, "exponential", float(arguments["self"]))
 
 
 def compared(function: str, tracer: Tracer, arguments: Arguments) -> Value:
@@ -265,9 +263,16 @@ def _shifted(tracer: Tracer, node: object, factor: torch.Tensor, shift: torch.Te
     if not bool(low.any()) or bool(low.all()):
         return affine(tracer, node, factor, shift)
     value = affine(tracer, node, factor, torch.where(low, 0.0, shift.float()))
-    wide = Value(value.tensor, value.positions.expand(tracer.shape))
-    bounds = torch.where(low, 2 * HIDES, -2 * HIDES)
-    return with_constant(tracer, "MINIMUM", wide, bounds, "hidden")
+    return hidden(tracer, Value(value.tensor, value.positions.expand(tracer.shape)), low, "hidden")
+
+
+def hidden(tracer: Tracer, value: Value, mask: torch.Tensor, suffix: str = "") -> Value:
+    """Hide values from a softmax where a constant mask is true.
+
+    MINIMUM with bounds stands for minus infinity; calibration finds a bound that is low enough.
+    """
+    bounds = torch.where(mask, 2 * HIDES, -2 * HIDES)
+    return with_constant(tracer, "MINIMUM", value, bounds, suffix)
 
 
 def multiply(tracer: Tracer, arguments: Arguments) -> Value:
@@ -375,8 +380,7 @@ def _lead(
 
 def _rises(value: Value) -> bool:
     """Return whether elements are stored in the usual order, possibly among others."""
-    positions = value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
-    flat = positions.flatten()
+    flat = operators.nhwc(value.positions).flatten()
     return bool((flat[1:] > flat[:-1]).all())
 
 

@@ -24,6 +24,7 @@ from micronas.export.from_torch.operations.affine import once
 from micronas.export.from_torch.operations.elementwise import tabled
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
+from micronas.train import operators
 
 _FEWEST_MOVED = 2
 """Fewest parts of a join to be moved one by one for which they are joined as they are stored."""
@@ -252,11 +253,10 @@ def _constant_or_value(tracer: Tracer, node: object) -> Value:
     if not tracer.is_constant(node):
         return tracer.value(node)
     data = tracer.constant(node)
-    stored = data.permute(0, 2, 3, 1) if data.ndim == 4 else data
+    stored = operators.nhwc(data)
     shape = led(tuple(stored.shape))
     name = tracer.filled(tracer.name("constant"), stored.float().reshape(shape).numpy())
-    positions = torch.arange(data.numel()).reshape(stored.shape)
-    return Value(name, positions.permute(0, 3, 1, 2) if data.ndim == 4 else positions)
+    return Value(name, operators.nchw(torch.arange(data.numel()).reshape(stored.shape)))
 
 
 def _joined_features(tracer: Tracer, values: Sequence[Value]) -> Value:

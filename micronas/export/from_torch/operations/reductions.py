@@ -19,7 +19,7 @@ from micronas.export.from_torch.operations.affine import once, scaled, with_cons
 from micronas.export.from_torch.operations.elementwise import combined, tabled
 from micronas.export.from_torch.operations.maps import windows
 from micronas.export.from_torch.tracer import Part, Tracer, led
-from micronas.graph.ir import Kind, Op
+from micronas.graph.ir import Kind
 from micronas.train.functions import HIT, PLACE
 
 _MOST_AXES = 4
@@ -96,16 +96,14 @@ def reduced(
     placed, axes = _placed(tracer, once(tracer, value), dims)
     sizes = tracer.shape_of(placed.tensor)
     stored = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
-    name = tracer.name(kind.lower())
-    table = tracer.filled(f"{name}/axes", np.array(axes, np.int32))
-    result = tracer.append(Op(kind, name, (placed.tensor, table), (name,)), stored)
+    result = tracer.tabled(kind, placed.tensor, {"axes": axes}, stored)
     first = placed.positions
     for dim in dims:
         first = first.narrow(dim, 0, 1)
     index = np.array(np.unravel_index(first.flatten().numpy(), sizes))
     index[axes] = 0
     positions = torch.from_numpy(np.ravel_multi_index(tuple(index), stored))
-    return Value(result.tensor, positions.reshape(shape))
+    return Value(result, positions.reshape(shape))
 
 
 def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import scaled, with_constant
-from micronas.export.from_torch.operations.elementwise import combined
+from micronas.export.from_torch.operations.elementwise import combined, hidden
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
@@ -102,15 +102,6 @@ def _product(
     return Value(result.tensor, torch.arange(math.prod(shape)).reshape(shape))
 
 
-def _hidden(tracer: Tracer, value: Value, mask: torch.Tensor, suffix: str = "") -> Value:
-    """Hide values from a softmax where a constant mask is true.
-
-    MINIMUM with bounds stands for minus infinity; calibration finds a bound that is low enough.
-    """
-    bounds = torch.where(mask, 2 * HIDES, -2 * HIDES)
-    return with_constant(tracer, "MINIMUM", value, bounds, suffix)
-
-
 def _with_mask(tracer: Tracer, value: Value, mask: torch.Tensor) -> Value:
     """Add a constant to scores; where it is minus infinity, or nearly, hide them."""
     low = mask <= HIDES
@@ -123,7 +114,7 @@ def _with_mask(tracer: Tracer, value: Value, mask: torch.Tensor) -> Value:
         )
     if bool((finite != 0).any()):
         value = with_constant(tracer, "ADD", value, finite, "mask")
-    return _hidden(tracer, value, low, "hidden") if bool(low.any()) else value
+    return hidden(tracer, value, low, "hidden") if bool(low.any()) else value
 
 
 def masked_fill(tracer: Tracer, arguments: Arguments) -> Value:
@@ -150,7 +141,7 @@ def _filled(tracer: Tracer, node: object, mask: object, filler: object, when: bo
             "but are not"
         )
     value, chosen = tracer.value(node), tracer.constant(mask).bool() == when
-    return _hidden(tracer, Value(value.tensor, value.positions.expand(tracer.shape)), chosen)
+    return hidden(tracer, Value(value.tensor, value.positions.expand(tracer.shape)), chosen)
 
 
 def attention(tracer: Tracer, arguments: Arguments) -> Value:
@@ -173,7 +164,7 @@ def attention(tracer: Tracer, arguments: Arguments) -> Value:
     mask = arguments["attn_mask"]
     if arguments["is_causal"]:
         later = torch.ones(query.shape[-2], key.shape[-2]).triu(1).bool()
-        scores = _hidden(tracer, scores, later, "hidden")
+        scores = hidden(tracer, scores, later, "hidden")
     elif mask is not None and tracer.is_constant(mask):
         given = tracer.constant(mask)
         if given.dtype == torch.bool:
