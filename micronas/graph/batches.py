@@ -22,10 +22,7 @@ def keeps_examples(graph: Graph, op: Op) -> bool:
 def check_batches(graph: Graph) -> None:
     """Check that a graph can run on many examples at once, as training and calibration do.
 
-    Raises
-    ------
-    ConfigError
-        If an operator mixes examples; the error names the first.
+    Raises ConfigError if an operator mixes examples; the error names the first.
     """
     for op in graph.ops:
         if not keeps_examples(graph, op):

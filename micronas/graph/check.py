@@ -26,10 +26,8 @@ _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
 def check_int8(graph: Graph, *, wide: bool = False) -> None:
     """Check that a graph can be executed in integers; with `wide`, activations may be int16.
 
-    Raises
-    ------
-    ModelError
-        If a rule is broken; the error names the first tensor or operator, and its position.
+    Raises ModelError if a rule is broken; the error names the first tensor or operator, and its
+    position.
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
@@ -48,10 +46,8 @@ def check_int8(graph: Graph, *, wide: bool = False) -> None:
 def check_structure(graph: Graph) -> None:
     """Check what a memory plan of a graph needs: sizes, and operators in an order that runs.
 
-    Raises
-    ------
-    ModelError
-        If a rule is broken; the error names the first tensor or operator, and its position.
+    Raises ModelError if a rule is broken; the error names the first tensor or operator, and its
+    position.
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)

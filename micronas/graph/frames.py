@@ -8,7 +8,7 @@ from micronas.errors import DataError
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels import kernel_of
-from micronas.graph.kernels.codes import Kernel, Values
+from micronas.graph.kernels.codes import Kernel, Values, data
 from micronas.graph.streaming import Sweep, check_streaming, is_delay, of_rows, sweep_of, timings
 
 
@@ -26,11 +26,8 @@ class FrameByFrame:
     """A streaming network between two frames of a recording.
 
     Scores are those of `integer.run` over the whole recording (`streaming.recording`), bit for bit.
-
-    Raises
-    ------
-    ModelError, ConfigError
-        If the graph is not a complete int8 graph, or does not stream.
+    Raises ModelError if the graph is not a complete int8 graph, and ConfigError if it does not
+    stream.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -62,10 +59,7 @@ class FrameByFrame:
     def push(self, frames: Values) -> Values:
         """Return the scores, int8 [scores, ...], that frames [frames, width, channels] complete.
 
-        Raises
-        ------
-        DataError
-            If frames have another type or shape.
+        Raises DataError if frames have another type or shape.
         """
         graph = self._graph
         (source,), (output,) = graph.inputs, graph.outputs
@@ -95,7 +89,7 @@ class FrameByFrame:
         begin = stage.next * sweep.stride + sweep.skipped
         for name in stage.op.operands:
             if name not in self._rows:
-                read.append(self._constant(name))
+                read.append(data(self._graph.tensors[name]).astype(np.int8))
                 continue
             at = begin - self._first[name]
             rows = self._rows[name][at : at + sweep.extent]
@@ -111,12 +105,8 @@ class FrameByFrame:
             rows[None, None] if len(shape) == 4 and name in self._rows else rows[None]
             for rows, shape, name in zip(read, shapes, stage.op.operands, strict=True)
         ]
-        return stage.kernel(*given).reshape(_row_shape(graph, stage.op))
-
-    def _constant(self, name: str) -> Values:
-        data = self._graph.tensors[name].data
-        assert data is not None
-        return data.astype(np.int8)
+        shape = graph.output_of(stage.op).shape
+        return stage.kernel(*given).reshape(shape[2:] if len(shape) == 4 else shape[1:])
 
     def _forget(self) -> None:
         """Drop rows that no stage reads any more."""
@@ -129,8 +119,3 @@ class FrameByFrame:
         for name, first in wanted.items():
             del self._rows[name][: first - self._first[name]]
             self._first[name] = first
-
-
-def _row_shape(graph: Graph, op: Op) -> tuple[int, ...]:
-    shape = graph.output_of(op).shape
-    return shape[2:] if len(shape) == 4 else shape[1:]

@@ -15,10 +15,7 @@ Given = Union[Value, Sequence[Value], Mapping[str, Value]]  # noqa: UP007 (an al
 def by_name(graph: Graph, given: Given[Value]) -> dict[str, Value]:
     """Return the inputs of a graph by name, in its order.
 
-    Raises
-    ------
-    DataError
-        If they are not those that the graph takes.
+    Raises DataError if they are not those that the graph takes.
     """
     names = graph.inputs
     if isinstance(given, Mapping):
@@ -45,10 +42,7 @@ def alone_or_tuple(outputs: Mapping[str, Value]) -> Value | tuple[Value, ...]:
 def only_output(graph: Graph) -> str:
     """Return the name of the only output.
 
-    Raises
-    ------
-    DataError
-        If there are several.
+    Raises DataError if there are several.
     """
     if len(graph.outputs) != 1:
         raise DataError(
@@ -71,12 +65,8 @@ def check_one_each(graph: Graph, who: str) -> None:
 def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
     """Return a graph with other names of tensors, by the present ones; operators keep theirs.
 
-    Files, firmware and mappings use the names of inputs and outputs.
-
-    Raises
-    ------
-    ExportError
-        If no tensor has a name, or two would have the same.
+    Files, firmware and mappings use the names of inputs and outputs. Raises ExportError if no
+    tensor has a name, or two would have the same.
     """
     now = {name: names.get(name, name) for name in graph.tensors}
     if missing := sorted({*names} - {*now}):

@@ -1,6 +1,5 @@
 """Insert QUANTIZE where operands must share one scale and TFLM fixes that of some."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from micronas.graph.ir import Graph, Op, Tensor
@@ -71,21 +70,17 @@ def _share(found: dict[str, str], op: Op) -> None:
 
 def _agree(graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, _Fixed]) -> bool:
     """Return whether one scale can serve all operands of an operator."""
-    wanted = set(_wanted(graph, op, found, fixed))
+    wanted = {
+        fixed.get(found[name])
+        for name in op.operands
+        if name not in graph.tensors or not graph.tensors[name].constant
+    }
     if len(wanted) != 1:
         return not wanted
     scale = wanted.pop()
     return scale is None or all(
         _holds(scale, graph.tensors[name]) for name in op.operands if graph.tensors[name].constant
     )
-
-
-def _wanted(
-    graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, _Fixed]
-) -> Iterator[_Fixed | None]:
-    for name in op.operands:
-        if name not in graph.tensors or not graph.tensors[name].constant:
-            yield fixed.get(found[name])
 
 
 def _holds(scale: _Fixed, constant: Tensor) -> bool:

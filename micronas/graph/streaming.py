@@ -52,12 +52,8 @@ def streaming(graph: Graph) -> Graph:
 
     Windows become VALID over rows; columns are padded as before. Where the operands of an operator
     differ in time, a SLICE drops the first rows of the earlier one. A mean over the whole map
-    becomes one over all remaining rows.
-
-    Raises
-    ------
-    ConfigError
-        If an operator cannot stream, or the network reads more frames than its input has.
+    becomes one over all remaining rows. Raises ConfigError if an operator cannot stream, or the
+    network reads more frames than its input has.
     """
     return _Conversion(graph).graph()
 
@@ -81,11 +77,8 @@ def is_delay(graph: Graph, op: Op) -> bool:
 def check_streaming(graph: Graph) -> None:
     """Check that a network streams.
 
-    Raises
-    ------
-    ConfigError
-        If an operator's rows depend on the position of the window, or on no input; the error names
-        the first.
+    Raises ConfigError if an operator's rows depend on the position of the window, or on no input;
+    the error names the first.
     """
     source = graph.tensors[graph.inputs[0]]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or len(source.shape) != 4:
@@ -157,12 +150,8 @@ def recording(graph: Graph, frames: int) -> Graph:
     """Return a streaming network over a recording of any number of frames.
 
     The output has a row for each window of the graph's own length that begins a multiple of its
-    stride after the first frame: [rows, ...].
-
-    Raises
-    ------
-    ConfigError
-        If the graph does not stream, or the recording is shorter than the frames it reads.
+    stride after the first frame: [rows, ...]. Raises ConfigError if the graph does not stream, or
+    the recording is shorter than the frames it reads.
     """
     check_streaming(graph)
     when = timings(graph)

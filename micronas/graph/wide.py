@@ -15,12 +15,8 @@ def widened(graph: Graph) -> Graph:
     """Return a float32 graph with the same results and its activations marked int16.
 
     HARD_SWISH, for which TFLM has no kernel of int16, becomes x * relu6(x + 3) / 6; layers without
-    a bias, which its kernels of int16 read, get one of zeros.
-
-    Raises
-    ------
-    ExportError
-        If TFLM or CMSIS-NN has no kernel of int16 for an operator; the error names all.
+    a bias, which its kernels of int16 read, get one of zeros. Raises ExportError if TFLM or
+    CMSIS-NN has no kernel of int16 for an operator; the error names all.
     """
     tensors = dict(graph.tensors)
     ops = tuple(new for op in graph.ops for new in _rewritten(graph, op, tensors))

@@ -62,12 +62,8 @@ def padded(x: Values, op: Op, window: tuple[int, int], fill: int) -> Values:
     merged = x.reshape(-1, *x.shape[2:])
     if op.padding == "VALID":
         return merged
-    rows, cols = (
-        same_padding(
-            merged.shape[axis + 1], extent(window[axis], op.dilation[axis]), op.stride[axis]
-        )
-        for axis in (0, 1)
-    )
+    reach = map(extent, window, op.dilation)
+    rows, cols = map(same_padding, merged.shape[1:3], reach, op.stride)
     if not any((*rows, *cols)):
         return merged
     return np.pad(merged, ((0, 0), rows, cols, (0, 0)), constant_values=fill)

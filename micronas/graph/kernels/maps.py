@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -175,26 +176,15 @@ def _reduces_first(graph: Graph, op: Op) -> bool:
     return 0 in reduced_axes(graph, op)
 
 
+_reduction = partial(
+    Rule, _reduction_shape, scratch=_reduction_scratch, mixes_examples=_reduces_first
+)
 RULES: Mapping[str, Rule] = {
     "AVERAGE_POOL_2D": Rule(_pool_shape, average_pool),
     "MAX_POOL_2D": Rule(_pool_shape, _max_pool),
-    "MEAN": Rule(
-        _reduction_shape,
-        _sum_up,
-        scales=product_scales,
-        scratch=_reduction_scratch,
-        mixes_examples=_reduces_first,
-    ),
-    "SUM": Rule(
-        _reduction_shape,
-        _sum_up,
-        scales=_total_scales,
-        scratch=_reduction_scratch,
-        mixes_examples=_reduces_first,
-    ),
-    "REDUCE_MAX": Rule(
-        _reduction_shape, _reduce_max, scratch=_reduction_scratch, mixes_examples=_reduces_first
-    ),
+    "MEAN": _reduction(_sum_up, scales=product_scales),
+    "SUM": _reduction(_sum_up, scales=_total_scales),
+    "REDUCE_MAX": _reduction(_reduce_max),
     "RESIZE_NEAREST_NEIGHBOR": Rule(_resize_shape, resize_nearest),
     "RESIZE_BILINEAR": Rule(_resize_shape, resize_bilinear),
 }

@@ -57,12 +57,8 @@ def each_kind(
 ) -> Mapping[Kind, _Entry]:
     """Return a room's table, checked to have an entry for each of `kinds` and no other.
 
-    The entry `moved`, if given, serves all operators that only move values and have none.
-
-    Raises
-    ------
-    LookupError
-        If kinds are missing or too many; the error names them.
+    The entry `moved`, if given, serves all operators that only move values and have none. Raises
+    LookupError if kinds are missing or too many; the error names them.
     """
     if moved is not None:
         moving = {kind for kind, row in OPERATORS.items() if row.moves}
