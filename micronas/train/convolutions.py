@@ -46,12 +46,8 @@ def same_conv2d(
     groups: int = 1,
 ) -> Tensor:
     """Convolve [N, C, H, W] with TF "SAME" padding to ceil(H / stride) rows; odd zeros go after."""
-    (top, bottom), (left, right) = (
-        ir.same_padding(
-            x.shape[2 + axis], ir.extent(weight.shape[2 + axis], dilation[axis]), stride[axis]
-        )
-        for axis in (0, 1)
-    )
+    reach = map(ir.extent, weight.shape[2:], dilation)
+    (top, bottom), (left, right) = map(ir.same_padding, x.shape[2:], reach, stride)
     sweep = stride, dilation, groups
     if top == bottom and left == right:
         return _conv2d(x, weight, bias, (top, left), *sweep)

@@ -38,18 +38,9 @@ def finetune(
 ) -> QuantizedNetwork:
     """Fold batch norm, calibrate on augmented training batches and train with rounding.
 
-    Batch norm stays folded with its running statistics. See `fit` for the other parameters; a
-    resumed run ends in the same weights here too.
-
-    Parameters
-    ----------
-    network
-        Trained network, or its float32 graph, weights included.
-
-    Raises
-    ------
-    ConfigError
-        If the recipe asks for mixed precision.
+    The network is a trained one, or its float32 graph, weights included. Batch norm stays folded
+    with its running statistics. See `fit` for the other parameters; a resumed run ends in the same
+    weights here too. Raises ConfigError if the recipe asks for mixed precision.
     """
     if recipe.amp is not None:
         raise ConfigError(

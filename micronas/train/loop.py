@@ -226,14 +226,8 @@ def predict(
     """Return outputs float32 [n, outputs] in eval mode of the split, or of examples in `index`.
 
     The module's device computes them; they are returned on the CPU. One thread is used, so that no
-    figure depends on their number.
-
-    Raises
-    ------
-    DataError
-        If there is no example.
-    MicronasError
-        If an output is NaN, of which every measure would make some number.
+    figure depends on their number. Raises DataError if there is no example, and MicronasError if an
+    output is NaN, of which every measure would make some number.
     """
     index = torch.arange(len(split.labels)) if index is None else index
     if len(index) == 0:

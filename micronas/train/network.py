@@ -50,22 +50,14 @@ def interpret_outputs(
 ) -> dict[str, Tensor]:
     """Run a graph on a batch and return its outputs by name, in its order.
 
-    Parameters
-    ----------
-    x
-        float32 [N, channels, height, width] for an input of four dimensions, or [N, channels,
-        length] where its width is 1, and [N, ...] as in the graph for any other; for several inputs
-        a tuple in the graph's order, or a mapping by name.
-    weighted
-        ``weighted(op, x)`` computes an operator that has weights, without its activation.
-    after
-        ``after(name, value)`` returns the value that operators read in place of each activation
-        tensor, inputs and constant operands included.
+    An input of four dimensions is float32 [N, channels, height, width], or [N, channels, length]
+    where its width is 1, and any other [N, ...] as in the graph; several inputs are a tuple in the
+    graph's order, or a mapping by name.
 
-    Raises
-    ------
-    DataError
-        If the inputs are not of the graph's shapes.
+    ``weighted(op, x)`` computes an operator that has weights, without its activation, and
+    ``after(name, value)`` returns the value that operators read in place of each activation tensor,
+    inputs and constant operands included. Raises DataError if the inputs are not of the graph's
+    shapes.
     """
     values: dict[str, Tensor] = {}
     for name, value in by_name(graph, x).items():
@@ -271,17 +263,9 @@ class Network(nn.Module):
     RESHAPE): these and fully connected operators have a bias. Weights start with torch's defaults
     and biases at zero; weights marked int4 are rounded to 4 bits in every pass.
 
-    Parameters
-    ----------
-    graph
-        Graph whose shapes are enough; the data of weights and biases is not read.
-    generator
-        Source of the initial weights; torch's global one when left out.
-
-    Raises
-    ------
-    ConfigError
-        If two operators would have the same submodule name, or one mixes examples of a batch.
+    The graph's shapes are enough; the data of weights and biases is not read. The `generator` of
+    the initial weights is torch's global one when left out. Raises ConfigError if two operators
+    would have the same submodule name, or one mixes examples of a batch.
     """
 
     def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:

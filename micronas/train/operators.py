@@ -14,6 +14,7 @@ from torch import Tensor
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels import places
+from micronas.graph.kernels.maps import reduced_axes
 from micronas.graph.operators import LEARNING, OPERATORS, each_kind
 from micronas.train.functions import FUNCTIONS, ROWS
 
@@ -84,15 +85,11 @@ def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda graph, op, x: nchw(function(nhwc(x)))
 
 
-def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    amounts = _constant(graph, op)[1:].tolist()
-    return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
-
-
-def _pad_with(graph: Graph, op: Op, x: Tensor, value: Tensor) -> Tensor:
-    amounts = _constant(graph, op, 2)[1:].tolist()
+def _pad(graph: Graph, op: Op, x: Tensor, value: Tensor | None = None) -> Tensor:
+    """Run PAD, or PADV2 with a value."""
+    amounts = _constant(graph, op, -1)[1:].tolist()
     sides = [size for pair in amounts[::-1] for size in pair]
-    return nchw(F.pad(nhwc(x), sides, value=value.item()))
+    return nchw(F.pad(nhwc(x), sides, value=0.0 if value is None else value.item()))
 
 
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -113,8 +110,8 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], T
 
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
-        axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
-        return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
+        keepdim = len(output) == len(source)
+        return nchw(function(nhwc(x), reduced_axes(graph, op), keepdim=keepdim))
 
     return reduce
 
@@ -226,7 +223,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "ADD": _of_two(torch.add),
         "MUL": _of_two(torch.mul),
         "PAD": _pad,
-        "PADV2": _pad_with,
+        "PADV2": _pad,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
         "MEAN": _reduced(torch.mean),

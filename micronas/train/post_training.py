@@ -325,7 +325,7 @@ def _error(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
 
 def _by_example(value: Tensor) -> Tensor:
     """Return the mean of each channel of each example, [N, channels]."""
-    last = value.movedim(1, -1) if value.ndim == 4 else value
+    last = nhwc(value)
     return last.reshape(len(last), -1, last.shape[-1]).mean(1)
 
 
@@ -340,4 +340,4 @@ def shrunk(shifts: Tensor) -> Tensor:
 
 def _by_channel(value: Tensor) -> Tensor:
     """Return rows of channels, [any, channels]."""
-    return (value.movedim(1, -1) if value.ndim == 4 else value).flatten(0, -2)
+    return nhwc(value).flatten(0, -2)
