@@ -106,21 +106,10 @@ class Budget(Settings):
     ) -> "Limits":
         """Return the limits as numbers, those left out from the board.
 
-        Parameters
-        ----------
-        operators
-            Operators whose code the runtime holds: those of the network, or all of a space.
-        for_int4
-            Further ones, only of networks with weights of 4 bits.
-        front_end
-            Front end of the network; None where it is not known.
-
-        Raises
-        ------
-        ConfigError
-            If `energy` is limited and the board's power is not known.
-        BudgetError
-            If the board has less SRAM or flash than the budget.
+        The runtime holds the code of `operators`, those of the network or all of a space, and of
+        those `for_int4` in networks with weights of 4 bits; the front end is None where it is not
+        known. Raises ConfigError if `energy` is limited and the board's power is not known, and
+        BudgetError if the board has less SRAM or flash than the budget.
         """
         for name, whole in (("sram", board.sram_bytes), ("flash", board.flash_bytes)):
             limit = getattr(self, name)
@@ -306,13 +295,9 @@ def measure(
 ) -> Costs:
     """Count the exact costs of a network; its shapes are enough.
 
-    Parameters
-    ----------
-    kind
-        Kind of network, such as ``kws``: boards have latency models for some.
-    listening
-        Frames of a call, from which load and energy follow. Where a call computes only new rows,
-        arena, flash and latency are those of the longest call.
+    Boards have latency models for some kinds of networks, such as ``kws``. Load and energy follow
+    from the frames of a call (`listening`). Where a call computes only new rows, arena, flash and
+    latency are those of the longest call.
     """
     channels, target = graph.tensors[graph.inputs[0]].shape[-1], board.target
     hopped = hopped_on(graph, board, listening.frames) if listening else None

@@ -68,22 +68,11 @@ def fit(
 ) -> Fit:
     """Fit non-negative coefficients that minimise the squared relative error.
 
-    Parameters
-    ----------
-    features
-        Counts of each network by name.
-    latencies
-        Measured latency of each network in ms.
-    terms
-        Names of the features to use, and ``constant`` for an intercept; or groups of features
-        that share a coefficient, each times its ratio.
-    leave_one_out
-        Predict each network also by a fit to the others.
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer networks than terms, or a measurement is not a positive number.
+    `features` are the counts of each network by name, `latencies` those measured, in ms. Terms are
+    names of features to use, and ``constant`` for an intercept; or groups of features that share a
+    coefficient, each times its ratio. With `leave_one_out` each network is also predicted by a fit
+    to the others. Raises ConfigError if there are fewer networks than terms, or a measurement is
+    not a positive number.
     """
     if not terms or len(features) != len(latencies) or len(latencies) < len(terms):
         raise ConfigError(

@@ -42,11 +42,8 @@ class Supernet(nn.Module):
     the statistics of the batch (see `nas.supernet.units`), so evaluate with large batches. A user's
     own network keeps its own batch norms.
 
-    Parameters
-    ----------
-    space
-        Search space, or the result of `convert`. Inputs are float32 [N, channels, height, width],
-        or [N, features]; outputs logits [N, classes].
+    The space is a search space, or the result of `convert`. Inputs are float32 [N, channels,
+    height, width], or [N, features]; outputs logits [N, classes].
     """
 
     temperature: Tensor
@@ -81,27 +78,14 @@ class Supernet(nn.Module):
     def choose(self, budget: "SearchBudget | None" = None) -> Any:
         """End the search: return the most likely network, moved to keep the budget.
 
-        Where the budget binds, the network uses at least 90 % of it if any option allows that.
+        The budget is by default the one that steered the search. Where it binds, the network uses
+        at least 90 % of it if any option allows that.
 
-        Parameters
-        ----------
-        budget
-            Limits to keep; by default those that steered the search.
-
-        Returns
-        -------
-        Space or nn.Module
-            For a search space the network, to be trained; for a user's module the same class with
-            only the chosen channels and the weights of the search, in eval mode. These weights
-            served networks of all widths, so that it may be no better than chance until it is
-            trained further; a `FineTuneWarning` says so.
-
-        Raises
-        ------
-        ConfigError
-            If there is no budget, or it is none.
-        BudgetError
-            If no network fits.
+        For a search space the result is the network, to be trained; for a user's module the same
+        class with only the chosen channels and the weights of the search, in eval mode. These
+        weights served networks of all widths, so that it may be no better than chance until it is
+        trained further; a `FineTuneWarning` says so. Raises ConfigError if there is no budget, or
+        it is none, and BudgetError if no network fits.
         """
         if not isinstance(budget, SearchBudget | None):
             raise ConfigError(
@@ -135,10 +119,8 @@ class Supernet(nn.Module):
         """Return parameter groups for an optimiser: gates move faster than weights, and do not
         decay.
 
-        Parameters
-        ----------
-        gate_learning_rate
-            Learning rate for Adam or alike, which moves a logit by about this much per step.
+        The learning rate of gates is for Adam or alike, which moves a logit by about this much per
+        step.
         """
         gates = list(self.gates.parameters())
         known = {id(each) for each in gates}
@@ -151,20 +133,9 @@ class Supernet(nn.Module):
 class SearchBudget:
     """A budget on a board that steers the search of one supernet.
 
-    Parameters
-    ----------
-    budget
-        Limits; SRAM and flash default to the board's.
-    board
-        The target.
-    steps
-        Training steps of the search. Over the first 60 % of them the limits close in on the
-        budget, from what the largest network costs.
-
-    Raises
-    ------
-    ConfigError
-        If there is no step, or budget or board are none.
+    SRAM and flash default to the board's. Over the first 60 % of the training steps of the search
+    the limits close in on the budget, from what the largest network costs. Raises ConfigError if
+    there is no step, or budget or board are none.
     """
 
     def __init__(self, budget: Budget, board: Board, *, steps: int) -> None:
@@ -192,13 +163,8 @@ class SearchBudget:
 
         The term is a float32 scalar with a gradient to the gates; 0 where the supernet is in eval
         mode. Each call in training mode counts as a step and moves multipliers and temperature.
-
-        Raises
-        ------
-        BudgetError
-            In the first step, if not even the smallest network fits.
-        ConfigError
-            If the budget steers another supernet already.
+        Raises BudgetError in the first step, if not even the smallest network fits, and ConfigError
+        if the budget steers another supernet already.
         """
         steering = self._steers(supernet)
         supernet.budget = self
@@ -222,12 +188,8 @@ class SearchBudget:
     def fit(self, supernet: Supernet) -> Choice:
         """Return the most likely choice, moved into the budget (see `nas.supernet.fit_choice`).
 
-        Where the moves end outside the budget, return the smallest network.
-
-        Raises
-        ------
-        BudgetError
-            If no network fits.
+        Where the moves end outside the budget, return the smallest network. Raises BudgetError if
+        no network fits.
         """
         steering, gates = self._steers(supernet), supernet.gates
         member = steering.member

@@ -18,11 +18,6 @@ class Member:
     """A space with one set of decisions, a board and limits.
 
     Costs are exact and cached: choices of the same network are measured once.
-
-    Attributes
-    ----------
-    limits
-        The budget on the board, as numbers.
     """
 
     def __init__(
@@ -51,6 +46,7 @@ class Member:
         self.limits: Limits = budget.on(
             board, operators=always, for_int4=operators - always, front_end=front_end
         )
+        """The budget on the board, as numbers."""
         self._measured = lru_cache(maxsize=100_000)(self._measure)
 
     def costs(self, choice: Choice) -> Costs:

@@ -39,13 +39,8 @@ _STEP = 0.35
 class Problem:
     """A space, a board and limits.
 
-    Parameters
-    ----------
-    space
-        Space of one family or of several, or the result of `convert`.
-    meaning
-        Meaning of the inputs, as in `DataSet.meaning`: each member is charged for the front end of
-        its own input.
+    The space is of one family or of several, or the result of `convert`; `meaning` is that of the
+    inputs, as in `DataSet.meaning`: each member is charged for the front end of its own input.
     """
 
     def __init__(

@@ -35,18 +35,11 @@ def textbook_networks(
 ) -> list[Candidate]:
     """Return each network at the widest that fits, without networks that fit at no multiplier.
 
-    Parameters
-    ----------
-    networks
-        Networks as published; `search_spaces/textbook/` has the shipped ones.
-    as_published
-        Also return the published widths of networks that could be wider.
-    kind
-        Kind of network that boards have latency models for, see `Searchable.kind`.
-    input_shape
-        Height, width, channels of the data; a network over time has the last two as channels.
-    meaning
-        Meaning of the inputs, as in `DataSet.meaning`, for the front end's share of the budget.
+    Networks are as published; `search_spaces/textbook/` has the shipped ones. With `as_published`
+    those that could be wider are also returned with their published widths. Boards have latency
+    models for a `kind` of network, see `Searchable.kind`. The input's shape is height, width,
+    channels of the data, of which a network over time has the last two as channels; `meaning` is
+    that of `DataSet.meaning`, for the front end's share of the budget.
     """
     height, width, channels = input_shape
 

@@ -65,27 +65,14 @@ def evaluate(
 ) -> Evaluation:
     """Compare the router with its baselines on the same parts of a table.
 
-    Parameters
-    ----------
-    vectors
-        Vectors of all prompts' cores [cores, prompts, dimensions]; baselines use the first alone.
-    active, total
-        Parameters of the table's experts [experts].
-    budgets
-        Limits on the active parameters, on average.
-    parts
-        Indices of the fitting prompts and of the test prompts of each split.
-    reworded
-        Vectors of reworded prompts [copies, prompts, dimensions], for the fit of the two steps.
-    say
-        Called with one line per split.
+    Vectors are those of all prompts' cores [cores, prompts, dimensions], of which baselines use the
+    first alone, and of reworded prompts [copies, prompts, dimensions], for the fit of the two
+    steps; `active` and `total` are the parameters of the table's experts [experts]. Budgets limit
+    the active parameters, on average. `parts` are the indices of the fitting prompts and of the
+    test prompts of each split, and `say` is called with one line per split.
 
-    Raises
-    ------
-    DataError
-        If a prompt is in both parts of a split, or there are too few.
-    BudgetError
-        If a budget is below the smallest expert.
+    Raises DataError if a prompt is in both parts of a split, or there are too few, and BudgetError
+    if a budget is below the smallest expert.
     """
     smallest = float(active.min())
     for budget in budgets:

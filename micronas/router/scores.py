@@ -24,10 +24,7 @@ _LARGEST = 1e100
 class ScoreTable:
     """Scores of experts on prompts.
 
-    Raises
-    ------
-    DataError
-        If shapes differ, a name or prompt occurs twice, or a score is not finite.
+    Raises DataError if shapes differ, a name or prompt occurs twice, or a score is not finite.
     """
 
     prompts: tuple[str, ...]
@@ -128,18 +125,9 @@ def read_scores(
     A folder: results of LLMRouterBench or RouterArena, see `scores_of_results`.
     The first two may be compressed (``.gz``).
 
-    Parameters
-    ----------
-    category
-        Key or column of the category.
-    experts
-        Models whose scores a prompt of a store or folder must have; by default all.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, a row is incomplete or experts differ between rows; the message
-        names the line.
+    `category` is the key or column of the category; a prompt of a store or folder must have scores
+    of all `experts`, by default of all models. Raises DataError, which names the line, if the file
+    cannot be read, a row is incomplete or experts differ between rows.
     """
     if path.is_dir():
         return scores_of_results(path, experts)

@@ -6,7 +6,7 @@ from micronas.arrays import Floats, Integers
 
 
 def utilities(scores: Floats, category: Integers, categories: int) -> Floats:
-    """Return the expected score of each expert on the prompts of each category.
+    """Return the expected scores [categories, experts] on the prompts of each category.
 
     It applies empirical Bayes twice. A category's mean over all experts, the hardness of its
     prompts, is shrunk towards the mean of all prompts. An expert's advantage there (its score minus
@@ -14,20 +14,10 @@ def utilities(scores: Floats, category: Integers, categories: int) -> Floats:
     shrunk towards its advantage over all prompts. A mean of n prompts keeps the share
     t / (t + v / n) of its difference: v is the variance within categories, and t that between
     them, by the method of moments. If categories do not separate experts, t is zero, and every
-    category has the experts' overall advantages.
+    category has the experts' overall advantages, as has a category without prompts.
 
-    Parameters
-    ----------
-    scores
-        Scores [prompts, experts].
-    category
-        Index [prompts] from 0 to `categories` - 1, out of fold; otherwise experts look better than
-        on prompts that the router misclassifies.
-
-    Returns
-    -------
-    array
-        Expected scores [categories, experts]; a category without prompts has the overall scores.
+    Scores are [prompts, experts]; `category` is an index [prompts] from 0 to `categories` - 1, out
+    of fold: otherwise experts look better than on prompts that the router misclassifies.
     """
     hardness = scores.mean(axis=1, keepdims=True)
     level = _shrunken_means(hardness, category, categories)

@@ -40,24 +40,11 @@ def find_channels(
 ) -> ChoiceGraph:
     """Group the channels of a graph into decisions on widths, strongest channels first.
 
-    Parameters
-    ----------
-    strengths
-        Importance of each output channel of each operator with weights; one number per channel,
-        comparable within the operator.
-    orders
-        The module's place of each input of an operator with weights; None where all are needed, as
-        by grouped convolutions.
-    kept
-        Operators that keep all their output channels.
-    shares, step
-        Options are these shares of the largest width, rounded to multiples of `step`, and the
-        largest width itself.
-
-    Raises
-    ------
-    ConfigError
-        If the network has several inputs or outputs, or no channels that may go.
+    `strengths` are numbers per output channel of each operator with weights, comparable within the
+    operator; `orders` the module's place of each of its inputs, None where all are needed, as by
+    grouped convolutions. Operators in `kept` keep all their output channels. Options are `shares`
+    of the largest width, rounded to multiples of `step`, and the largest width itself. Raises
+    ConfigError if the network has several inputs or outputs, or no channels that may go.
     """
     check_one_each(graph, "a module whose widths are searched")
     follow = _Follow(graph, orders, kept)

@@ -36,13 +36,9 @@ class Family(nn.Module):
     size of the input, in kernels that are fixed before weights are shared, and in some of their
     operators; operators with the same name and channels share weights.
 
-    Parameters
-    ----------
-    spaces
-        Members by key. A user's network, which has its own weights, must be the only one.
-    networks
-        Networks that will be used: filters keep the channels of the widest of them, which within a
-        small budget are a tenth. Empty: all.
+    `spaces` are the members by key; a user's network, which has its own weights, must be the only
+    one. `networks` are those that will be used, all where it is empty: filters keep the channels of
+    the widest of them, which within a small budget are a tenth.
     """
 
     def __init__(

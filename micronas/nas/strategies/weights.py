@@ -32,19 +32,8 @@ noise."""
 class SharedWeights:
     """A supernet, its optimizer, and their progress.
 
-    Attributes
-    ----------
-    warm_steps, step
-        Number of steps on random networks in warm-up, and of steps after it.
-    loss
-        Running mean of the loss.
-    warm
-        Warm-up is over.
-
-    Parameters
-    ----------
-    warmup
-        Most steps of warm-up; it ends earlier once the loss is below that of chance (`_LEARNT`).
+    Warm-up takes `warmup` steps at most; it ends earlier once the loss is below that of chance
+    (`_LEARNT`).
     """
 
     def __init__(
@@ -66,9 +55,12 @@ class SharedWeights:
         )
         self.ranks = ranks()
         self.warm_steps = 0
+        """Steps on random networks in warm-up."""
         self.step = 0
+        """Steps after it."""
         self.objective = objective
         self.loss = objective.chance(space.outputs)
+        """Running mean of the loss."""
         self._losses: list[Tensor] = []
         self._warmup = warmup
         self.warm = warmup == 0

@@ -19,13 +19,9 @@ def fit_choice(
     Each move brings the binding cost nearer to its limit and loses the least likelihood per change
     of cost. Where the largest network fits, the most likely one is returned once it fits.
 
-    Parameters
-    ----------
-    used
-        Function that returns the exact share of each limit that a choice uses.
-    slopes
-        ``slopes(choice, name)``: derivative of a cost by each decision's gates [options]. Costs are
-        linear in the gates of a decision, so that differences are the changes by single moves.
+    ``used(choice)`` is the exact share of each limit that a choice uses, and ``slopes(choice,
+    name)`` the derivative of a cost by each decision's gates [options]. Costs are linear in the
+    gates of a decision, so that differences are the changes by single moves.
     """
     likelihoods = [logits.detach().log_softmax(0) for logits in gates.logits]
 

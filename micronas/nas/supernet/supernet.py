@@ -38,19 +38,13 @@ _REMEMBERED = 256
 class SharedNetwork(nn.Module):
     """All networks of a space.
 
-    Inputs are float32 [N, channels, height, width], outputs logits [N, classes].
+    Inputs are float32 [N, channels, height, width], outputs logits [N, classes]. A user's own
+    network keeps its weights, in a copy (`module`); other weights are drawn by torch's generator.
 
-    Parameters
-    ----------
-    space
-        The search space. A user's own network keeps its weights, in a copy (`module`); other
-        weights are drawn by torch's generator.
-    running
-        Keep the behaviour of a user's own batch norms, in training and in eval mode. By default all
-        take the statistics of the batch, see `units.SharedUnit`.
-    units
-        Units of another member of the family, by operator name, to share; their kernels may be
-        larger. See `micronas.nas.strategies.family_training`.
+    With `running` a user's own batch norms keep their behaviour, in training and in eval mode; by
+    default all take the statistics of the batch, see `units.SharedUnit`. `units` are those of
+    another member of the family, by operator name, to share; their kernels may be larger. See
+    `micronas.nas.strategies.family_training`.
     """
 
     def __init__(
