@@ -123,9 +123,8 @@ class Supernet(nn.Module):
         step.
         """
         gates = list(self.gates.parameters())
-        known = {id(each) for each in gates}
         return [
-            {"params": [each for each in self.parameters() if id(each) not in known]},
+            {"params": list(self.shared.parameters())},
             {"params": gates, "lr": gate_learning_rate, "weight_decay": 0.0},
         ]
 

@@ -83,22 +83,17 @@ def draw_any(space: Searchable, *, count: int, source: random.Random) -> list[Ch
 
 @dataclass(frozen=True)
 class Profile:
-    """Curve of the widths of a network, and its depth and kernels.
+    """Curve of the widths of a network, and its depth and kernels as in `Searchable.shaped`.
 
-    Attributes
-    ----------
-    start, middle, end
-        Shares of the largest width, 1/3 to 1; `scaled` sets the overall width.
-    growth
-        Factor at every stride, 1 to 3.
-    depth, kernel, bits, kinds
-        See `micronas.space.searchable.Searchable.shaped`.
+    Shares of the largest width at the start, middle and end are 1/3 to 1; `scaled` sets the overall
+    width.
     """
 
     start: float
     middle: float
     end: float
     growth: float
+    """Factor at every stride, 1 to 3."""
     depth: float
     kernel: float
     bits: int = 8

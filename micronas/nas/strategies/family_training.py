@@ -85,18 +85,9 @@ class Family(nn.Module):
 class FamilyTraining:
     """A family's weights, their optimizer and their running mean.
 
-    The mean of recent weights ranks the networks and is handed down to them.
-
-    Attributes
-    ----------
-    candidates
-        Remaining networks.
-    spare
-        Networks that may become candidates.
-    step
-        Number of steps taken.
-    rounds
-        Number of steps and mean loss of each round.
+    The mean of recent weights ranks the networks and is handed down to them. `candidates` are the
+    remaining networks, `spare` those that may become candidates; each of `rounds` is its number of
+    steps and mean loss.
     """
 
     def __init__(

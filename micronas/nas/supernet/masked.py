@@ -89,11 +89,8 @@ class MaskedPass:
                 if choices.tensors[name].constant:
                     self._values[name] = Feature(constant(choices.tensors[name], x))
         steps = [step for step in choices.steps if written(step) in choices.when]
-        last_use = {
-            name: number
-            for number, step in enumerate(steps)
-            for name in (step.branches if isinstance(step, Selection) else step.operands)
-        }
+        read = [step.branches if isinstance(step, Selection) else step.operands for step in steps]
+        last_use = {name: number for number, names in enumerate(read) for name in names}
         is_training = torch.is_grad_enabled()
         self._shown = {choices.input} if is_training else set()
         for number, step in enumerate(steps):
@@ -102,7 +99,7 @@ class MaskedPass:
                 self._shown.add(out)
             with torch.set_grad_enabled(out in self._shown):
                 self._values[out] = self._step(step)
-            for name in step.branches if isinstance(step, Selection) else step.operands:
+            for name in read[number]:
                 if last_use[name] == number:
                     self._values.pop(name, None)
         return self._values[choices.output].whole().values.flatten(1)
@@ -123,9 +120,8 @@ class MaskedPass:
         elif step.kind == "MUL" and len({channels[name] for name in step.operands}) == 1:
             factors = [self._values[name].whole() for name in step.operands]
             product = self._plain(step, [each.values for each in factors])
-            feature = Feature(
-                product, all(each.mask_pending for each in factors)
-            )  # one mask is enough
+            # one mask is enough
+            feature = Feature(product, all(each.mask_pending for each in factors))
         elif step.kind == "CONCATENATION":
             parts = [self._values[name].whole() for name in step.operands]
             joined = self._plain(step, [each.values for each in parts])
@@ -163,14 +159,11 @@ class MaskedPass:
 
     def _select(self, step: Selection) -> Feature:
         branches = [self._values[name] for name in step.branches]
-        weights, mask_pending = (
-            self._masks.gates(step.decision),
-            any(each.mask_pending for each in branches),
-        )
+        weights = self._masks.gates(step.decision)
+        mask_pending = any(each.mask_pending for each in branches)
         if self._choice is None or not mask_pending:
-            return Feature(
-                weighted_sum(weights, [each.whole().values for each in branches]), mask_pending
-            )
+            whole = [each.whole().values for each in branches]
+            return Feature(weighted_sum(weights, whole), mask_pending)
         # the later mask stops gradients beyond the chosen branch's channels
         parts = [(each.values, each.hidden) for each in branches]
         size = self._choices.channels[step.name].size
