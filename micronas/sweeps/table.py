@@ -14,6 +14,12 @@ from micronas.text import percent, quantity, table
 
 _Fronts = dict[str, dict[str, list[str]]]
 _COSTS = ("latency", "sram", "flash")
+_QUESTION = (
+    *("data", "data.task", "data.goal", "data.target", "data.label", "data.bins", "data.normal"),
+    *("data.keywords", "data.silence_fraction", "data.unknown_fraction"),
+    *("data.annotations", "data.categories", "data.category", "data.minival", "data.smallest"),
+)
+"""Settings that change what a score is of. Augmentation, windows and features do not."""
 
 
 def fronts(points: Sequence[SweepPoint]) -> _Fronts:
@@ -76,9 +82,11 @@ def _device(metrics: Metrics) -> tuple[object, ...]:
 
 
 def _data(point: SweepPoint) -> str:
-    """Return the data of a point where points differ in it, by one spelling of its path."""
-    given = [point.over.get(key) for key in ("data", "data.path")]
-    return repr([os.path.realpath(each) if isinstance(each, str) else each for each in given])
+    """Return the data of a point and what is asked of it where points differ in them, by one
+    spelling of a path."""
+    given = point.over.get("data.path")
+    path = os.path.realpath(given) if isinstance(given, str) else given
+    return repr([path, *map(point.over.get, _QUESTION)])
 
 
 def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> str:

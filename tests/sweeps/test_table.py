@@ -137,10 +137,12 @@ def test_what_runs_beside_the_network_takes_its_part_of_a_limit() -> None:
         ({"engine": "micronas"}, {}),
         ({"listening": {"hop_frames": 1, "frame_ms": 20.0, "load": 0.01}}, {}),
         ({}, {"data.path": "other words"}),
+        ({}, {"data.target": "pressure"}),
+        ({}, {"data.keywords": ["on", "off"]}),
     ],
 )
 def test_a_network_of_another_engine_hop_or_data_stands_for_none(
-    changed: dict[str, Any], over: dict[str, str]
+    changed: dict[str, Any], over: dict[str, Any]
 ) -> None:
     points = [point("poor", "a", 0.6, 4.0, 512.0, True), point("good", "a", 0.9, 4.0, 512.0, True)]
     for each in points:
@@ -152,7 +154,8 @@ def test_a_network_of_another_engine_hop_or_data_stands_for_none(
     points[1].over.update(over)
     assert best_that_fit(points) == {"poor": "poor", "good": "good"}
     assert fronts(points)["a"]["latency"] == (["poor", "good"] if over else ["good"])
-    points[0].over.update({key: f"./{path}/" for key, path in over.items()})  # the same, after all
+    same = {key: f"./{it}/" if key == "data.path" else it for key, it in over.items()}
+    points[0].over.update(same)  # the same, after all
     assert fronts(points)["a"]["latency"] == ["good"]
 
 
