@@ -17,9 +17,9 @@ The rule before averaged three scores every 200 ms and asked for one margin of a
 validation chose it ("margin"), or as suits the judged half itself at the detector's misses there
 ("margin, at best"; "at fewest misses" where no margin misses as little). Curves are of detectors of
 each half for the other, and of margins: the fewest false alarms with at most so many misses of both
-halves. Lines of results/listening.jsonl are kept; "no masks" and "not repeated" are in the results
-only, from before `LISTENING` hid anything and training repeated clips of other words. Corpora are
-those of `benchmarks.listening_corpora`.
+halves. Lines of results/listening.jsonl are kept; "no channels", "no masks" and "not repeated" are
+in the results only, from before `LISTENING` changed channels, hid anything and training repeated
+clips of other words. Corpora are those of `benchmarks.listening_corpora`.
 """
 
 import argparse
@@ -55,7 +55,7 @@ _TRAINING = (
 )
 LISTENING = (
     *("data.unknown_fraction=1", "data.phrases=0.5"),
-    *("data.time_mask=10", "data.frequency_mask=2", "data.versions=16"),
+    *("data.time_mask=10", "data.frequency_mask=2", "data.channel=0.3", "data.versions=16"),
 )
 """Settings of training for listening, docs/howto/listen.md."""
 _SPEED = 0.2

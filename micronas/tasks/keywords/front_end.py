@@ -75,7 +75,7 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     power = spectrum.real.square() + spectrum.imag.square()
     energies: Tensor = (power.sqrt_() if settings.spectrum == "magnitude" else power) @ filters
     logarithms = (energies + settings.log_floor).log_()
-    limit = _limit(settings)
+    limit = limit_of(settings)
     return (logarithms @ cosines + bias).clamp_(-limit, limit)
 
 
@@ -98,13 +98,14 @@ def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICI
         floor=settings.log_floor,
         rows=-(-FRAMES // every),
         columns=coefficients,
-        limit=_limit(settings),
+        limit=limit_of(settings),
         cosines=cosines[:, :coefficients],
         bias=bias[:coefficients],
     )
 
 
-def _limit(settings: MfccSettings) -> float:
+def limit_of(settings: MfccSettings) -> float:
+    """Return the limit of every feature: they lie in [-limit, limit]."""
     return LIMIT if settings.scaling == "spread" else _UNLIMITED
 
 

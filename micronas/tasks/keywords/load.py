@@ -119,9 +119,7 @@ def load(settings: KeywordSettings) -> DataSet:
         meaning=settings.mfcc.meaning,
         view=Frames(),
         summary=_summarise(folder, keywords, settings, skipped, notes),
-        final=splits["training"].with_masks()
-        if settings.time_mask or settings.frequency_mask
-        else None,
+        final=splits["training"].for_final() if settings.changes_features else None,
         ignored=(_SILENCE, UNKNOWN),
         seconds=1.0,
     )

@@ -1,4 +1,4 @@
-"""SpecAugment: hide a stretch of time and a band of coefficients of training examples."""
+"""Augmentation of features: masks of SpecAugment, and another microphone or room."""
 
 import torch
 from torch import Tensor
@@ -21,6 +21,20 @@ def spec_augment(
     coefficients = _hidden(features.shape[3], frequency_mask, draws[2], draws[3])
     hidden = frames[:, None, :, None] | coefficients[:, None, None, :]
     return features.masked_fill(hidden, 0.0)
+
+
+def other_channel(
+    features: Tensor, generator: torch.Generator, *, spread: float, limit: float
+) -> Tensor:
+    """Add a constant to each coefficient, as another microphone or room does to cepstra.
+
+    The constants are normal with mean 0 and standard deviation `spread`, drawn for every example
+    and coefficient, and the same for all frames of float32 [n, 1, frames, coefficients]. Results
+    stay within [-limit, limit], as those of the front end do.
+    """
+    n, _, _, coefficients = features.shape
+    constants = spread * torch.randn(n, 1, 1, coefficients, generator=generator)
+    return (features + constants).clamp_(-limit, limit)
 
 
 def _hidden(size: int, widest: int, width_draw: Tensor, start_draw: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from micronas.data import Split
-from micronas.tasks.keywords.front_end import mfcc
+from micronas.tasks.keywords.front_end import limit_of, mfcc
 from micronas.tasks.keywords.settings import KeywordSettings
-from micronas.tasks.keywords.spec_augment import spec_augment
+from micronas.tasks.keywords.spec_augment import other_channel, spec_augment
 from micronas.tasks.rows import Rows
 from micronas.tasks.waveform import RATE
 
@@ -46,7 +46,7 @@ class KeywordSplit(Split):
     versions: Rows | None = None
     """float32 [versions * N, 49, 10]: those of `KeywordSettings.versions` augmented batches of all
     examples, version by version; None augments anew."""
-    _masked = False
+    _changed = False
 
     def __init__(
         self,
@@ -66,10 +66,11 @@ class KeywordSplit(Split):
         self._settings = settings
         self._mfcc = settings.mfcc
 
-    def with_masks(self) -> "KeywordSplit":
-        """Return the same split with SpecAugment in its augmented batches, for final training."""
+    def for_final(self) -> "KeywordSplit":
+        """Return the same split for final training, whose augmented batches have masks and other
+        channels."""
         split = copy.copy(self)
-        split._masked = self._settings.time_mask > 0 or self._settings.frequency_mask > 0
+        split._changed = True
         return split
 
     def sources(self) -> tuple[Tensor, ...]:
@@ -85,13 +86,18 @@ class KeywordSplit(Split):
             features = self.versions[drawn * len(self.labels) + index].unsqueeze(1)
         else:
             features = mfcc(self.waveforms(index, generator), self._mfcc).unsqueeze(1)
-        if generator is None or not self._masked:
+        if generator is None or not self._changed:
             return features
+        settings = self._settings
+        if settings.channel > 0:
+            features = other_channel(
+                features, generator, spread=settings.channel, limit=limit_of(self._mfcc)
+            )
         return spec_augment(
             features,
             generator,
-            time_mask=self._settings.time_mask,
-            frequency_mask=self._settings.frequency_mask,
+            time_mask=settings.time_mask,
+            frequency_mask=settings.frequency_mask,
         )
 
     def waveforms(self, index: Tensor, generator: torch.Generator | None) -> Tensor:

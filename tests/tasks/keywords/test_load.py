@@ -15,7 +15,7 @@ from micronas.data import DataSet
 from micronas.errors import DataError
 from micronas.runs.settings import load_run
 from micronas.tasks.keywords.folder import STANDARD_KEYWORDS
-from micronas.tasks.keywords.front_end import mfcc
+from micronas.tasks.keywords.front_end import LIMIT, mfcc
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
@@ -405,7 +405,7 @@ def test_versions_of_other_settings_or_noise_are_made_anew(
 def test_masks_are_for_final_training_only(corpus: Path) -> None:
     split = split_of(load(settings(corpus, time_mask=20, frequency_mask=4)))
     index = torch.arange(len(split.labels))
-    masked = split.with_masks()
+    masked = split.for_final()
     heard = split.batch(index, generator())
     hidden = masked.batch(index, generator())
     assert torch.equal(hidden, masked.batch(index, generator()))
@@ -414,7 +414,21 @@ def test_masks_are_for_final_training_only(corpus: Path) -> None:
     assert 0.05 < 1 - seen.float().mean().item() < 0.6
     assert torch.equal(masked.batch(index, None), split.batch(index, None))
     plain = split_of(load(settings(corpus, time_mask=0, frequency_mask=0)))
-    assert torch.equal(plain.with_masks().batch(index, generator()), heard)
+    assert torch.equal(plain.for_final().batch(index, generator()), heard)
+
+
+def test_channels_are_for_final_training_only(corpus: Path) -> None:
+    split = split_of(load(settings(corpus, channel=0.3)))
+    data = load(settings(corpus, channel=0.3))
+    assert data.final is not None
+    index = torch.arange(len(split.labels))
+    heard, other = split.batch(index, generator()), data.final.batch(index, generator())
+    within = (heard.abs() < LIMIT) & (other.abs() < LIMIT)
+    added = (other - heard).where(within, float("nan")).nanmean(2)
+    assert added.std().item() == pytest.approx(0.3, rel=0.2)
+    assert other.abs().max() <= LIMIT
+    assert torch.equal(data.final.batch(index, None), split.batch(index, None))
+    assert load(settings(corpus)).final is None
 
 
 def test_the_papers_recipe_is_a_run_that_can_fit() -> None:

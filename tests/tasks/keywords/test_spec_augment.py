@@ -1,4 +1,4 @@
-"""Masks: how wide, where, how often, and always the same from the same generator."""
+"""Masks and channels: how wide, where, how often, and always the same from the same generator."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from micronas.tasks.keywords.spec_augment import spec_augment
+from micronas.tasks.keywords.spec_augment import other_channel, spec_augment
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -64,3 +64,14 @@ def test_no_mask_changes_nothing_but_draws_the_same() -> None:
     assert torch.equal(spec_augment(features, first, time_mask=0, frequency_mask=0), features)
     spec_augment(features, second, time_mask=20, frequency_mask=4)
     assert torch.equal(first.get_state(), second.get_state())
+
+
+def test_a_channel_is_one_constant_of_each_coefficient() -> None:
+    features = torch.randn(4_000, 1, 7, 10, generator=generator()).clamp_(-1, 1)
+    added = other_channel(features, generator(1), spread=0.3, limit=4.0) - features
+    assert added.var(2).max() < 1e-10
+    constants = added.mean(2).flatten()
+    assert constants.mean().abs() < 0.01
+    assert constants.std().item() == pytest.approx(0.3, abs=0.01)
+    assert added[:, 0, 0].T.corrcoef().fill_diagonal_(0).abs().max() < 0.1
+    assert other_channel(features, generator(), spread=0.9, limit=1.5).abs().max() == 1.5
