@@ -1,13 +1,13 @@
 """Keywords' augmentation: versions made once (`data.versions`) beside new ones in each epoch, and
-masks (SpecAugment).
+masks (SpecAugment), and these with other channels (`data.channel`).
 
     python -m benchmarks.augmentation RESULTS.jsonl --words WORDS [--seeds 0 1 2]
     python -m benchmarks.augmentation RESULTS.jsonl --table
 
 WORDS is the folder of ten recorded words, see `benchmarks.listening`. Textbook networks, as
 published, are trained by the default recipe and with int8 rounding; other speakers' words, which
-choose nothing, judge them. CPU is that of versions and both trainings. RESULTS gets a line for each
-training; what is there is not done again.
+choose nothing, judge them. CPU is that of versions and both trainings; rows with channels are of a
+faster machine. RESULTS gets a line for each training; what is there is not done again.
 """
 
 import argparse
@@ -29,8 +29,11 @@ from micronas.train.recipe import FINETUNE, Recipe
 from testing.scores import scores
 
 NETWORKS = ("tc_resnet8", "matchboxnet")
-WAYS = tuple(product(((0, 30), (16, 30), (16, 60)), ((0, 0), (10, 2))))
-"""Versions and epochs; most hidden frames and coefficients."""
+WAYS = (
+    *product(((0, 30), (16, 30), (16, 60)), ((0, 0, 0.0), (10, 2, 0.0))),
+    ((16, 60), (10, 2, 0.3)),
+)
+"""Versions and epochs; most hidden frames and coefficients, and the spread of channels."""
 
 
 def trained(words: Path, key: Record) -> Record:
@@ -43,6 +46,7 @@ def trained(words: Path, key: Record) -> Record:
                 versions=key["versions"],
                 time_mask=key["masks"][0],
                 frequency_mask=key["masks"][1],
+                channel=key["channel"],
                 seed=key["seed"],
                 cache=Path(folder),
             )
@@ -62,9 +66,9 @@ def keys(seeds: list[int]) -> list[Record]:
     return [
         {
             **{"network": network, "versions": versions, "epochs": epochs},
-            **{"masks": [*masks], "seed": seed},
+            **{"masks": [*masks], "channel": channel, "seed": seed},
         }
-        for seed, network, ((versions, epochs), masks) in product(seeds, NETWORKS, WAYS)
+        for seed, network, ((versions, epochs), (*masks, channel)) in product(seeds, NETWORKS, WAYS)
     ]
 
 
@@ -80,13 +84,13 @@ def summary(records: list[Record]) -> str:
             rows.append(
                 [
                     *(key["network"], str(key["versions"] or "each epoch"), str(key["epochs"])),
-                    " ".join(map(str, key["masks"])),
+                    *(" ".join(map(str, key["masks"])), str(key["channel"] or "")),
                     *(" ".join(f"{each:.1f}" for each in int8), f"{fmean(int8):.1f}"),
                     f"{fmean(each['cpu'] for each in found):.0f}",
                 ]
             )
-    header = ["network", "versions", "epochs", "masks", "int8 % by seed", "mean", "CPU s"]
-    return table(header, rows)
+    header = ["network", "versions", "epochs", "masks", "channel", "int8 % by seed", "mean"]
+    return table([*header, "CPU s"], rows)
 
 
 def main() -> None:

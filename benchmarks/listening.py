@@ -56,6 +56,7 @@ _TRAINING = (
 LISTENING = (
     *("data.unknown_fraction=1", "data.phrases=0.5"),
     *("data.time_mask=10", "data.frequency_mask=2", "data.channel=0.3", "data.versions=16"),
+    *("train.label_smoothing=0.15", "train.weight_decay=0.03"),
 )
 """Settings of training for listening, docs/howto/listen.md."""
 _SPEED = 0.2

@@ -12,7 +12,7 @@ from micronas.errors import DataError
 from micronas.streaming.events import Detector, Integers
 from micronas.text import percent
 
-SHAPES = tuple((smoothing, confirm) for smoothing in (1, 2, 3) for confirm in (1, 2, 3, 4, 5, 6))
+SHAPES = tuple((smoothing, confirm) for smoothing in range(1, 6) for confirm in range(1, 9))
 """Pairs of smoothing and confirmation that `choose` tries, in hops."""
 _NEVER = 256
 """Number above every score of a detector."""
