@@ -202,7 +202,7 @@ def printed() -> str:
                     corpus,
                     "fewest" if wanted is None else percent(wanted),
                     *(cell for each in pair for cell in _cells(each)),
-                    f"{alarms[0] / alarms[1]:.2f}" if len(alarms) == 2 and wanted else "",
+                    _share(*alarms) if len(alarms) == 2 and wanted else "",
                 )
             )
     both = ("misses", "an hour", "before: misses", "an hour", "share")
@@ -249,9 +249,13 @@ def together(sides: dict[str, Curves]) -> list[tuple[str, ...]]:
                     min(r["false_alarms_per_hour"] for r in rows.values() if r["missed"] <= most)
                     for rows in pair
                 ]
-            figures = (*(f"{each:.0f}" for each in alarms), f"{alarms[0] / alarms[1]:.2f}")
+            figures = (*(f"{each:.0f}" for each in alarms), _share(*alarms))
             found.append((name, percent(wanted), *figures))
     return found
+
+
+def _share(alarms: float, before: float) -> str:
+    return f"{alarms / before:.2f}" if before else ""
 
 
 def _cells(row: dict[str, Any] | None) -> tuple[str, str]:
