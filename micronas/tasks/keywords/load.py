@@ -28,7 +28,7 @@ from micronas.tasks.keywords.folder import (
     open_folder,
 )
 from micronas.tasks.keywords.front_end import COEFFICIENTS, FRAMES
-from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.keywords.settings import FINAL, KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
 from micronas.tasks.parts import PARTS, Part, in_two, left_out
 from micronas.tasks.recording import converted
@@ -284,7 +284,7 @@ def _versions(
             yield from _batches(split, generator)
 
     path = None if cache is None else cache / "versions.bin"
-    kind = settings.model_dump_json(exclude={"path", "cache"})
+    kind = settings.model_dump_json(exclude={"path", "cache", *FINAL})
     key = _key(kind, clips, (*split.sources(), torch.from_numpy(noise)))
     return Rows(_features(path, key, batches))
 

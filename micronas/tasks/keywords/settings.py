@@ -73,6 +73,10 @@ _ALLOWED = {
 _OWN = MfccSettings()
 
 
+FINAL = ("time_mask", "frequency_mask", "channel")
+"""Settings of final training alone, which changes features by them."""
+
+
 class KeywordSettings(TaskSettings):
     """Settings of a folder of words; the defaults are the Speech Commands recipe."""
 
@@ -134,7 +138,7 @@ class KeywordSettings(TaskSettings):
     @property
     def changes_features(self) -> bool:
         """Whether final training hides or shifts features."""
-        return self.time_mask > 0 or self.frequency_mask > 0 or self.channel > 0
+        return any(getattr(self, name) > 0 for name in FINAL)
 
     @property
     def mfcc(self) -> MfccSettings:

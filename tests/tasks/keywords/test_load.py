@@ -397,6 +397,9 @@ def test_versions_of_other_settings_or_noise_are_made_anew(
     before = versions()
     assert not torch.equal(versions(**change), before)
     assert torch.equal(versions(), before)
+    kept = (corpus / ".micronas" / "versions.bin").stat().st_mtime_ns
+    assert torch.equal(versions(time_mask=9, frequency_mask=2, channel=0.3), before)
+    assert (corpus / ".micronas" / "versions.bin").stat().st_mtime_ns == kept
     noise = np.random.default_rng(0).integers(-9999, 9999, 320_000)
     write(corpus / "_background_noise_" / "n.wav", noise)
     assert not torch.equal(versions(), before)
