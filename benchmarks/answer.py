@@ -19,8 +19,10 @@ former         in the results only: `went_on` while champions began anew, and tr
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 usual          the search and the final training of `micronas search`, without any setting
-usual_before   in the results only: the same while trials had 20 epochs and the training 100
 as_usual       the textbook network by the same final training, for as long as both take
+before, as_before
+               in the results only: both while final trainings changed no channels of keywords
+               (`data.channel`), as in all other rows of keywords
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow, down to a rate of zero
 mean           the same, ending in mean weights, as all other trainings do now
@@ -86,8 +88,9 @@ METHODS = (
     "quick",
     "third",
     "usual",
-    "usual_before",
     "as_usual",
+    "before",
+    "as_before",
     "textbook",
     "mean",
     "cutmix",
@@ -100,6 +103,11 @@ _TO_ZERO = RECIPE.model_copy(update={"mean": False, **_WITHOUT})
 """Training down to a rate of zero."""
 TRAIN: Recipe = TrainSettings.model_fields["train"].default
 """Final training of `micronas search`."""
+_RIVALS = {
+    **dict.fromkeys(("usual", "as_usual"), "as_usual"),
+    **dict.fromkeys(("before", "as_before"), "as_before"),
+}
+"""Methods that are compared with another than ``textbook``."""
 _DRAWN = 12
 """Networks whose steps are timed."""
 _TIMED = 4
@@ -215,7 +223,7 @@ class Answer(Bench):
         """Return seconds of CPU of a few steps of training, augmentation included."""
         data = self.data.seen_as(candidate.architecture.input_shape)
         network = self._built(candidate, 0)
-        few = Subset(data.train, torch.arange(_TIMED * RECIPE.batch_size))
+        few = Subset(data.final or data.train, torch.arange(_TIMED * RECIPE.batch_size))
         once = _TO_ZERO.model_copy(update={"epochs": 1})
         return min(seconds_of(lambda: fit(network, few, once, seed=0)) for _ in range(3))
 
@@ -226,8 +234,9 @@ class Answer(Bench):
 
     def _trained(self, found: Candidate, network: Network, recipe: Recipe, seed: int) -> Record:
         data = self.data.seen_as(found.architecture.input_shape)
-        fit(network, data.train, recipe, seed=seed)
-        quantized = finetune(network, data.train, FINETUNE, seed=seed)
+        train = data.final or data.train
+        fit(network, train, recipe, seed=seed)
+        quantized = finetune(network, train, FINETUNE, seed=seed)
         judged = scores(network, quantized.graph(), data)
         return {
             "setting": self.setting,
@@ -248,7 +257,7 @@ def summary(records: list[Record]) -> str:
     for setting, methods in by_setting(records).items():
         for method in filter(methods.__contains__, METHODS):
             found = methods[method]
-            rival = "as_usual" if "usual" in method else "textbook"
+            rival = _RIVALS.get(method, "textbook")
             seeds = sorted(found)
             floats = [100 * found[seed]["float"] for seed in seeds]
             rows.append(

@@ -12,6 +12,8 @@ them, so that the best of them is chosen with hindsight.
 """
 
 import argparse
+import copy
+import math
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -34,6 +36,8 @@ from micronas.nas.search import search
 from micronas.nas.settings import DnasSettings
 from micronas.space.decisions import GRID
 from micronas.space.space import Space
+from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.keywords.spec_augment import other_channel
 from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
@@ -72,13 +76,24 @@ class CopiesSplit(TensorSplit):
     def __init__(self, inputs: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
         super().__init__(inputs[0], labels, groups=groups)
         self._copies = inputs
+        self._channel = 0.0
+
+    def for_final(self) -> "CopiesSplit":
+        """Return the same examples for final training, which has other channels as those of
+        `KeywordSettings` by default."""
+        split = copy.copy(self)
+        split._channel = KeywordSettings.model_fields["channel"].default
+        return split
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is None:
             return self.inputs[index]
-        copy = torch.randint(len(self._copies), index.shape, generator=generator)
-        inputs = self._copies[copy, index]
-        return inputs + NOISE * torch.randn(inputs.shape, generator=generator)
+        drawn = torch.randint(len(self._copies), index.shape, generator=generator)
+        inputs = self._copies[drawn, index]
+        inputs = inputs + NOISE * torch.randn(inputs.shape, generator=generator)
+        if self._channel > 0:
+            inputs = other_channel(inputs, generator, spread=self._channel, limit=math.inf)
+        return inputs
 
 
 def load(path: Path) -> DataSet:
@@ -89,12 +104,14 @@ def load(path: Path) -> DataSet:
     validation = torch.from_numpy(parts["x_val"].astype(np.float32))[None].unsqueeze(2)
     over = (0, 1, 2, 3)
     mean, deviation = train.mean(over), train.std(over)
+    training = CopiesSplit(
+        (train - mean) / deviation,
+        torch.from_numpy(parts["y_train"].astype(np.int64)),
+        torch.from_numpy(parts["speaker_train"].astype(np.int64)),
+    )
     return DataSet(
-        train=CopiesSplit(
-            (train - mean) / deviation,
-            torch.from_numpy(parts["y_train"].astype(np.int64)),
-            torch.from_numpy(parts["speaker_train"].astype(np.int64)),
-        ),
+        train=training,
+        final=training.for_final(),
         validation=CopiesSplit(
             (validation - mean) / deviation, torch.from_numpy(parts["y_val"].astype(np.int64))
         ),

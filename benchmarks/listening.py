@@ -1,15 +1,15 @@
 """False alarms an hour of the detector and of the rule before it, on streams that chose neither.
 
     python -m benchmarks.listening [--corpus synthetic|recorded] [--network temporal] [--seed 1]
-        [--trained [--same]] [--speed 0.2] [--alone | --curves] [--folder FOLDER]
+        [--trained [--same]] [--alone | --curves] [--folder FOLDER]
     python -m benchmarks.listening --corpus english|arabic|exchanged --clips CLIPS ...
     python -m benchmarks.listening --table
 
 One network of each corpus is trained, and both rules hear its outputs: TC-ResNet8 as published, or
-one of `benchmarks.streaming`, in calls where it streams. Training is the default's but for epochs.
+one of `benchmarks.streaming`, in calls where it streams.
 ``--trained`` trains the detector's network for listening, as docs/howto/listen.md does, and the
-rule before hears the same network of the default training, as many epochs long: what there was
-beside what there is; with ``--same`` it hears the detector's network ("both"). Streams are keywords
+rule before hears the same network of the default training, as many epochs long and without other
+channels, as it was; with ``--same`` it hears the detector's network ("both"). Streams are keywords
 by themselves between phrases of other words, of held-out voices or speakers in two halves: each
 half is judged by what the other half chose, and the two are added.
 
@@ -17,9 +17,8 @@ The rule before averaged three scores every 200 ms and asked for one margin of a
 validation chose it ("margin"), or as suits the judged half itself at the detector's misses there
 ("margin, at best"; "at fewest misses" where no margin misses as little). Curves are of detectors of
 each half for the other, and of margins: the fewest false alarms with at most so many misses of both
-halves. Lines of results/listening.jsonl are kept; "no channels", "no masks" and "not repeated" are
-in the results only, from before `LISTENING` changed channels, hid anything and training repeated
-clips of other words. Corpora are those of `benchmarks.listening_corpora`.
+halves. Lines of results/listening.jsonl are kept; "no channels" are in the results only, from
+before trainings changed channels. Corpora are those of `benchmarks.listening_corpora`.
 """
 
 import argparse
@@ -55,7 +54,7 @@ _TRAINING = (
 )
 LISTENING = (
     *("data.unknown_fraction=1", "data.phrases=0.5"),
-    *("data.time_mask=10", "data.frequency_mask=2", "data.channel=0.3", "data.versions=16"),
+    *("data.time_mask=10", "data.frequency_mask=2", "data.versions=16"),
     *("train.label_smoothing=0.15", "train.weight_decay=0.03"),
 )
 """Settings of training for listening, docs/howto/listen.md."""
@@ -288,7 +287,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--trained", action="store_true", help="trained for listening")
-    parser.add_argument("--speed", type=float, help="of a training for listening")
     parser.add_argument("--same", action="store_true", help="both rules hear that training")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--alone", action="store_true", help="the detector's curve alone")
@@ -307,11 +305,11 @@ def main() -> None:
             if keywords:
                 settings.append(f"data.keywords=[{', '.join(keywords)}]")
             if is_new:
-                made_up, speed = _MADE_UP, given.speed
-                kind = ", for listening" + (f", speed {speed:g}" if speed is not None else "")
-                if speed is None:
-                    speed = _SPEED if given.corpus == "synthetic" else 0.0
+                made_up, kind = _MADE_UP, ", for listening"
+                speed = _SPEED if given.corpus == "synthetic" else 0.0
                 settings += [*LISTENING, f"data.speed={speed}"]
+            else:
+                settings.append("data.channel=0")
             corpus, halves = make(given, made_up)
             told = f"{name}, {given.epochs} epochs{kind}"
             run = given.folder / re.sub("[^a-z0-9.]+", "_", told)

@@ -398,7 +398,7 @@ def test_versions_of_other_settings_or_noise_are_made_anew(
     assert not torch.equal(versions(**change), before)
     assert torch.equal(versions(), before)
     kept = (corpus / ".micronas" / "versions.bin").stat().st_mtime_ns
-    assert torch.equal(versions(time_mask=9, frequency_mask=2, channel=0.3), before)
+    assert torch.equal(versions(time_mask=9, frequency_mask=2, channel=0.1), before)
     assert (corpus / ".micronas" / "versions.bin").stat().st_mtime_ns == kept
     noise = np.random.default_rng(0).integers(-9999, 9999, 320_000)
     write(corpus / "_background_noise_" / "n.wav", noise)
@@ -406,7 +406,7 @@ def test_versions_of_other_settings_or_noise_are_made_anew(
 
 
 def test_masks_are_for_final_training_only(corpus: Path) -> None:
-    split = split_of(load(settings(corpus, time_mask=20, frequency_mask=4)))
+    split = split_of(load(settings(corpus, time_mask=20, frequency_mask=4, channel=0)))
     index = torch.arange(len(split.labels))
     masked = split.for_final()
     heard = split.batch(index, generator())
@@ -416,13 +416,13 @@ def test_masks_are_for_final_training_only(corpus: Path) -> None:
     assert torch.equal(hidden[seen], heard[seen])
     assert 0.05 < 1 - seen.float().mean().item() < 0.6
     assert torch.equal(masked.batch(index, None), split.batch(index, None))
-    plain = split_of(load(settings(corpus, time_mask=0, frequency_mask=0)))
+    plain = split_of(load(settings(corpus, time_mask=0, frequency_mask=0, channel=0)))
     assert torch.equal(plain.for_final().batch(index, generator()), heard)
 
 
 def test_channels_are_for_final_training_only(corpus: Path) -> None:
-    split = split_of(load(settings(corpus, channel=0.3)))
-    data = load(settings(corpus, channel=0.3))
+    data = load(settings(corpus))
+    split = split_of(data)
     assert data.final is not None
     index = torch.arange(len(split.labels))
     heard, other = split.batch(index, generator()), data.final.batch(index, generator())
@@ -431,7 +431,7 @@ def test_channels_are_for_final_training_only(corpus: Path) -> None:
     assert added.std().item() == pytest.approx(0.3, rel=0.2)
     assert other.abs().max() <= LIMIT
     assert torch.equal(data.final.batch(index, None), split.batch(index, None))
-    assert load(settings(corpus)).final is None
+    assert load(settings(corpus, channel=0)).final is None
 
 
 def test_the_papers_recipe_is_a_run_that_can_fit() -> None:
