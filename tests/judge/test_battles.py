@@ -46,30 +46,23 @@ def test_a_category_keeps_its_prompts_and_all_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "outcome", "complaint"),
+    ("left", "outcome", "more", "said"),
     [
-        (["a"], ["a"], [1], "'a' fights itself"),
-        (["a"], ["b"], [2], "outcomes must be in"),
-        (["a"], ["b"], [float("nan")], "outcomes must be in"),
-        (["a"], ["b"], [1, 0], "vectors of one length"),
+        (["b"], [1], {}, "'b' fights itself"),
+        (["a"], [2], {}, "outcomes must be in"),
+        (["a"], [float("nan")], {}, "outcomes must be in"),
+        (["a"], [1, 0], {}, "vectors of one length"),
+        (["a"], [1], {"length_left": [3]}, "both sides"),
+        (["a"], [1], {"weight": [-1]}, "weights .*, but got -1"),
+        (["a"], [1], {"weight": [float("inf")]}, "weights .*, but got inf"),
+        (["a"], [1], {"weight": [float("nan")]}, "weights .*, but got nan"),
     ],
 )
 def test_rows_that_are_no_battle(
-    left: list[str], right: list[str], outcome: list[float], complaint: str
+    left: list[str], outcome: list[float], more: dict[str, list[float]], said: str
 ) -> None:
-    with pytest.raises(DataError, match=complaint):
-        Battles.of_names(left, right, outcome)
-
-
-@pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
-def test_weights_must_be_finite_and_not_negative(weight: float) -> None:
-    with pytest.raises(DataError, match=rf"weights .*, but got {weight:g}"):
-        Battles.of_names(["a"], ["b"], [1], weight=[weight])
-
-
-def test_lengths_on_one_side_only() -> None:
-    with pytest.raises(DataError, match="both sides"):
-        Battles.of_names(["a"], ["b"], [1], length_left=[3])
+    with pytest.raises(DataError, match=said):
+        Battles.of_names(left, ["b"], outcome, **more)
 
 
 def test_an_index_that_points_nowhere() -> None:

@@ -1,37 +1,32 @@
-"""The bootstrap against refits of rows that were really drawn, normal theory and coverage."""
+"""The bootstrap against refits of drawn prompts, and its coverage."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.control import control
 from micronas.judge.rating import bradley_terry
 from micronas.language.intervals import intervals, paired_intervals
-from testing.coverage import apart, coverage
+from testing.coverage import coverage
 from tests.cases import first
 
 
-def robin(models: int, prompts: int, seed: int, *, spread: float = 0.8) -> Battles:
+def robin(models: int, prompts: int, seed: int) -> Battles:
     """Every pair of models on every prompt."""
     generator = np.random.default_rng(seed)
-    scores = generator.normal(0, spread, models)
+    scores = generator.normal(0, 0.8, models)
     first, second = np.triu_indices(models, 1)
     left, right = np.tile(first, prompts), np.tile(second, prompts)
-    chance = 1 / (1 + np.exp(scores[right] - scores[left]))
-    return Battles(
-        models=tuple(f"m{model}" for model in range(models)),
-        prompts=tuple(f"p{prompt}" for prompt in range(prompts)),
-        left=left,
-        right=right,
-        prompt=np.repeat(np.arange(prompts), len(first)),
-        outcome=(generator.random(len(left)) < chance) * 1.0,
+    return Battles.of_names(
+        [f"m{model:02d}" for model in left],
+        [f"m{model:02d}" for model in right],
+        generator.random(len(left)) < 1 / (1 + np.exp(scores[right] - scores[left])),
+        prompt=[f"p{row // len(first):02d}" for row in range(len(left))],
         weight=generator.choice([1.0, 3.0], len(left)),
-        category=("",) * prompts,
     )
 
 
@@ -48,25 +43,6 @@ def test_a_round_is_a_fit_of_the_drawn_prompts(models: int, prompts: int, prior:
         np.testing.assert_allclose(sample, expected, atol=1e-8)
 
 
-def rows_drawn(battles: Battles, rounds: int) -> Floats:
-    """Fits of battle rows drawn one by one."""
-    generator = np.random.default_rng(5)
-    fits = []
-    for _ in range(rounds):
-        counts = np.bincount(generator.integers(0, len(battles), len(battles)))
-        counts = np.concatenate([counts, np.zeros(len(battles) - len(counts), np.intp)])
-        drawn = replace(battles, weight=battles.weight * counts)
-        fits.append(bradley_terry(drawn))
-    return np.stack(fits)
-
-
-@pytest.mark.long
-def test_drawing_battles_spreads_as_drawing_their_rows() -> None:
-    battles = robin(4, 60, 2)
-    spread = bootstrap(apart(battles), 3000).std(axis=0)
-    np.testing.assert_allclose(spread, rows_drawn(battles, 500).std(axis=0), rtol=0.12)
-
-
 def test_prompts_without_battles_are_never_drawn() -> None:
     battles = robin(3, 20, 1)
     padded = replace(
@@ -76,12 +52,6 @@ def test_prompts_without_battles_are_never_drawn() -> None:
     assert counts.shape == (50, 22)
     assert counts[:, :20].sum(axis=1).tolist() == [20] * 50
     np.testing.assert_array_equal(bootstrap(padded, 5), bootstrap(battles, 5))
-
-
-def test_seeds() -> None:
-    battles = robin(3, 30, 1)
-    np.testing.assert_array_equal(bootstrap(battles, 5, seed=1), bootstrap(battles, 5, seed=1))
-    assert (bootstrap(battles, 5, seed=1) != bootstrap(battles, 5, seed=2)).any()
 
 
 def test_resamples_in_which_a_model_wins_everything() -> None:
@@ -132,17 +102,20 @@ def test_intervals_are_percentiles() -> None:
     assert upper.ravel().tolist() == pytest.approx([0, -5, 95, 0])
 
 
-@pytest.mark.long
-def test_intervals_cover_the_truth_if_prompts_are_drawn() -> None:
-    shares = coverage(1.2, simulations=100, rounds=100)
-    assert 0.89 <= shares["prompts"][0] <= 0.99
-    assert shares["repeated rows"][0] < 0.85
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strength", [0.0, 1.2, 2.4])
-def test_intervals_cover_as_often_as_they_say(strength: float) -> None:
-    shares = coverage(strength, simulations=300, rounds=400)
-    assert 0.92 <= shares["prompts"][0] <= 0.97
+@pytest.mark.parametrize(
+    ("strength", "simulations", "rounds", "low", "high"),
+    [
+        pytest.param(1.2, 100, 100, 0.89, 0.99, marks=pytest.mark.long),
+        *(
+            pytest.param(strength, 300, 400, 0.92, 0.97, marks=pytest.mark.slow)
+            for strength in (0.0, 1.2, 2.4)
+        ),
+    ],
+)
+def test_intervals_cover_as_often_as_they_say(
+    strength: float, simulations: int, rounds: int, low: float, high: float
+) -> None:
+    shares = coverage(strength, simulations=simulations, rounds=rounds)
+    assert low <= shares["prompts"][0] <= high
     assert shares["battles"][0] < shares["prompts"][0]
     assert shares["repeated rows"][0] < 0.85

@@ -11,7 +11,7 @@ from micronas.judge.build import Build
 from micronas.judge.choose import Outcomes, discriminating
 from micronas.judge.manifest import load_prompts
 from micronas.judge.quality import separability
-from micronas.judge.recipe import Recipe, RecipeFile
+from micronas.judge.recipe import Recipe, RecipeFile, Sampling
 from micronas.judge.rows import StoredPrompt, VerdictRow
 from micronas.judge.store import writing
 
@@ -67,12 +67,14 @@ def test_quotas_of_strata_are_exact(first: int, second: int, seed: int) -> None:
     assert np.bincount(strata[chosen], minlength=2).tolist() == [first, second]
 
 
-def pool(folder: Path) -> tuple[Recipe, Path]:
-    texts = [f"Name {n} animals that live in forest number {n * n + 7}." for n in range(40)]
-    (folder / "a.csv").write_text("text,known\n" + "".join(f"{text},c\n" for text in texts))
+TEXTS = [f"Name {n} animals that live in forest number {n * n + 7}." for n in range(40)]
+
+
+def pool(folder: Path) -> Recipe:
+    (folder / "a.csv").write_text("text,known\n" + "".join(f"{text},c\n" for text in TEXTS))
     won = simulated(40, 6, 3)
     with writing(folder / "old.sqlite") as store:
-        store.put_prompts(StoredPrompt(f"x{n}", text) for n, text in enumerate(texts))
+        store.put_prompts(StoredPrompt(f"x{n}", text) for n, text in enumerate(TEXTS))
         store.put_verdicts(
             VerdictRow(f"x{n}", f"m{m}", "base", "first", "j", None, float(won[n, m]))
             for n in range(40)
@@ -85,55 +87,44 @@ def pool(folder: Path) -> tuple[Recipe, Path]:
         "categories": {"c": {"quota": 12}, "general": {"quota": 0}},
         "sampling": {"judged": ["old.sqlite"], "compared": ["m5"]},
     }
-    return Recipe.model_validate(values), folder
+    return Recipe.model_validate(values)
 
 
 def test_a_build_chooses_by_earlier_runs(tmp_path: Path) -> None:
-    recipe, folder = pool(tmp_path)
-    manifest = Build(RecipeFile(recipe, folder), tmp_path / "set").run()
+    file = RecipeFile(pool(tmp_path), tmp_path)
+    manifest = Build(file, tmp_path / "set").run()
     step = manifest["steps"]["sample"]
     assert step["judged"] == 40
     assert step["models"] == [f"m{m} against base" for m in range(5)]
     assert "old.sqlite" not in (tmp_path / "set" / "manifest.json").read_text()
-    hard = {text_hash(row.text) for n, row in enumerate(load_order(folder)) if n % 2 == 0}
+    hard = {*map(text_hash, TEXTS[::2])}
     assert sum(prompt.hash in hard for prompt in load_prompts(tmp_path / "set")) <= 1
 
     # verdicts on the compared model change nothing; those on others are another choice
     before = (tmp_path / "set" / "prompts.jsonl").read_bytes()
     for model, same in (("m5", True), ("m1", False)):
-        with writing(folder / "old.sqlite") as store:
+        with writing(tmp_path / "old.sqlite") as store:
             store.put_verdicts(
                 VerdictRow(f"x{n}", model, "base", "first", "j", None, float(n % 2 == 0))
                 for n in range(40)
             )
-        Build(RecipeFile(recipe, folder), tmp_path / "set").run()
+        Build(file, tmp_path / "set").run()
         assert ((tmp_path / "set" / "prompts.jsonl").read_bytes() == before) is same
 
 
-def load_order(folder: Path) -> list[StoredPrompt]:
-    from micronas.judge.store import prompts_of
-
-    return sorted(prompts_of(folder / "old.sqlite"), key=lambda each: int(each.id[1:]))
-
-
 def test_earlier_runs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    recipe, folder = pool(tmp_path)
-
-    def build(**sampling: object) -> None:
-        changed = recipe.model_copy(
-            update={"sampling": recipe.sampling.model_copy(update=sampling)}
-        )
-        Build(RecipeFile(changed, folder), tmp_path / "set").run()
-
-    with pytest.raises(DataError, match=r"no verdict .* model 'm9' .* choose one of base, m0"):
-        build(compared=("m9",))
-    with pytest.raises(DataError, match="two models or more, but 1 are left"):
-        build(compared=("m1", "m2", "m3", "m4", "m5"))
-    with pytest.raises(DataError, match="there is no"):
-        build(judged=(Path("none.sqlite"),), compared=())
-    with writing(folder / "other.sqlite") as store:
+    recipe = pool(tmp_path)
+    with writing(tmp_path / "other.sqlite") as store:
         store.put_verdicts(
             VerdictRow("z", model, "base", "first", "j", "A", 1.0) for model in ("m1", "m2")
         )
-    with pytest.raises(DataError, match="no prompt of theirs has the text of one"):
-        build(judged=(Path("other.sqlite"),), compared=())
+    for judged, compared, said in (
+        ("old.sqlite", ("m9",), r"no verdict .* model 'm9' .* choose one of base, m0"),
+        ("old.sqlite", ("m1", "m2", "m3", "m4", "m5"), "two models or more, but 1 are left"),
+        ("none.sqlite", (), "there is no"),
+        ("other.sqlite", (), "no prompt of theirs has the text of one"),
+    ):
+        sampling = Sampling(judged=(Path(judged),), compared=compared)
+        changed = recipe.model_copy(update={"sampling": sampling})
+        with pytest.raises(DataError, match=said):
+            Build(RecipeFile(changed, tmp_path), tmp_path / "set").run()

@@ -27,15 +27,11 @@ def styled(rows: int, effect: float, seed: int) -> tuple[Battles, Floats]:
     difference = np.tanh(0.3 * (generator.normal(0, 1, rows) + lean))
     feature = difference / np.sqrt(np.mean(difference**2))
     logit = SCORES[left] - SCORES[right] + effect * feature
-    battles = Battles(
-        models=("a", "b", "c", "d"),
-        prompts=tuple(f"p{prompt}" for prompt in range(200)),
-        left=left,
-        right=right,
-        prompt=generator.integers(0, 200, rows),
-        outcome=(generator.random(rows) < 1 / (1 + np.exp(-logit))) * 1.0,
-        weight=np.ones(rows),
-        category=("",) * 200,
+    battles = Battles.of_names(
+        ["abcd"[each] for each in left],
+        ["abcd"[each] for each in right],
+        generator.random(rows) < 1 / (1 + np.exp(-logit)),
+        prompt=[f"p{each}" for each in generator.integers(0, 200, rows)],
         length_left=100 * (1 + difference),
         length_right=100 * (1 - difference),
     )
@@ -89,19 +85,10 @@ def test_lengths_that_say_nothing_or_everything() -> None:
             control(replace(battles, length_left=1 + bad, length_right=1 - bad))
 
 
-def test_disconnected_models_are_refused_as_without_length() -> None:
-    battles = Battles.of_names(
-        ["a", "c"] * 2, ["b", "d"] * 2, [1, 1, 0, 0], length_left=[1, 2, 3, 4], length_right=[2] * 4
-    )
-    with pytest.raises(DataError, match="nothing connects 'a' and 'c'"):
-        control(battles)
-
-
 def test_a_resample_without_scores_names_the_model() -> None:
     # of 20 prompts a loses one, which every third resample lacks
-    outcome = [0.0] + [1.0] * 19
     lengths = {"length_left": range(1, 21), "length_right": [7.0] * 20}
-    battles = Battles.of_names(["a"] * 20, ["b"] * 20, outcome, **lengths)
+    battles = Battles.of_names(["a"] * 20, ["b"] * 20, [0.0] + [1.0] * 19, **lengths)
     with pytest.raises(DataError, match=r"in some of 50 resamples .* 'a' lost no battle"):
         control(battles, rounds=50)
 

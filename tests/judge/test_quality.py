@@ -92,13 +92,6 @@ def test_arena_hards_definitions_pair_by_pair(
         assert separability(first.lower, first.upper) == Share(pairs - crossed, pairs)
 
 
-def test_losses_by_hand() -> None:
-    brier, log_loss = pair_losses(np.array([0.0, 3.0]), np.array([4.0, 5.0]), np.array([1.0, 2.0]))
-    likely = stats.norm.cdf(1.0)
-    assert brier == pytest.approx((1 - likely) ** 2)
-    assert log_loss == pytest.approx(-math.log(likely))
-
-
 def test_losses_without_variance() -> None:
     zero = np.zeros(3)
     # right, a tie, wrong
@@ -109,8 +102,8 @@ def test_losses_without_variance() -> None:
 
 def test_a_tie_in_the_reference_is_no_order_to_predict() -> None:
     mean, reference = np.array([3.0, 2.0, 1.0]), np.array([5.0, 5.0, 1.0])
-    brier, log_loss = pair_losses(mean, np.ones(3), reference)
-    likely = stats.norm.cdf(np.array([2.0, 1.0]) / 2**0.5)
+    brier, log_loss = pair_losses(mean, np.array([4.0, 11.0, 5.0]), reference)
+    likely = stats.norm.cdf([2 / 9**0.5, 1 / 16**0.5])
     assert brier == pytest.approx(np.mean((1 - likely) ** 2))
     assert log_loss == pytest.approx(-np.log(likely).mean())
     level = estimates((1, 3), (1, 3))

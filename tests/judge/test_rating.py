@@ -3,6 +3,7 @@
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.rating import bradley_terry, expected_win_rates
-from tests.judge.drawn import random_battles
 
 
 def test_the_largest_odds_a_star_can_have() -> None:
@@ -22,9 +22,25 @@ def test_the_largest_odds_a_star_can_have() -> None:
     assert bradley_terry(battles, baseline="b")[0] == pytest.approx(np.log(999_999))
 
 
+def random_battles(models: int, rows: int, seed: int) -> Battles:
+    """Connected battles of models that do not differ much."""
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(0, 0.7, models)
+    left = generator.integers(0, models, rows)
+    right = (left + generator.integers(1, models, rows)) % models
+    # everybody wins and loses once in a circle, so that ratings exist
+    left[:models], right[:models] = np.arange(models), np.roll(np.arange(models), 1)
+    outcome = (generator.random(rows) < 1 / (1 + np.exp(scores[right] - scores[left]))) * 1.0
+    outcome[generator.random(rows) < 0.2] = 0.5
+    outcome[:models] = 1
+    weight = generator.choice([1.0, 3.0], rows)
+    return Battles.of_names(
+        [f"m{m}" for m in left], [f"m{m}" for m in right], outcome, weight=weight
+    )
+
+
 def test_a_prior_is_a_drawn_battle_against_the_average() -> None:
-    battles = random_battles(5, 40, 3)
-    prior = 1.5
+    battles, prior = random_battles(5, 40, 3), 1.5
 
     def loss(scores: Floats) -> float:
         difference = scores[battles.left] - scores[battles.right]
@@ -70,29 +86,22 @@ def test_any_battles_are_rated_or_refused(models: int, rows: int, seed: int) -> 
     assert np.abs(gradient).max() < 1e-8
 
 
-def test_models_that_never_met() -> None:
-    battles = Battles.of_names(["a", "b", "c", "d"], ["b", "a", "d", "c"], [1, 1, 1, 1])
-    with pytest.raises(
-        DataError, match=r"nothing connects 'a' and 'c'; add a draw of each with --prior 1"
-    ):
-        bradley_terry(battles)
+def won(left: str, right: str, **more: Any) -> Battles:
+    return Battles.of_names([*left], [*right], [1] * len(left), **more)
 
 
-def test_a_model_that_wins_everything_is_named() -> None:
-    battles = Battles.of_names(["b", "b", "a", "c"], ["a", "c", "c", "a"], [1, 1, 1, 1])
-    with pytest.raises(DataError, match=r"but 'b' lost no battle to the other models; add a"):
-        bradley_terry(battles)
-
-
-@pytest.mark.parametrize("prior", [-1.0, float("nan"), float("inf")])
-def test_a_prior_must_be_a_number_of_battles(prior: float) -> None:
-    with pytest.raises(DataError, match="a prior must be"):
-        bradley_terry(random_battles(3, 20, 0), prior=prior)
-
-
-def test_ratings_need_battles() -> None:
-    with pytest.raises(DataError, match="weight above zero"):
-        bradley_terry(Battles.of_names(["a"], ["b"], [1], weight=[0]), prior=1)
+@pytest.mark.parametrize(
+    ("battles", "prior", "said"),
+    [
+        (won("abcd", "badc"), 0, "nothing connects 'a' and 'c'; add a draw of each with --prior 1"),
+        (won("bbac", "acca"), 0, "but 'b' lost no battle to the other models; add a"),
+        (won("a", "b", weight=[0]), 1, "weight above zero"),
+        *((won("ab", "ba"), prior, "a prior must be") for prior in (-1.0, np.nan, np.inf)),
+    ],
+)
+def test_battles_without_ratings_are_refused(battles: Battles, prior: float, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        bradley_terry(battles, prior=prior)
 
 
 def test_scales_by_hand() -> None:

@@ -5,10 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.errors import ConfigError
 from micronas.judge.rubric import DOMAINS, Call, RubricSettings, ask, ask_again
 from micronas.judge.verdict import parse
-from micronas.settings import validate_settings
 
 
 def question(settings: RubricSettings | None = None, **changes: str) -> Call:
@@ -89,8 +87,3 @@ def test_asking_again_shows_the_judge_its_reply() -> None:
     assert again.messages[2] == {"role": "assistant", "content": "no idea"}
     assert (again.tag, again.planted) == (call.tag, call.planted)
     assert again.hash != call.hash
-
-
-def test_settings_are_checked() -> None:
-    with pytest.raises(ConfigError, match="scale"):
-        validate_settings({"scale": 4}, RubricSettings, source="run.yaml")

@@ -9,7 +9,7 @@ import pytest
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers, null_models, position_bias
 from micronas.judge.rows import Answer, VerdictRow, read_answers
-from micronas.judge.run import JudgeSettings, estimate, run
+from micronas.judge.run import JudgeSettings, Summary, estimate, run
 from micronas.judge.store import answers_of, battles_of, verdicts_of, writing
 from testing.odd_endpoint import serving
 from tests.judge.judge_server import Judge, chance, serve
@@ -70,17 +70,6 @@ def test_killed_run_ends_like_an_undisturbed_one(
     assert found.first_share > 0.55
 
 
-def test_second_run_calls_nobody(tmp_path: Path) -> None:
-    judge = Judge(silent=0.3)
-    first = run_once(judge, tmp_path / "run.db", 10, 2)
-    assert first.calls > first.wanted  # the silent ones were asked again
-    assert first.invalid == 0
-    again = Judge(silent=0.3)
-    second = run_once(again, tmp_path / "run.db", 10, 2)
-    assert (second.calls, again.requests) == (0, 0)
-    assert second.judged == second.wanted == 40
-
-
 def test_changed_answer_and_changed_parameters_are_judged_anew(tmp_path: Path) -> None:
     judge, path = Judge(), tmp_path / "run.db"
     with serve(judge) as url:
@@ -97,7 +86,7 @@ def test_changed_answer_and_changed_parameters_are_judged_anew(tmp_path: Path) -
         assert len(verdicts_of(path)) == 20
 
 
-def test_unreadable_verdicts_are_counted_and_asked_again_later(tmp_path: Path) -> None:
+def test_unreadable_verdicts_are_counted_and_asked_again(tmp_path: Path) -> None:
     judge = Judge(silent=1.0)
     one = run_once(judge, tmp_path / "run.db", 4, 1, attempts=1)
     assert (one.invalid, one.calls) == (8, 8)
@@ -107,25 +96,35 @@ def test_unreadable_verdicts_are_counted_and_asked_again_later(tmp_path: Path) -
     two = run_once(judge, tmp_path / "run.db", 4, 1, attempts=2)
     assert (two.invalid, two.calls) == (0, 8)
     assert all(row.attempts == 2 for row in verdicts_of(tmp_path / "run.db"))
+    # by default the silent ones are asked again at once, and nobody in a second run
+    found = [run_once(judge, tmp_path / "new.db", 4, 1) for _ in range(2)]
+    assert [(each.judged, each.invalid, each.calls) for each in found] == [(8, 0, 16), (8, 0, 0)]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.15, 0.5])
-def test_budget_holds_to_one_call(tmp_path: Path, share: float) -> None:
-    whole = Judge()
-    run_once(whole, tmp_path / "whole.db", 8, 3)
-    judge = Judge(delay=0.001)
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.5, 0.9])
+@pytest.mark.parametrize("asked", [(), ("m0", "m1")], ids=["verdicts", "answers and verdicts"])
+def test_one_limit_holds_to_one_call(tmp_path: Path, asked: tuple[str, ...], share: float) -> None:
+    answers = [] if asked else answers_for(8, 3)
+
+    def go(judge: Judge, name: str, **changes: Any) -> Summary:
+        with serve(judge) as url:
+            return run(asking(url, *asked, **changes), prompts_for(8), answers, tmp_path / name)
+
+    whole, judge = Both(), Both(delay=0.001)
+    go(whole, "whole.db")
     limit = whole.usd * share
-    summary = run_once(judge, tmp_path / "run.db", 8, 3, max_usd=limit)
+    summary = go(judge, "run.db", max_usd=limit)
     assert summary.stopped
     assert judge.usd == pytest.approx(summary.usd)
     assert limit - MOST <= judge.usd <= limit + 1e-12
-    # sets are sorted by category: the first prompts would be of the first categories alone
-    paid = {row.prompt_id for row in verdicts_of(tmp_path / "run.db")}
-    by_hash = sorted(prompts_for(8), key=lambda each: each.hash)
-    assert paid <= {each.id for each in by_hash[: len(paid) + 1]}
+    if not asked:
+        # sets are sorted by category: the first prompts would be of the first categories alone
+        paid = {row.prompt_id for row in verdicts_of(tmp_path / "run.db")}
+        by_hash = sorted(prompts_for(8), key=lambda each: each.hash)
+        assert paid <= {each.id for each in by_hash[: len(paid) + 1]}
     # more money: it goes on, and pays for nothing twice
-    rest = run_once(judge, tmp_path / "run.db", 8, 3)
-    assert not rest.stopped
+    rest = go(judge, "run.db")
+    assert (rest.stopped, rest.judged) == (False, rest.wanted)
     assert unpaid_repeats(judge) == 0
     assert judge.usd == pytest.approx(whole.usd)
 
@@ -202,11 +201,6 @@ def test_two_models_with_one_answer_are_one_question(tmp_path: Path) -> None:
         summary = run(settings_for(url), prompts_for(3), [*answers, *twins], tmp_path / "run.db")
     assert summary.judged == 12
     assert judge.requests == 6
-
-
-def test_only_one_run_at_a_time(tmp_path: Path) -> None:
-    with writing(tmp_path / "run.db"), pytest.raises(ConfigError, match="one process at a time"):
-        run_once(Judge(), tmp_path / "run.db", 1, 1)
 
 
 def test_missing_answers_are_named_before_any_call(tmp_path: Path) -> None:
@@ -327,23 +321,6 @@ def test_only_models_to_judge_are_asked_and_each_once(tmp_path: Path) -> None:
         guess = estimate(settings, prompts_for(3), given, tmp_path / "run.db")
         found = run(settings, prompts_for(3), given, tmp_path / "run.db")
     assert (found.wanted, found.judged, found.calls, guess.calls) == (6, 6, 3 + 6, 3 + 6)
-
-
-def test_one_limit_holds_for_answers_and_verdicts(tmp_path: Path) -> None:
-    whole = Both()
-    with serve(whole) as url:
-        run(asking(url, "m0", "m1"), prompts_for(8), [], tmp_path / "whole.db")
-    for share in (0.1, 0.4, 0.9):
-        judge, path = Both(delay=0.001), tmp_path / f"{share}.db"
-        limit = share * whole.usd
-        with serve(judge) as url:
-            found = run(asking(url, "m0", "m1", max_usd=limit), prompts_for(8), [], path)
-            assert found.stopped
-            assert judge.usd == pytest.approx(found.usd)
-            assert limit - MOST <= judge.usd <= limit + 1e-12
-            rest = run(asking(url, "m0", "m1"), prompts_for(8), [], path)
-        assert (rest.judged, unpaid_repeats(judge)) == (16, 0)
-        assert judge.usd == pytest.approx(whole.usd)
 
 
 def test_a_prompt_that_a_model_refuses_is_a_missing_verdict(tmp_path: Path) -> None:

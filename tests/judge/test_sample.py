@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,18 +78,15 @@ def test_quotas_are_exact_and_order_does_not_matter(
     # vectors all alike make one cluster, which does not depend on the order
     vectors = np.ones((40, 1), np.float32)
     quotas = shares(languages, "c", Category(quota=quota))
-    chosen = draw(ids, languages, vectors, quotas, cluster_count=4, seed=seed)
+
+    def drawn(order: Sequence[int]) -> list[int]:
+        of = [ids[i] for i in order], [languages[i] for i in order]
+        return draw(*of, vectors, quotas, cluster_count=4, seed=seed)
+
+    chosen = drawn(range(40))
     assert len(chosen) == len(set(chosen)) == quota
     assert sum(i >= 30 for i in chosen) == apportion(quota, {"en": 30, "de": 10})["de"]
-    again = draw(
-        [ids[i] for i in order],
-        [languages[i] for i in order],
-        vectors,
-        quotas,
-        cluster_count=4,
-        seed=seed,
-    )
-    assert {order[i] for i in again} == set(chosen)
+    assert {order[i] for i in drawn(order)} == set(chosen)
 
 
 def test_shortage_is_an_error_or_accepted() -> None:

@@ -27,17 +27,9 @@ def test_json_lines_with_paths_and_categories(tmp_path: Path) -> None:
     ]
     data = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (tmp_path / "q.v1.jsonl.gz").write_bytes(gzip.compress(data.encode()))
-    settings = Source.model_validate(
-        {
-            "path": "q.v1.jsonl.gz",
-            "text": "turns.0",
-            "id": "key",
-            "language": "lang",
-            "licence_field": "terms",
-            "category": "kind",
-            "category_names": {"gsm8k": "math"},
-        }
-    )
+    fields = {"text": "turns.0", "id": "key", "language": "lang", "category": "kind"}
+    licence = {"licence": None, "licence_field": "terms"}
+    settings = source("q.v1.jsonl.gz", **fields, **licence, category_names={"gsm8k": "math"})
     first, second, third = read_source(settings, tmp_path, CATEGORIES)
     assert (third.category, third.language, third.licence) == ("", "", "")
     assert (first.id, first.text, first.category) == ("q-7", "first", "math")
@@ -55,56 +47,39 @@ def test_csv_with_line_breaks_in_cells(tmp_path: Path) -> None:
     assert (second.text, second.line) == ("b", 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "line", "rule"),
-    [
-        ("a.jsonl", b'{"text": "x"}\n{"text": \n', 2, "one JSON object"),
-        ("a.jsonl", b'{"text": "x"}\n[1]\n', 2, "must be a JSON object"),
-        ("a.jsonl", b'{"text": "x"}\n\n{"txt": "x"}\n', 3, "field 'text' is missing"),
-        ("a.jsonl", b'{"text": null}\n', 1, "must be text"),
-        ("a.jsonl", b'{"text": "\xff"}\n', 1, "UTF-8"),
-        ("a.jsonl", b"[" * 100_000, 1, "one JSON object"),
-        ("a.csv", b"text,b\nx,1\ny\n", 3, "2 cells .* commas"),
-        ("a.csv", b'text,b\nx,1\n"y,1\n', 3, "valid CSV"),
-        ("a.csv", b"text\nx\n\xff\n", 3, "UTF-8"),
-        ("a.csv", b"text,text\nx,y\n", 1, "different names"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, name: str, data: bytes, line: int, rule: str) -> None:
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(DataError, match=rule) as error:
-        read_source(source(name), tmp_path, CATEGORIES)
-    assert f"{name}:{line}: " in str(error.value)
+def jsonl(*rows: dict[str, str]) -> bytes:
+    return "\n".join(map(json.dumps, rows)).encode()
 
 
 @pytest.mark.parametrize(
-    ("rows", "settings", "rule"),
+    ("name", "data", "settings", "rule"),
     [
-        ([{"text": "x", "id": "1"}] * 2, {"id": "id"}, ":2: an id must be unique"),
-        ([{"text": "x", "id": "a\nb"}], {"id": "id"}, ":1: an id must be printable"),
-        ([{"text": "x", "c": "maths"}], {"category": "c"}, "did you mean 'math'"),
-        ([], {}, "at least one prompt"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', {}, "a.jsonl:2: .* one JSON object"),
+        ("a.jsonl", b'{"text": "x"}\n[1]\n', {}, "a.jsonl:2: .* must be a JSON object"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"txt": "x"}\n', {}, "a.jsonl:3: field 'text' is missing"),
+        ("a.jsonl", b'{"text": null}\n', {}, "a.jsonl:1: .* must be text"),
+        ("a.jsonl", b'{"text": "\xff"}\n', {}, "a.jsonl:1: .* UTF-8"),
+        ("a.jsonl", b"[" * 100_000, {}, "a.jsonl:1: .* one JSON object"),
+        ("a.csv", b"text,b\nx,1\ny\n", {}, "a.csv:3: .* 2 cells .* commas"),
+        ("a.csv", b'text,b\nx,1\n"y,1\n', {}, "a.csv:3: .* valid CSV"),
+        ("a.csv", b"text\nx\n\xff\n", {}, "a.csv:3: .* UTF-8"),
+        ("a.csv", b"text,text\nx,y\n", {}, "a.csv:1: .* different names"),
+        ("a.jsonl", jsonl(*2 * [{"text": "x", "id": "1"}]), {"id": "id"}, ":2: .* must be unique"),
+        ("a.jsonl", jsonl({"text": "x", "id": "a\nb"}), {"id": "id"}, ":1: .* must be printable"),
+        ("a.jsonl", jsonl({"text": "x", "c": "maths"}), {"category": "c"}, "did you mean 'math'"),
+        ("a.jsonl", b"", {}, "at least one prompt"),
+        ("a.parquet", b"PAR1", {}, "a.parquet:1: a line must be one JSON object"),
+        ("torn.jsonl.gz", gzip.compress(b"x" * 1000)[:-9], {}, "readable file: .*torn.jsonl.gz"),
+        ("missing.jsonl", None, {}, "readable file: .*missing.jsonl"),
     ],
 )
-def test_bad_values(tmp_path: Path, rows: list[object], settings: object, rule: str) -> None:
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+def test_a_bad_file_is_one_error_with_its_line(
+    tmp_path: Path, name: str, data: bytes | None, settings: dict[str, str], rule: str
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=rule):
-        read_source(source("a.jsonl", **settings), tmp_path, CATEGORIES)
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("missing.jsonl", "readable file: .*missing.jsonl"),
-        ("a.parquet", "a.parquet:1: a line must be one JSON object"),
-        ("torn.jsonl.gz", "readable file: .*torn.jsonl.gz"),
-    ],
-)
-def test_files_that_are_no_source(tmp_path: Path, name: str, rule: str) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    (tmp_path / "torn.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
-    with pytest.raises(DataError, match=rule):
-        read_source(source(name), tmp_path, CATEGORIES)
+        read_source(source(name, **settings), tmp_path, CATEGORIES)
 
 
 def test_labels(tmp_path: Path) -> None:

@@ -1,18 +1,17 @@
 """The server under test: in a thread of the test, or as a person starts it."""
 
-import asyncio
 import json
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import uvicorn
 
 from micronas.router.decision import Routing
@@ -23,6 +22,9 @@ from testing.served import Running, served
 from tests.router.world import EXPERTS
 from tests.upstreams import Behaviour, Server, answers, upstreams
 
+HEAD = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+)
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
 
 
@@ -93,26 +95,35 @@ def chat(client: httpx.Client, text: str, **more: Any) -> httpx.Response:
     return client.post("/v1/chat/completions", json=asks(text, **more))
 
 
+def at_once(client: httpx.Client, count: int, **more: Any) -> list[httpx.Response]:
+    """Send so many numbered requests at the same time."""
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda number: chat(client, f"<{number}>", **more), range(count)))
+
+
+def with_key(address: httpx.URL | str, key: str) -> httpx.Client:
+    """A client of a server, by its address or that of its API, which sends a key."""
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=str(address).removesuffix("/v1"), headers=headers, timeout=30)
+
+
+def connected(client: httpx.Client) -> socket.socket:
+    """A connection of one's own to the server of a client."""
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80))
+
+
 def leave(client: httpx.Client, server: Server, *, requests: int = 1, **more: Any) -> None:
     """Ask an expert, and hang up as soon as it has so many requests."""
-    body = asks("x", model=server.name, **more)
-
-    async def hang_up() -> None:
-        async with httpx.AsyncClient(base_url=client.base_url) as other:
-            task = asyncio.create_task(other.post("/v1/chat/completions", json=body))
-            while server.requests < requests:
-                await asyncio.sleep(0.01)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-    asyncio.run(hang_up())
+    body = json.dumps(asks("x", model=server.name, **more)).encode()
+    with connected(client) as wire:
+        wire.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        until(lambda: server.requests >= requests)
 
 
 def raw(client: httpx.Client, data: bytes, *, seconds: float = 10.0) -> bytes:
     """Send bytes on a connection of their own; return all that comes until the server hangs up."""
     received = b""
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as wire:
+    with connected(client) as wire:
         wire.settimeout(seconds)
         try:
             wire.sendall(data)
@@ -121,6 +132,11 @@ def raw(client: httpx.Client, data: bytes, *, seconds: float = 10.0) -> bytes:
         except ConnectionError:
             pass  # refused before all was sent
     return received
+
+
+def figures(client: httpx.Client) -> dict[str, str]:
+    """The server's metrics by name and labels."""
+    return dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines())
 
 
 def until(condition: Any, seconds: float = 5.0) -> None:

@@ -1,4 +1,3 @@
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,23 +8,12 @@ from micronas.arrays import Floats
 from micronas.errors import ConfigError
 from micronas.language.embedders import hashed
 from micronas.router.embedding import Embedding, embedded_cores, embedder_of, layout
-from micronas.settings import validate_settings
 
 
 def test_layout_by_hand() -> None:
     found = layout(["Ab 12\n?", ""])
-    assert found[0] == pytest.approx(
-        [
-            math.log(8) / 10,
-            math.log(4) / 8,
-            math.log(2) / 4,
-            (2 / 7) ** 0.5,
-            (1 / 7) ** 0.5,
-            (1 / 7) ** 0.5,
-            1,
-            0,
-        ]
-    )
+    shares = np.sqrt([2 / 7, 1 / 7, 1 / 7])
+    assert found[0] == pytest.approx([*np.log([8, 4, 2]) / [10, 8, 4], *shares, 1, 0])
     assert found[1].tolist() == [0] * 8
     assert layout(["f(x) {", "$x$"])[:, 7].tolist() == [1, 1]
     assert layout([]).shape == (0, 8)
@@ -82,13 +70,6 @@ def test_auto_is_what_is_installed() -> None:
     resolved = Embedding().resolved()
     assert resolved.kind in ("wordllama", "ngrams")
     assert resolved.resolved() == resolved
-
-
-def test_an_endpoint_must_be_named() -> None:
-    with pytest.raises(ConfigError, match="needs url and model"):
-        validate_settings(
-            {"kind": "endpoint", "url": "http://127.0.0.1/v1"}, Embedding, source="here"
-        )
 
 
 def test_dimensions_whose_square_fits_no_memory_are_refused() -> None:

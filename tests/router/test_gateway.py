@@ -3,9 +3,9 @@
 import json
 import random
 import statistics
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from micronas.router.fit import FitSettings, fit
 from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
 from tests.router import lazy_openai as openai
-from tests.router.serving import asks, behind, running, serving, world
+from tests.router.serving import asks, behind, figures, running, serving, world
 from tests.router.world import EXPERTS, prompt, table
 from tests.upstreams import Call, answers, broken, event, in_turn, upstreams
 
@@ -300,15 +300,11 @@ def test_the_budget_is_kept_and_shown(router: Router) -> None:
     with world() as experts, serving(router, experts=experts) as http, connected(http) as client:
         for number in range(60):
             says(client, prompt("code", random.Random(number)))
-        figures = dict(
-            line.rsplit(" ", 1)
-            for line in http.get("/metrics").text.splitlines()
-            if line.startswith("micronas_router_active")
-        )
+        found = figures(http)
     # code alone would take 30 B each time; ten budgets are the tolerance
-    assert float(figures["micronas_router_active_budget"]) == 12e9
-    assert float(figures["micronas_router_active_average"]) < 17e9
-    assert float(figures["micronas_router_active_target"]) < 12e9
+    assert float(found["micronas_router_active_budget"]) == 12e9
+    assert float(found["micronas_router_active_average"]) < 17e9
+    assert float(found["micronas_router_active_target"]) < 12e9
 
 
 def contention() -> float:
@@ -342,12 +338,10 @@ def test_three_huge_prompts_do_not_keep_a_short_one_waiting(tmp_path: Path) -> N
         alone = statistics.median(ask(short) for _ in range(5))
         delays = []
         for _ in range(5):
-            threads = [threading.Thread(target=ask, args=(long,)) for _ in range(3)]
-            for each in threads:
-                each.start()
-            time.sleep(0.02)
-            delays.append((ask(short) - alone) / contention())
-            for each in threads:
-                each.join()
+            with ThreadPoolExecutor(3) as threads:
+                for _ in range(3):
+                    threads.submit(ask, long)
+                time.sleep(0.02)
+                delays.append((ask(short) - alone) / contention())
     # senders take part in the processor's time, and other programs may: so the least of five
     assert min(delays) < 0.1

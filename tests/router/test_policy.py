@@ -16,13 +16,9 @@ from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, cross_fitted, gain, make_plan
 from micronas.router.policy import ARRAYS, DESCRIPTION, Router
-from micronas.router.scores import ScoreTable, joined
+from micronas.router.scores import ScoreTable
 from tests.router.world import EXPERTS, SKILLS, prompt, table
 
-_SPANISH = (
-    "Add=Suma to=a and=y take=quita away=luego from=de the=la sum=cuenta Spell=Deletrea "
-    "backwards=al-revés words=palabras for=para reader=lector"
-)
 SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
 
 
@@ -182,11 +178,7 @@ def test_choice_of_categories_never_loses_to_one_of_them() -> None:
         evidence = Evidence(category, 7, fold, scores, active, active)
         single = Evidence(category, 7, fold, scores, active, active, merged=True)
         chosen = choose(evidence, single)
-        for budget in (
-            ParameterBudget(active=1.0),
-            ParameterBudget(active=2.0),
-            ParameterBudget(active=9.0),
-        ):
+        for budget in map(ParameterBudget, active.tolist()):
             gain = cross_fitted(chosen, budget) - cross_fitted(single, budget)
             assert gain.mean() >= -2 * gain.std() / 300**0.5
 
@@ -223,26 +215,6 @@ def test_few_labels_are_enough() -> None:
     kinds = list(SKILLS) * 20
     decisions = found.route([prompt(kind, rng) for kind in kinds])
     assert np.mean([d.category == kind for d, kind in zip(decisions, kinds, strict=True)]) > 0.9
-
-
-@pytest.mark.long
-def test_rows_with_translated_text_teach_a_language() -> None:
-    def spanish(texts: Sequence[str]) -> tuple[str, ...]:
-        words = dict(each.split("=") for each in _SPANISH.split())
-        return tuple(" ".join(words.get(each, each) for each in text.split(" ")) for text in texts)
-
-    english, asked = table(240), table(60, seed=5)
-    half, asked = (
-        each.rows([place for place, kind in enumerate(each.categories) if kind != "code"])
-        for each in (english.rows(range(120)), asked)
-    )
-    both = joined(english, replace(half, prompts=spanish(half.prompts)))
-    wrong = []
-    for fitted in (english, both):
-        decisions = fit(fitted, EXPERTS, settings=SETTINGS).route(spanish(asked.prompts))
-        wrong.append(np.mean([each.category for each in decisions] != np.array(asked.categories)))
-    assert wrong[0] > 0.5
-    assert wrong[1] < 0.25
 
 
 def test_a_table_without_categories_is_refused() -> None:

@@ -18,18 +18,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def write(path: Path, scores: ScoreTable) -> None:
-    path.write_bytes(
-        json_lines(
-            {
-                "prompt": prompt,
-                "category": category,
-                "scores": dict(zip(scores.experts, row.tolist(), strict=True)),
-            }
-            for prompt, category, row in zip(
-                scores.prompts, scores.categories, scores.scores, strict=True
-            )
-        )
-    )
+    by_expert = (dict(zip(scores.experts, row, strict=True)) for row in scores.scores.tolist())
+    rows = zip(scores.prompts, scores.categories, by_expert, strict=True)
+    keys = ("prompt", "category", "scores")
+    path.write_bytes(json_lines(dict(zip(keys, row, strict=True)) for row in rows))
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(path / "scores.jsonl", table(100))
     config = {
         "scores": "scores.jsonl",
-        "experts": [
-            {"name": each.name, "active": each.active, "total": each.total} for each in EXPERTS
-        ],
+        "experts": [each.model_dump(include={"name", "active", "total"}) for each in EXPERTS],
         "embedding": {"kind": "ngrams", "dimensions": 64},
         "budget": {"active": "12B"},
     }

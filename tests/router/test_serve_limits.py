@@ -3,9 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +13,18 @@ import pytest
 from micronas.router.serve.clients import Clients
 from micronas.router.serve.limits import Ledger, Limits
 from micronas.router.serve.protocol import ApiError, parse_ask
-from tests.router.serving import asks, behind, chat, leave, said, serving, streamed, until
+from tests.router.serving import (
+    asks,
+    at_once,
+    behind,
+    chat,
+    leave,
+    said,
+    serving,
+    streamed,
+    until,
+    with_key,
+)
 from tests.upstreams import Behaviour, Call, after, answers, broken, cuts, upstreams
 
 KEYS = "CLIENT_KEYS"
@@ -34,13 +43,6 @@ def rows(client: httpx.Client, **wanted: str) -> list[dict[str, Any]]:
 
 def completion_tokens(client: httpx.Client) -> int:
     return sum(row["completion_tokens"] for row in rows(client))
-
-
-@contextmanager
-def with_key(client: httpx.Client, key: str) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=client.base_url, headers=headers, timeout=30) as other:
-        yield other
 
 
 def leave_after(client: httpx.Client, pieces: int, text: str = "x") -> None:
@@ -123,11 +125,6 @@ def test_a_long_text_after_an_image_is_not_taken_for_hundreds_of_images() -> Non
         for text in ("what is this", 4000 * "x"):
             said(chat(client, text))
         assert sum(row["prompt_tokens"] for row in rows(client)) == 1000 + (4 * 1000 + 1000)
-
-
-def at_once(client: httpx.Client, count: int, **more: Any) -> list[httpx.Response]:
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(lambda number: chat(client, f"<{number}>", **more), range(count)))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -217,9 +214,9 @@ def test_slow_streams_of_one_key_leave_room_for_others(monkeypatch: pytest.Monke
     monkeypatch.setenv(KEYS, "first,second,third")
     with (
         behind(words(40, pause=0.1), keys_env=KEYS, concurrency=8, patience=1) as (_, server),
-        with_key(server, "first") as first,
-        with_key(server, "second") as second,
-        with_key(server, "third") as third,
+        with_key(server.base_url, "first") as first,
+        with_key(server.base_url, "second") as second,
+        with_key(server.base_url, "third") as third,
     ):
         opened = slow_streams(first, 12)
         assert sorted(each.status_code for each in opened) == [200] * 4 + [503] * 8
@@ -235,8 +232,8 @@ def test_slow_streams_of_one_key_leave_room_for_others(monkeypatch: pytest.Monke
 def test_a_key_may_have_so_many_requests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYS, "first,second")
     with (
-        behind(after(0.3, answers), keys_env=KEYS, limits={"requests_at_once": 3}) as (_, server),
-        with_key(server, "first") as first,
+        behind(after(1.0, answers), keys_env=KEYS, limits={"requests_at_once": 3}) as (_, server),
+        with_key(server.base_url, "first") as first,
     ):
         found = at_once(first, 20)
         assert sorted(each.status_code for each in found) == [200] * 3 + [429] * 17
@@ -254,8 +251,8 @@ def test_an_expert_rests_by_its_failures_across_keys(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(KEYS, "first,second")
     with (
         behind(dict(a=poisoned, b=answers), fixed="a", keys_env=KEYS) as (_, server),
-        with_key(server, "first") as first,
-        with_key(server, "second") as second,
+        with_key(server.base_url, "first") as first,
+        with_key(server.base_url, "second") as second,
     ):
         for _ in range(4):
             chat(first, "poison")

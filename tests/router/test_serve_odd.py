@@ -3,7 +3,7 @@
 import json
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -98,17 +98,24 @@ def test_an_answer_in_drips_ends_with_the_deadline(stream: bool) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline")
 
 
+@contextmanager
+def memory() -> Iterator[Callable[[], int]]:
+    """Trace memory; yields what returns the most bytes so far."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("form", ["endless_silence", "endless_event", "endless_line"])
 def test_a_stream_that_says_nothing_takes_no_memory(form: str) -> None:
     with odd_expert(deadline=60) as (client, _):
         chat(client, "<1 plain>")
-        tracemalloc.start()
-        response = chat(client, f"<1 {form}>", stream=True)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert response.status_code == 502
-    assert peak < 2**24
+        with memory() as peak:
+            assert chat(client, f"<1 {form}>", stream=True).status_code == 502
+            assert peak() < 2**24
 
 
 @pytest.mark.long
@@ -123,15 +130,10 @@ def test_an_endless_answer_is_not_kept() -> None:
 
     with odd_expert({"talks": talks}, deadline=60) as (client, _):
         body = asks("<1 talks>", model="odd", stream=True)
-        tracemalloc.start()
-        received = 0
-        with client.stream("POST", "/v1/chat/completions", json=body) as all_:
-            for part in all_.iter_raw():
-                received += len(part)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert received > 300 * 60_000
-    assert peak < received / 2
+        with memory() as peak, client.stream("POST", "/v1/chat/completions", json=body) as all_:
+            received = sum(map(len, all_.iter_raw()))
+            assert received > 300 * 60_000
+            assert peak() < received / 2
 
 
 def test_a_packed_answer_takes_no_more_memory_than_a_plain_one() -> None:
@@ -140,13 +142,9 @@ def test_a_packed_answer_takes_no_more_memory_than_a_plain_one() -> None:
     async def explodes(exchange: Exchange) -> None:
         await exchange.send(packed, "200 OK", "Content-Encoding: gzip")
 
-    with odd_expert({"explodes": explodes}, deadline=30) as (client, _):
-        tracemalloc.start()
-        response = chat(client, "<1 explodes>")
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert response.status_code == 502
-    assert peak < 2**25 + 2**24
+    with odd_expert({"explodes": explodes}, deadline=30) as (client, _), memory() as peak:
+        assert chat(client, "<1 explodes>").status_code == 502
+        assert peak() < 2**25 + 2**24
 
 
 def test_an_expert_that_is_away_for_ever_is_asked_again() -> None:

@@ -122,17 +122,11 @@ def test_any_body_is_an_ask_or_a_400(model: object, messages: object, stream: ob
 
 
 def test_the_last_text_of_the_user_is_routed() -> None:
+    what, this = ({"type": "text", "text": text} for text in ("what is", "this?"))
+    image = {"type": "image_url", "image_url": {"url": "data:"}}
     messages = [
         {"role": "user", "content": "first"},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "what is"},
-                {"type": "image_url", "image_url": {"url": "data:"}},
-                {"type": "text", "text": "this?"},
-                None,
-            ],
-        },
+        {"role": "user", "content": [what, image, this, None]},
         {"role": "assistant", "content": None, "tool_calls": []},
     ]
     ask = parse_ask(json.dumps({"model": "m", "messages": messages}).encode())

@@ -10,14 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
+from micronas.errors import DataError
 from micronas.router.control import Controller
 from micronas.router.mapping import ParameterBudget
 from micronas.router.policy import Router
-from tests.router.serving import asks, chat, running, said, serving, until, world
+from tests.router.serving import (
+    asks,
+    chat,
+    figures,
+    running,
+    said,
+    serving,
+    until,
+    with_key,
+    world,
+)
 from tests.router.world import prompt
 from tests.upstreams import after, answers, upstreams
 
@@ -34,19 +44,14 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def client_of(url: str, key: str) -> httpx.Client:
-    headers = {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=url.removesuffix("/v1"), headers=headers, timeout=30)
-
-
 @pytest.mark.long
 def test_a_reload_under_load_loses_no_request_and_takes_effect(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     with (
         upstreams(a=after(0.05, answers), b=after(0.05, answers)) as (a, b),
         running(tmp_path, experts=[a.expert(), b.expert()], fixed="a", clients=CLIENTS) as server,
-        client_of(server.url, KEYS["ADMIN_KEY"]) as admin,
-        client_of(server.url, KEYS["USER_KEY"]) as user,
+        with_key(server.url, KEYS["ADMIN_KEY"]) as admin,
+        with_key(server.url, KEYS["USER_KEY"]) as user,
     ):
         stop = threading.Event()
 
@@ -90,24 +95,16 @@ def test_what_was_spent_and_the_budget_outlive_a_restart(router: Router, tmp_pat
             for number in range(40):
                 chat(client, prompt("code", random.Random(number)), max_tokens=20)
             before = client.get("/v1/usage").json()
-            figures = client.get("/metrics").text
+            average = figures(client)["micronas_router_active_average"]
         with serving(router, **more) as client:
             assert client.get("/v1/usage").json() == before
-            average = "micronas_router_active_average "
-            assert [line for line in figures.splitlines() if line.startswith(average)] == [
-                line
-                for line in client.get("/metrics").text.splitlines()
-                if line.startswith(average)
-            ]
+            assert figures(client)["micronas_router_active_average"] == average
     state = json.loads(kept.read_text())
     again = Controller(router)
     again.restore(state["budget"])
     assert again.target < 12e9
     kept.write_text("{")
-    with (
-        pytest.raises(Exception, match="must hold the counts of a server"),
-        serving(router, **more),
-    ):
+    with pytest.raises(DataError, match="the counts of a server"), serving(router, **more):
         pass
 
 
