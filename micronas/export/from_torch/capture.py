@@ -16,13 +16,10 @@ from torch.utils._pytree import tree_leaves
 from micronas.errors import ExportError
 from micronas.export.from_torch.decompositions import decomposed
 from micronas.export.from_torch.functional import make_functional
+from micronas.export.from_torch.operations import named
 
 _LONGEST_QUOTE = 200
-_CHECKS = (
-    torch.ops.aten._assert_tensor_metadata.default,
-    torch.ops.aten._assert_async.default,
-    torch.ops.aten._assert_async.msg,
-)
+_CHECKS = named("_assert_tensor_metadata _assert_async _assert_async.msg")
 
 
 def capture(

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.export import ExportedProgram, default_decompositions
 from torch.fx import Node
 
+from micronas.export.from_torch.operations import named
+
 _aten = torch.ops.aten
 _MOST_ROUNDS = 6
 """Most rounds: a decomposition may need others, such as an LSTM cell's linear layers."""
@@ -269,12 +271,8 @@ _OURS: Mapping[Any, Callable[..., Any]] = {
     _aten._cdist_forward.default: _cdist,
     _aten.avg_pool3d.default: _pool_of_channels,
     _aten.col2im.default: _folded,
-    **dict.fromkeys(
-        (_aten.where.self, _aten.where.ScalarSelf, _aten.where.ScalarOther, _aten.where.Scalar),
-        _where,
-    ),
-    _aten.masked_fill.Scalar: _masked_fill,
-    _aten.masked_fill.Tensor: _masked_fill,
+    **dict.fromkeys(named("where.self where.ScalarSelf where.ScalarOther where.Scalar"), _where),
+    **dict.fromkeys(named("masked_fill.Scalar masked_fill.Tensor"), _masked_fill),
     _aten.logical_not.default: lambda x: ~_truth(x),
     _aten.logical_and.default: lambda x, y: _truth(x) & _truth(y),
     _aten.clamp.Tensor: _clamp,

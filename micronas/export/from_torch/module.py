@@ -148,13 +148,9 @@ def quantize(
 ) -> Graph:
     """Make a float32 graph int8 without training: ranges from the calibration inputs.
 
-    Raises
-    ------
-    ExportError
-        If the settings do not fit the graph, an input has the same value throughout, or an
-        activation is not finite.
-    MicronasError
-        If there is no batch, or one is not of the graph's input shape.
+    Raises ExportError if the settings do not fit the graph, an input has the same value throughout,
+    or an activation is not finite, and MicronasError if there is no batch, or one is not of the
+    graph's input shape.
     """
     return _calibrated(
         graph, calibration, method=method, bits=bits, linear_scales=linear_scales, tune=False

@@ -15,6 +15,7 @@ from torch.utils._pytree import SequenceKey, tree_flatten_with_path, tree_unflat
 from micronas.errors import ExportError
 from micronas.export.from_torch.capture import capture
 from micronas.export.from_torch.layout import Value, canonical, nhwc
+from micronas.export.from_torch.operations import named
 from micronas.export.from_torch.operations.movement import picked
 from micronas.export.from_torch.operations.table import OPERATIONS, REMAINING, SEVERAL
 from micronas.export.from_torch.tracer import Tracer, led
@@ -24,13 +25,7 @@ from micronas.graph.ir import Graph
 from micronas.graph.reshapes import without_reshapes
 from micronas.graph.turns import turned_whole, without_detours
 
-_OF_SHAPES = (
-    torch.ops.aten.zeros_like.default,
-    torch.ops.aten.ones_like.default,
-    torch.ops.aten.full_like.default,
-    torch.ops.aten.new_zeros.default,
-    torch.ops.aten.new_ones.default,
-)
+_OF_SHAPES = named("zeros_like ones_like full_like new_zeros new_ones")
 """Operations that read only the shape of a value."""
 _NONE = "every operation must have an operator to export, but this has none"
 _MOVES = ("TRANSPOSE", "GATHER")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from micronas.export.from_torch.layout import Value, canonical
-from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.operations import Arguments, named
 from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.movement import moved, moved_now
 from micronas.export.from_torch.operations.weighted import multiplied
@@ -19,11 +19,7 @@ from micronas.train.clamps import LEAST
 
 _MOST_PADDED = 4
 """Most dimensions of PAD."""
-_MAXIMA = {
-    torch.ops.aten.max_pool1d.default,
-    torch.ops.aten.max_pool2d.default,
-    torch.ops.aten.max_pool2d_with_indices.default,
-}
+_MAXIMA = named("max_pool1d max_pool2d max_pool2d_with_indices")
 
 
 def pad(tracer: Tracer, arguments: Arguments) -> Value | None:

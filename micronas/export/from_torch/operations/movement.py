@@ -19,7 +19,7 @@ from micronas.export.from_torch.layout import (
     permutes,
     rows_of,
 )
-from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.operations import Arguments, named
 from micronas.export.from_torch.operations.affine import once
 from micronas.export.from_torch.operations.elementwise import tabled
 from micronas.export.from_torch.tracer import Tracer, led
@@ -30,37 +30,11 @@ _FEWEST_MOVED = 2
 """Fewest parts of a join to be moved one by one for which they are joined as they are stored."""
 _STORED = {1: 3, 2: 1, 3: 2}
 """Places of a map's dimensions on the device."""
-_aten = torch.ops.aten
-MOVING = (
-    _aten.view.default,
-    _aten._unsafe_view.default,
-    _aten.reshape.default,
-    _aten.flatten.using_ints,
-    _aten.unflatten.int,
-    _aten.permute.default,
-    _aten.transpose.int,
-    _aten.movedim.int,
-    _aten.t.default,
-    _aten.squeeze.default,
-    _aten.squeeze.dim,
-    _aten.squeeze.dims,
-    _aten.unsqueeze.default,
-    _aten.expand.default,
-    _aten.repeat.default,
-    _aten.slice.Tensor,
-    _aten.select.int,
-    _aten.narrow.default,
-    _aten.channel_shuffle.default,
-    _aten.pixel_shuffle.default,
-    _aten.pixel_unshuffle.default,
-    _aten.roll.default,
-    _aten.flip.default,
-    _aten.rot90.default,
-    _aten.unfold.default,
-    _aten.index_select.default,
-    _aten.index.Tensor,
-    _aten.repeat_interleave.self_int,
-    _aten.repeat_interleave.self_Tensor,
+MOVING = named(
+    "view _unsafe_view reshape flatten.using_ints unflatten.int squeeze squeeze.dim squeeze.dims "
+    "unsqueeze permute transpose.int movedim.int t expand repeat slice.Tensor select.int narrow "
+    "channel_shuffle pixel_shuffle pixel_unshuffle roll flip rot90 unfold index_select "
+    "index.Tensor repeat_interleave.self_int repeat_interleave.self_Tensor"
 )
 """Operations that `moved` lowers."""
 
