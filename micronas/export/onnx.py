@@ -36,14 +36,9 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
     -------
     A model whose inputs and outputs keep their names, are float32 and, if of four dimensions, NCHW.
     A leading dimension of 1 may be any batch size, if it remains throughout the network. To compare
-    codes, switch the runtime's graph optimisations off: they may fuse other kernels.
-
-    Raises
-    ------
-    ExportError
-        If the package onnx is missing, or an operator has no equivalent.
-    ModelError
-        If the graph is not a complete int8 graph.
+    codes, switch the runtime's graph optimisations off: they may fuse other kernels. Raises
+    ExportError if the package onnx is missing, or an operator has no equivalent, and ModelError if
+    the graph is not a complete int8 graph.
     """
     if find_spec("onnx") is None:
         raise ExportError(

@@ -67,16 +67,10 @@ class Verification:
 def verify(model: bytes, inputs: Given[Values]) -> Verification:
     """Compare `micronas.graph.integer.run` with TFLM on every byte of every output.
 
-    Inputs are codes [N, height, width, channels]; for several a tuple, or a mapping by name.
-
-    Raises
-    ------
-    ModelError
-        If the file is damaged, holds other operators, or the inputs do not match.
-    DataError
-        If there are not as many inputs as the model takes.
-    ExportError
-        If TFLM does not exist for this machine, or refuses the model.
+    Inputs are codes [N, height, width, channels]; for several a tuple, or a mapping by name. Raises
+    ModelError if the file is damaged, holds other operators, or the inputs do not match, DataError
+    if there are not as many inputs as the model takes, and ExportError if TFLM does not exist for
+    this machine, or refuses the model.
     """
     return verify_and_measure(model, inputs)[0]
 

@@ -75,10 +75,5 @@ def reduction(kernel: str, shape: Shape, axes: Sequence[int], outputs: int) -> W
 def resize_bilinear(out: Shape) -> Work:
     """Return the work of RESIZE_BILINEAR: weights per row and pixel, four products per value."""
     _, height, width, _ = out
-    terms = {
-        "elements": math.prod(out),
-        "pixels": height * width,
-        "rows": height,
-        "calls": 1,
-    }
+    terms = {"elements": math.prod(out), "pixels": height * width, "rows": height, "calls": 1}
     return Work("resize_bilinear", terms)

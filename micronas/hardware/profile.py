@@ -154,16 +154,8 @@ def on_boards(
         for board in boards
     ]
     keys = (
-        "board",
-        "fits",
-        "fits_estimates",
-        "arena_is_upper_bound",
-        "arena_assumes",
-        "latency_ms",
-        "latency_form",
-        "latency_status",
-        "latency_within",
-        "energy_mj",
+        *("board", "fits", "fits_estimates", "arena_is_upper_bound", "arena_assumes"),
+        *("latency_ms", "latency_form", "latency_status", "latency_within", "energy_mj"),
     )
     return [{key: each[key] for key in keys} for each in described]
 

@@ -55,17 +55,11 @@ def standing(
 
 def figures(costs: Costs) -> dict[str, Any]:
     """Return the counts of a network by their names in `metrics.json`."""
-    return {
-        "macs": costs.macs,
-        "ops": costs.ops,
-        "flash_bytes": costs.flash_bytes,
-        "arena_bytes": costs.arena_bytes,
-        "arena_head_bytes": costs.arena_head_bytes,
-        "host_arena_bytes": costs.host_arena_bytes,
-        "host_arena_head_bytes": costs.host_arena_head_bytes,
-        "latency_ms": costs.latency_ms,
-        "energy_mj": costs.energy_mj,
-    }
+    names = (
+        *("macs", "ops", "flash_bytes", "arena_bytes", "arena_head_bytes", "host_arena_bytes"),
+        *("host_arena_head_bytes", "latency_ms", "energy_mj"),
+    )
+    return {name: getattr(costs, name) for name in names}
 
 
 def listening(

@@ -70,10 +70,7 @@ def placeholder(classes: int, channels: int = 1) -> dict[str, bytes]:
 def entries(data: bytes) -> dict[str, bytes]:
     """Return the entry of micronas in a ``.tflite`` file as stored; {} if there is none.
 
-    Raises
-    ------
-    ModelError
-        If the file is damaged.
+    Raises ModelError if the file is damaged.
     """
     try:
         model = schema.Model.GetRootAs(data, 0)
@@ -89,14 +86,7 @@ def entries(data: bytes) -> dict[str, bytes]:
 def read_metadata(data: bytes) -> dict[str, Any]:
     """Return the description in a ``.tflite`` file: version, labels, input and output.
 
-    Returns
-    -------
-    {} if another tool wrote the file.
-
-    Raises
-    ------
-    ModelError
-        If the file is damaged.
+    It is {} if another tool wrote the file. Raises ModelError if the file is damaged.
     """
     blob = entries(data).get(_KEY)
     if blob is None:

@@ -28,10 +28,7 @@ def read_options(
 ) -> dict[str, Any]:
     """Return an operator's options as fields of `Op`, given the shapes of its output and inputs.
 
-    Raises
-    ------
-    ModelError
-        If a graph cannot express them.
+    Raises ModelError if a graph cannot express them.
     """
     row = OPERATORS[kind]
     stored = [option for option in row.stored if option not in _INFERRED]
@@ -97,9 +94,8 @@ def _option(
         case "masks":
             others = (options["EllipsisMask"], options["NewAxisMask"], options["Offset"])
             _require(not any(others), "ellipsis, new axis or offset", others, where)
-            return {
-                "masks": (options["BeginMask"], options["EndMask"], options["ShrinkAxisMask"]),
-            }
+            masks = (options["BeginMask"], options["EndMask"], options["ShrinkAxisMask"])
+            return {"masks": masks}
         case "format":
             _require(
                 options["WeightsFormat"] == 0, "weights format", options["WeightsFormat"], where

@@ -26,9 +26,7 @@ _CODES: dict[int, DataType] = {
 }
 """Types by their numbers in a file."""
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
-_ADVICE = {
-    "INT16": "convert the model with int8 activations (activations=8), not as 16x8",
-}
+_ADVICE = {"INT16": "convert the model with int8 activations (activations=8), not as 16x8"}
 """Advice on types of tensors that another conversion avoids."""
 _OPERATOR_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"

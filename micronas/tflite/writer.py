@@ -30,19 +30,9 @@ def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) 
 
     Tensors keep the order of ``graph.tensors``, on which TFLM's memory plan depends. TFLite
     operators have no names: an operator's name is that of its output tensor. With several inputs or
-    outputs the file has a signature, ``serving_default``, of the tensors' names.
-
-    Parameters
-    ----------
-    graph
-        Graph whose tensors are all int8 (weights may be int4) and quantised; constants with data.
-    metadata
-        Named blobs to store beside the network.
-
-    Raises
-    ------
-    ExportError
-        If a tensor is not quantised, or a constant has no data.
+    outputs the file has a signature, ``serving_default``, of the tensors' names. `metadata` are
+    named blobs to store beside the network. Raises ExportError if a tensor is not quantised to int8
+    (weights may be int4), or a constant has no data.
     """
     return bytes(packed(graph, metadata=metadata))
 

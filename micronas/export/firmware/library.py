@@ -53,15 +53,8 @@ def write_library(
     """Write a library with its metadata, and a program that checks itself and then listens.
 
     For ``platformio`` it is one of Arduino's framework, for ``esp-idf`` a component, for ``zephyr``
-    a module. Other parameters are those of `micronas.export.firmware.project.write_project`.
-
-    Raises
-    ------
-    ExportError
-        If the folder is not empty, cannot be written, or has an invalid name for a library; if the
-        application does not match the model.
-    ModelError
-        If the model is damaged, or `golden_input` does not match its input.
+    a module. Other parameters and errors are those of
+    `micronas.export.firmware.project.write_project`.
     """
     folder = new_folder(folder, kind, LIBRARIES)
     name = folder.name

@@ -12,13 +12,7 @@ from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
 from micronas.export.firmware.c_source import identifiers
 from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.runtime import EngineName, Runtime
-from micronas.export.firmware.shared import (
-    PROGRAMS,
-    ProjectKind,
-    lines,
-    new_folder,
-    write_folder,
-)
+from micronas.export.firmware.shared import PROGRAMS, ProjectKind, lines, new_folder, write_folder
 from micronas.graph.interface import Given, by_name
 from micronas.resources import filled
 from micronas.tflite.reader import read

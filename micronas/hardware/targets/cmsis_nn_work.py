@@ -92,25 +92,22 @@ def _pool(graph: Graph, op: Op) -> Work:
     return convolutions.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
 
 
-def _reduced(kernel: str) -> _Rule:
-    def rule(graph: Graph, op: Op) -> Work:
-        axes, outputs = moves.integers(graph, op), graph.output_of(op).elements
-        return elements.reduction(kernel, graph.input_of(op).shape, axes, outputs)
-
-    return rule
+def _reduced(graph: Graph, op: Op) -> Work:
+    axes, outputs = moves.integers(graph, op), graph.output_of(op).elements
+    return elements.reduction(op.kind.lower(), graph.input_of(op).shape, axes, outputs)
 
 
-def _of_two(kernel: str) -> _Rule:
-    return lambda graph, op: elements.of_two(kernel, *_shapes(graph, op))
+def _of_two(graph: Graph, op: Op) -> Work:
+    return elements.of_two(op.kind.lower(), *_shapes(graph, op))
 
 
-def _each(kernel: str) -> _Rule:
-    """Return a rule of work proportional to the elements written."""
-    return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
+def _each(graph: Graph, op: Op) -> Work:
+    """Return work proportional to the elements written."""
+    return kernels.elementwise(op.kind.lower(), graph.output_of(op).elements)
 
 
-def _by_row(kernel: str) -> _Rule:
-    return lambda graph, op: elements.by_row(kernel, _out(graph, op))
+def _by_row(graph: Graph, op: Op) -> Work:
+    return elements.by_row(op.kind.lower(), _out(graph, op))
 
 
 def _product_of_matrices(graph: Graph, op: Op) -> Work:
@@ -182,50 +179,31 @@ _WORK: Mapping[Kind, _Rule] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _convolution,
     "FULLY_CONNECTED": _dense,
-    "ADD": _of_two("add"),
-    "MUL": _of_two("mul"),
-    "PAD": _padded,
-    "PADV2": _padded,
-    "MIRROR_PAD": _padded,
+    **dict.fromkeys(("ADD", "MUL", "SUB", "SQUARED_DIFFERENCE", "PRELU"), _of_two),
+    **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), _padded),
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
-    "MEAN": _reduced("mean"),
-    "SUM": _reduced("sum"),
-    "REDUCE_MAX": _reduced("reduce_max"),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX"), _reduced),
     "TRANSPOSE_CONV": _transposed,
     "RESIZE_NEAREST_NEIGHBOR": _resized,
     "RESIZE_BILINEAR": lambda graph, op: elements.resize_bilinear(_out(graph, op)),
     "SPACE_TO_DEPTH": _blocks,
     "DEPTH_TO_SPACE": _blocks,
     "RESHAPE": lambda graph, op: copies.reshape(graph.output_of(op).elements),
-    "SOFTMAX": _by_row("softmax"),
     "CONCATENATION": _joined,
     "TRANSPOSE": lambda graph, op: copies.transposition(graph.input_of(op).shape),
     "SLICE": lambda graph, op: copies.cut(_out(graph, op)),
     "STRIDED_SLICE": _strided,
     "GATHER": _gathered,
-    "POSITIONS": _each("positions"),
     "TABLE": _looked_up,
     "BROADCAST_TO": lambda graph, op: copies.repetition(*_shapes(graph, op)),
     "BATCH_MATMUL": _product_of_matrices,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
-    "LOGISTIC": _each("logistic"),
-    "HARD_SWISH": _each("hard_swish"),
-    "RELU": _each("relu"),
-    "RELU6": _each("relu6"),
-    "SUB": _of_two("sub"),
-    "SQUARED_DIFFERENCE": _of_two("squared_difference"),
+    **dict.fromkeys(("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "LEAKY_RELU", "ELU"), _each),
+    **dict.fromkeys(("TANH", "ABS", "RSQRT", "QUANTIZE", "POSITIONS"), _each),
     "MAXIMUM": lambda graph, op: elements.larger_of_two(*_shapes(graph, op)),
     "MINIMUM": lambda graph, op: elements.larger_of_two(*_shapes(graph, op)),
-    "PRELU": _of_two("prelu"),
-    "LEAKY_RELU": _each("leaky_relu"),
-    "ELU": _each("elu"),
-    "TANH": _each("tanh"),
-    "ABS": _each("abs"),
-    "RSQRT": _each("rsqrt"),
-    "QUANTIZE": _each("quantize"),
-    "LOG_SOFTMAX": _by_row("log_softmax"),
-    "L2_NORMALIZATION": _by_row("l2_normalization"),
+    **dict.fromkeys(("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION"), _by_row),
 }
 """Rules of the measured kinds."""
 
