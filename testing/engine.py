@@ -168,6 +168,12 @@ def on_host(
     return Ran(_ran_here(folder, _joined(given, graph.inputs), compiler, flags))
 
 
+def check_on_host(graph: Graph, folder: Path, **how: object) -> None:
+    """Compare four examples on this machine, compiled as `on_host` does, byte by byte."""
+    given = examples(graph, 4)
+    assert on_host(graph, given, folder, **how).outputs == wanted(graph, given)  # type: ignore[arg-type]
+
+
 def hops_on_host(
     graph: Graph,
     frames: Values,

@@ -17,7 +17,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.graph.operators import OPERATORS
 from testing.emulator import CORTEX_M0
-from testing.engine import SANITIZED, THUMB_1, build, examples, on_core, on_host, wanted
+from testing.engine import SANITIZED, THUMB_1, build, check_on_host, examples, on_core, wanted
 from testing.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -30,21 +30,16 @@ from testing.networks import random_network
 from tests.cases import first
 
 
-def assert_same_on_host(graph: Graph, folder: Path, **how: object) -> None:
-    given = examples(graph, 4)
-    assert on_host(graph, given, folder, **how).outputs == wanted(graph, given)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("kinds", [[*OPERATORS][at::6] for at in range(6)], ids=" | ".join)
 def test_every_operator_gives_the_bits_of_integer_execution(kinds: Any, tmp_path: Path) -> None:
     """Several in one program, which takes a compiler hardly longer than one."""
     drawn = [random_op_graph(kind, seed) for kind in kinds for seed in (3, 4)]
-    assert_same_on_host(beside(drawn), tmp_path)
+    check_on_host(beside(drawn), tmp_path)
 
 
 @first("seed", range(4), 2)
 def test_networks_of_several_inputs_and_outputs_too(seed: int, tmp_path: Path) -> None:
-    assert_same_on_host(opened(random_network(seed), seed), tmp_path)
+    check_on_host(opened(random_network(seed), seed), tmp_path)
 
 
 @pytest.mark.long
@@ -56,14 +51,14 @@ def test_with_clang_as_with_gcc(family: str, level: str, tmp_path: Path) -> None
     if not shutil.which("clang"):
         pytest.fail("install clang")
     graph = random_int8_graph(5, family=family)
-    assert_same_on_host(graph, tmp_path, compiler="clang", flags=(level,))
+    check_on_host(graph, tmp_path, compiler="clang", flags=(level,))
 
 
 @first("seed", range(3), 1)
 def test_products_put_together_from_halves(seed: int, tmp_path: Path) -> None:
     """As a core without long multiplications has them."""
     graph = random_network(seed) if seed else random_int8_graph(6, family="mobilenet")
-    assert_same_on_host(graph, tmp_path, flags=("-O0", "-DHALVES=1", *SANITIZED))
+    check_on_host(graph, tmp_path, flags=("-O0", "-DHALVES=1", *SANITIZED))
 
 
 def test_a_network_is_a_table_of_calls() -> None:
@@ -106,7 +101,7 @@ def test_zeros_around_a_map_become_bounds(tmp_path: Path) -> None:
         replace(graph, ops=ops, tensors={**graph.tensors, "conv": smaller}), 2
     )
     assert "move(" not in generate(graph).source
-    assert_same_on_host(graph, tmp_path)
+    check_on_host(graph, tmp_path)
 
 
 @pytest.mark.parametrize(("side", "is_plain"), [(19, False), (21, True)])
@@ -119,7 +114,7 @@ def test_large_windows_leave_the_stack_alone(side: int, is_plain: bool, tmp_path
     assert bool(files.references) == is_plain
     assert all(int(each) <= 1400 for each in re.findall(r"sub sp, #(\d+)", files.source))
     if is_plain:  # the other's taps take a compiler 20 s
-        assert_same_on_host(graph, tmp_path)
+        check_on_host(graph, tmp_path)
 
 
 @first(("height", "filters"), [(3, "int8"), (4, "int4")], 2)
@@ -135,14 +130,14 @@ def test_depthwise_filters_of_one_channel_are_a_convolutions(
     op = Op("DEPTHWISE_CONV_2D", "dw", ("input", "weights"), ("output",), stride=(2, 2))
     graph = quantize_randomly(Graph(tensors, (op,), ("input",), ("output",)), 1, filters=filters)
     assert not generate(graph).references
-    assert_same_on_host(graph, tmp_path, most=0)
+    check_on_host(graph, tmp_path, most=0)
 
 
 @first("seed", range(3), 1)
 def test_inputs_and_outputs_may_lie_in_the_arena(seed: int, tmp_path: Path) -> None:
-    assert_same_on_host(random_network(seed + 10), tmp_path, in_arena=True)
+    check_on_host(random_network(seed + 10), tmp_path, in_arena=True)
     family = ("ds_cnn", "mobilenet", "maps")[seed]
-    assert_same_on_host(random_int8_graph(seed, family=family), tmp_path, in_arena=True)
+    check_on_host(random_int8_graph(seed, family=family), tmp_path, in_arena=True)
 
 
 def test_names_are_those_of_c() -> None:
@@ -161,7 +156,7 @@ def test_first_operators_row_by_row(family: str, seed: int, tmp_path: Path) -> N
     assert "stream(" in by_rows.source
     assert by_rows.arena < whole.arena
     assert generate(graph, most=whole.arena).source == whole.source
-    assert_same_on_host(graph, tmp_path, most=0)
+    check_on_host(graph, tmp_path, most=0)
 
 
 def test_rows_that_only_later_operators_read_are_written(tmp_path: Path) -> None:
@@ -169,7 +164,7 @@ def test_rows_that_only_later_operators_read_are_written(tmp_path: Path) -> None
     read = {name for op in graph.ops[1:] if op.kind != "GATHER" for name in op.operands}
     assert graph.ops[0].outputs[0] not in read
     assert "stream(" in generate(graph, most=0).source
-    assert_same_on_host(graph, tmp_path, most=0)
+    check_on_host(graph, tmp_path, most=0)
 
 
 @pytest.mark.parametrize("bias", [2**31 - 1, -(2**31), 2**30])
@@ -180,7 +175,7 @@ def test_sums_that_wrap_around_are_right_or_refused(bias: int, tmp_path: Path) -
         for name, each in graph.tensors.items()
         if each.data is not None or not each.constant
     }
-    assert_same_on_host(replace(graph, tensors={**graph.tensors, **tensors}), tmp_path)
+    check_on_host(replace(graph, tensors={**graph.tensors, **tensors}), tmp_path)
 
 
 def test_equal_tables_are_written_once(tmp_path: Path) -> None:
@@ -188,7 +183,7 @@ def test_equal_tables_are_written_once(tmp_path: Path) -> None:
     gates = [builder.logistic(builder.input, name) for name in ("a", "b")]
     graph = quantize_randomly(builder.finish(builder.mul(*gates, "y")))
     assert generate(graph).source.count("_codes[256]") == 1
-    assert_same_on_host(graph, tmp_path)
+    check_on_host(graph, tmp_path)
 
 
 @pytest.mark.parametrize("filters", ["int8", "int4"])
@@ -207,7 +202,7 @@ def test_channels_that_have_died_take_usual_kernels(filters: Any, tmp_path: Path
         tensors[weights.name] = replace(weights, data=codes, quantization=quantization)
     graph = replace(graph, tensors=tensors)
     assert generate(graph).references == ()
-    assert_same_on_host(graph, tmp_path)
+    check_on_host(graph, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(1, 70_000, 1), (1, 3, 70_000), (70_000, 2, 1)])
@@ -234,7 +229,7 @@ def test_odd_scales_are_right_or_refused(scale: float, tmp_path: Path) -> None:
         generate(graph)
     except MicronasError:
         return
-    assert_same_on_host(graph, tmp_path)
+    check_on_host(graph, tmp_path)
 
 
 @pytest.mark.firmware

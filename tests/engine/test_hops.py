@@ -78,11 +78,7 @@ def test_bands_hold_what_a_pencil_says() -> None:
     assert {name: sizes[name] for name in stays} == stays
     assert hops.buffers[PROGRESS].size == 4
     assert hops.state_bytes == 4 + sum(stays.values())
-    assert sizes.keys() - stays.keys() == {
-        "block1/depthwise",
-        "block1/pointwise",
-        "pool",
-    }
+    assert sizes.keys() - stays.keys() == {"block1/depthwise", "block1/pointwise", "pool"}
     by_frame = Hops(quantize_randomly(small(), 1), 1)
     assert [by_frame.scores(turn) for turn in range(2)] == [1, 0]
     assert by_frame.buffers["input"].size == 3 * 3

@@ -2,7 +2,7 @@
 and what stands in for TFLM where a program is only compiled."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,18 +74,22 @@ def answers(given: Sequence[Array], said: Sequence[Array], arena: object = 0) ->
     return "\n".join([*lines, f"const std::size_t stub_arena_bytes = {arena};\n"])
 
 
+def objects(sources: Iterable[Path], *flags: str) -> list[str]:
+    """Compile files of C for this machine."""
+    made = []
+    for source in sources:
+        made.append(str(source.with_suffix(".o")))
+        subprocess.run(["gcc", "-std=c99", *flags, "-c", str(source), "-o", made[-1]], check=True)
+    return made
+
+
 def compiled(project: Path, *, main: str = "main.cc", around: str = BOARD) -> Path:
     """Compile for this machine, with what a board would bring."""
     (project.parent / "own.cc").write_text(
         "#include <cstddef>\n#include <cstdint>\n#include <cstdio>\n" + around
     )
-    objects = []
-    for source in project.glob("*.c"):
-        objects.append(str(source.with_suffix(".o")))
-        c = ["gcc", "-std=c99", *FLAGS, "-c", str(source), "-o", objects[-1]]
-        subprocess.run(c, check=True)
     made = project.parent / "program"
-    given = [str(project.parent / "own.cc"), *objects]
+    given = [str(project.parent / "own.cc"), *objects(project.glob("*.c"), *FLAGS)]
     if main.endswith(".ino"):
         given += ["-include", "Arduino.h", "-x", "c++"]
     cxx = ["g++", "-std=c++17", *FLAGS, *given, str(project / main), "-o", str(made)]

@@ -27,16 +27,16 @@ from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
 from tests.export.firmware.listening import (
     BOARD,
+    FLAGS,
     LABELS,
     SKETCH,
-    STUBS,
     WORDS,
+    answers,
     heard,
+    objects,
     speech,
     spoken,
 )
-
-FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 
 # of tones whether they are there, and whether they are low; of noise that it is louder
 HEARS = """
@@ -87,12 +87,7 @@ def program(
     zero = int(quantization.zero_point)
     answered = integer.run(graph, given).reshape(-1)
     own = [
-        "#include <cstddef>\n#include <cstdint>\n#include <cstring>",
-        f"std::int8_t stub_input[] = {{{', '.join(map(str, given.reshape(-1)))}}};",
-        f"std::int8_t stub_output[] = {{{', '.join(map(str, answered))}}};",
-        "extern const std::size_t stub_input_sizes[], stub_output_sizes[], stub_arena_bytes;",
-        f"const std::size_t stub_input_sizes[] = {{{given.size}, 0}};",
-        f"const std::size_t stub_output_sizes[] = {{{len(labels)}, 0}}, stub_arena_bytes = 0;",
+        answers([given], [answered]),
         "void stub_network(const std::int8_t* input, std::int8_t* output) {",
         stand_in.replace("SIZE", str(given.size)).replace("ZERO", str(zero)),
         "std::memset(output, -50, 4);\noutput[heard] = 50;\n}" if decision is None else "}",
@@ -103,12 +98,11 @@ def program(
     if kind == "cmake":
         sources += [project / "app.cc", project / "console.cc"]
     made = folder / "program"
-    c = ["gcc", "-std=c99", *FLAGS, "-c", f"{project}/front_end.c", "-o", f"{folder}/front_end.o"]
-    cxx = ["g++", "-std=c++17", *FLAGS, *flags, *map(str, sources), f"{folder}/front_end.o"]
+    cxx = ["g++", "-std=c++17", *FLAGS, *flags, *map(str, sources)]
+    cxx += objects(project.glob("*.c"), *FLAGS)
     if kind == "arduino":
         cxx += ["-include", "Arduino.h", "-x", "c++", str(project / "listener.ino")]
-    for command in (c, [*cxx, "-o", str(made)]):
-        subprocess.run(command, check=True)
+    subprocess.run([*cxx, "-o", str(made)], check=True)
     return made
 
 

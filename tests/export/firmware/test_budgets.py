@@ -43,17 +43,6 @@ def test_what_a_budget_allows_links_and_not_in_less(board: str, seed: int, tmp_p
         assert f"region `{region}' overflowed" in link(found, tmp_path / "firmware").stderr
 
 
-@pytest.mark.long
-def test_draws_have_weights_of_4_bits_where_their_space_says_so() -> None:
-    source = random.Random(25)
-    drawn = [fitting(Board.load("stm32f446re"), source) for _ in range(12)]
-    marked = ["b4" in found.label for found in drawn]
-    stored = [any(t.dtype == "int4" for t in found.graph.tensors.values()) for found in drawn]
-    assert stored == marked
-    assert any(stored)
-    assert not all(stored)
-
-
 def link(found: Fitting, project: Path) -> "subprocess.CompletedProcess[str]":
     """Compile against stubs, and link with as much code as TFLM and the program take."""
     own = 0

@@ -19,7 +19,7 @@ from micronas.export.firmware.shared import ProjectKind
 from micronas.export.formats import export
 from micronas.tflite.reader import read
 from tests.cases import first
-from tests.export.firmware.listening import SKETCH, STUBS, WORDS, heard, spoken
+from tests.export.firmware.listening import SKETCH, STUBS, WORDS, heard, objects, spoken
 from tests.export.firmware.test_engine import KNOWN, expected
 
 
@@ -47,12 +47,9 @@ def platformio(library: Path) -> Path:
     (example,) = described["examples"]
     (library / "own.cc").write_text("#include <cstdio>\n" + SKETCH)
     flags = ["-Wall", "-Wextra", "-Werror", f"-I{STUBS}", f"-I{source}"]
-    objects = []
-    for path in source.rglob("*.c"):
-        objects.append(str(path.with_suffix(".o")))
-        subprocess.run(["gcc", "-std=c99", *flags, "-c", str(path), "-o", objects[-1]], check=True)
     (sketch,) = (library / example["base"] / each for each in example["files"])
-    command = ["g++", "-std=gnu++17", *flags, *objects, str(library / "own.cc")]
+    given = [*objects(source.rglob("*.c"), *flags), str(library / "own.cc")]
+    command = ["g++", "-std=gnu++17", *flags, *given]
     command += ["-include", "Arduino.h", "-x", "c++", str(sketch), "-o", str(library / "program")]
     subprocess.run(command, check=True)
     return library / "program"

@@ -13,26 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application
 from micronas.export.firmware.project import write_project
-from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN
 from micronas.runs.device import device
 from micronas.space.space import Space
 from micronas.streaming.events import Detector
 from micronas.tasks.keywords.synth import synthesise
-from micronas.tasks.recorded import recordings
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.codes import quantize_inputs
 from testing.graphs import quantize_randomly
 from tests.export.firmware.listening import events, speech
 
-SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]
 
 OTHERS = ("cat", "house", "tree", "seven", "bird", "four")
@@ -94,26 +89,6 @@ def test_firmware_passes_and_needs_every_line_of_its_arena(
     code, said = make(project, library, less, "check")
     assert code != 0
     assert f"arena: {given} bytes needed, {given - 16} bytes given" in said
-
-
-def test_the_program_hears_what_python_hears(library: tuple[str, str], tmp_path: Path) -> None:
-    """Ten WAVs through front end, network and decision, on the emulated core and here."""
-    project = tmp_path / "firmware"
-    graph = written("kws_s", project)
-    corpus = synthesise(tmp_path / "speech", words=("yes", "no"), voices=(5, 1, 1))
-    heard = recordings(corpus, SPEECH, speech(), count=10)
-    features = np.stack([each.features for each in heard]).transpose(0, 3, 1, 2)
-    codes = quantize_inputs(graph, torch.from_numpy(features))
-    scores = integer.run(graph, codes).reshape(10, -1).astype(int)
-    ahead = np.diff(np.sort(scores)[:, -2:]).ravel()
-    expected = [
-        f"{each.path}: {WORDS[int(row.argmax())]} at 1000 ms (ahead by {margin})"
-        for each, row, margin in zip(heard, scores, ahead, strict=True)
-    ]
-    files = " ".join(str(each.path) for each in heard)
-    code, said = make(project, library, f"FILES={files}", "say")
-    assert code == 0, said
-    assert re.findall(r"^(.*ahead by \d+\)), front end", said, re.MULTILINE) == expected
 
 
 def test_ten_words_in_one_recording_are_ten_lines(library: tuple[str, str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,11 +22,10 @@ from micronas.export.verify import tflm_arena
 from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
-from tests.export.firmware.listening import rounded
+from tests.export.firmware.listening import STUBS, answers, objects, rounded
 
 SPEAKS = """#include <cstdio>
 extern "C" void micronas_puts(const char* text) { std::fputs(text, stdout); }"""
-STUBS = Path(__file__).parent / "stubs"
 GRAPHS = {
     "ds_01": random_int8_graph(1, family="ds_cnn"),
     "mobile_01": random_int8_graph(2, family="mobilenet"),
@@ -69,19 +69,9 @@ def compiled(folder: Path, kind: ProjectKind) -> Path:
         }"""
     )
     answer = folder / "answer.cc"
-    answer.write_text(
-        f"""#include <cstddef>
-        #include <cstdint>
-        #include <cstdlib>
-        std::int8_t stub_input[300] = {{}};
-        std::int8_t stub_output[12] = {{}};
-        extern const std::size_t stub_input_sizes[], stub_output_sizes[];
-        const std::size_t stub_input_sizes[] = {{100, 200, 0}}, stub_output_sizes[] = {{12, 0}};
-        extern const std::size_t stub_arena_bytes;
-        const std::size_t stub_arena_bytes = std::atoi(std::getenv("ARENA"));
-        {SPEAKS if kind == "cmake" else "void setup(); int main() { setup(); }"}
-        """
-    )
+    inputs, outputs = [np.zeros(100, np.int8), np.zeros(200, np.int8)], [np.zeros(12, np.int8)]
+    own = SPEAKS if kind == "cmake" else "void setup(); int main() { setup(); }"
+    answer.write_text(answers(inputs, outputs, 'std::atoi(std::getenv("ARENA"))') + own)
     source = ["-include", "Arduino.h", "-x", "c++", str(project / "firmware.ino")]
     if kind == "cmake":
         source = [str(project / name) for name in ("main.cc", "console.cc")]
@@ -124,12 +114,13 @@ def test_networks_on_the_engine_are_timed_too(tmp_path: Path) -> None:
     project = tmp_path / "firmware"
     write_folder(timing_project(MODELS, "firmware", kind="cmake", engine="micronas"), project)
     (tmp_path / "own.cc").write_text(SPEAKS)
-    objects = []
-    for source in project.glob("*.c"):
-        objects.append(str(source.with_suffix(".o")))
-        subprocess.run(["gcc", "-std=c99", "-c", str(source), "-o", objects[-1]], check=True)
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", str(project / "main.cc")]
-    command += [*objects, str(tmp_path / "own.cc"), "-o", str(tmp_path / "program")]
+    command += [
+        *objects(project.glob("*.c")),
+        str(tmp_path / "own.cc"),
+        "-o",
+        str(tmp_path / "program"),
+    ]
     subprocess.run(command, check=True)
     said = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True).stdout
     assert {*read_log(said)} == {*GRAPHS}
@@ -141,13 +132,6 @@ def test_ticks_of_unknown_length_are_neither_cycles_nor_a_time(built: Built) -> 
     assert code == 0
     assert said.count(" ticks 102 runs 10\n") == len(GRAPHS)
     with pytest.raises(DataError, match=r"must read 'NAME us\|cycles NUMBER"):
-        read_log(said)
-
-
-def test_times_in_cycles_need_the_clock() -> None:
-    said = "micronas-timing kws_03 cycles 102 runs 10\n"
-    assert read_log(said, clock_hz=80e6) == pytest.approx({"kws_03": 102 / 80e3})
-    with pytest.raises(ConfigError, match="the clock is None; give it"):
         read_log(said)
 
 
@@ -251,9 +235,11 @@ def test_each_damage_has_its_error_of_one_line(said: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("clock", [None, 0.0, 80.0, -1.0, float("nan"), float("inf")])
-def test_a_clock_must_be_a_positive_number(clock: float | None) -> None:
-    with pytest.raises(ConfigError, match=f"the clock is {clock}"):
-        read_log("micronas-timing kws_03 cycles 5 runs 10", clock_hz=clock)
+def test_times_in_cycles_need_the_clock(clock: float | None) -> None:
+    said = "micronas-timing kws_03 cycles 102 runs 10"
+    with pytest.raises(ConfigError, match=f"the clock is {clock}; give it"):
+        read_log(said, clock_hz=clock)
+    assert read_log(said, clock_hz=80e6) == pytest.approx({"kws_03": 102 / 80e3})
     assert read_log(LINE, clock_hz=clock) == {"kws_03": 12.345}
 
 
