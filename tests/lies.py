@@ -1,7 +1,7 @@
-"""Valid flatbuffers that lie: how to make them, and those that once did harm."""
+"""Valid flatbuffers that lie: how to make those that once did harm."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -168,22 +168,3 @@ def dilation(step: int) -> bytes:
         next(each for each in options if isinstance(each, kind)).dilationWFactor = step
 
     return repacked(to_flatbuffer(ds_cnn()), edit)
-
-
-CORPUS: Mapping[str, Callable[[], bytes]] = {
-    **{f"buffer 0 of {size}": lambda size=size: full_buffer_0(size) for size in (1, 16, 256, 4096)},  # type: ignore[misc]
-    "scales shared by many": lambda: shared_scales(1000, 50_000),
-    "scales shared by few": lambda: shared_scales(10, 1000),
-    "a chain": lambda: sums(4000, lambda n: [n, n]),
-    "all that lives to the end": lambda: sums(1500, lambda n: [n, min(n, abs(1500 - n))]),
-    "scales of 1e30": lambda: to_flatbuffer(scaled(1e30, 1e30, 1e-16)),
-    "a clamp beyond int32": lambda: to_flatbuffer(scaled(1e-20, 1e-20, 1e-30, "RELU6")),
-    "a window of gigabytes": lambda: dilation(2**30),
-    "gates that shift by more bits than there are": lambda: scaled_gates(7, 1e8),
-    "a depth multiplier that filters belie": depth_multiplier,
-    "a slope of 1e30": lambda: leaky(0.1, 0.1, 1e30),
-    "an axis that there is not": lambda: joined_along(7),
-    "an axis below those that there are": lambda: joined_along(-9),
-    "an output that is a constant": lambda: to_flatbuffer(constant_output()),
-}
-"""Every file that once crashed, hung, took all memory or differed from TFLM, by what it was."""

@@ -7,7 +7,6 @@ bytes it must give; see `tests.fuzz._harness` for the bounds.
 import random
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -22,19 +21,13 @@ from testing.graphs import random_int8_graph, random_op_graph
 from testing.interfaces import opened
 from testing.networks import random_network
 from testing.scales import with_any_scales
-from tests.fuzz._harness import bounded, rounds
+from tests.fuzz._harness import rounds
 
 _KINDS = [kind for kind in get_args(Kind) if kind != "UNKNOWN"]
-CORPUS: Mapping[str, Callable[[], Graph]] = {
-    kind: lambda kind=kind: random_op_graph(kind, 0)  # type: ignore[misc]
-    for kind in _KINDS
-}
 
 
-def run(seconds: float, seed: int, *, known: bool = True) -> None:
-    """Compile every graph of the corpus, if `known`, then others until the time is over."""
-    for name, make in CORPUS.items() if known else ():
-        bounded(name, lambda: _compiled(make(), random.Random(name), name))  # noqa: B023
+def run(seconds: float, seed: int) -> None:
+    """Compile graphs until the time is over."""
     rounds(seconds, seed, _case)
 
 

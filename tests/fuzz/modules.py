@@ -25,7 +25,7 @@ from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import interpret_outputs
 from micronas.train.quantize import QuantizedNetwork
 from tests.export.from_torch.cases import Case
-from tests.fuzz._harness import bounded, rounds
+from tests.fuzz._harness import rounds
 
 _LARGEST = 8000
 """Elements of one example that a step may give."""
@@ -253,32 +253,25 @@ _JOINS: Sequence[Callable[[Tensor, Tensor], Tensor]] = (
 )
 
 
-def run(seconds: float, seed: int, *, known: bool = True) -> None:
-    """Export modules of every kind of step, if `known`, then others until the time is over."""
-    for rank, makers in _STEPS.items() if known else ():
-        for maker in dict.fromkeys(makers):
-            source = random.Random(f"{rank} {maker.__name__}")
-            shape = next(each for each in _SHAPES if len(each) == rank - 1)
-            module = _steps(source, shape, [maker] * 2)
-            bounded(maker.__name__, lambda: _exported(module, shape, source))  # noqa: B023
+def run(seconds: float, seed: int) -> None:
+    """Export modules until the time is over."""
     rounds(seconds, seed, _case)
 
 
 def _case(source: random.Random) -> str:
     shape = source.choice(_SHAPES)
-    return _exported(_steps(source, shape, [None] * source.randint(1, 6)), shape, source)
+    return _exported(_steps(source, shape), shape, source)
 
 
-def _steps(
-    source: random.Random, shape: Sequence[int], makers: Sequence[Maker | None]
-) -> nn.Sequential:
-    """Return steps that torch can run one after the other."""
+def _steps(source: random.Random, shape: Sequence[int]) -> nn.Sequential:
+    """Return one to six steps that torch can run one after the other."""
+    count = source.randint(1, 6)
     torch.manual_seed(source.randrange(2**31))
     found: list[nn.Module] = []
     x = torch.randn(2, *shape)
-    for given in makers:
+    for _ in range(count):
         for _ in range(20):
-            maker = given or source.choice(_STEPS.get(x.dim(), (_moved, _reduced, _computed)))
+            maker = source.choice(_STEPS.get(x.dim(), (_moved, _reduced, _computed)))
             # torch refuses by exceptions of every type
             with suppress(Exception), warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
