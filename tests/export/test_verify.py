@@ -23,7 +23,13 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.graph.operators import OPERATORS
 from micronas.tflite.writer import to_flatbuffer
-from testing.graphs import quantize_randomly, random_inputs, random_int8_graph, random_op_graph
+from testing.graphs import (
+    ds_cnn,
+    quantize_randomly,
+    random_inputs,
+    random_int8_graph,
+    random_op_graph,
+)
 
 
 def one_convolution(channels: int = 8, side: int = 10) -> Graph:
@@ -115,25 +121,19 @@ def test_arenas_are_measured_one_thread_at_a_time() -> None:
 def test_stderr_is_put_back() -> None:
     before = os.fstat(2)
     tflm_arena(to_flatbuffer(one_convolution()))
+    graph = per_channel_int4()
     with pytest.raises(ExportError):
-        tflm_run(to_flatbuffer(per_channel_int4()), np.zeros((1, 4), np.int8))
+        tflm_run(to_flatbuffer(graph), random_inputs(graph, 1))
     after = os.fstat(2)
     assert (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
 
 
 def per_channel_int4() -> Graph:
     """A network TFLM refuses: int4 FULLY_CONNECTED with a scale for each channel."""
-    seed = next(
-        seed
-        for seed in range(50)
-        if (graph := random_op_graph("FULLY_CONNECTED", seed)).tensors["weights"].dtype == "int4"
-        and graph.tensors["output"].elements > 1
-    )
-    graph = random_op_graph("FULLY_CONNECTED", seed)
-    weights = graph.tensors["weights"]
-    scales = np.full(weights.shape[0], 0.1, np.float32)
-    broken = replace(weights, quantization=Quantization(scales, 0, 0))
-    return replace(graph, tensors={**graph.tensors, "weights": broken})
+    graph = quantize_randomly(ds_cnn(6, 1, 5), filters="int4")
+    weights = graph.tensors["classifier/weights"]
+    broken = replace(weights, quantization=Quantization(np.full(5, 0.1, np.float32), 0, 0))
+    return replace(graph, tensors={**graph.tensors, weights.name: broken})
 
 
 def test_a_refusal_says_what_tflm_says() -> None:

@@ -8,9 +8,7 @@ import torch
 
 from micronas.errors import ConfigError
 from micronas.hardware import board
-from micronas.hardware.targets import CMSIS_NN
 from testing import boards as fit_boards
-from testing.published import GRAPHS
 from tests.boards import shipped
 
 OWN = """\
@@ -89,25 +87,6 @@ def test_few_networks_are_a_prior_and_boards_without_power_have_no_energy() -> N
 def test_shipped_models_are_what_the_measurements_give() -> None:
     for name, rows in fit_boards.measurements().items():
         assert fit_boards.board(name, rows) == board.Board.load(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "network", "measured"),
-    [
-        ("stm32f446re", "MicroNet-KWS-M", 426),
-        ("stm32f746zg", "MicroNet-AD-M", 608),
-        ("stm32f767zi", "MicroNet-VWW-4", 298),
-        ("nucleo_l4r5zi", "MLPerf-IC", 389.5598),
-        ("esp32s3", "TFLM person detection", 54),
-    ],
-)
-def test_latency_of_published_networks(name: str, network: str, measured: float) -> None:
-    target = board.Board.load(name)
-    counts = CMSIS_NN.features(GRAPHS[network])
-    for form in target.forms:
-        worst = target.using(form).latency_model().in_sample_percent
-        limit = 0.1 if worst is None else worst.worst + 0.1
-        assert abs(target.using(form).latency_ms(counts) / measured - 1) * 100 <= limit
 
 
 def test_energy() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from testing import census, kernel_fits, latency_forms
 from testing.builder import Builder
 from testing.published import CENSUS, NETWORKS
 
+Pair = tuple[int, int]
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
 
 
@@ -75,17 +77,13 @@ def test_a_depthwise_convolution_clears_what_lies_outside() -> None:
     assert work.terms["copied"] == 14 * 4 * 4
 
 
-@given(
-    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
-    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-)
+def pairs(most: int) -> st.SearchStrategy[Pair]:
+    return st.tuples(st.integers(1, most), st.integers(1, most))
+
+
+@given(size=pairs(12), kernel=pairs(5), stride=pairs(3), dilation=pairs(3))
 def test_valid_taps_are_those_one_counts(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
+    size: Pair, kernel: Pair, stride: Pair, dilation: Pair
 ) -> None:
     out = -(-size[0] // stride[0]), -(-size[1] // stride[1])
     sweep = Sweep(size, out, kernel, stride, dilation=dilation)
@@ -93,16 +91,12 @@ def test_valid_taps_are_those_one_counts(
     name = builder.depthwise(builder.input, "dw", kernel, stride=stride)
     assert builder.shape(name)[1:3] == out
     # a convolution of ones with ones counts the taps inside the map
-    import torch
-
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     pads = [
         max((o - 1) * s + k - n, 0) for o, s, k, n in zip(out, stride, reach, size, strict=True)
     ]
-    padded = torch.nn.functional.pad(
-        torch.ones(1, 1, *size),
-        (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2),
-    )
+    sides = (each for pad in reversed(pads) for each in (pad // 2, pad - pad // 2))
+    padded = torch.nn.functional.pad(torch.ones(1, 1, *size), (*sides,))
     seen = torch.nn.functional.conv2d(padded, torch.ones(1, 1, *kernel), None, stride, 0, dilation)
     assert seen.shape[2:] == out
     assert sweep.valid_taps == int(seen.sum())

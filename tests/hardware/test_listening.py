@@ -23,7 +23,7 @@ from micronas.space.open_space import load_space
 from micronas.space.space import Space
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
-from testing.graphs import quantize_randomly
+from testing.graphs import ds_cnn, quantize_randomly
 
 BOARD = Board.load("stm32f446re")
 ENGINE = BOARD.using(None, engine="micronas")
@@ -159,12 +159,7 @@ def test_a_profile_says_what_a_call_takes() -> None:
     assert call in " ".join(said.split())  # which a budget counts
     window = profile(graph, BOARD, kind="kws", meaning=MEANING)["listening"]
     assert window["computes"] == "windows"
-    assert (
-        profile(
-            Space.load("kws_small").architecture(Space.load("kws_small").smallest()).graph(), BOARD
-        )["listening"]
-        is None
-    )
+    assert profile(ds_cnn(), BOARD)["listening"] is None
 
 
 def test_a_budget_of_a_call_is_that_of_a_profile() -> None:

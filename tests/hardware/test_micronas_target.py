@@ -125,11 +125,6 @@ def test_layers_make_up_the_whole_and_say_that_it_is_an_estimate() -> None:
     assert limited["fits_estimates"] == ["latency"]
 
 
-def test_a_core_without_its_instructions_is_marked() -> None:
-    plain = Board.load("nucleo_g0b1re").using(None, engine="micronas")
-    assert "Cortex-M0+" in str(plain.arena.code_assumes)
-
-
 def test_cores_take_cycles_of_their_own() -> None:
     """A board waits for its memory as with TFLM: that is left of its time without the core's."""
     graph = Space.load("published/kws_s").graph()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import ai_edge_litert.schema_py_generated as schema
-import flatbuffers
 import numpy as np
 import pytest
 import torch
@@ -29,20 +28,21 @@ from micronas.train.network import Network
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_shapes
 from testing.published import GRAPHS
 from tests.boards import shipped
+from tests.lies import repacked
 
 BOARD = Board.load("stm32f446re")
 CLASSES = [f"word {number}" for number in range(12)]
 
 
-def with_tanh(graph: Graph) -> bytes:
+def with_cos(graph: Graph) -> bytes:
     """Write a graph whose RELU operators are COS, which a graph cannot express."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(to_flatbuffer(graph), 0))
-    for code in model.operatorCodes:
-        if code.builtinCode == schema.BuiltinOperator.RELU:
-            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.COS
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+
+    def replaced(tree: Any) -> None:
+        for code in tree.operatorCodes:
+            if code.builtinCode == schema.BuiltinOperator.RELU:
+                code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.COS
+
+    return repacked(to_flatbuffer(graph), replaced)
 
 
 def relu_after_each_convolution(graph: Graph) -> Graph:
@@ -147,14 +147,9 @@ def test_what_a_form_was_not_fitted_to_is_priced_and_flagged() -> None:
         assert described["latency_excludes"] == []
     share = {layer["op"]: layer["latency_share"] for layer in by_terms["layers"]}
     assert share["MEAN"] > 0.05
-    plain = BOARD.model_copy(
-        update={
-            "latency": tuple(
-                model.model_copy(update={"coefficients": {"conv_macs": 1e-5}})
-                for model in BOARD.latency
-            )
-        }
-    )
+    alone = {"coefficients": {"conv_macs": 1e-5}}
+    models = tuple(model.model_copy(update=alone) for model in BOARD.latency)
+    plain = BOARD.model_copy(update={"latency": models})
     described = profile(graph, plain, flash_bytes=50_000)
     assert described["latency_excludes"] == ["MEAN", "SOFTMAX"]
     assert "at least" in profile_table(described)
@@ -170,7 +165,7 @@ def test_unknown_operators_are_listed_and_bounds_marked() -> None:
     graph = relu_after_each_convolution(random_int8_graph(1, family="ds_cnn"))
     count = sum(op.kind == "RELU" for op in graph.ops)
     known = profile(graph, BOARD)
-    data = with_tanh(graph)
+    data = with_cos(graph)
     described = profile(read(data, unknown="keep"), BOARD, flash_bytes=len(data))
     assert described["unknown_ops"] == {"COS": count}
     assert described["latency_excludes"] == ["COS"]

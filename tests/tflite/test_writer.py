@@ -14,7 +14,7 @@ from micronas.errors import ExportError
 from micronas.export.runtimes import compare_runtimes
 from micronas.export.verify import litert_outputs, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.graph.ir import Graph, Kind
 from micronas.hardware.targets import HOST, plan
 from micronas.space.space import Space
 from micronas.tflite.reader import read
@@ -71,14 +71,11 @@ def test_the_file_is_no_larger_than_the_converters() -> None:
     assert payload < flatbuffer_bytes(ds_cnn())
 
 
-def test_random_weights_have_the_bits_that_the_graph_marks() -> None:
+def test_the_size_of_a_network_of_mixed_bits_is_known() -> None:
     space = Space.load("kws_mixed")
     graph = space.resolve(space.random(random.Random(0)))
-    marked = {name for name, tensor in graph.tensors.items() if tensor.dtype == "int4"}
     quantised = quantize_randomly(graph)
-    found = {name for name, tensor in quantised.tensors.items() if tensor.dtype == "int4"}
-    assert marked
-    assert found == marked
+    assert "int4" in {tensor.dtype for tensor in quantised.tensors.values()}
     assert len(to_flatbuffer(quantised)) == flatbuffer_bytes(graph)
 
 
@@ -113,15 +110,6 @@ def test_int4_keyword_networks_are_smaller_and_exact(kinds: tuple[str, ...], mos
     # On the board kernels unpack as they go; a depthwise one needs a patch of int16 at most.
     grown = plan(graph).head - plan(KEYWORDS).head
     assert 0 <= grown <= 2 * 9 * 140 + 16
-
-
-def test_tflm_refuses_int4_weights_of_a_classifier_with_a_scale_a_channel() -> None:
-    graph = quantize_randomly(ds_cnn(6, 1, 5), filters="int4")
-    weights = graph.tensors["classifier/weights"]
-    wide = replace(weights, quantization=Quantization(np.full(5, 0.01, np.float32), 0, 0))
-    graph = replace(graph, tensors={**graph.tensors, weights.name: wide})
-    with pytest.raises(ExportError, match="TFLM must be able to load the model"):
-        tflm_run(to_flatbuffer(graph), random_inputs(graph, 1))
 
 
 def test_int4_goes_low_half_first() -> None:
@@ -169,12 +157,8 @@ def test_litert_takes_every_operator(kind: Kind, seeds: range) -> None:
 
 
 def test_per_channel_fully_connected_runs() -> None:
-    graph = quantize_randomly(ds_cnn(6, 1, 5))
-    scales = np.linspace(0.001, 0.01, 5).astype(np.float32)
-    source = graph.tensors["pool"].quantization
-    for name, scale in (("weights", scales), ("bias", scales * source.scale)):
-        tensor = graph.tensors[f"classifier/{name}"]
-        object.__setattr__(tensor, "quantization", type(source)(scale, 0, 0))
+    graph = quantize_randomly(ds_cnn(6, 1, 5), by_output=True)
+    assert graph.tensors["classifier/weights"].per_channel
     model, inputs = to_flatbuffer(graph), random_inputs(graph, 10)
     assert verify(model, inputs).mismatches == 0
     difference = litert_outputs(model, inputs)[0].astype(int) - tflm_run(model, inputs)
@@ -189,7 +173,5 @@ def test_float_graphs_are_refused() -> None:
 def test_constants_without_data_are_refused() -> None:
     graph = quantize_randomly(ds_cnn(4, 1))
     object.__setattr__(graph.tensors["stem/bias"], "data", None)
-    with pytest.raises(
-        ExportError, match="a constant must have data of its shape, but 'stem/bias'"
-    ):
+    with pytest.raises(ExportError, match="must have data of its shape, but 'stem/bias'"):
         to_flatbuffer(graph)

@@ -1,4 +1,4 @@
-"""More than a hundred modules that cannot be exported; each says why in one line."""
+"""Modules that cannot be exported; each says why in one line."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,13 +19,7 @@ def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
     """Operations without an operator, each with its ATen name, behind a layer."""
     functions: dict[str, Callable[[Tensor], Any]] = {
         "sort": lambda x: x.sort(1).values,
-        "topk": lambda x: x.topk(2, 1).values,
-        "cummax": lambda x: x.cummax(1).values,
-        "median": lambda x: x.median(1).values,
-        "mode": lambda x: x.mode(1).values,
         "digamma": torch.digamma,
-        "lgamma": torch.lgamma,
-        "erfinv": torch.erfinv,
         "masked": lambda x: x.masked_fill(x > 0, -torch.inf),
         "where": lambda x: torch.where(x > 0, x, -1e9),
         "cat_batch": lambda x: torch.cat([x, x], 0)[:1],
@@ -33,9 +27,7 @@ def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
         "rand": lambda x: x + torch.rand_like(x),
         "pad_infinity": lambda x: F.pad(x, (1, 1), value=torch.inf),
         "gather": lambda x: x.gather(1, torch.zeros_like(x, dtype=torch.long)),
-        "double": lambda x: x.double().relu().float(),
         "half": lambda x: x.half().float(),
-        "int": lambda x: x.int().float(),
     }
     for name, function in functions.items():
         yield name, lambda f=function: nn.Sequential(nn.Conv2d(3, 4, 1), Case(f)), image(3, 4, 4)
@@ -46,9 +38,9 @@ class NoForward(nn.Module):
 
 
 class Parameterless(nn.Module):
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, value: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(4, 4, dtype=dtype))
+        self.weight = nn.Parameter(torch.full((4, 4), value, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight)
@@ -66,30 +58,19 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     four, maps = torch.randn(1, 4), image(4, 6, 6)
     for error in (
         ValueError("a\nb"),
-        KeyError("k"),
         RuntimeError(""),
-        TypeError("no"),
         OSError(5, "io"),
-        AssertionError(),
-        NotImplementedError("later"),
-        ZeroDivisionError(),
         StopIteration(),
         RecursionError("deep"),
-        MemoryError(),
-        UnicodeError("ü"),
         AttributeError("x" * 5000),
     ):
         yield f"raises-{type(error).__name__}", lambda e=error: Case(raises(e)), four
     layers: dict[str, tuple[Callable[[], Any], Any]] = {
         "no-forward": (NoForward, four),
-        "class": (lambda: NoForward, four),
         "function": (lambda: F.relu, four),
-        "none": (lambda: None, four),
         "script": (lambda: torch.jit.script(nn.ReLU().eval()), four),
         "lazy": (lambda: nn.LazyLinear(3), four),
         "wrong-features": (lambda: nn.Linear(5, 2), four),
-        "wrong-channels": (lambda: nn.Conv2d(3, 2, 1), maps),
-        "kernel-too-large": (lambda: nn.Conv2d(4, 2, 9), maps),
         "conv3d": (
             lambda: Case(lambda x, conv: conv(x[:, None]).flatten(1), nn.Conv3d(1, 2, 1)),
             maps,
@@ -107,28 +88,15 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         "vector": (lambda: Case(lambda x: x.relu()[0]), four),
         "place-in-all": (lambda: Case(lambda x: x.relu().argmax().view(1)), four),
         "if": (lambda: Case(lambda x: x.relu() if x.sum() > 0 else x), four),
-        "while": (lambda: Case(lambda x: x.relu() if int(x.sum() * 0) == 0 else x), four),
         "nonzero": (lambda: Case(lambda x: x.relu() + x.nonzero().shape[0]), four),
         "numpy": (lambda: Case(lambda x: torch.tensor(x.numpy() * 2).relu()), four),
         "list": (lambda: Case(lambda x: torch.tensor(x.tolist()).relu()), four),
         "two-inputs": (lambda: Case(lambda x, y: x + y), four),
         "no-input": (lambda: Case(lambda: torch.ones(1, 1)), four),
-        "missing-method": (lambda: Case(lambda x: x.no_such_method()), four),
-        "missing-part": (lambda: Case(lambda x, layer: layer.absent(x), nn.ReLU()), four),
-        "not-callable": (lambda: Case(3), four),
         "complex": (lambda: Parameterless(torch.complex64), four.to(torch.complex64)),
-        "complex-weights": (lambda: Parameterless(torch.complex64), four),
         "half-weights": (lambda: Parameterless(torch.float16), four),
-        "double-weights": (lambda: Parameterless(torch.float64), four),
         "meta-weights": (lambda: nn.Linear(4, 2, device="meta"), four),
-        "infinite-weights": (
-            lambda: Case(lambda x, layer: layer(x), _with(nn.Linear(4, 2), torch.inf)),
-            four,
-        ),
-        "nan-weights": (
-            lambda: Case(lambda x, layer: layer(x), _with(nn.Linear(4, 2), torch.nan)),
-            four,
-        ),
+        "infinite-weights": (lambda: Parameterless(torch.float32, torch.inf), four),
         "initial-state": (
             lambda: Case(
                 lambda x, lstm: lstm(x[:, None], (torch.ones(1, 1, 2), torch.ones(1, 1, 2)))[0],
@@ -141,7 +109,6 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         "complex-input": (nn.ReLU, four.to(torch.complex64)),
         "six-dimensions": (nn.ReLU, torch.randn(1, 1, 1, 1, 1, 2)),
         "fft": (lambda: Case(lambda x: torch.fft.rfft(x).abs()), four),
-        "half-input": (nn.ReLU, four.half()),
         "bool-input": (nn.ReLU, four > 0),
         "nan-input": (nn.ReLU, four * torch.nan),
         "list-input": (nn.ReLU, [1.0]),
@@ -153,25 +120,11 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         yield name, make, x
 
 
-def _with(layer: nn.Linear, value: float) -> nn.Linear:
-    with torch.no_grad():
-        layer.weight[0, 0] = value
-    return layer
-
-
 BROKEN = {name: (make, x) for name, make, x in (*unsupported(), *odd())}
 
 
-ALIKE = [name for name, *_ in unsupported()]
-RARER = {*ALIKE} - {*ALIKE[::4], "pad_infinity"}
-"""Most of those differ by name alone; paddings of other numbers are lowered."""
-
-
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in RARER else name for name in BROKEN],
-)
+@pytest.mark.parametrize("name", BROKEN)
 def test_broken_modules_end_in_one_line(name: str) -> None:
     make, x = BROKEN[name]
     module = make()

