@@ -1,7 +1,5 @@
 """Send the server, and let endpoints answer, HTTP that is nearly right.
 
-    python -m tests.fuzz.http [SECONDS [SEED]]
-
 Requests and answers are put together from parts that are well-formed, odd or damaged; a case is a
 function of the seed and its number. The known attacks go first. Fails on a traceback, a server that
 no longer answers, a case of more than 5 s, or more than 1 GB.
@@ -15,7 +13,6 @@ import os
 import random
 import resource
 import socket
-import sys
 import tempfile
 import time
 import zlib
@@ -373,8 +370,3 @@ def _in_parts(rng: random.Random, data: bytes) -> list[bytes]:
 
 def _one(rng: random.Random, *options: Any) -> Any:
     return rng.choice(options)
-
-
-if __name__ == "__main__":
-    given = [float(each) for each in sys.argv[1:]] + [60.0, 0.0][len(sys.argv) - 1 :]
-    run(given[0], int(given[1]))

@@ -9,7 +9,7 @@ import random
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,25 @@ _LONGEST = 2000
 """Characters of an error."""
 
 
-def _table(change: Callable[[list[str]], Any] = lambda _: None, head: str = "x,y,label") -> str:
-    """Return two classes of numbers; `change` edits the lines of values."""
-    lines = [f"{place % 7},{place % 5},{label}" for label in "ab" for place in range(_ROWS)]
-    change(lines)
+def _lines(lines: Iterable[str], head: str = "x,y,label") -> str:
     return "\n".join([head, *lines, ""])
+
+
+def _table(head: str = "x,y,label", line: str | None = None) -> str:
+    """Return two classes of numbers; `line` takes the place of one of them."""
+    lines = [f"{place % 7},{place % 5},{label}" for label in "ab" for place in range(_ROWS)]
+    lines[5] = line or lines[5]
+    return _lines(lines, head)
 
 
 def _with(line: str) -> str:
     """Return the table with one line of values replaced."""
-    return _table(lambda lines: lines.__setitem__(5, line))
+    return _table(line=line)
 
 
-def _timed(time: Callable[[int], object], head: str = "time,x,label") -> str:
-    lines = [f"{time(place)},{place % 5},{'ab'[place >= _ROWS]}" for place in range(2 * _ROWS)]
-    return "\n".join([head, *lines, ""])
+def _timed(time: Callable[[int], object]) -> str:
+    lines = (f"{time(place)},{place % 5},{'ab'[place >= _ROWS]}" for place in range(2 * _ROWS))
+    return _lines(lines, "time,x,label")
 
 
 def _archive(**arrays: Any) -> bytes:
@@ -111,19 +115,11 @@ CORPUS: Mapping[str, tuple[str | bytes | Callable[[], bytes], str]] = {
     "a value too few": (_with("1,2"), "must have 3 values, but .* line 7 has 2"),
     "numbers that no float32 holds": (_with("1e39,-1e308,a"), ""),
     "nothing that a float32 holds": (
-        _table(
-            lambda lines: lines.__setitem__(
-                slice(None), [f"1e308,1,{c}" for c in "ab" for _ in range(400)]
-            )
-        ),
+        _lines(f"1e308,1,{label}" for label in "ab" for _ in range(_ROWS)),
         "without missing values",
     ),
     "numbers whose range no float32 holds": (
-        _table(
-            lambda lines: lines.__setitem__(
-                slice(None), [f"{s}3.4e38,1,{label}" for label in "ab" for s in ("", "-") * _ROWS]
-            )
-        ),
+        _lines(f"{sign}3.4e38,1,{label}" for label in "ab" for sign in ("", "-") * _ROWS),
         "",
     ),
     "digits of other scripts": (_with("\u0663,\uff11,a"), ""),

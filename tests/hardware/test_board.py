@@ -152,11 +152,6 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) ->
     assert "\n" not in str(raised.value)
 
 
-def test_unknown_board_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'stm32f446'; did you mean 'stm32f446re'"):
-        board.Board.load("stm32f446")
-
-
 def test_view_is_json_with_the_promised_keys(tmp_path: Path) -> None:
     view = json.loads(json.dumps(board.Board.load(own(tmp_path)).view()))
     latency = view["latency"]

@@ -63,13 +63,6 @@ def test_no_left_out_errors_with_as_few_networks_as_terms() -> None:
     assert result.left_out is None
 
 
-def test_a_term_that_would_be_negative_is_zero() -> None:
-    rows = [{"ops": 1.0}, {"ops": 2.0}, {"ops": 3.0}]
-    result = fit(rows, [1.0, 3.0, 5.0], terms=("ops", "constant"))  # line 2x - 1
-    assert result.model.coefficients["constant"] == 0
-    assert result.model.coefficients["ops"] == pytest.approx((1 + 2 / 3 + 0.6) / (1 + 4 / 9 + 0.36))
-
-
 @settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(4, 12), columns=st.integers(1, 4))
 def test_fit_equals_scipy(seed: int, rows: int, columns: int) -> None:

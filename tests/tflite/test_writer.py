@@ -48,12 +48,6 @@ def test_every_buffer_starts_at_a_multiple_of_16(seed: int) -> None:
     assert {start % 16 for start in starts} == {0}
 
 
-def test_the_same_graph_gives_the_same_bytes() -> None:
-    first, second = (to_flatbuffer(random_int8_graph(7)) for _ in range(2))
-    assert first == second
-    assert first != to_flatbuffer(random_int8_graph(8))
-
-
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["ds_cnn", "mobilenet"]))
 def test_the_size_is_known_before_training(seed: int, family: str) -> None:

@@ -31,8 +31,6 @@ _CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
 class _Generated(Runtime):
     """Runtime of networks in generated C99."""
 
-    name = "micronas"
-
     def values(self) -> dict[str, str]:
         header, ticks, rate = _CLOCKS[self.kind]
         empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from micronas.errors import ConfigError
 from micronas.export.firmware.shared import ProjectKind
@@ -32,7 +32,6 @@ class Runtime(ABC):
     In comments `what` is the network, or the largest of several.
     """
 
-    name: ClassVar[EngineName]
     sources: tuple[str, ...] = ()
     """C files, without headers."""
 

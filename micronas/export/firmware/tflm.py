@@ -34,8 +34,6 @@ _MAKE_FOR_BOARD = (
 class OnTflm(Runtime):
     """Runtime of networks as files in flash, run by an interpreter."""
 
-    name = "tflm"
-
     def __init__(self, models: Mapping[str, bytes], kind: ProjectKind, what: str) -> None:
         super().__init__(models, kind, what)
         self._graphs = [read(model) for model in models.values()]
