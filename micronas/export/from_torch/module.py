@@ -138,25 +138,6 @@ def to_tflite(
     return model
 
 
-def quantize(
-    graph: Graph,
-    calibration: Calibration,
-    *,
-    method: Method = "mse",
-    bits: LayerBits = 8,
-    linear_scales: LinearScales = "tensor",
-) -> Graph:
-    """Make a float32 graph int8 without training: ranges from the calibration inputs.
-
-    Raises ExportError if the settings do not fit the graph, an input has the same value throughout,
-    or an activation is not finite, and MicronasError if there is no batch, or one is not of the
-    graph's input shape.
-    """
-    return _calibrated(
-        graph, calibration, method=method, bits=bits, linear_scales=linear_scales, tune=False
-    ).graph()
-
-
 def _calibrated(
     graph: Graph,
     calibration: Calibration,

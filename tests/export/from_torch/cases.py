@@ -10,8 +10,10 @@ from micronas.export.verify import verify
 from micronas.graph.ir import Graph
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.calibration import Method
 from micronas.train.codes import quantize_all_inputs
-from micronas.train.inputs import by_input
+from micronas.train.inputs import Calibration, by_input, calibration_batches
+from micronas.train.post_training import calibrated
 from micronas.train.quantize import QuantizedNetwork, float_outputs
 
 
@@ -61,6 +63,12 @@ def check_float(
         got, want = got.reshape(want.shape), want.float()
         said = f"{name}: {got} must be {want}"
         torch.testing.assert_close(got, want, rtol=rtol, atol=atol, msg=said)
+
+
+def quantize(graph: Graph, calibration: Calibration, method: Method = "mse") -> Graph:
+    """Round a graph as `to_tflite` does by default."""
+    batches = list(calibration_batches(graph, calibration))
+    return calibrated(graph, batches, method=method).eval().graph()
 
 
 def check_exact(rounded: Graph | bytes, inputs: object) -> None:

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from micronas import to_tflite
 from micronas.errors import ExportError
-from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import with_averages
 from micronas.graph.integer import run_outputs
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_all_inputs
-from tests.export.from_torch.cases import Case, Cases, check_exact, check_float
+from tests.export.from_torch.cases import Case, Cases, check_exact, check_float, quantize
 
 FEATURES, TOKENS, MAPS = (8,), (6, 10), (4, 8, 8)
 

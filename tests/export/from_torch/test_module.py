@@ -18,7 +18,6 @@ from torchvision.models import mobilenet_v2
 import micronas
 from micronas import to_tflite
 from micronas.errors import CalibrationWarning, ExportError, MicronasError
-from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph import integer
@@ -30,35 +29,27 @@ from micronas.train.codes import quantize_all_inputs, quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_shapes
-from tests.export.from_torch.cases import Case
+from tests.export.from_torch.cases import Case, quantize
 
 
-class Block(nn.Module):
+def block(inputs: int, outputs: int, stride: int) -> nn.Module:
     """The residual block of MLPerf Tiny's ResNet-8."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+    body = nn.Sequential(
+        *(nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()),
+        *(nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)),
+    )
+    shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else nn.Identity()
+    return Case(lambda x, body, shortcut: F.relu(body(x) + shortcut(x)), body, shortcut)
 
 
-class ResNet8(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
-        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
-        self.fc = nn.Linear(64, 10)
+def resnet8() -> nn.Module:
+    def forward(x: Tensor, body: nn.Module, linear: nn.Module) -> Tensor:
+        x = F.avg_pool2d(body(x), 8)
+        return F.softmax(linear(x.view(x.size(0), -1)), dim=-1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.avg_pool2d(self.blocks(self.stem(x)), 8)
-        return F.softmax(self.fc(x.view(x.size(0), -1)), dim=-1)
+    stem = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()
+    blocks = block(16, 16, 1), block(16, 32, 2), block(32, 64, 2)
+    return Case(forward, nn.Sequential(*stem, *blocks), nn.Linear(64, 10))
 
 
 def autoencoder() -> nn.Module:
@@ -82,7 +73,7 @@ def prepared(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> nn.Module
 
 FOREIGN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mobilenet_v2": (lambda: mobilenet_v2(width_mult=0.35, num_classes=10), (3, 96, 96)),
-    "resnet8": (ResNet8, (3, 32, 32)),
+    "resnet8": (resnet8, (3, 32, 32)),
     "autoencoder": (autoencoder, (640,)),
 }
 
@@ -276,7 +267,7 @@ class TestCalibration:
         to_tflite(small(), x, calibration=[x, x + 1])
 
     def test_one_default_everywhere(self) -> None:
-        functions = to_tflite, quantize, QuantizedNetwork.calibrate
+        functions = to_tflite, QuantizedNetwork.calibrate
         defaults = {inspect.signature(each).parameters["method"].default for each in functions}
         assert defaults == {"mse"}
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from micronas.export.from_torch.module import quantize, to_tflite
+from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
-from tests.export.from_torch.cases import Case, Cases, check_exact, check_float
+from tests.export.from_torch.cases import Case, Cases, check_exact, check_float, quantize
 
 MAPS, SEQUENCES, TOKENS = (8, 12, 10), (8, 16), (6, 8)
 _LAYOUT = ("TRANSPOSE", "GATHER", "STRIDED_SLICE", "SLICE", "BROADCAST_TO")

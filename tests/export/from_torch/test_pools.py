@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from micronas.errors import ExportError
-from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
-from tests.export.from_torch.cases import check_exact, check_float
+from tests.export.from_torch.cases import check_exact, check_float, quantize
 
 
 @pytest.mark.long

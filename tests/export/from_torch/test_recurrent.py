@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from micronas import to_tflite
-from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
-from tests.export.from_torch.cases import Case, Cases, check_exact, check_float
+from tests.export.from_torch.cases import Case, Cases, check_exact, check_float, quantize
 
 
 def both_ends(x: Tensor, layer: nn.Module) -> Tensor:

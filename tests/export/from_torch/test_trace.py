@@ -7,11 +7,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.errors import ExportError
-from micronas.export.from_torch.module import quantize, to_tflite
+from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph.ir import Graph
-from tests.export.from_torch.cases import Case, check_exact
+from tests.export.from_torch.cases import Case, check_exact, quantize
 from tests.train.test_network import run_float
 
 
@@ -284,27 +284,6 @@ def test_an_output_may_be_returned_twice_and_inputs_may_be_returned() -> None:
     graph = trace(module, x)
     assert graph.outputs == ("logits", "features", "x", "add")
     assert verify(to_tflite(module, x, calibration=x), np.zeros((2, 8), np.int8)).mismatches == 0
-
-
-class Remembering(nn.Module):
-    """A layer on inputs and what an earlier call left."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 2)
-        self.last: Tensor | None = None
-        self.register_buffer("calls", torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        before, self.last = self.last, x
-        return self.layer(x if before is None else x + before)
-
-
-def test_a_state_between_calls_is_refused() -> None:
-    """The example's state would become a constant of the network."""
-    with pytest.raises(ExportError, match="two calls of Remembering differ"):
-        trace(Remembering().eval(), torch.ones(1, 4))
 
 
 def test_changes_of_buffers_and_inputs_that_no_one_reads_are_left_out() -> None:
