@@ -14,6 +14,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.ir import Tensor as Stored
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
+from tests.graph.made import table
 from tests.train.test_network import run_float
 
 
@@ -55,11 +56,7 @@ def test_traced_reductions_have_no_reshape_behind_them(
 
 def reduced(axes: list[int], between: tuple[int, ...], target: tuple[int, ...]) -> Graph:
     """A maximum of [1, 4, 1, 6], a function of it, and a RESHAPE."""
-    tables = {"axes": axes, "shape": list(target)}
-    tensors = {
-        name: Stored(name, (len(table),), "int32", True, data=np.array(table, np.int32))
-        for name, table in tables.items()
-    }
+    tensors = {"axes": table("axes", axes), "shape": table("shape", target)}
     shapes = {"x": (1, 4, 1, 6), "most": between, "abs": between, "y": target}
     tensors |= {name: Stored(name, shape) for name, shape in shapes.items()}
     ops = (

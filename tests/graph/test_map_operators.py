@@ -10,7 +10,7 @@ from micronas.graph.ir import Graph, Tensor
 from micronas.hardware.targets import plan
 from testing.builder import Builder
 from testing.graphs import quantize_randomly
-from tests.graph.made import both, constant, one, quantization, tensor
+from tests.graph.made import both, constant, one, quantization, table, tensor
 
 
 def scratch(graph: Graph) -> list[int]:
@@ -37,11 +37,6 @@ def test_scratch_of_dilated_and_grouped_convolutions() -> None:
     source = builder.conv(source, "dilated", 4, (3, 3), dilation=(2, 2))
     graph = builder.finish(builder.depthwise(source, "plain C", (5, 5), dilation=(2, 2)))
     assert scratch(graph) == [4 * 72, 4 * 12, 4 * 108]
-
-
-def table(name: str, values: list[int]) -> Tensor:
-    data = np.array(values, np.int32)
-    return Tensor(name, data.shape, "int32", True, data=data)
 
 
 def test_what_cmsis_nn_gets_wrong_is_refused() -> None:

@@ -76,7 +76,9 @@ def test_networks_equal_tflm(seed: int) -> None:
     check_host(random_int8_graph(seed, family="series" if seed % 4 == 0 else "maps"))
 
 
-@pytest.mark.parametrize("name", ["MicroNet-KWS-M", "MicroNet-VWW-2", "TFLM person detection"])
+@pytest.mark.parametrize(
+    "name", ["MicroNet-KWS-M", "MicroNet-VWW-2", "TFLM person detection", "MLPerf-SWW", "mn_a35_48"]
+)
 @pytest.mark.parametrize("filters", ["int8", "int4"])
 def test_published_networks_equal_tflm(name: str, filters: str) -> None:
     check_host(quantize_randomly(GRAPHS[name], filters=filters))

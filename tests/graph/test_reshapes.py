@@ -1,16 +1,15 @@
 """Operators by row without RESHAPEs between them."""
 
-import numpy as np
-
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.reshapes import without_reshapes
+from tests.graph.made import table
 
 
 def test_a_square_of_a_map_keeps_the_dimensions_of_the_map() -> None:
     """Operands may lack leading ones, but not both: y would have three dimensions."""
-    table = Tensor("shape", (4,), "int32", True, data=np.array([1, 1, 1, 16], np.int32))
     shapes = {"x": (1, 1, 16), "map": (1, 1, 1, 16), "y": (1, 1, 1, 16)}
-    tensors = {name: Tensor(name, shape) for name, shape in shapes.items()} | {"shape": table}
+    tensors = {name: Tensor(name, shape) for name, shape in shapes.items()}
+    tensors["shape"] = table("shape", (1, 1, 1, 16))
     ops = (Op("RESHAPE", "map", ("x", "shape"), ("map",)), Op("MUL", "y", ("map", "map"), ("y",)))
     graph = without_reshapes(Graph(tensors, ops, ("x",), ("y",)))
     (multiplied,) = (op for op in graph.ops if op.kind == "MUL")

@@ -49,6 +49,11 @@ def test_scales_are_refused_or_executed_as_on_tflm(kind: Kind, seeds: range) -> 
 @pytest.mark.parametrize(
     ("kind", "exponents", "rule"),
     [
+        ("LOGISTIC", {"input": -9}, r"LOGISTIC must read a scale of 2\*\*-27 to 2\*\*16"),
+        ("LOGISTIC", {"input": 9}, "LOGISTIC must read a scale"),
+        ("RELU", {"input": 9}, "RELU must write a scale above"),
+        ("HARD_SWISH", {"input": -9}, "HARD_SWISH must read a scale"),
+        ("HARD_SWISH", {"input": 9}, "HARD_SWISH must read a scale"),
         ("HARD_SWISH", {"input": 0, "output": -41}, "must read a scale of"),
         ("ELU", {"input": 38.5, "output": 38.5}, "must read a scale below"),
         ("ELU", {"input": 0, "output": -10}, "must read a scale below"),
@@ -56,7 +61,7 @@ def test_scales_are_refused_or_executed_as_on_tflm(kind: Kind, seeds: range) -> 
         ("BATCH_MATMUL", {"output": -30}, "scale above"),
     ],
 )
-def test_what_float32_or_int32_cannot_hold_is_refused(
+def test_factors_that_tflm_cannot_write_are_refused(
     kind: Kind, exponents: dict[str, float], rule: str
 ) -> None:
     with pytest.raises(ModelError, match=rule):
