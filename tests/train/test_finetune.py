@@ -1,5 +1,6 @@
 """Fine-tuning with rounding in the loop: what it keeps, what it reaches, that it can be resumed."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from torch import Tensor
 from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
 from micronas.graph import integer
-from micronas.graph.builder import Builder
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.loop import Epoch, evaluate, generator_for, predict
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, Ranges
 from micronas.train.recipe import Recipe
+from testing.graphs import ds_cnn
 from tests.train.imitation import calibrated, differences, float_network, random_batch
 from tests.train.test_loop import bright_corner, same_weights, small_network
 from tests.training import cached, finetune, fit
@@ -93,9 +94,11 @@ class TestTraining:
             for name, parameter in network.named_parameters()
         )
 
-    def test_interrupted_run_ends_in_the_same_weights(self, tmp_path: Path) -> None:
+    def test_interrupted_run_ends_in_the_same_weights_and_leaves_the_first_ones(
+        self, tmp_path: Path
+    ) -> None:
         network, split = trained(), bright_corner()
-        path = tmp_path / "checkpoint.pt"
+        before, path = copy.deepcopy(network), tmp_path / "checkpoint.pt"
 
         def stop(epoch: Epoch) -> None:
             if epoch.number == 2:
@@ -121,12 +124,7 @@ class TestTraining:
                 tuned(ranges, Checkpoint(path), progress=stop)
             resumed, alone = (tuned(ranges, kept) for kept in (Checkpoint(path), None))
             assert same_weights(resumed, alone)
-
-    def test_float_network_stays_as_it_was(self) -> None:
-        network = trained()
-        before = {name: value.clone() for name, value in network.state_dict().items()}
-        finetune(network, bright_corner(), self.recipe, seed=0)
-        assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+            assert same_weights(network, before)
 
 
 @pytest.mark.data
@@ -147,15 +145,8 @@ def test_keywords_lose_less_than_a_point() -> None:
         )
         for x, y in ((data["x_train"][0], data["y_train"]), (data["x_val"], data["y_val"]))
     )
-    builder = Builder((49, 10, 1))
-    value = builder.conv(builder.input, "stem", 32, (10, 4), stride=(2, 2), activation="RELU")
-    for block in range(4):
-        value = builder.depthwise(value, f"block{block}/dw", (3, 3), activation="RELU")
-        value = builder.conv(value, f"block{block}/pw", 32, activation="RELU")
-    graph = builder.finish(builder.dense(builder.global_average(value, "pool"), "classifier", 40))
-    network = fit(
-        Network(graph, generator=generator_for(0, "initial")), train, Recipe(epochs=8), seed=0
-    )
+    start = Network(ds_cnn(32, 4, 40), generator=generator_for(0, "initial"))
+    network = fit(start, train, Recipe(epochs=8), seed=0)
     quantized = finetune(network, train, seed=0)
     graph = quantized.graph()
     codes = integer.run(graph, quantize_inputs(graph, validation.inputs))

@@ -82,16 +82,15 @@ class TestFit:
         assert {report.epochs for report in reports} == {8}
         assert reports[-1].loss < reports[0].loss / 2
 
-    def test_same_seed_same_weights(self) -> None:
+    def test_seed_and_section_decide_the_weights(self) -> None:
         split = bright_corner()
-        first, again, other = (fit(small_network(), split, QUICK, seed=seed) for seed in (3, 3, 4))
+        first, again, other, elsewhere = (
+            fit(small_network(), split, QUICK, seed=seed, section=section)
+            for seed, section in ((3, "a"), (3, "a"), (4, "a"), (3, "b"))
+        )
         assert same_weights(first, again)
         assert not same_weights(first, other)
-
-    def test_section_has_its_own_random_numbers(self) -> None:
-        split = bright_corner()
-        first = fit(small_network(), split, QUICK, seed=3, section="a")
-        assert not same_weights(first, fit(small_network(), split, QUICK, seed=3, section="b"))
+        assert not same_weights(first, elsewhere)
 
     @pytest.mark.parametrize("more", [(), (nn.Dropout(),)])
     def test_going_on_after_a_stop_changes_nothing(self, more: tuple[nn.Module, ...]) -> None:
@@ -114,18 +113,14 @@ class TestFit:
         assert same_weights(part, fit(whole, split, QUICK, seed=3))
         assert torch.equal(torch.get_rng_state(), state)
 
-    def test_until_zero_and_beyond_the_end(self) -> None:
-        split = bright_corner()
+    def test_until_zero_and_beyond_the_end_and_once_more(self) -> None:
+        split, checkpoint = bright_corner(), Checkpoint()
         untouched = fit(small_network(), split, QUICK, seed=3, until=0)
         assert same_weights(untouched, small_network())
-        beyond = fit(small_network(), split, QUICK, seed=3, until=99)
+        beyond = fit(small_network(), split, QUICK, seed=3, until=99, checkpoint=checkpoint)
         assert same_weights(beyond, fit(small_network(), split, QUICK, seed=3))
-
-    def test_finished_training_is_loaded(self) -> None:
-        split, checkpoint = bright_corner(), Checkpoint()
-        first = fit(small_network(), split, QUICK, seed=3, checkpoint=checkpoint)
-        again = fit(small_network(seed=9), split, QUICK, seed=3, checkpoint=checkpoint)
-        assert same_weights(first, again)
+        loaded = fit(small_network(seed=9), split, QUICK, seed=3, checkpoint=checkpoint)
+        assert same_weights(beyond, loaded)
 
     def test_saved_state_does_not_follow_later_training(self) -> None:
         split, checkpoint = bright_corner(), Checkpoint()
@@ -216,19 +211,11 @@ class TestFit:
 
     def test_label_smoothing_by_hand(self) -> None:
         reports: list[Epoch] = []
-        split = TensorSplit(torch.zeros(4, 1, 1, 2), torch.zeros(4).long())
-        split.inputs[:, 0, 0, 0] = 2.0
-
-        class Scaled(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.scale = nn.Parameter(torch.tensor(1.0))
-
-            def forward(self, x: Tensor) -> Tensor:
-                return self.scale * x.flatten(1)
-
+        split = TensorSplit(torch.tensor([2.0, 0.0]).expand(4, 1, 1, 2), torch.zeros(4).long())
+        same = nn.Linear(2, 2)
+        same.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
         recipe = Recipe(epochs=1, label_smoothing=0.2)
-        fit(Scaled(), split, recipe, seed=0, progress=reports.append)
+        fit(nn.Sequential(nn.Flatten(), same), split, recipe, seed=0, progress=reports.append)
         right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
         assert reports[0].loss == pytest.approx(0.9 * right + 0.1 * wrong, rel=1e-6)
 
@@ -288,13 +275,17 @@ class TestEvaluate:
 
 class TestTemperatureScaledLoss:
     @pytest.mark.parametrize("factor", [2.0, 0.5])
-    def test_recovers_the_temperature(self, factor: float) -> None:
+    def test_recovers_the_temperature_and_takes_it_as_given(self, factor: float) -> None:
         """Three of four labels are 0: the best logit difference is ln 3; here it is another."""
-        logits = torch.tensor([[factor * math.log(3), 0.0]]).expand(4, 2)
+        logits = torch.tensor([[factor * math.log(3), 0.0]] * 4, requires_grad=True)
         loss, temperature = temperature_scaled_loss(logits, torch.tensor([0, 0, 0, 1]))
         assert temperature == factor
         entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
         assert loss.item() == pytest.approx(entropy, rel=1e-6)
+        loss.backward()
+        # (softmax - one hot) / temperature / examples, with softmax [3/4, 1/4].
+        expected = torch.tensor([[-0.25, 0.25]] * 3 + [[0.75, -0.75]]) / temperature / 4
+        torch.testing.assert_close(logits.grad, expected)
 
     def test_no_sharper_than_asked(self) -> None:
         logits = torch.tensor([[0.1, 0.0]])
@@ -310,11 +301,3 @@ class TestTemperatureScaledLoss:
             temperature_scaled_loss(size * logits, labels)[0].item() for size in (0.5, 1.0, 2.0)
         ]
         assert losses == pytest.approx(losses[:1] * 3, rel=1e-6)
-
-    def test_gradient_takes_the_temperature_as_given(self) -> None:
-        logits = torch.tensor([[2 * math.log(3), 0.0]] * 4, requires_grad=True)
-        loss, temperature = temperature_scaled_loss(logits, torch.tensor([0, 0, 0, 1]))
-        loss.backward()
-        # (softmax - one hot) / temperature / examples, with softmax [3/4, 1/4].
-        expected = torch.tensor([[-0.25, 0.25]] * 3 + [[0.75, -0.75]]) / temperature / 4
-        torch.testing.assert_close(logits.grad, expected)

@@ -27,15 +27,9 @@ def run_float(graph: Graph, x: torch.Tensor) -> torch.Tensor:
     return interpret(graph, x, weighted)
 
 
-def one_op(op: Op, source: tuple[int, ...], target: tuple[int, ...], *constants: Tensor) -> Graph:
-    tensors = {tensor.name: tensor for tensor in constants}
-    tensors |= {"input": Tensor("input", source), "output": Tensor("output", target)}
+def one_op(op: Op, source: tuple[int, ...], target: tuple[int, ...]) -> Graph:
+    tensors = {"input": Tensor("input", source), "output": Tensor("output", target)}
     return Graph(tensors, (op,), ("input",), ("output",))
-
-
-def constant(name: str, values: object, dtype: type = np.float32) -> Tensor:
-    data = np.array(values, dtype)
-    return Tensor(name, data.shape, constant=True, data=data)
 
 
 class TestInterpret:

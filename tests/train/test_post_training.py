@@ -14,11 +14,11 @@ from micronas.graph.averages import is_global, with_averages
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.train.codes import quantize_inputs
-from micronas.train.convolutions import linear
-from micronas.train.network import Network, from_tflite, interpret, weighted_ops
+from micronas.train.network import Network
 from micronas.train.post_training import correct_biases, equalised, largest_loss, shrunk, sqnr_db
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.scaling import scalable_pairs
+from tests.train.test_network import run_float
 
 
 @pytest.mark.filterwarnings("error")
@@ -74,15 +74,7 @@ def badly_scaled(graph: Graph) -> Graph:
 
 @torch.no_grad()
 def run(graph: Graph, x: Tensor) -> np.ndarray:
-    constants = {
-        op.name: [graph.tensors[name].data for name in op.learnt] for op in weighted_ops(graph)
-    }
-
-    def weighted(op, value: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        weight, bias = constants[op.name]
-        return linear(op, value, from_tflite(op, weight), torch.tensor(bias))
-
-    return interpret(graph, x, weighted).flatten(1).numpy()
+    return run_float(graph, x).flatten(1).numpy()
 
 
 def int8(network: QuantizedNetwork, x: Tensor) -> np.ndarray:

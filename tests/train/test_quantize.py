@@ -1,6 +1,7 @@
 """Networks that imitate integer execution: ranges, constants, and agreement to the bit."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, ExportError, MicronasError
-from micronas.graph import integer
+from micronas.graph import integer, ir
 from micronas.graph.batches import keeps_examples
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
@@ -158,19 +159,16 @@ class TestGraph:
                 assert target.scale.item() <= np.float32(6 / 255 * (1 + 1e-6))
         assert kinds > {*shared, "ADD"}
 
-    def test_depthwise_axis(self) -> None:
-        graph = calibrated(float_network(0, "ds_cnn").graph()).graph()
-        weights = graph.tensors["block0/dw/weights"]
-        assert weights.quantization.axis == 3
-        assert weights.quantization.scale.shape == weights.shape[3:]
-
-    def test_four_bits(self) -> None:
+    def test_four_bits_and_a_scale_for_each_depthwise_channel(self) -> None:
         graph = calibrated(float_network(0, "ds_cnn").graph(), bits=4).graph()
         types = {op.name: graph.constant_of(op).dtype for op in graph.ops if len(op.inputs) == 3}
         assert types["stem"] == types["block0/pw"] == types["classifier"] == "int4"
         assert types["block0/dw"] == "int8"
         data = graph.tensors["block0/pw/weights"].data
         assert (data.min(), data.max()) == (-7, 7)
+        weights = graph.tensors["block0/dw/weights"]
+        assert weights.quantization.axis == 3
+        assert weights.quantization.scale.shape == weights.shape[3:]
 
     def test_integer_constants_stay(self) -> None:
         source = float_network(5, "mobilenet").graph()
@@ -248,22 +246,14 @@ class TestAgreesWithIntegers:
                     Network(shapes)
                 continue
             rng = np.random.default_rng(seed)
-            graph = Graph(
-                {
-                    name: replace(
-                        tensor,
-                        dtype="float32" if tensor.quantization else tensor.dtype,
-                        quantization=None,
-                        data=rng.normal(size=tensor.shape).astype(np.float32)
-                        if tensor.constant and tensor.quantization
-                        else tensor.data,
-                    )
-                    for name, tensor in shapes.tensors.items()
-                },
-                shapes.ops,
-                shapes.inputs,
-                shapes.outputs,
-            )
+            tensors = dict(shapes.tensors)
+            for name, tensor in tensors.items():
+                if tensor.quantization:
+                    tensors[name] = ir.Tensor(name, tensor.shape)
+                if tensor.quantization and tensor.constant:
+                    data = rng.normal(size=tensor.shape).astype(np.float32)
+                    tensors[name] = replace(tensors[name], constant=True, data=data)
+            graph = replace(shapes, tensors=tensors)
             network = calibrated(graph)
             steps.append(differences(network, random_batch(graph, 8, seed=9), local=True)["output"])
         together = np.concatenate([array.ravel() for array in steps])
@@ -290,24 +280,24 @@ class TestQuantizeInputs:
 class TestErrors:
     def test_ranges_are_needed_first(self) -> None:
         network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
-        with pytest.raises(MicronasError, match=r"call calibrate\(batches\)"):
-            network(torch.zeros(1, 1, 1, 1))
-        with pytest.raises(MicronasError, match=r"call calibrate\(batches\)"):
-            network.graph()
+        for early in (lambda: network(torch.zeros(1, 1, 1, 1)), network.graph):
+            with pytest.raises(MicronasError, match=r"call calibrate\(batches\)"):
+                early()
 
-    def test_calibration_needs_data(self) -> None:
-        with pytest.raises(MicronasError, match="batches=0"):
-            QuantizedNetwork(dense_graph([[1.0]], [0.0])).calibrate([])
-
-    def test_calibration_needs_finite_data(self) -> None:
+    @pytest.mark.parametrize(
+        ("batches", "method", "message"),
+        [
+            ([], "minmax", "batches=0"),
+            ([torch.full((1, 1, 1, 1), np.inf)], "minmax", r"must be finite .* input spans"),
+            ([torch.zeros(1, 1, 1, 1)], "mean", r"method must be one of average, .* is 'mean'"),
+        ],
+    )
+    def test_calibration_needs_finite_data_and_a_method(
+        self, batches: list[torch.Tensor], method: Any, message: str
+    ) -> None:
         network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
-        with pytest.raises(MicronasError, match=r"must be finite .* input spans"):
-            network.calibrate([torch.full((1, 1, 1, 1), np.inf)])
-
-    def test_calibration_needs_a_method(self) -> None:
-        network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
-        with pytest.raises(MicronasError, match=r"method must be one of average, .* is 'mean'"):
-            network.calibrate([torch.zeros(1, 1, 1, 1)], method="mean")  # type: ignore[arg-type]
+        with pytest.raises(MicronasError, match=message):
+            network.calibrate(batches, method=method)
 
     def test_shapes_are_not_enough(self) -> None:
         with pytest.raises(ExportError, match="stem/weights has no data"):

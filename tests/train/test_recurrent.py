@@ -13,7 +13,6 @@ from micronas.graph.ir import Graph, Op, Tensor
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recurrent import RecurrentUnit
 from testing.recurrent import lstm
 from tests.train.imitation import calibrated, differences, random_batch
@@ -115,8 +114,3 @@ def test_rounding_is_trained_through() -> None:
     assert losses[-1] < losses[0] / 2
     graph = quantized.eval().graph()
     assert verify(to_flatbuffer(graph), quantize_inputs(graph, x)).mismatches == 0
-
-
-def test_shapes_are_not_enough() -> None:
-    with pytest.raises(Exception, match="has no data"):
-        QuantizedNetwork(sequence())
