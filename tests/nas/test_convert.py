@@ -2,10 +2,10 @@
 
 import copy
 import random
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import product
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -29,6 +29,7 @@ from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.quantize import QuantizedNetwork
 from tests.nas.own_networks import DSCNN, EXAMPLES, Plain, Reused, examples
+from tests.nas.priced import arena_ratios, counted, mean_over_networks, priced
 
 BOARD = micronas.Board.load("stm32f446re")
 
@@ -45,10 +46,6 @@ def converted(name: str, shares: tuple[float, ...] = SHARES) -> ConvertedSpace:
             for tensor in (part.running_var, part.weight):
                 nn.init.uniform_(tensor, 0.5, 1.5)
     return convert(module, examples(1, name), shares=shares)
-
-
-def as_numbers(costs: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(value) for name, value in costs.items()}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -88,8 +85,8 @@ def test_certain_gates_cost_what_the_exported_network_counts(name: str) -> None:
     choice = space.random(source)
     graph = trace(space.chosen(choice, None), examples(1, name))
     assert space.resolve(choice) == graph
-    found = expected(space, Gates(space.decisions).one_hot(choice), target=CMSIS_NN).features
-    assert as_numbers(found) == pytest.approx(CMSIS_NN.features(graph), rel=1e-12)
+    found = priced(space, Gates(space.decisions).one_hot(choice))
+    assert found == pytest.approx(counted(space, choice), rel=1e-12)
 
 
 def test_sequences_are_also_taken_as_data_sets_hold_them() -> None:
@@ -138,30 +135,14 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(name: str) -> None:
     gates = {
         each.name: torch.rand(len(each.options)).double().softmax(0) for each in space.decisions
     }
-    mean: dict[str, float] = {}
-    for choice in product(*(range(len(each.options)) for each in space.decisions)):
-        weights = zip(gates.values(), choice, strict=True)
-        probability = float(np.prod([float(gate[index]) for gate, index in weights]))
-        for key, value in CMSIS_NN.features(space.resolve(choice)).items():
-            mean[key] = mean.get(key, 0.0) + probability * value
-    found = expected(space, gates, target=CMSIS_NN).features
-    assert as_numbers(found) == pytest.approx(mean, rel=1e-9)
+    assert priced(space, gates) == pytest.approx(mean_over_networks(space, gates), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_smooth_stand_ins_follow_the_exact_costs(name: str) -> None:
     """Close in bytes, and always by about the same factor, which a search corrects."""
     space, source = converted(name), random.Random(6)
-    problem, gates = Member(space, BOARD, micronas.Budget()), Gates(space.decisions)
-    ratios = []
-    for _ in range(20):
-        choice = space.random(source)
-        smooth, costs = (
-            expected(space, gates.one_hot(choice), target=CMSIS_NN),
-            problem.costs(choice),
-        )
-        assert float(smooth.flash) == pytest.approx(costs.flash_bytes, rel=0.05)
-        ratios.append(costs.arena_bytes / float(smooth.sram))
+    ratios = arena_ratios(space, [space.random(source) for _ in range(20)])
     assert max(ratios) / min(ratios) < 1.25
 
 
@@ -229,19 +210,21 @@ def test_names_in_keep_keep_their_channels() -> None:
     assert [each.name for each in space.decisions] == ["blocks.0.pointwise"]
 
 
-class Functional(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(8, 1, 3, 3))
-        self.last = nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.conv2d(x, self.weight).mean((2, 3)))
+def written(forward: Callable[[Any, Tensor], Tensor], **layers: Any) -> nn.Module:
+    """`Plain` with other layers, and a forward pass of its own."""
+    module = type("Written", (Plain,), {"forward": forward})()
+    for name, layer in layers.items():
+        setattr(module, name, layer)
+    return module
 
 
-class HardCoded(Plain):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.norm(self.first(x)).relu().mean((2, 3)).view(-1, 8))
+def functional() -> nn.Module:
+    weight = nn.Parameter(torch.randn(8, 1, 3, 3))
+    return written(lambda my, x: my.last(F.conv2d(x, my.weight).mean((2, 3))), weight=weight)
+
+
+def hard_coded() -> nn.Module:
+    return written(lambda my, x: my.last(my.norm(my.first(x)).relu().mean((2, 3)).view(-1, 8)))
 
 
 class Unsupported(Plain):
@@ -249,69 +232,64 @@ class Unsupported(Plain):
         return self.last(torch.sort(self.first(x), 1).values.mean((2, 3)))
 
 
-class Halved(Plain):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last((0.5 * self.first(x)).relu().mean((2, 3)))
+def halved() -> nn.Module:
+    return written(lambda my, x: my.last((0.5 * my.first(x)).relu().mean((2, 3))))
 
 
-class Grouped(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(2, 8)
+def grouped() -> nn.Module:
+    return written(Plain.forward, norm=nn.GroupNorm(2, 8))
 
 
-class Stacked(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.more = nn.Conv2d(8, 8, 1)
+def stacked() -> nn.Module:
+    def forward(my: Any, x: Tensor) -> Tensor:
+        x = my.first(x)
+        return my.last(torch.stack([x, my.more(x)], 1).sum(1).mean((2, 3)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        return self.last(torch.stack([x, self.more(x)], 1).sum(1).mean((2, 3)))
+    return written(forward, more=nn.Conv2d(8, 8, 1))
 
 
-class TwiceNormed(Plain):
+def twice_normed() -> nn.Module:
     """Two batch norms in a row, whose markers in a trace add up to that of no other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.more = nn.BatchNorm2d(8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.more(self.norm(self.first(x))).relu().mean((2, 3)))
-        return y
+    return written(
+        lambda my, x: my.last(my.more(my.norm(my.first(x))).relu().mean((2, 3))),
+        more=nn.BatchNorm2d(8),
+    )
 
 
-class HalvedGroups(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(8, 8, 1)
-        self.groups = nn.Conv2d(8, 8, 1, groups=2)
+def halved_groups() -> nn.Module:
+    def forward(my: Any, x: Tensor) -> Tensor:
+        x = 0.5 * my.groups(my.first(x).relu())
+        return my.last(my.mix(x).relu().mean((2, 3)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = 0.5 * self.groups(self.first(x).relu())
-        return self.last(self.mix(x).relu().mean((2, 3)))
+    return written(forward, mix=nn.Conv2d(8, 8, 1), groups=nn.Conv2d(8, 8, 1, groups=2))
 
 
-def _parametrised() -> nn.Module:
+def parametrised() -> nn.Module:
     module = Plain()
     nn.utils.parametrizations.weight_norm(module.first)
     return module
 
 
+def sharing_weights() -> nn.Module:
+    layers = [nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)]
+    layers[2].weight = layers[1].weight
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(800, 2))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Functional, r"layer that is called once, but CONV_2D 'conv2d' is not"),
+        (functional, r"layer that is called once, but CONV_2D 'conv2d' is not"),
         (Reused, r"layer that is called once, but CONV_2D 'again_1' is not"),
-        (Grouped, r"but DEPTHWISE_CONV_2D 'norm_1' is of GroupNorm; use a BatchNorm"),
-        (Stacked, r"may go, as RESHAPE 'sum.reshape' takes all .* by \+ in place of torch.stack"),
-        (HardCoded, r"work at every width .* HardCoded raises RuntimeError: .* or name the layers"),
+        (grouped, r"but DEPTHWISE_CONV_2D 'norm_1' is of GroupNorm; use a BatchNorm"),
+        (stacked, r"may go, as RESHAPE 'sum.reshape' takes all .* by \+ in place of torch.stack"),
+        (hard_coded, r"work at every width .* Written raises RuntimeError: .* or name the layers"),
         (Unsupported, r"aten.sort.* in test_convert.py:\d+: "),
-        (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
-        (Halved, r"compute what its layers do, but first is scaled, shifted or re-ordered"),
-        (TwiceNormed, r"TwiceNormed raises RuntimeError: running_mean should contain"),
-        (HalvedGroups, r"compute what its layers do, but HalvedGroups is scaled"),
+        (parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
+        (halved, r"compute what its layers do, but first is scaled, shifted or re-ordered"),
+        (twice_normed, r"Written raises RuntimeError: running_mean should contain"),
+        (halved_groups, r"compute what its layers do, but Written is scaled"),
+        (sharing_weights, r"that of '2' in CONV_2D '2' is used twice"),
         (lambda: "network", r"convert takes a torch.nn.Module, but got str"),
     ],
 )
@@ -320,14 +298,6 @@ def test_what_cannot_be_narrowed_is_named(make: type[nn.Module], message: str) -
     with pytest.raises((ExportError, ConfigError), match=message) as error:
         convert(make(), examples(1))
     assert "\n" not in str(error.value)
-
-
-def test_two_layers_cannot_share_weights() -> None:
-    layers = [nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)]
-    layers[2].weight = layers[1].weight
-    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(800, 2))
-    with pytest.raises(ExportError, match=r"that of '2' in CONV_2D '2' is used twice"):
-        convert(module, examples(1))
 
 
 def test_settings_and_examples_are_checked() -> None:
@@ -424,8 +394,8 @@ def test_mobilenet_v2_searched_and_exported() -> None:
     assert 0.9 <= max(used.values()) <= 1
     graph = trace(found, example)
     assert graph == supernet.space.resolve(choice)
-    costs = expected(supernet.space, supernet.gates.one_hot(choice), target=CMSIS_NN).features
-    assert as_numbers(costs) == pytest.approx(CMSIS_NN.features(graph), rel=1e-12)
+    costs = priced(supernet.space, supernet.gates.one_hot(choice))
+    assert costs == pytest.approx(CMSIS_NN.features(graph), rel=1e-12)
     inputs = stripes(4, 96, 3)[0]
     check_on_tflm(micronas.to_tflite(found, example, calibration=[inputs]), inputs)
 

@@ -1,6 +1,7 @@
 """Bits of weights as a choice: what a space says, what 4 bits cost, a search that picks them."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -32,14 +33,14 @@ from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
-from micronas.train.convolutions import linear
 from micronas.train.loop import evaluate
-from micronas.train.network import Network, interpret, round_weights
+from micronas.train.network import Network, round_weights
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
 from tests import toy
 from tests.cases import first
 from tests.nas.supernet.test_supernet import MIXED
+from tests.train.test_network import run_float
 from tests.training import cached, finetune, fit, search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -319,24 +320,16 @@ def test_rounding_before_batch_norm_is_rounding_after_folding() -> None:
     marked = {name for name, tensor in graph.tensors.items() if tensor.dtype == "int4"}
     assert len(marked) == 4
 
-    def weighted(op, x):  # type: ignore[no-untyped-def]
-        weight = graph.constant_of(op).data.astype(np.float64)
-        if op.inputs[1] in marked:
-            step = np.abs(weight).max((1, 2, 3), keepdims=True) / 7
-            weight = np.rint(weight / step) * step
-        weight = weight.astype(np.float32)
-        if op.kind == "CONV_2D":
-            weight = weight.transpose(0, 3, 1, 2)
-        elif op.kind == "DEPTHWISE_CONV_2D":
-            weight = weight.transpose(3, 0, 1, 2)
-        bias = graph.constant_of(op, 2).data
-        return linear(op, x, torch.tensor(weight), torch.tensor(bias))
-
+    tensors = dict(graph.tensors)
+    for name in marked:
+        weight = tensors[name].data.astype(np.float64)
+        step = np.abs(weight).max((1, 2, 3), keepdims=True) / 7
+        rounded = (np.rint(weight / step) * step).astype(np.float32)
+        tensors[name] = replace(tensors[name], data=rounded)
     x = torch.randn(7, 1, 8, 6)
     with torch.no_grad():
-        torch.testing.assert_close(
-            float_network(x), interpret(graph, x, weighted).flatten(1), rtol=1e-4, atol=1e-4
-        )
+        wanted = run_float(replace(graph, tensors=tensors), x).flatten(1)
+        torch.testing.assert_close(float_network(x), wanted, rtol=1e-4, atol=1e-4)
 
 
 def int4_layers(graph: Graph) -> set[str]:

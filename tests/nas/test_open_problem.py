@@ -58,6 +58,17 @@ families:
 SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=16, learning_rate=1e-2))
 
 
+def run(
+    checkpoint: Checkpoint | None = None,
+    settings: StrategySettings = SETTINGS.model_copy(update={"champions": 1}),  # noqa: B008
+    space: OpenSpace = OPEN,
+    budget: Budget = BUDGET,
+    **more: Any,
+) -> SearchResult:
+    given = {"board": BOARD, "budget": budget, "settings": settings, "checkpoint": checkpoint}
+    return search(space, data(), **given, **more)
+
+
 def test_descendants_have_four_bits_where_their_parents_have() -> None:
     space = OPEN.model_copy(update={"bits": (4, 8)})
     for budget, some in ((Budget(flash="5 KB", counts="network"), True), (BUDGET, False)):
@@ -175,13 +186,10 @@ def test_the_best_of_two_families_train_longer() -> None:
     """Of six networks of two families one of each goes on to three times the epochs."""
     settings = SETTINGS.model_copy(update={"draws": 6, "generations": 0, "champions": 2})
     checkpoint, told = Checkpoint(), list[tuple[int, int]]()
-    result = search(
+    result = run(
+        checkpoint,
+        settings,
         OPEN.model_copy(update={"textbook": ()}),
-        data(),
-        board=BOARD,
-        budget=BUDGET,
-        settings=settings,
-        checkpoint=checkpoint,
         progress=lambda phase, done, total, numbers: told.append((done, total)),
     )
     first, second, *others = result.candidates
@@ -209,16 +217,6 @@ def test_the_best_of_two_families_train_longer() -> None:
 
 def problem_fits(costs: object) -> bool:
     return BUDGET.on(BOARD).fits(costs)  # type: ignore[arg-type]
-
-
-def run(
-    checkpoint: Checkpoint | None = None,
-    settings: StrategySettings = SETTINGS.model_copy(update={"champions": 1}),  # noqa: B008
-    **more: Any,
-) -> SearchResult:
-    return search(
-        OPEN, data(), board=BOARD, budget=BUDGET, settings=settings, checkpoint=checkpoint, **more
-    )
 
 
 @pytest.fixture(scope="module")
@@ -256,10 +254,10 @@ def test_nothing_depends_on_processes_nor_on_one_that_is_killed(alone: SearchRes
 
 def test_a_budget_below_every_family_and_another_strategy_are_refused() -> None:
     with pytest.raises(BudgetError, match="sram budget must reach the smallest network"):
-        search(OPEN, data(), board=BOARD, budget=Budget(sram="1 KB"), settings=SETTINGS)
+        run(budget=Budget(sram="1 KB"))
     for other in (DnasSettings(), SETTINGS.model_copy(update={"supernet": "space"})):
         with pytest.raises(ConfigError, match=r"must have a space of one family.*'toy' has"):
-            search(OPEN, data(), board=BOARD, budget=BUDGET, settings=other)
+            run(settings=other)
 
 
 def test_the_member_nearest_to_a_budget_is_named() -> None:
@@ -276,7 +274,7 @@ def test_the_member_nearest_to_a_budget_is_named() -> None:
     for families in (OPEN.families, dict(reversed(OPEN.families.items()))):
         space = OPEN.model_copy(update={"families": families})
         with pytest.raises(BudgetError, match=f"'{nearest}'"):
-            search(space, data(), board=BOARD, budget=Budget(macs="100"), settings=SETTINGS)
+            run(space=space, budget=Budget(macs="100"))
 
 
 def test_where_draws_miss_the_smallest_networks_are_given() -> None:
@@ -294,21 +292,12 @@ def test_where_draws_miss_the_smallest_networks_are_given() -> None:
 
 def test_textbook_networks_are_the_widest_that_fit() -> None:
     budget = Budget(sram="24 KB", latency="60 ms")
-    (found,) = textbook_networks(
-        shipped(["tc_resnet8"]), BOARD, budget, kind="kws", input_shape=(49, 10, 1), classes=40
-    )
+    given = {"kind": "kws", "input_shape": (49, 10, 1), "classes": 40}
+    (found,) = textbook_networks(shipped(["tc_resnet8"]), BOARD, budget, **given)
     assert found.architecture.input == (49, 1, 10)
     assert budget.on(BOARD).fits(found.costs)
     assert 0.9 < max(budget.on(BOARD).used(found.costs).values()) <= 1
-    none = textbook_networks(
-        shipped(["ds_cnn"]),
-        BOARD,
-        Budget(sram="2 KB"),
-        kind="kws",
-        input_shape=(49, 10, 1),
-        classes=40,
-    )
-    assert none == []
+    assert textbook_networks(shipped(["ds_cnn"]), BOARD, Budget(sram="2 KB"), **given) == []
 
 
 def test_scaling_takes_every_width_to_the_grid() -> None:

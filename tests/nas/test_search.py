@@ -1,6 +1,7 @@
 """The search as a whole, on a toy data set whose networks train in a second."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.member import Member
 from micronas.nas.prior import uniform_networks
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import DnasSettings, SearchSettings, StrategySettings, strategy_settings
+from micronas.nas.settings import DnasSettings, SearchSettings, strategy_settings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.strategies.shared import rank
 from micronas.nas.supernet.gates import Gates
@@ -58,24 +59,15 @@ def test_settings_may_be_keys_as_in_yaml() -> None:
     assert strategy_settings(None) == SearchSettings()
     assert strategy_settings(SHORT) is SHORT
     with pytest.raises(ConfigError, match=r"unknown key 'search.wramup'.*did you mean 'warmup'"):
-        search(
-            SPACE, data(), board=BOARD, budget=BUDGET, settings={"wramup": 7, "strategy": "dnas"}
-        )
+        run(0, settings={"wramup": 7, "strategy": "dnas"})
     for last in (0, -0.5):
         with pytest.raises(ConfigError, match=r"search\.temperature.*greater than 0"):
             strategy_settings({"strategy": "dnas", "temperature": [1, last]})
 
 
-def run(seed: int, *, settings: StrategySettings = SETTINGS, **keywords: object) -> SearchResult:
-    return search(
-        SPACE,
-        data(),
-        board=BOARD,
-        budget=BUDGET,
-        settings=settings,
-        seed=seed,
-        **keywords,  # type: ignore[arg-type]
-    )
+def run(seed: int, *, settings: Any = SETTINGS, **keywords: Any) -> SearchResult:
+    given = {"board": BOARD, "budget": BUDGET, "settings": settings, "seed": seed}
+    return search(SPACE, data(), **given, **keywords)
 
 
 @cached
@@ -161,13 +153,8 @@ def test_proposals_reach_the_budget_from_gates_that_collapsed() -> None:
 @pytest.mark.long
 def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None:
     """No finalist from the supernet: the trivial networks are what is left, never nothing."""
-    found = search(
-        SPACE,
-        data(),
-        board=BOARD,
-        budget=BUDGET,
-        settings=SHORT.model_copy(update={"steps": 1, "warmup": 0, "finalists": 0}),
-    )
+    nothing = SHORT.model_copy(update={"steps": 1, "warmup": 0, "finalists": 0})
+    found = run(0, settings=nothing)
     uniform = set(uniform_networks(MEMBER))
     assert {candidate.choice for candidate in found.candidates} == uniform
 

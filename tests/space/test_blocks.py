@@ -10,11 +10,10 @@ import pytest
 import torch
 import yaml
 
-from micronas.data import TensorSplit
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
-from micronas.hardware.targets import CMSIS_NN, HOST
-from micronas.nas.supernet.expected import expected
+from micronas.graph.streaming import check_streaming
+from micronas.hardware.targets import HOST
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.blocks import Block
@@ -23,6 +22,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
+from tests.nas.priced import counted, priced
 from tests.space.test_streaming_space import DESCRIBED
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = yaml.safe_load("""
@@ -98,8 +98,10 @@ def space(kind: str) -> Space:
     return Space.model_validate({**around, "blocks": EXAMPLES[kind]})
 
 
-def inputs(count: int) -> torch.Tensor:
-    return torch.randn(count, 2, 13, 6, generator=torch.Generator().manual_seed(count))
+def inputs(count: int, found: Space) -> torch.Tensor:
+    height, width, channels = found.input
+    generator = torch.Generator().manual_seed(count)
+    return torch.randn(count, channels, height, width, generator=generator)
 
 
 def test_there_is_an_example_of_every_block_type() -> None:
@@ -114,19 +116,18 @@ def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
     for _ in range(6):
         choice = found.random(source)
         one_hot = gates.one_hot(choice)
-        sliced, masked = supernet.sliced(inputs(4), choice), supernet.masked(inputs(4), one_hot)
+        x = inputs(4, found)
+        sliced, masked = supernet.sliced(x, choice), supernet.masked(x, one_hot)
         torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
-        costs = {
-            name: float(value)
-            for name, value in expected(found, one_hot, target=CMSIS_NN).features.items()
-        }
-        assert costs == pytest.approx(CMSIS_NN.features(found.resolve(choice)), rel=1e-12)
+        assert priced(found, one_hot) == pytest.approx(counted(found, choice), rel=1e-12)
 
 
-STREAMING = Space.model_validate(DESCRIBED)
+EVERY = pytest.mark.parametrize(
+    "found", [*map(space, TYPES), Space.model_validate(DESCRIBED)], ids=[*TYPES, "streaming"]
+)
 
 
-@pytest.mark.parametrize("found", [*map(space, TYPES), STREAMING], ids=[*TYPES, "streaming"])
+@EVERY
 def test_a_network_is_its_space_with_the_choices_filled_in(found: Space) -> None:
     source = random.Random(1)
     for _ in range(12):
@@ -142,23 +143,26 @@ def test_a_network_is_its_space_with_the_choices_filled_in(found: Space) -> None
         assert drawn == [op.name for op in network.graph().ops]
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_a_block_is_trained_quantised_exported_and_run(kind: str) -> None:
-    found = space(kind)
+@EVERY
+def test_a_block_is_trained_quantised_exported_and_run(found: Space) -> None:
     choice = found.random(random.Random(2))
     torch.manual_seed(0)
     network = found.architecture(choice).build()
-    split = TensorSplit(inputs(64), torch.arange(64) % 3)
+    x, labels, losses = inputs(64, found), torch.arange(64) % 3, []
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(8):
         optimizer.zero_grad()
-        logits = network(split.inputs)
-        torch.nn.functional.cross_entropy(logits, split.labels).backward()  # type: ignore[no-untyped-call]
+        loss = torch.nn.functional.cross_entropy(network(x), labels)
+        loss.backward()
         optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
     quantized = QuantizedNetwork(network.eval().graph())
-    quantized.calibrate([split.inputs])
+    quantized.calibrate([x])
     model = to_flatbuffer(quantized.graph())
     graph = read(model)
+    if found.streaming:
+        check_streaming(graph)
     assert verify(model, random_inputs(graph, 8, 0)).mismatches == 0
     predicted, arena = HOST.plan(graph), tflm_arena(model)
     assert (predicted.head, predicted.total) == (arena.head, arena.total)

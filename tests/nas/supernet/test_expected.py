@@ -1,18 +1,16 @@
 """Expected costs: equal to counts on the exported graph when gates are certain."""
 
 import random
-from itertools import product
 
 import pytest
 import torch
 
-from micronas.hardware.targets import CMSIS_NN, plan
+from micronas.hardware.targets import CMSIS_NN
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
-from micronas.tflite.metadata import placeholder
-from micronas.tflite.writer import flatbuffer_bytes
 from tests.cases import first
+from tests.nas.priced import arena_ratios, counted, mean_over_networks, priced
 from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
 
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
@@ -25,58 +23,35 @@ def test_certain_gates_cost_what_the_graph_counts(name: str, count: int) -> None
     gates, source = Gates(space.decisions), random.Random(4)
     for _ in range(count):
         choice = space.random(source)
-        counted = CMSIS_NN.features(space.architecture(choice).graph())
-        features = expected(space, gates.one_hot(choice), target=CMSIS_NN).features
-        for feature, value in features.items():
-            assert float(value) == pytest.approx(counted[feature], rel=1e-12), feature
-        assert features.keys() == counted.keys()
+        found = priced(space, gates.one_hot(choice))
+        assert found == pytest.approx(counted(space, choice), rel=1e-12)
+        assert space.architecture(choice).graph() == space.resolve(choice)
 
 
 @pytest.mark.parametrize("space", [CHAIN, RESIDUAL, MIXED], ids=lambda space: str(space.name))
 def test_uncertain_gates_cost_the_mean_over_all_networks(space: Space) -> None:
     """Enumerated over a part of the decisions; the others are certain."""
-    gates, source = Gates(space.decisions), random.Random(5)
-    free = source.sample(range(len(space.decisions)), 4)
-    start = space.random(source)
-    weights = gates.one_hot(start)
-    for position in free:
-        decision = space.decisions[position]
-        weights[decision.name] = torch.rand(len(decision.options)).softmax(0)
+    source = random.Random(5)
+    sample = Gates(space.decisions).one_hot(space.random(source))
+    for decision in source.sample(space.decisions, 4):
+        sample[decision.name] = torch.rand(len(decision.options)).double().softmax(0)
     names = ("weights", "weights_bytes", "conv_macs", "instructions", "other_instructions")
-    mean = dict.fromkeys(names, 0.0)
-    options = [range(len(space.decisions[position].options)) for position in free]
-    for picked in product(*options):
-        choice = list(start)
-        probability = 1.0
-        for position, index in zip(free, picked, strict=True):
-            choice[position] = index
-            probability *= float(weights[space.decisions[position].name][index])
-        counted = CMSIS_NN.features(space.architecture(tuple(choice)).graph())
-        for name in mean:
-            mean[name] += probability * counted[name]
-    features = expected(space, weights, target=CMSIS_NN).features
-    assert {name: float(features[name]) for name in mean} == pytest.approx(mean, rel=1e-6)
+    found, mean = priced(space, sample), mean_over_networks(space, sample)
+    assert {name: found[name] for name in names} == pytest.approx(
+        {name: mean[name] for name in names}, rel=1e-6
+    )
 
 
 @first("name", SHIPPED, 2)
 def test_smooth_stand_ins_follow_the_exact_arena_and_file(name: str) -> None:
     """The search corrects the arena's level; what must hold here is that they move together.
 
-    Flash is that of the file within 5 percent. It has a logarithm in a search: the smallest
-    network's must be above zero, too.
+    Flash has a logarithm in a search: the smallest network's must be above zero, too.
     """
-    space = Space.load(name)
-    gates, source = Gates(space.decisions), random.Random(6)
-    ratios = []
-    for choice in [space.smallest(), *(space.random(source) for _ in range(15))]:
-        graph, smooth = space.architecture(choice).graph(), gates.one_hot(choice)
-        costs = expected(space, smooth, target=CMSIS_NN)
-        ratios.append(plan(graph).total / float(costs.sram))
-        (inner,), (outer,) = graph.inputs, graph.outputs
-        labels, depth = graph.tensors[outer].elements, graph.tensors[inner].shape[-1]
-        exact = flatbuffer_bytes(graph, metadata=placeholder(labels, depth))
-        assert float(costs.flash) == pytest.approx(exact, rel=0.05)
-    assert max(ratios[1:]) / min(ratios[1:]) < 1.5
+    space, source = Space.load(name), random.Random(6)
+    choices = [space.smallest(), *(space.random(source) for _ in range(15))]
+    _, *ratios = arena_ratios(space, choices)
+    assert max(ratios) / min(ratios) < 1.5
 
 
 def test_every_decision_moves_every_cost() -> None:
