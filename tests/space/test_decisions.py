@@ -17,6 +17,11 @@ BLOCKS: dict[str, dict[str, Any]] = {
 }
 
 
+def of(block: dict[str, Any]) -> Space:
+    around = {"input": [32, 8, 3], "classes": 4, "stem": {"width": 8, "kernel": 3}}
+    return Space.model_validate({**around, "blocks": [block]})
+
+
 def read(tmp_path: Path, kind: str, kernel: str) -> tuple[tuple[int, int], ...]:
     sizes = ", ".join(f"{key}: {value}" for key, value in BLOCKS[kind].items())
     file = tmp_path / "space.yaml"
@@ -75,15 +80,7 @@ def test_kernels_survive_their_file(height: int, width: int) -> None:
     largest, smallest = (2 * height + 1, 2 * width + 1), (1, 1)
     for kind, sizes in BLOCKS.items():
         for kernels in ((largest,), (smallest, largest)):
-            block = {"type": kind, **sizes, "kernel": kernels}
-            space = Space.model_validate(
-                {
-                    "input": [32, 8, 3],
-                    "classes": 4,
-                    "stem": {"width": 8, "kernel": [10, 4]},
-                    "blocks": [block],
-                }
-            )
+            space = of({"type": kind, **sizes, "kernel": kernels})
             assert Space.model_validate(space.model_dump(mode="json")) == space
             assert space.blocks[0].kernel == tuple(sorted(set(kernels)))  # type: ignore[union-attr]
 
@@ -92,20 +89,10 @@ def test_kernels_survive_their_file(height: int, width: int) -> None:
     ("fields", "said"),
     [
         ({"stride": [2, 1]}, "adds its input must have stride 1, but got [2, 1]; give it a width"),
-        (
-            {"width": 8, "stride": 2, "skip": True},
-            "to skip must have stride 1, but got [2, 2]; leave",
-        ),
+        ({"width": 8, "stride": 2, "skip": True}, "skip must have stride 1, but got [2, 2]; leave"),
         ({"width": 8, "repeat": 2, "name": "a"}, "of one block, but 'a' has repeat: 2; leave one"),
     ],
 )
 def test_fields_that_exclude_each_other_are_named(fields: dict[str, Any], said: str) -> None:
-    block = {"type": "residual", **fields}
-    whole = {
-        "input": (32, 8, 3),
-        "classes": 4,
-        "stem": {"width": 8, "kernel": 3},
-        "blocks": [block],
-    }
     with pytest.raises(ValueError, match=re.escape(said)):
-        Space.model_validate(whole)
+        of({"type": "residual", **fields})

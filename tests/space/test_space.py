@@ -1,12 +1,14 @@
 """Search spaces: what the shipped ones hold, and what a choice means."""
 
 import random
+from pathlib import Path
 
 import pytest
 
 from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.hardware.targets import plan
+from micronas.resources import names
 from micronas.space.blocks import Separable
 from micronas.space.space import Space, Stem
 
@@ -68,20 +70,20 @@ def test_uniform_networks_take_the_same_share_everywhere() -> None:
     assert str(space.architecture(space.uniform(0.0, 0.0))) == "28; 28@2"
 
 
-def test_a_network_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_network_survives_its_file(tmp_path: Path) -> None:
     source = random.Random(1)
-    for name in SHIPPED:
-        space = Space.load(name)
-        network = space.architecture(space.random(source))
-        network.save(str(tmp_path / "network.yaml"))
+    spaces = [Space.load(name) for name in SHIPPED]
+    published = [Space.load(f"published/{name}") for name in names("search_spaces/published")]
+    for network in (*(space.architecture(space.random(source)) for space in spaces), *published):
+        network.save(tmp_path / "network.yaml")
         assert Space.load(tmp_path / "network.yaml") == network
 
 
-@pytest.mark.parametrize("names", [("a", "a"), ("block2", None), ("stem", None)])
-def test_blocks_of_one_name_are_refused(names: tuple[str | None, ...]) -> None:
+@pytest.mark.parametrize("given", [("a", "a"), ("block2", None), ("stem", None)])
+def test_blocks_of_one_name_are_refused(given: tuple[str | None, ...]) -> None:
     """The tensors of the second took the place of the first's, so that costs were of neither."""
-    blocks = tuple(Separable(width=8, name=name) for name in names)
-    with pytest.raises(ConfigError, match=f"names of their own, .* several are {names[0]};"):
+    blocks = tuple(Separable(width=8, name=name) for name in given)
+    with pytest.raises(ConfigError, match=f"names of their own, .* several are {given[0]};"):
         Space(input=(49, 10, 1), classes=2, stem=Stem(width=8, kernel=(3, 3)), blocks=blocks)
 
 

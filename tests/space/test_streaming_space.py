@@ -1,20 +1,15 @@
-"""Streaming spaces: every network streams, trains and runs on TFLM."""
+"""Streaming spaces: every network streams. It trains and runs on TFLM in `test_blocks`."""
 
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from micronas.errors import ConfigError
-from micronas.export.verify import verify
 from micronas.graph.streaming import check_streaming, timings
 from micronas.nas.custom_loop import Supernet
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
-from micronas.tflite.writer import to_flatbuffer
-from micronas.train.quantize import QuantizedNetwork
-from testing.graphs import random_inputs
 
 DESCRIBED: dict[str, Any] = yaml.safe_load("""
 name: small
@@ -40,27 +35,6 @@ def test_every_network_of_a_shipped_space_streams() -> None:
             check_streaming(graph)
             strides.add(timings(graph)[graph.outputs[0]].stride)
     assert strides == {2, 4}
-
-
-def test_a_streaming_network_is_trained_quantised_exported_and_run() -> None:
-    torch.manual_seed(0)
-    found = Space.model_validate(DESCRIBED)
-    network = found.architecture(found.largest()).build()
-    x, labels = torch.randn(64, 2, 30, 6), torch.arange(64) % 3
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    losses = []
-    for _ in range(12):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(x), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0] / 1.5
-    quantized = QuantizedNetwork(network.eval().graph())
-    quantized.calibrate([x])
-    graph = quantized.graph()
-    check_streaming(graph)
-    assert verify(to_flatbuffer(graph), random_inputs(graph, 8, 0)).mismatches == 0
 
 
 def test_gates_and_textbook_networks_are_refused() -> None:

@@ -13,7 +13,14 @@ from tests.report.runs import measured
 
 
 def point(
-    name: str, board: str, score: float, latency: float, sram: float, fits: bool
+    name: str,
+    board: str,
+    score: float,
+    latency: float,
+    sram: float = 512.0,
+    fits: bool = True,
+    limit: float | None = None,
+    beside: float = 0.0,
 ) -> SweepPoint:
     metrics = measured(
         int8=score,
@@ -23,6 +30,10 @@ def point(
         used={"sram": sram / 1024, "flash": 0.7},
         fits=fits,
     )
+    if limit is not None:
+        metrics["budget"]["latency"] = limit
+        metrics["used"]["latency"] = (latency + beside) / limit
+        metrics["device"] = {**metrics["device"], "beside": {"latency": beside}}
     return SweepPoint(name, {"seed": name}, "done", "", 1, metrics, Path("points") / name, 65.0)
 
 
@@ -66,8 +77,8 @@ def test_fronts_are_what_nobody_beats_and_hold_only_what_fits(values: list[Any])
 
 def test_the_table_names_every_point_and_every_reason() -> None:
     points = [
-        point("fast", "a", 0.8, 1.0, 512.0, True),
-        point("good", "a", 0.9, 2.0, 256.0, True),
+        point("fast", "a", 0.8, 1.0),
+        point("good", "a", 0.9, 2.0, 256.0),
         point("lying", "a", 1.0, 0.5, 128.0, False),
         SweepPoint("tiny", {}, "infeasible", "no network fits", 0, None, Path("points/tiny"), None),
     ]
@@ -86,10 +97,7 @@ def test_the_table_names_every_point_and_every_reason() -> None:
 
 
 def test_what_listening_takes_has_columns_where_it_is_known() -> None:
-    points = [
-        point("often", "a", 0.8, 1.0, 512.0, True),
-        point("window", "b", 0.9, 2.0, 256.0, True),
-    ]
+    points = [point("often", "a", 0.8, 1.0), point("window", "b", 0.9, 2.0)]
     assert "load" not in sweep_table(points)
     points[0].metrics["listening"] = {"load": 0.043, "energy_j_per_hour": 17.25}
     header, _, often, window, *rest = sweep_table(points).splitlines()
@@ -119,15 +127,9 @@ def test_a_larger_budget_never_shows_less(values: list[Any]) -> None:
 def test_what_runs_beside_the_network_takes_its_part_of_a_limit() -> None:
     """A front end of 35 ms and a network of 20 ms do not fit 40 ms; they do fit 60 ms."""
     points = [
-        point("40ms", "a", 0.6, 4.0, 512.0, True),
-        point("60ms", "a", 0.7, 10.0, 512.0, True),
-        point("80ms", "a", 0.9, 20.0, 512.0, True),
+        point(f"{limit}ms", "a", score, latency, limit=limit, beside=35.0)
+        for limit, score, latency in ((40, 0.6, 4.0), (60, 0.7, 10.0), (80, 0.9, 20.0))
     ]
-    for each, limit in zip(points, (40.0, 60.0, 80.0), strict=True):
-        each.metrics["budget"]["latency"] = limit
-        used = (each.metrics["latency_ms"] + 35.0) / limit
-        each.metrics["used"]["latency"] = used
-        each.metrics["device"] = {**each.metrics["device"], "beside": {"latency": 35.0}}
     assert best_that_fit(points) == {"40ms": "40ms", "60ms": "80ms", "80ms": "80ms"}
 
 
@@ -144,7 +146,7 @@ def test_what_runs_beside_the_network_takes_its_part_of_a_limit() -> None:
 def test_a_network_of_another_engine_hop_or_data_stands_for_none(
     changed: dict[str, Any], over: dict[str, Any]
 ) -> None:
-    points = [point("poor", "a", 0.6, 4.0, 512.0, True), point("good", "a", 0.9, 4.0, 512.0, True)]
+    points = [point("poor", "a", 0.6, 4.0), point("good", "a", 0.9, 4.0)]
     for each in points:
         each.metrics["budget"] = {"sram": 1024.0, "flash": 1e6, "load": 0.1}
         each.metrics["used"] = {"sram": 0.5, "flash": 0.5, "load": 0.5}
@@ -161,12 +163,10 @@ def test_a_network_of_another_engine_hop_or_data_stands_for_none(
 
 def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
     points = [
-        point("60ms", "a", 0.912, 58.0, 512.0, True),
-        point("80ms", "a", 0.9, 79.0, 512.0, True),
+        point("60ms", "a", 0.912, 58.0, limit=60.0),
+        point("80ms", "a", 0.9, 79.0, limit=80.0),
     ]
-    for each, limit in zip(points, (60.0, 80.0), strict=True):
-        each.metrics["budget"]["latency"] = limit
-        each.metrics["used"]["latency"] = each.metrics["latency_ms"] / limit
+    for each in points:
         each.metrics["scores"][0]["interval"] = [0.88, 0.92]
     lines = sweep_table(points).splitlines()
     assert "60ms" in lines[3].split()
