@@ -25,11 +25,6 @@ def constant(tensor: Tensor, codes: npt.ArrayLike) -> Tensor:
     return replace(tensor, constant=True, data=np.array(codes, np.int8).reshape(tensor.shape))
 
 
-def table(name: str, values: npt.ArrayLike) -> Tensor:
-    data = np.array(values, np.int32)
-    return Tensor(name, data.shape, "int32", True, data=data)
-
-
 def one(kind: Kind, *tensors: Tensor, **options: Any) -> Graph:
     """An operator on all tensors but the last, which it writes; the first one is the input."""
     op = Op(kind, "y", tuple(each.name for each in tensors[:-1]), (tensors[-1].name,), **options)

@@ -10,11 +10,10 @@ from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph.dropped import with_dropped_axes
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Op, table
 from micronas.graph.ir import Tensor as Stored
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
-from tests.graph.made import table
 from tests.train.test_network import run_float
 
 

@@ -6,11 +6,11 @@ import pytest
 from micronas.errors import ModelError
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
-from micronas.graph.ir import Graph, Tensor
+from micronas.graph.ir import Graph, Tensor, table
 from micronas.hardware.targets import plan
 from testing.builder import Builder
 from testing.graphs import quantize_randomly
-from tests.graph.made import both, constant, one, quantization, table, tensor
+from tests.graph.made import both, constant, one, quantization, tensor
 
 
 def scratch(graph: Graph) -> list[int]:

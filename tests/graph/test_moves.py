@@ -8,9 +8,9 @@ import pytest
 from micronas.graph.batches import keeps_examples
 from micronas.graph.check import broken_rule
 from micronas.graph.counts import count
-from micronas.graph.ir import Graph, Kind
+from micronas.graph.ir import Graph, Kind, table
 from micronas.hardware.targets import CMSIS_NN, HOST, plan
-from tests.graph.made import constant, one, table, tensor
+from tests.graph.made import constant, one, tensor
 
 Shape = tuple[int, ...]
 

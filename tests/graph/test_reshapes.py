@@ -1,8 +1,7 @@
 """Operators by row without RESHAPEs between them."""
 
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 from micronas.graph.reshapes import without_reshapes
-from tests.graph.made import table
 
 
 def test_a_square_of_a_map_keeps_the_dimensions_of_the_map() -> None:

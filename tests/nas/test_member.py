@@ -19,32 +19,32 @@ from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
 
 SMALL = Space.load("kws_small")
+BOARD = Board.load("stm32f446re")
 
 
 def test_limits_that_are_not_given_are_the_boards() -> None:
-    board = Board.load("stm32f446re")
-    limits = Budget(latency="50 ms").on(board)
+    limits = Budget(latency="50 ms").on(BOARD)
     assert limits.given() == {
-        "sram": board.sram_bytes - board.reserved.sram_bytes,
-        "flash": board.flash_bytes,
+        "sram": BOARD.sram_bytes - BOARD.reserved.sram_bytes,
+        "flash": BOARD.flash_bytes,
         "latency": 50,
     }
-    network = Budget(latency="50 ms", counts="network").on(board)
+    network = Budget(latency="50 ms", counts="network").on(BOARD)
     assert (
         network.left()
         == network.given()
-        == {**limits.given(), "flash": board.flash_bytes - board.reserved.flash_bytes}
+        == {**limits.given(), "flash": BOARD.flash_bytes - BOARD.reserved.flash_bytes}
     )
 
 
 def test_what_runs_beside_the_network_is_counted() -> None:
     """A keyword network: 6,040 B of buffers, its code and its front end's, a frame of 91,160
     instructions."""
-    board, front_end = Board.load("stm32f446re"), mfcc(40)
+    front_end = mfcc(40)
     budget = Budget(sram="30 KB", flash="124 KB", latency="80 ms")
-    member = Member(SMALL, board, budget, front_end=front_end)
+    member = Member(SMALL, BOARD, budget, front_end=front_end)
     code = code_bytes(operators_of(SMALL.resolve(SMALL.largest())))
-    rate = board.latency_model().ms_per_instruction
+    rate = BOARD.latency_model().ms_per_instruction
     assert rate is not None
     assert member.limits.given() == {"sram": 30_000, "flash": 124_000, "latency": 80}
     left = member.limits.left()
@@ -57,14 +57,14 @@ def test_what_runs_beside_the_network_is_counted() -> None:
     assert used["latency"] == pytest.approx((costs.latency_ms + 91_160 * rate) / 80)
     tight = Budget(flash="48 KB")
     with pytest.raises(BudgetError, match=r"flash counts .* beside the network \(budget.counts"):
-        Member(SMALL, board, tight, front_end=front_end).check_feasible()
-    Member(SMALL, board, tight.model_copy(update={"counts": "network"})).check_feasible()
+        Member(SMALL, BOARD, tight, front_end=front_end).check_feasible()
+    Member(SMALL, BOARD, tight.model_copy(update={"counts": "network"})).check_feasible()
 
 
 def test_the_code_for_weights_of_four_bits_is_charged_to_networks_that_have_any() -> None:
     """A space with both costs its networks of 8 bits no more than one without the choice."""
-    space, board = Space.load("kws_mixed"), Board.load("stm32f446re")
-    member = Member(space, board, Budget(flash="200 KB"))
+    space = Space.load("kws_mixed")
+    member = Member(space, BOARD, Budget(flash="200 KB"))
     eight, four = space.uniform(0.5), space.uniform(0.5, bits=4)
     code = [code_bytes(operators_of(space.resolve(each))) for each in (eight, four)]
     assert code[1] > code[0] + 15_000
@@ -75,8 +75,8 @@ def test_the_code_for_weights_of_four_bits_is_charged_to_networks_that_have_any(
         assert needed - 1 <= beside < needed + most
     limits = member.limits
     assert limits.left()["flash"] - limits.left(int4=True)["flash"] == limits.unpacking > 15_000
-    assert Member(SMALL, board, Budget()).limits.unpacking == 0
-    assert Member(space, board, Budget(counts="network")).limits.unpacking == 0
+    assert Member(SMALL, BOARD, Budget()).limits.unpacking == 0
+    assert Member(space, BOARD, Budget(counts="network")).limits.unpacking == 0
 
 
 def test_a_front_end_takes_the_cycles_of_its_core() -> None:
@@ -102,7 +102,7 @@ def test_a_wrong_unit_is_refused(wrong: dict[str, str]) -> None:
 
 
 def test_costs_are_those_of_the_exported_file() -> None:
-    member = Member(SMALL, Board.load("stm32f446re"), Budget())
+    member = Member(SMALL, BOARD, Budget())
     choice = SMALL.uniform(0.5, 0.5)
     costs, metadata = member.costs(choice), placeholder(SMALL.classes)
     assert costs.flash_bytes == flatbuffer_bytes(SMALL.resolve(choice), metadata=metadata)
@@ -112,18 +112,16 @@ def test_costs_are_those_of_the_exported_file() -> None:
 
 @pytest.mark.parametrize("name", ["sram", "flash", "latency", "macs"])
 def test_a_budget_below_the_smallest_network_names_it(name: str) -> None:
-    board = Board.load("stm32f446re")
     budget = {"sram": "4 KB", "flash": "2 KB", "latency": "1 ms", "macs": "0.1 MMACs"}[name]
     with pytest.raises(BudgetError, match=rf"^{name} budget must reach .*smallest=.*raise {name}"):
-        Member(SMALL, board, Budget(**{name: budget})).check_feasible()
-    Member(SMALL, board, Budget()).check_feasible()
+        Member(SMALL, BOARD, Budget(**{name: budget})).check_feasible()
+    Member(SMALL, BOARD, Budget()).check_feasible()
 
 
 @pytest.mark.parametrize(("name", "budget"), [("sram", "132 KB"), ("flash", "1 MB")])
 def test_a_budget_beyond_the_board_is_refused(name: str, budget: str) -> None:
-    board = Board.load("stm32f446re")
     with pytest.raises(BudgetError, match=rf"budget.{name} must be at most what the board has"):
-        Member(SMALL, board, Budget(**{name: budget}))
+        Member(SMALL, BOARD, Budget(**{name: budget}))
 
 
 @pytest.mark.long

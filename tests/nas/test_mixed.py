@@ -21,7 +21,6 @@ from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.nas.member import Member
 from micronas.nas.prior import draw, moved, uniform_networks
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import DnasSettings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
@@ -39,6 +38,7 @@ from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
 from tests import toy
 from tests.cases import first
+from tests.nas.brief import brief
 from tests.nas.supernet.test_supernet import MIXED
 from tests.train.test_network import run_float
 from tests.training import cached, finetune, fit, search
@@ -361,15 +361,9 @@ def data() -> DataSet:
 
 @cached
 def found() -> SearchResult:
-    settings = DnasSettings(
-        steps=40,
-        warmup=40,
-        batch_size=32,
-        candidates=20,
-        finalists=2,
-        champions=1,
-        trial=Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
-    )
+    trial = Recipe(epochs=1, batch_size=32, learning_rate=1e-2)
+    few = {"steps": 40, "warmup": 40, "batch_size": 32, "candidates": 20, "finalists": 2}
+    settings = brief("dnas", **few, trial=trial)
     return search(TOY, data(), board=BOARD, budget=BUDGET, settings=settings, seed=0)
 
 

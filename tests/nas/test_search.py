@@ -21,6 +21,7 @@ from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
+from tests.nas.brief import brief
 from tests.nas.stopped import StoppedError
 from tests.toy import SPACE, data
 from tests.toy import split as toy_split
@@ -30,27 +31,16 @@ pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
-SETTINGS = DnasSettings(
-    steps=70,
-    warmup=140,
-    batch_size=32,
-    candidates=12,
-    finalists=2,
-    champions=1,
+SETTINGS = brief(
+    "dnas",
+    **{"steps": 70, "warmup": 140, "batch_size": 32, "candidates": 12, "finalists": 2},
     trial=Recipe(epochs=5, batch_size=6, learning_rate=1e-2),
 )
-
-SHORT = SETTINGS.model_copy(
-    update={
-        "steps": 40,
-        "warmup": 40,
-        "candidates": 8,
-        "finalists": 1,
-        "trial": Recipe(epochs=2, batch_size=32, learning_rate=1e-2),
-    }
+SHORT = brief(
+    "dnas",
+    **{"steps": 40, "warmup": 40, "batch_size": 32, "candidates": 8},
+    trial=Recipe(epochs=2, batch_size=32, learning_rate=1e-2),
 )
-
-
 MEMBER = Member(SPACE, BOARD, BUDGET)
 
 

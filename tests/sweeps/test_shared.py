@@ -6,31 +6,24 @@ from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import DnasSettings, RankedSettings, StrategySettings
 from micronas.train.recipe import Recipe
+from tests.nas.brief import brief
+from tests.nas.stopped import StoppedError
 from tests.toy import SMALL, few
 from tests.training import cached, search
 
 pytestmark = pytest.mark.usefixtures("device")
 
-COMMON = {
-    "steps": 12,
-    "batch_size": 32,
-    "finalists": 1,
-    "trial": Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
-}
-STRATEGIES: dict[str, StrategySettings] = {
-    "dnas": DnasSettings(warmup=40, candidates=3, **COMMON),  # type: ignore[arg-type]
-    "ranked": RankedSettings(supernet="space", **COMMON),  # type: ignore[arg-type]
+TRIAL = Recipe(epochs=1, batch_size=32, learning_rate=1e-2)
+COMMON = {"steps": 12, "batch_size": 32, "trial": TRIAL, "champions": 2}
+STRATEGIES = {
+    "dnas": brief("dnas", warmup=40, **COMMON),
+    "ranked": brief("ranked", supernet="space", **COMMON),
 }
 POINTS = [
     ("stm32f446re", Budget(sram="4.5 KB", macs="60000")),
     ("stm32f767zi", Budget(latency="2 ms")),
 ]
-
-
-class StoppedError(Exception):
-    pass
 
 
 def run(
@@ -52,18 +45,9 @@ def run(
         if phase == "search" and done >= stop_at:
             raise StoppedError
 
-    board, budget = point
-    found = search(
-        SMALL,
-        few(),
-        board=Board.load(board),
-        budget=budget,
-        settings=STRATEGIES[strategy],
-        seed=3,
-        checkpoint=checkpoint,
-        shared=shared,
-        progress=progress,
-    )
+    board, budget = Board.load(point[0]), point[1]
+    given = {"settings": STRATEGIES[strategy], "checkpoint": checkpoint, "shared": shared}
+    found = search(SMALL, few(), board=board, budget=budget, seed=3, progress=progress, **given)
     return found, phases
 
 

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from micronas.errors import ConfigError, DataError, DiskError
-from micronas.sweeps.points import plan
+from micronas.sweeps.points import Point, plan
 from micronas.sweeps.store import leading, points_of
 
 PLANNED = plan("kws_small", {"seed": [0, 1]}, ["board=stm32f446re", "data.path=words"])
+
+
+def lead(folder: Path, planned: list[Point] = PLANNED) -> None:
+    with leading(folder, planned):
+        pass
 
 
 def test_a_point_ends_once(tmp_path: Path) -> None:
@@ -45,17 +50,10 @@ def test_what_was_cut_short_or_failed_waits_again(tmp_path: Path) -> None:
 
 
 def test_one_leader_at_a_time_and_one_sweep_a_folder(tmp_path: Path) -> None:
-    with (
-        leading(tmp_path, PLANNED),
-        pytest.raises(ConfigError, match="must be led by one process"),
-        leading(tmp_path, PLANNED),
-    ):
-        pass
-    with (
-        pytest.raises(ConfigError, match="1 points differ, among them 'seed=1'"),
-        leading(tmp_path, PLANNED[:1]),
-    ):
-        pass
+    with leading(tmp_path, PLANNED), pytest.raises(ConfigError, match="must be led by one process"):
+        lead(tmp_path)
+    with pytest.raises(ConfigError, match="1 points differ, among them 'seed=1'"):
+        lead(tmp_path, PLANNED[:1])
     assert len(points_of(tmp_path)) == 2
 
 
@@ -69,15 +67,11 @@ def test_points_keep_to_one_board_and_space_though_settings_only_name_them(
     given = [f"board={files['board']}", f"space={files['space']}", "data.path=words"]
     config = tmp_path / "run.yaml"
     config.write_text("seed: 1")
-    with leading(tmp_path / "out", plan(config, {"seed": [0]}, given)):
-        pass
+    lead(tmp_path / "out", plan(config, {"seed": [0]}, given))
     text = files[key].read_text()
     files[key].write_text(text.replace("133", "132").replace("max: 64", "max: 56", 1))
-    with (
-        pytest.raises(ConfigError, match=r"a space, board or function that .*: 1 points"),
-        leading(tmp_path / "out", plan(config, {"seed": [0]}, given)),
-    ):
-        pass
+    with pytest.raises(ConfigError, match=r"a space, board or function that .*: 1 points"):
+        lead(tmp_path / "out", plan(config, {"seed": [0]}, given))
 
 
 def test_a_full_disk_is_no_damaged_file(tmp_path: Path) -> None:
@@ -89,8 +83,7 @@ def test_a_full_disk_is_no_damaged_file(tmp_path: Path) -> None:
 
 
 def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
-    with leading(tmp_path, PLANNED):
-        pass
+    lead(tmp_path)
     connection = sqlite3.connect(tmp_path / "sweep.sqlite")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
@@ -102,14 +95,11 @@ def test_a_folder_without_a_sweep_and_a_damaged_file_are_one_error(tmp_path: Pat
     (tmp_path / "sweep.sqlite").write_text("not a database, and long enough to be read as one")
     with pytest.raises(DataError, match="must be sound and writable"):
         points_of(tmp_path)
-    with pytest.raises(DataError, match=r"delete it if .* goes on"), leading(tmp_path, PLANNED):
-        pass
+    with pytest.raises(DataError, match=r"delete it if .* goes on"):
+        lead(tmp_path)
     (tmp_path / "sweep.sqlite").unlink()
     with leading(tmp_path, PLANNED) as store:
         assert store.waiting() == {"seed=0", "seed=1"}
     (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(ConfigError, match="folder must be writable"),
-        leading(tmp_path / "file", PLANNED),
-    ):
-        pass
+    with pytest.raises(ConfigError, match="folder must be writable"):
+        lead(tmp_path / "file")

@@ -10,23 +10,21 @@ from hypothesis import strategies as st
 
 from micronas.train.convolutions import same_conv2d
 
+Pair = tuple[int, int]
+THREE = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
 
 @settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=THREE,
+    dilation=THREE,
     groups=st.sampled_from([1, 2]),
     seed=st.integers(0, 1000),
 )
 def test_a_convolution_equals_a_loop_over_windows(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
-    groups: int,
-    seed: int,
+    size: Pair, kernel: Pair, stride: Pair, dilation: Pair, groups: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     x = rng.integers(-9, 10, (2, 4, *size)).astype(np.float64)

@@ -32,22 +32,17 @@ def maps(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(seed))
 
 
+Pair = tuple[int, int]
+
+
+def pairs(least: int, most: int) -> st.SearchStrategy[Pair]:
+    return st.tuples(st.integers(least, most), st.integers(least, most))
+
+
 @settings(max_examples=40)
-@given(
-    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    more=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    depth=st.sampled_from([2, 17]),
-)
+@given(pairs(1, 5), pairs(1, 5), pairs(1, 3), pairs(0, 2), pairs(0, 2), st.sampled_from([2, 17]))
 def test_transposed_convolutions_of_torch(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    more: tuple[int, int],
-    depth: int,
+    size: Pair, kernel: Pair, stride: Pair, padding: Pair, more: Pair, depth: int
 ) -> None:
     """Whatever `of_torch` writes in TFLite's terms is torch's own, and the device computes it."""
     more = min(more[0], stride[0] - 1), min(more[1], stride[1] - 1)
@@ -104,15 +99,12 @@ def test_resizing_is_that_of_torch(size: tuple[int, int], out: tuple[int, int]) 
         return run(builder.finish(name), x)
 
     near, between = "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"
-    torch.testing.assert_close(resized(near), F.interpolate(x, out, mode="nearest"))
-    torch.testing.assert_close(
-        resized(near, half_pixel=True), F.interpolate(x, out, mode="nearest-exact")
-    )
+    for mode, half in (("nearest", False), ("nearest-exact", True)):
+        torch.testing.assert_close(resized(near, half_pixel=half), F.interpolate(x, out, mode=mode))
     for corners in (False, True):
         module = F.interpolate(x, out, mode="bilinear", align_corners=corners)
-        torch.testing.assert_close(
-            resized(between, align_corners=corners, half_pixel=not corners), module
-        )
+        found = resized(between, align_corners=corners, half_pixel=not corners)
+        torch.testing.assert_close(found, module)
 
 
 def test_blocks_of_pixels_are_those_of_torch_in_another_order_of_channels() -> None:
@@ -149,9 +141,8 @@ def test_the_batch_cannot_be_reduced() -> None:
 def test_int4_is_refused_where_kernels_take_none() -> None:
     builder = Builder((4, 4, 4))
     name = builder.conv(builder.input, "grouped", 4, (3, 3), groups=2)
-    graph = Network(
-        builder.finish(builder.transposed(name, "up", 4, (2, 2), stride=(2, 2)))
-    ).graph()
+    name = builder.transposed(name, "up", 4, (2, 2), stride=(2, 2))
+    graph = Network(builder.finish(name)).graph()
     quantized = QuantizedNetwork(graph, bits=4)
     quantized.calibrate([maps(4, 4, 4)])
     assert {t.dtype for t in quantized.graph().tensors.values() if t.constant} == {"int8", "int32"}

@@ -9,12 +9,12 @@ from torch import nn
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.settings import DnasSettings
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.convolutions import mixed_precision, same_conv2d
 from micronas.train.loop import evaluate
 from micronas.train.recipe import Recipe
+from tests.nas.brief import brief
 from tests.toy import SPACE, few, split
 from tests.training import finetune, fit, search
 
@@ -100,7 +100,7 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     trial = Recipe(epochs=1, batch_size=32)
     given = {"steps": 20, "warmup": 100, "batch_size": 32, "candidates": 2, "finalists": 0}
-    settings = DnasSettings(**given, champions=1, amp="bf16", trial=trial)
+    settings = brief("dnas", **given, amp="bf16", trial=trial)
     board, budget = Board.load("stm32f446re"), Budget(macs="60000")
     first, again = (
         search(SPACE, few(), board=board, budget=budget, settings=settings) for _ in range(2)

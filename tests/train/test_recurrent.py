@@ -2,14 +2,13 @@
 
 from typing import cast
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from micronas.evaluation.layers import compare, dequantized
 from micronas.export.verify import verify
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor, table
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
@@ -27,9 +26,8 @@ def sequence(*, classes: int | None = None) -> Graph:
     tensors["y"] = Tensor("y", (1, STEPS, UNITS))
     if classes is None:
         return Graph(tensors, tuple(ops), ("x",), ("y",))
-    tables = {"begin": [0, STEPS - 1, 0], "size": [1, 1, UNITS]}
-    for name, values in tables.items():
-        tensors[name] = Tensor(name, (3,), "int32", True, data=np.array(values, np.int32))
+    for name, values in (("begin", [0, STEPS - 1, 0]), ("size", [1, 1, UNITS])):
+        tensors[name] = table(name, values)
     tensors["last"] = Tensor("last", (1, 1, UNITS))
     ops.append(Op("SLICE", "last", ("y", "begin", "size"), ("last",)))
     tensors["w"] = Tensor("w", (classes, UNITS), constant=True)

@@ -9,6 +9,7 @@ import torch
 from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.graph.fixed_point import agreeing_scale
+from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.elements import same_in_all_versions
 from micronas.tflite.reader import read
 from micronas.train.quantize import QuantizedNetwork
@@ -61,6 +62,12 @@ def test_a_linear_layer_takes_a_scale_on_which_versions_agree() -> None:
     assert unchanged < 30  # what disagrees is the rule
 
 
+def scales_of(graph: Graph, op: Op) -> list[np.float32]:
+    """Scales of two factors and of their product."""
+    names = *op.inputs[:2], op.outputs[0]
+    return [graph.tensors[name].quantization.scale[0] for name in names]
+
+
 class Attention(torch.nn.Module):
     """Queries, keys and values by one linear layer, as many write it."""
 
@@ -82,8 +89,7 @@ def test_products_of_activations_have_such_scales() -> None:
         graph = read(to_tflite(Attention().eval(), examples[:1], calibration=[examples]))
         for op in graph.ops:
             if op.kind == "BATCH_MATMUL":
-                ends = (graph.tensors[name].quantization for name in (*op.operands, *op.outputs))
-                assert agree(*(each.scale[0] for each in ends if each))
+                assert agree(*scales_of(graph, op))
                 found += 1
     assert found == 8
 
@@ -97,9 +103,4 @@ def test_exported_linear_layers_have_such_a_scale() -> None:
     )
     assert len(graph.ops) == 20
     for op in graph.ops:
-        names = *op.inputs[:2], op.outputs[0]
-        source, weights, output = (graph.tensors[name].quantization for name in names)
-        assert source
-        assert weights
-        assert output
-        assert agree(source.scale[0], weights.scale[0], output.scale[0])
+        assert agree(*scales_of(graph, op))
