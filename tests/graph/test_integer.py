@@ -23,6 +23,7 @@ from testing.graphs import (
     random_op_graph,
     random_shapes,
 )
+from testing.networks import agreement
 from tests.cases import seeds
 from tests.graph.made import both, constant, one, quantization, tensor
 
@@ -138,6 +139,15 @@ def test_every_layer_of_a_network_equals_tflm(family: str, seeds: range) -> None
             part = replace(graph, ops=graph.ops[: position + 1], outputs=op.outputs)
             theirs = tflm_run(to_flatbuffer(part), inputs)
             np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
+
+
+@seeds(range(100), range(1000, 4000))
+def test_networks_of_every_operator_agree_with_tflm(seeds: range) -> None:
+    """In bytes, head and arena."""
+    found = agreement(seeds)
+    assert (found.mismatches, found.wrong_heads) == (0, 0)
+    assert found.worst_total <= 32
+    assert found.kinds == set(get_args(Kind))  # all of them occur, or agreement says little
 
 
 # Batches and errors

@@ -1,10 +1,13 @@
-"""Values of the graph compare and hash by what a device would see."""
+"""Values of the graph compare by what a device would see; the table of operators is complete."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
+import pytest
 
 from micronas.graph.ir import Op, Quantization
+from micronas.graph.operators import OPERATORS, Kind, each_kind
 from testing.graphs import random_int8_graph
 
 
@@ -40,3 +43,19 @@ def test_operands_are_what_an_operator_computes_with() -> None:
     assert Op("ADD", "x", names[:2], ("x",)).operands == ("a", "b")
     assert Op("CONCATENATION", "x", names, ("x",)).operands == names
     assert Op("UNKNOWN", "SPLIT", names, ("x", "y")).operands == names
+
+
+def test_a_table_without_a_kind_is_an_error_that_names_it() -> None:
+    complete = dict.fromkeys(get_args(Kind), 0)
+    assert each_kind("room", complete) == complete
+    del complete["HARD_SWISH"]
+    with pytest.raises(LookupError, match=r"room must have .* HARD_SWISH; add what is missing"):
+        each_kind("room", complete)
+
+
+def test_weights_come_after_the_operands() -> None:
+    for kind, row in OPERATORS.items():
+        fewest, most = row.inputs
+        own = 2 + row.tables, 3 + row.tables
+        assert (fewest, most) == own if row.weights else fewest <= most, kind
+        assert (row.operands or most) <= most, kind
