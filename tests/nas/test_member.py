@@ -92,13 +92,11 @@ def test_a_front_end_takes_the_cycles_of_its_core() -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [{"sram": "64 ms"}, {"latency": "0 ms"}, {"macs": "3"}])
-def test_a_wrong_unit_is_refused(wrong: dict[str, str]) -> None:
-    if "macs" in wrong:
-        assert Budget(**wrong).macs == 3
-    else:
-        with pytest.raises((ConfigError, ValueError), match="positive number with a unit"):
-            Budget(**wrong)
+@pytest.mark.parametrize("wrong", [{"sram": "64 ms"}, {"latency": "0 ms"}])
+def test_a_wrong_unit_is_refused_and_macs_may_have_none(wrong: dict[str, str]) -> None:
+    assert Budget(macs="3").macs == 3
+    with pytest.raises(ConfigError, match="positive number with a unit"):
+        Budget(**wrong)
 
 
 def test_costs_are_those_of_the_exported_file() -> None:

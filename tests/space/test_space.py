@@ -15,13 +15,17 @@ from micronas.space.space import Space, Stem
 SHIPPED = ("ad", "ad_small", "kws", "kws_mixed", "kws_small", "kws_strides", "vww", "vww_small")
 
 
-def test_the_keyword_space_is_the_papers() -> None:
+def test_the_keyword_space_is_the_papers_and_uniform_networks_are_its_shares() -> None:
     """DS-CNN enlarged to nine blocks of up to 276 channels, any number of the last eight."""
     space = Space.load("kws")
     largest = space.architecture(space.largest())
     assert str(largest) == "276; 276@2 276 276 276 276 276 276 276 276"
     assert len(space.architecture(space.smallest()).blocks) == 1
     assert space.stem.stride == (1, 1)
+    # uniform networks take the same share everywhere
+    half = space.architecture(space.uniform(0.5, 0.5))
+    assert str(half) == "140; 140@2 140 140 140 140"
+    assert str(space.architecture(space.uniform(0.0, 0.0))) == "28; 28@2"
 
 
 def test_the_visual_space_is_mobilenet_v2() -> None:
@@ -61,13 +65,6 @@ def test_no_random_network_costs_less_than_the_smallest_or_more_than_the_largest
         graph = space.architecture(space.random(source)).graph()
         for cost in (lambda g: count(g).macs, lambda g: plan(g).total):
             assert cost(low) <= cost(graph) <= cost(high)
-
-
-def test_uniform_networks_take_the_same_share_everywhere() -> None:
-    space = Space.load("kws")
-    half = space.architecture(space.uniform(0.5, 0.5))
-    assert str(half) == "140; 140@2 140 140 140 140"
-    assert str(space.architecture(space.uniform(0.0, 0.0))) == "28; 28@2"
 
 
 def test_a_network_survives_its_file(tmp_path: Path) -> None:
