@@ -100,14 +100,11 @@ def test_what_tflm_would_not_take_is_refused(graph: Graph, rule: str) -> None:
         check_int8(graph)
 
 
-def test_positions_in_a_table_are_no_output() -> None:
+def test_a_table_is_read_by_positions_alone_and_these_are_no_output() -> None:
+    """Others could lie outside, which TFLM does not check."""
     positions = replace(tensor("y", (1, 2), 1, 128), dtype="int32")
     with pytest.raises(ModelError, match="inputs and outputs must be int8, but 'y' is int32"):
         check_int8(one("POSITIONS", tensor("x", (1, 2), 1), positions))
-
-
-def test_a_table_is_read_by_positions_alone() -> None:
-    """Others could lie outside, which TFLM does not check."""
     builder = Builder((1, 1, 4))
     graph = builder.finish(builder.function(builder.input, "y", ""))
     graph = quantize_randomly(graph)

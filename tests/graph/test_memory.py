@@ -160,13 +160,9 @@ def test_required_is_enough_for_tflm(seed: int) -> None:
         runtime.Interpreter.from_bytes(to_flatbuffer(graph), arena_size=plan(graph, HOST).required)
 
 
-def wide(channels: int) -> Graph:
-    builder = Builder((1, 1, 4))
-    return quantize_randomly(builder.finish(builder.conv(builder.input, "wide", channels)))
-
-
 def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None:
-    graph = wide(1024)
+    builder = Builder((1, 1, 4))
+    graph = quantize_randomly(builder.finish(builder.conv(builder.input, "wide", 1024)))
     predicted = plan(graph, HOST)
     assert predicted.required > 2 * predicted.total
     file = tmp_path / "wide.tflite"

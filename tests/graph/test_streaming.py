@@ -50,7 +50,7 @@ def test_a_window_gives_what_the_recording_gives_there(seed: int) -> None:
     assert np.array_equal(integer.run(graph, windows).reshape(4, *whole.shape[1:]), whole[:4])
 
 
-def test_rows_come_when_a_pencil_says() -> None:
+def test_rows_come_and_are_added_when_a_pencil_says() -> None:
     """Kernels 3, 5 and 5 at strides 2, 4 and 4, then 5 at 4: 3 + 4*2 + 4*4 + 4*4 = 43 frames."""
     graph = SPACE.graph()
     found = timings(graph)
@@ -61,11 +61,7 @@ def test_rows_come_when_a_pencil_says() -> None:
     assert graph.tensors["block2/add"].shape == (1, 2, 1, 24)  # after 43 and 47 of 49 frames
     assert found[graph.outputs[0]] == Timing(4, 47)
     assert [Timing(4, 47).rows(frames) for frames in (46, 47, 50, 51)] == [0, 1, 1, 2]
-
-
-def test_a_sum_adds_rows_of_the_same_time() -> None:
-    """The middle of five rows: a delay of two before the sum of a kernel of five."""
-    graph = SPACE.graph()
+    # a sum adds rows of the same time: those in the middle of a kernel of five wait for two more
     delays = [op for op in graph.ops if op.kind == "SLICE"]
     begins = [int(graph.constant_of(op).data[1]) for op in delays]  # type: ignore[index]
     assert begins == [3, 2]  # 4 + 8 frames at a stride of 4, and two rows

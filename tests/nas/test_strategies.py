@@ -263,15 +263,16 @@ def test_trials_begin_with_shared_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "processes", "expected", "because"),
+    ("examples", "processes", "supernet", "expected", "because"),
     [
-        (100, 1, "halving", "on 0.59 times the examples of trials alone, more than 0.5"),
-        (2000, 1, "ranked", "on 0.26 times the examples of trials alone, no more than 0.5"),
-        (100, 2, "ranked", "2 processes"),
+        (100, 1, "budget", "halving", "0.59 times the examples of trials alone, more than 0.5"),
+        (2000, 1, "budget", "ranked", "0.26 times the examples of trials alone, no more than 0.5"),
+        (100, 2, "budget", "ranked", "2 processes"),
+        (100, 1, "space", "ranked", "search.supernet=space trains shared weights"),
     ],
 )
 def test_shared_weights_where_they_save_half(
-    examples: int, processes: int, expected: str, because: str
+    examples: int, processes: int, supernet: str, expected: str, because: str
 ) -> None:
     """By hand, of 80 and 1,600 examples that trials train on, 8 and 160 steps an epoch.
 
@@ -281,14 +282,10 @@ def test_shared_weights_where_they_save_half(
     """
     assert SHARE == 0.5
     groups = replace(data(), train=split(examples, 0))
-    found = chosen(Context(PROBLEM, groups, settings("auto"), everyone=Ranks(0, processes)))
+    few = settings("auto", supernet=supernet)
+    found = chosen(Context(PROBLEM, groups, few, everyone=Ranks(0, processes)))
     assert found.name == expected
     assert because in found.reason
-
-
-def test_weights_of_a_whole_space_are_ranked_by() -> None:
-    found = chosen(context(PROBLEM, settings("auto", supernet="space")))
-    assert (found.name, found.reason) == ("ranked", "search.supernet=space trains shared weights")
 
 
 @pytest.mark.parametrize(("finalists", "trials"), [(3, 3), (0, 3)])

@@ -13,7 +13,7 @@ import torch
 
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError, MicronasError
-from micronas.train.side_by_side import processors, side_by_side
+from micronas.train.side_by_side import Job, processors, side_by_side
 
 HERE = os.getpid()
 
@@ -84,15 +84,18 @@ def test_a_process_killed_each_time_is_one_line_and_ends_the_others(tmp_path: Pa
     assert "Z" not in commands
 
 
-def test_an_error_of_a_job_is_raised_as_it_is() -> None:
-    jobs = {"bad": refusing, "good": partial(tripled, 1)}
-    with pytest.raises(ConfigError, match="a job must be possible"):
-        dict(side_by_side(jobs, workers=2, checkpoint=Checkpoint()))
-
-
-def test_an_error_that_is_no_user_s_comes_with_its_trace() -> None:
-    jobs = {"bad": lambda kept: 1 // 0, "good": partial(tripled, 1)}
-    with pytest.raises(RuntimeError, match=r"(?s)in a training process.*ZeroDivisionError"):
+@pytest.mark.parametrize(
+    ("job", "kind", "message"),
+    [
+        (refusing, ConfigError, "a job must be possible"),
+        (lambda kept: 1 // 0, RuntimeError, r"(?s)in a training process.*ZeroDivisionError"),
+    ],
+)
+def test_an_error_of_a_job_is_raised_and_one_that_is_no_user_s_comes_with_its_trace(
+    job: Job[int], kind: type[Exception], message: str
+) -> None:
+    jobs = {"bad": job, "good": partial(tripled, 1)}
+    with pytest.raises(kind, match=message):
         dict(side_by_side(jobs, workers=2, checkpoint=Checkpoint()))
 
 
