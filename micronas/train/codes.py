@@ -23,18 +23,16 @@ def quantize_inputs(graph: Graph, x: Tensor) -> Values:
 
 def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Values]:
     """Quantise all inputs of a graph like `quantize_inputs`, and return them by name."""
-    return {
-        name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
-    }
-
-
-def _input_codes(tensor: ir.Tensor, x: Tensor) -> Values:
-    if tensor.quantization is None:
-        raise ExportError(
-            "inputs can be quantised only for an int8 graph, but this one is float32; "
-            "quantise the network first"
-        )
-    return codes_of(nhwc(x).numpy(), tensor)
+    found = {}
+    for name, value in by_name(graph, x).items():
+        tensor = graph.tensors[name]
+        if tensor.quantization is None:
+            raise ExportError(
+                "inputs can be quantised only for an int8 graph, but this one is float32; "
+                "quantise the network first"
+            )
+        found[name] = codes_of(nhwc(value).numpy(), tensor)
+    return found
 
 
 def codes_of(values: ir.Array, tensor: ir.Tensor) -> Values:

@@ -1,9 +1,8 @@
 """Quantisation-aware training from a trained float network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError
@@ -50,8 +49,10 @@ def finetune(
     graph = network if isinstance(network, Graph) else network.graph()
     quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
     check_split(split)
-    batches = _calibration_batches(split, recipe.batch_size, seed, section)
-    quantized.calibrate(batches, method="average")
+    generator = generator_for(seed, section, "calibration")
+    order = torch.randperm(len(split.labels), generator=generator)
+    parts = torch.split(order, recipe.batch_size)[:_CALIBRATION_BATCHES]
+    quantized.calibrate((split.batch(index, generator) for index in parts), method="average")
     return fit(
         quantized,
         split,
@@ -65,10 +66,3 @@ def finetune(
         validation=validation,
         device=device,
     )
-
-
-def _calibration_batches(split: Split, size: int, seed: int, section: str) -> Iterator[Tensor]:
-    generator = generator_for(seed, section, "calibration")
-    order = torch.randperm(len(split.labels), generator=generator)
-    for index in torch.split(order, size)[:_CALIBRATION_BATCHES]:
-        yield split.batch(index, generator)
