@@ -287,8 +287,8 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("batches", "method", "message"),
         [
-            ([], "minmax", "batches=0"),
-            ([torch.full((1, 1, 1, 1), np.inf)], "minmax", r"must be finite .* input spans"),
+            ([], "mse", "batches=0"),
+            ([torch.full((1, 1, 1, 1), np.inf)], "mse", r"must be finite .* input spans"),
             ([torch.zeros(1, 1, 1, 1)], "mean", r"method must be one of average, .* is 'mean'"),
         ],
     )
