@@ -12,18 +12,19 @@ import yaml
 
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
-from micronas.graph.streaming import check_streaming
+from micronas.graph.streaming import check_streaming, timings
 from micronas.hardware.targets import HOST
+from micronas.nas.custom_loop import Supernet
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.blocks import Block
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
 from tests.nas.priced import counted, priced
-from tests.space.test_streaming_space import DESCRIBED
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = yaml.safe_load("""
 separable:
@@ -89,6 +90,19 @@ select:
   - {type: conv, width: [8, 16], kernel: [3, 1]}
   - {type: bottleneck, expansion: [8, 16], width: [8, 12]}
 """)
+STREAMING: dict[str, Any] = yaml.safe_load("""
+name: small
+classes: 3
+input: [30, 6, 2]
+streaming: true
+stem: {width: [4, 8], kernel: [3, 3]}
+blocks:
+- {type: separable, width: [8, 12], kernel: [3x3, 5x3], stride: 2}
+- {type: bottleneck, expansion: [8, 12], repeat: 2, skip: true}
+- type: select
+  options: [{type: residual, width: [8, 16]}, {type: conv, width: 8, kernel: 5x3}]
+- {type: shuffle, width: 4}
+""")
 TYPES = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(Block)[0])]
 
 
@@ -123,7 +137,7 @@ def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
 
 
 EVERY = pytest.mark.parametrize(
-    "found", [*map(space, TYPES), Space.model_validate(DESCRIBED)], ids=[*TYPES, "streaming"]
+    "found", [*map(space, TYPES), Space.model_validate(STREAMING)], ids=[*TYPES, "streaming"]
 )
 
 
@@ -174,3 +188,24 @@ def test_a_half_without_channels_is_refused() -> None:
     values = {"name": "empty", "input": [8, 8, 1], "classes": 2, "stem": stem}
     with pytest.raises(ConfigError, match=r"each half .* of \(8, 16\) leaves block2 without one"):
         _ = Space.model_validate({**values, "blocks": blocks}).choices
+
+
+def test_every_network_of_a_shipped_space_streams() -> None:
+    space = load_space("kws_streaming")
+    strides = set()
+    for member in space.members():
+        for choice in (member.smallest(), member.largest()):
+            graph = member.resolve(choice)
+            check_streaming(graph)
+            strides.add(timings(graph)[graph.outputs[0]].stride)
+    assert strides == {2, 4}
+
+
+def test_gates_and_textbook_networks_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"gates must mix maps of one size.*strategy=halving"):
+        Supernet(Space.model_validate(STREAMING))
+    family = {key: STREAMING[key] for key in ("input", "stem", "blocks")}
+    described = {"classes": 3, "streaming": True, "families": {"one": family}}
+    assert next(OpenSpace.model_validate(described).members()).streaming
+    with pytest.raises(ValueError, match="textbook networks must stream"):
+        OpenSpace.model_validate({**described, "textbook": ["tc_resnet8"]})
