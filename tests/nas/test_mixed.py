@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 
-from micronas.data import DataSet
 from micronas.errors import BudgetError, ConfigError
 from micronas.export.verify import verify
 from micronas.graph.counts import count, per_op
@@ -355,16 +354,11 @@ def test_quantization_keeps_to_the_marks_unless_told_otherwise() -> None:
 
 
 @cached
-def data() -> DataSet:
-    return toy.data()
-
-
-@cached
 def found() -> SearchResult:
     trial = Recipe(epochs=1, batch_size=32, learning_rate=1e-2)
     few = {"steps": 40, "warmup": 40, "batch_size": 32, "candidates": 20, "finalists": 2}
     settings = brief("dnas", **few, trial=trial)
-    return search(TOY, data(), board=BOARD, budget=BUDGET, settings=settings, seed=0)
+    return search(TOY, toy.data(), board=BOARD, budget=BUDGET, settings=settings, seed=0)
 
 
 @pytest.mark.long
@@ -385,15 +379,15 @@ def test_a_mixed_network_is_exported_as_it_was_counted() -> None:
     )
     recipe = Recipe(epochs=4, batch_size=32, learning_rate=1e-2)
     float_network = Network(mixed.architecture.graph(), generator=torch.Generator().manual_seed(0))
-    fit(float_network, data().train, recipe, seed=0)
+    fit(float_network, toy.data().train, recipe, seed=0)
     quantized = finetune(
-        float_network, data().train, Recipe(epochs=1, batch_size=32, learning_rate=1e-3), seed=0
+        float_network, toy.data().train, Recipe(epochs=1, batch_size=32, learning_rate=1e-3), seed=0
     )
     graph = quantized.graph()
     wanted = int4_layers(mixed.architecture.graph())
     assert int4_layers(graph) == wanted != set()
     model = to_flatbuffer(graph, metadata=describe(classes=toy.CLASSES, meaning={}))
-    split = data().validation
+    split = toy.data().validation
     inputs = quantize_inputs(graph, split.batch(torch.arange(60), None))
     checked = verify(model, inputs)
     assert checked.bytes_compared == 60 * len(toy.CLASSES)

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="6 KB", macs="60000")
+LIMITS = BUDGET.on(BOARD)
 OPEN = OpenSpace.model_validate(
     yaml.safe_load("""
 name: toy
@@ -87,7 +88,7 @@ def test_draws_cover_the_families_evenly_and_fit() -> None:
     first = problem.draw(4, source)
     assert len({str(each) for each in first}) == 4
     assert sorted(each.space.title for each in first) == ["toy/flat"] * 2 + ["toy/rows"] * 2
-    assert all(problem_fits(each.costs) for each in first)
+    assert all(LIMITS.fits(each.costs) for each in first)
 
 
 def test_later_draws_are_new_and_of_the_families_that_lead() -> None:
@@ -98,7 +99,7 @@ def test_later_draws_are_new_and_of_the_families_that_lead() -> None:
     assert later
     assert {each.space.title for each in later} == {"toy/rows"}
     assert not {str(each) for each in later} & {str(each) for each in first}
-    assert all(problem_fits(each.costs) for each in later)
+    assert all(LIMITS.fits(each.costs) for each in later)
 
 
 def test_a_space_that_need_not_be_filled_draws_small_networks_too() -> None:
@@ -106,9 +107,7 @@ def test_a_space_that_need_not_be_filled_draws_small_networks_too() -> None:
     space = OPEN.model_copy(update={"fill": 0.25})
     problem, source = Problem(space, BOARD, BUDGET), random.Random(3)
     shares = [
-        max(BUDGET.on(BOARD).used(each.costs).values())
-        for _ in range(12)
-        for each in problem.draw(4, source)
+        max(LIMITS.used(each.costs).values()) for _ in range(12) for each in problem.draw(4, source)
     ]
     assert 0.2 < min(shares) < 0.5
     assert max(shares) <= 1
@@ -215,10 +214,6 @@ def test_the_best_of_two_families_train_longer() -> None:
     assert result.begin(Recipe(epochs=7)) is None
 
 
-def problem_fits(costs: object) -> bool:
-    return BUDGET.on(BOARD).fits(costs)  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
 def alone(device: str) -> SearchResult:
     return run(workers=1)
@@ -226,7 +221,7 @@ def alone(device: str) -> SearchResult:
 
 @pytest.mark.long
 def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> None:
-    assert problem_fits(alone.winner.costs)
+    assert LIMITS.fits(alone.winner.costs)
     assert alone.strategy == "halving"
     assert {each.origin for each in alone.candidates} == {"search", "textbook"}
     assert max(each.trial_score or 0 for each in alone.candidates) > 0.5
