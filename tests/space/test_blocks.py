@@ -25,6 +25,7 @@ from micronas.tflite.writer import to_flatbuffer
 from micronas.train.quantize import QuantizedNetwork
 from testing.graphs import random_inputs
 from tests.nas.priced import counted, priced
+from tests.nas.supernet.test_supernet import inputs
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = yaml.safe_load("""
 separable:
@@ -112,12 +113,6 @@ def space(kind: str) -> Space:
     return Space.model_validate({**around, "blocks": EXAMPLES[kind]})
 
 
-def inputs(count: int, found: Space) -> torch.Tensor:
-    height, width, channels = found.input
-    generator = torch.Generator().manual_seed(count)
-    return torch.randn(count, channels, height, width, generator=generator)
-
-
 def test_there_is_an_example_of_every_block_type() -> None:
     assert sorted(EXAMPLES) == sorted(TYPES)
 
@@ -130,7 +125,7 @@ def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
     for _ in range(6):
         choice = found.random(source)
         one_hot = gates.one_hot(choice)
-        x = inputs(4, found)
+        x = inputs(found, 4)
         sliced, masked = supernet.sliced(x, choice), supernet.masked(x, one_hot)
         torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
         assert priced(found, one_hot) == pytest.approx(counted(found, choice), rel=1e-12)
@@ -162,7 +157,7 @@ def test_a_block_is_trained_quantised_exported_and_run(found: Space) -> None:
     choice = found.random(random.Random(2))
     torch.manual_seed(0)
     network = found.architecture(choice).build()
-    x, labels, losses = inputs(64, found), torch.arange(64) % 3, []
+    x, labels, losses = inputs(found, 64), torch.arange(64) % 3, []
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(8):
         optimizer.zero_grad()
