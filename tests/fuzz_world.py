@@ -128,18 +128,13 @@ CASES = (
 @contextmanager
 def world(folder: Path) -> Iterator[Path]:
     """Make every file and go there; a port is taken, so that no server starts."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        _configurations()
+    with texts(folder):
         _hardware()
         _data()
         _finished_run()
         fitted = run("router fit router.yaml --out fitted")
         assert fitted.code == 0, fitted
         yield folder
-    finally:
-        os.chdir(before)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from tests.command import command as micronas
 from tests.command import complaints
 from tests.training import search
 
+LIMITS = ("--sram", "256KB", "--flash", "1MB", "--clock", "80MHz")
 SIZES = {"sram_bytes": 256e3, "flash_bytes": 1e6, "clock_hz": 80e6}
 
 
@@ -289,9 +290,8 @@ def test_the_command_line_says_what_is_missing(plan: Path) -> None:
     (plan.parent / "uart.txt").write_text(
         "boot\n[1] micronas-timing kws_01 cycles 800000 runs 10\n"
     )
-    limits = ("--sram", "256KB", "--flash", "1MB", "--clock", "80MHz")
     done = micronas(
-        "calibrate", "plan", "--from-log", "uart.txt", "--board", "b", *limits, cwd=plan.parent
+        "calibrate", "plan", "--from-log", "uart.txt", "--board", "b", *LIMITS, cwd=plan.parent
     )
     assert done.returncode == 0, done.stderr
     assert "networks/kws_01.tflite" in done.stdout
@@ -302,10 +302,9 @@ def test_the_command_line_says_what_is_missing(plan: Path) -> None:
 def test_an_earlier_fit_is_replaced_and_nothing_else(plan: Path) -> None:
     path = add_times(plan, {name: 3.0 + number for number, name in enumerate(read_plan(plan))})
     file, text = plan / "b.yaml", path.read_text()
-    limits = ("--sram", "256KB", "--flash", "1MB", "--clock", "80MHz")
 
     def fit(*more: str) -> str:
-        done = micronas("calibrate", plan, "--board", "b", "--out", file, *limits, *more)
+        done = micronas("calibrate", plan, "--board", "b", "--out", file, *LIMITS, *more)
         return complaints(done.stderr)
 
     assert (fit(), fit()) == ("", "")

@@ -26,6 +26,7 @@ from micronas.resources import find
 from micronas.space.space import Space
 from micronas.tflite.reader import read
 from testing.graphs import random_inputs
+from tests.contents import contents
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,14 +55,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def graphs(folder: Path) -> dict[str, Graph]:
     return {name: read(path.read_bytes()) for name, path in read_plan(folder).items()}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def models_in(project: Path) -> dict[str, int]:

@@ -149,7 +149,6 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
         ("search kws_smal", "did you mean 'kws_small'"),
         ("search kws_small", "a run must name its board"),
         ("search kws_small board=stm32f446re", "a run must name its data"),
-        ("search kws_small board=stm32f446re data.path=x budget.sram=64ms", "write 128 KB"),
         ("search kws_small board=stm32f446re data.path=x serach.steps=3", "did you mean 'search'"),
         ("search kws_small board=stm32f446re data.path=nowhere", "nowhere"),
         ("train none.yaml", "none.yaml"),

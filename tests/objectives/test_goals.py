@@ -78,9 +78,7 @@ def test_a_value_from_csv_to_firmware(wear: Path, tmp_path: Path) -> None:
     goal = ("data.goal=regression", "data.target=rul", "data.unit=cycles")
     found = searched(tmp_path, f"data.path={wear}", *goal)
     data = registry.load(
-        SeriesSettings.model_validate(
-            {"path": wear, "goal": "regression", "target": "rul", "unit": "cycles", "window": 32}
-        )
+        SeriesSettings(path=wear, goal="regression", target=("rul",), unit="cycles", window=32)
     )
     # what the file's codes stand for, undone by hand
     model = (tmp_path / "run/model.tflite").read_bytes()
@@ -124,9 +122,7 @@ def test_several_labels_at_once_from_csv_to_firmware(wear: Path, tmp_path: Path)
     goal = ("data.goal=labels", "data.target=[worn, leaking]")
     found = searched(tmp_path, f"data.path={wear}", *goal)
     data = registry.load(
-        SeriesSettings.model_validate(
-            {"path": wear, "goal": "labels", "target": ("worn", "leaking"), "window": 32}
-        )
+        SeriesSettings(path=wear, goal="labels", target=("worn", "leaking"), window=32)
     )
     assert data.test.labels.sum(1).max() == 2  # both at once
     graph = read((tmp_path / "run/model.tflite").read_bytes())
@@ -232,12 +228,8 @@ def test_an_objective_of_ones_own_is_a_class_and_a_line_in_the_registry(
     def counted(split: Any) -> TensorSplit:
         return TensorSplit(split.inputs, split.labels.float(), groups=split.groups)
 
-    data = DataSet(
-        *map(counted, (plain.train, plain.validation, plain.test)),  # type: ignore[arg-type]
-        ("bars",),
-        plain.input,
-        objective=Counts(),
-    )
+    parts = map(counted, (plain.train, plain.validation, plain.test))
+    data = DataSet(*parts, ("bars",), plain.input, objective=Counts())  # type: ignore[arg-type]
     space = toy.SPACE.model_copy(update={"classes": 1})
     settings = load_training(None, ["board=stm32f446re", "data.task=arrays", *BRIEF[-2:]])
     network = space.architecture(space.uniform(0.5))

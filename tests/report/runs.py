@@ -1,14 +1,14 @@
 """Finished runs to report on: two real ones on small data, and hand-made metrics."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from micronas.data import DataSet, Detection, TensorSplit
+from micronas.data import Detection, TensorSplit
 from micronas.objectives.anomalies import Anomalies
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
@@ -32,9 +32,8 @@ def searched(
 ) -> Path:
     """A search on stripes and checks, with class names of one's choice."""
     space = folder.with_suffix(".yaml")
-    space.write_text(yaml.safe_dump(toy.SMALL.model_dump(mode="json")))
-    plain = toy.few()
-    data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
+    toy.SMALL.save(space)
+    data = replace(toy.few(), classes=classes)
     settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
     search = brief(strategy, **_BRIEF, champions=2, trial=Recipe(epochs=1, batch_size=16))
     settings = settings.model_copy(update={"search": search})
@@ -64,15 +63,7 @@ def listening(folder: Path) -> Path:
     detection = Detection(
         split, torch.arange(160) // 2, machine, torch.arange(80) % 8 < 4, plain.classes
     )
-    data = DataSet(
-        plain.train,
-        plain.validation,
-        plain.test,
-        plain.classes,
-        plain.input,
-        detection=detection,
-        objective=Anomalies(),
-    )
+    data = replace(plain, detection=detection, objective=Anomalies())
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.5))
     settings = load_training(None, [*SHORT, *TRAINING, "data.task=ad"])
     run_training(network, settings, folder, data=data)

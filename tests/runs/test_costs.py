@@ -14,13 +14,11 @@ from micronas.hardware.costs import Budget, measure
 from micronas.hardware.front_ends import mfcc
 from micronas.runs.costs import describe_boards, describe_costs
 from micronas.runs.device import device
-from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
-from micronas.tflite.writer import to_flatbuffer
-from testing.graphs import ds_cnn, quantize_randomly
+from testing.graphs import ds_cnn
 from tests.command import command
+from tests.runs.test_device import run_folder as decided
 
-LABELS = tuple(f"word {number}" for number in range(12))
 SETTINGS = {
     "board": "nucleo_l476rg",
     "latency_form": "ops",
@@ -30,11 +28,7 @@ SETTINGS = {
 
 
 def run_folder(folder: Path, **history: Any) -> bytes:
-    meaning = {"features": "mfcc", "window_ms": 40}
-    metadata = describe(classes=LABELS, meaning=meaning)
-    model = to_flatbuffer(quantize_randomly(ds_cnn()), metadata=metadata)
-    folder.mkdir()
-    (folder / "model.tflite").write_bytes(model)
+    model = decided(folder, ds_cnn())
     (folder / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
     (folder / "history.json").write_text(json.dumps(history))
     return model

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from micronas.progress import Bars
 from micronas.quantities import format_duration
@@ -30,7 +29,7 @@ def test_durations_are_written_for_a_person() -> None:
 def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> None:
     """In CPU time of one thread, which others on the machine do not disturb much."""
     space = tmp_path / "toy.yaml"
-    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    toy.SPACE.save(space)
     settings = load_run(
         space,
         [
@@ -76,7 +75,7 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
 @pytest.mark.parametrize("strategy", ["dnas", "ranked"])
 def test_a_supernet_is_timed_too(strategy: str, tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
-    space.write_text(yaml.safe_dump(toy.SMALL.model_dump(mode="json")))
+    toy.SMALL.save(space)
     given = ["board=stm32f446re", "data.path=x", "data.task=kws"]
     given.append(f"search.strategy={strategy}")
     phases = estimate_search(toy.SMALL, toy.data(), load_run(space, given)).phases

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from torch import Tensor
 
 from micronas.errors import ConfigError, DataError, ModelError
-from micronas.export.firmware.front_ends import Camera
+from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.host import OnHost
 from micronas.graph.ir import Quantization
 from micronas.graph.kernels.codes import Values
@@ -32,6 +33,7 @@ def scale(step: float, zero_point: int = -7) -> Quantization:
 
 LIES = (
     ({"features": "mfcc", "window_ms": 1e999}, (1, 49, 10, 1)),
+    ({"features": "log-mel"}, (1, 32, 32, 1)),
     ({"features": "log-mel", "mean": float("nan"), "deviation": 1.0}, (1, 32, 32, 1)),
     ({"features": "log-mel", "mean": 1e300, "deviation": 1.0}, (1, 32, 32, 1)),
     ({"features": "log-mel", "mean": 0.0, "deviation": 0.0}, (1, 32, 32, 1)),
@@ -57,12 +59,13 @@ def test_a_meaning_that_no_device_can_compute_is_refused(
 ) -> None:
     """Else C that does not compile, or reads beyond its tables."""
     with pytest.raises(ModelError, match=r"metadata must describe|numbers that a device can"):
-        files_of(meaning, shape)
+        made(meaning, shape).files(scale(0.03))
 
 
-def files_of(meaning: dict[str, Any], shape: tuple[int, ...]) -> dict[str, str]:
-    made = front_end(meaning, shape)
-    return made.files(scale(0.03))
+def made(meaning: dict[str, Any], shape: tuple[int, ...], **more: Any) -> FrontEnd:
+    found = front_end(meaning, shape, **more)
+    assert found is not None
+    return found
 
 
 def codes(values: np.ndarray, quantization: Quantization) -> Values:
@@ -82,7 +85,7 @@ def sounds(samples: int) -> list[Samples]:
     return found
 
 
-def waveform(clip: Samples) -> torch.Tensor:
+def waveform(clip: Samples) -> Tensor:
     return torch.from_numpy(clip[None]).float() / 32768
 
 
@@ -96,6 +99,15 @@ def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> i
     return int((gaps != 0).sum())
 
 
+def check_both(made: FrontEnd, step: float, clips: list[Samples], values: list[Tensor]) -> None:
+    """In floats all codes are those of training, in fixed point all but a thousandth."""
+    quantization = scale(step)
+    expected = [codes(each.numpy(), quantization) for each in values]
+    assert differing(OnHost(made, quantization), clips, expected) == 0
+    fixed = OnHost(made, quantization, fixed_point=True)
+    assert differing(fixed, clips, expected) <= sum(each.size for each in expected) // 1000
+
+
 @first(
     ("settings", "step"),
     [
@@ -107,50 +119,32 @@ def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> i
     1,
 )
 def test_coefficients_of_speech(settings: MfccSettings, step: float) -> None:
-    quantization, clips = scale(step), sounds(16_000)
-    made = front_end(settings.meaning, (1, 49, 10, 1))
-    assert made is not None
-    expected = [codes(mfcc(waveform(clip), settings).numpy(), quantization) for clip in clips]
-    assert differing(OnHost(made, quantization), clips, expected) == 0
-    fixed = OnHost(made, quantization, fixed_point=True)
-    assert differing(fixed, clips, expected) <= CLIPS * 490 // 1000
+    clips = sounds(16_000)
+    values = [mfcc(waveform(clip), settings) for clip in clips]
+    check_both(made(settings.meaning, (1, 49, 10, 1)), step, clips, values)
 
 
 @pytest.mark.parametrize("window_ms", [30, 40])
 def test_every_second_frame_and_the_first_coefficients(window_ms: int) -> None:
     """As a search may see them; frames of 30 ms leave out 10 ms then."""
-    quantization, clips = scale(0.03), sounds(16_000)[:20]
+    settings, clips = MfccSettings(window_ms=window_ms), sounds(16_000)[:20]
     meaning = {"features": "mfcc", "window_ms": window_ms}
-    seen = Frames().meaning((49, 10, 1), (25, 1, 8))
-    made = front_end({**meaning, **seen}, (1, 25, 1, 8))
-    assert made is not None
-    settings = MfccSettings(window_ms=window_ms)
-    expected = [
-        codes(mfcc(waveform(clip), settings)[:, ::2, :8].numpy(), quantization) for clip in clips
-    ]
-    assert differing(OnHost(made, quantization), clips, expected) == 0
+    seen = made({**meaning, **Frames().meaning((49, 10, 1), (25, 1, 8))}, (1, 25, 1, 8))
+    check_both(seen, 0.03, clips, [mfcc(waveform(clip), settings)[:, ::2, :8] for clip in clips])
 
 
 def test_log_mel_images_of_machines() -> None:
-    quantization, clips = scale(0.0312), sounds(SHORTEST)
+    clips = sounds(SHORTEST)
     meaning = {"features": "log-mel", "mean": -4.123456, "deviation": 3.2}
-    made = front_end(meaning, (1, 32, 32, 1))
-    assert made is not None
-    expected = []
-    for clip in clips:
-        image = standardise(images(log_mel(waveform(clip))[0]), -4.123456, 3.2)
-        expected.append(codes(image.numpy(), quantization))
-    assert differing(OnHost(made, quantization), clips, expected) == 0
-    fixed = OnHost(made, quantization, fixed_point=True)
-    assert differing(fixed, clips, expected) <= CLIPS * 1024 // 1000
+    values = [standardise(images(log_mel(waveform(clip))[0]), -4.123456, 3.2) for clip in clips]
+    check_both(made(meaning, (1, 32, 32, 1)), 0.0312, clips, values)
 
 
 def test_a_stream_gives_the_codes_of_its_latest_second() -> None:
     """Pieces of any length; the window moves on by a hop of 320 samples."""
     quantization = scale(0.03)
-    made = front_end({"features": "mfcc", "window_ms": 40}, (1, 49, 10, 1))
-    assert made is not None
-    device, clip = OnHost(made, quantization), sounds(16_000 + 3 * 320)[2]
+    heard = made({"features": "mfcc", "window_ms": 40}, (1, 49, 10, 1))
+    device, clip = OnHost(heard, quantization), sounds(16_000 + 3 * 320)[2]
     latest = mfcc(waveform(clip[3 * 320 :]), MfccSettings(window_ms=40)).numpy()
     assert np.array_equal(device.codes(clip), codes(latest, quantization).reshape(-1))
     with pytest.raises(DataError, match="15999 samples are too few"):
@@ -177,9 +171,7 @@ def test_pictures(camera: str, size: int, color: str, fit: str) -> None:
     given, channels = Camera.parse(camera), 1 if color == "gray" else 3
     shape = (given.height, given.width)
     meaning = {"features": "pixels", "fit": fit, "mean": 128.0}
-    made = front_end(meaning, (1, size, size, channels), camera=given)
-    assert made is not None
-    device = OnHost(made, quantization)
+    device = OnHost(made(meaning, (1, size, size, channels), camera=given), quantization)
     for _ in range(CLIPS // 5):
         if given.format == "rgb565":
             word = source.integers(0, 2**16, shape, np.uint16)
@@ -193,6 +185,20 @@ def test_pictures(camera: str, size: int, color: str, fit: str) -> None:
         scaled = resize(picture, size=size, color=color, fit=fit)  # type: ignore[arg-type]
         expected = codes(features(torch.from_numpy(scaled.copy()).float()).numpy(), quantization)
         assert np.array_equal(device.codes(raw), expected.transpose(1, 2, 0).reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("meaning", "shape"),
+    [
+        ({}, (1, 4)),
+        ({"features": "smell"}, (1, 4)),
+        (MfccSettings(level="peak").meaning, (1, 49, 10, 1)),  # no device divides by it
+    ],
+)
+def test_an_input_that_no_code_computes_has_no_front_end(
+    meaning: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    assert front_end(meaning, shape) is None
 
 
 def test_pictures_seen_smaller_than_they_were_read_have_no_front_end() -> None:
@@ -212,9 +218,7 @@ def test_windows_of_sensors() -> None:
         **{"features": "series", "window": 64, "limit": 4.0},
         **{"mean": mean.tolist(), "deviation": deviation.tolist()},
     }
-    made = front_end(meaning, (1, 64, 1, 3))
-    assert made is not None
-    device = OnHost(made, quantization)
+    device = OnHost(made(meaning, (1, 64, 1, 3)), quantization)
     for _ in range(CLIPS):
         readings = (source.normal(size=(80, 3)) * deviation * 2 + mean).astype(np.float32)
         wanted = np.clip((readings[-64:] - mean) / deviation, -4, 4)
@@ -222,21 +226,7 @@ def test_windows_of_sensors() -> None:
     assert device.codes(np.full((64, 3), np.nan, np.float32))[0] == round(-4 / 0.0311) + 3
 
 
-def test_an_input_of_unknown_meaning_has_no_front_end() -> None:
-    assert front_end({}, (1, 4)) is None
-    assert front_end({"features": "smell"}, (1, 4)) is None
-
-
-def test_a_file_that_says_half_of_it_is_refused() -> None:
-    with pytest.raises(ModelError, match="KeyError: 'mean'"):
-        front_end({"features": "log-mel"}, (1, 32, 32, 1))
-
-
 @pytest.mark.parametrize("text", ["160x120", "8x120:gray", "160x120:yuv", "1e3x9:gray", ""])
 def test_a_camera_is_written_in_one_way(text: str) -> None:
     with pytest.raises(ConfigError, match="such as 160x120:gray"):
         Camera.parse(text)
-
-
-def test_no_device_divides_a_clip_by_its_largest_sample() -> None:
-    assert front_end(MfccSettings(level="peak").meaning, (1, 49, 10, 1)) is None

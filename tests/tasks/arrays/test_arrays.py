@@ -26,7 +26,7 @@ GIVEN = (
 @pytest.mark.long
 def test_a_run_on_arrays_is_repeated_by_its_folder(tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
-    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    toy.SPACE.save(space)
     first, second = tmp_path / "first", tmp_path / "second"
     _, found = run_search(load_run(space, GIVEN), first, data=toy.data(), workers=1)
     config = yaml.safe_load((first / "config.yaml").read_text())
@@ -49,7 +49,7 @@ def test_weights_of_a_trial_are_kept_while_the_final_training_may_begin_with_the
     epochs: int, read: bool, tmp_path: Path
 ) -> None:
     space, folder = tmp_path / "toy.yaml", tmp_path / "run"
-    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    toy.SPACE.save(space)
     settings = load_run(space, [*GIVEN, f"train.epochs={epochs}"])
     runs = [run_search(settings, folder, data=toy.few(), workers=1) for _ in range(2)]
     assert runs[0][1].model == runs[1][1].model
@@ -88,7 +88,7 @@ def test_what_no_file_can_hold_is_refused() -> None:
 
 def test_a_space_without_a_task_never_becomes_keywords(tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
-    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    toy.SPACE.save(space)
     with pytest.raises(ConfigError, match=r"neither data.task nor the space .*toy.yaml.* add data"):
         load_run(space, ["board=stm32f446re", "data.path=x"])
     with pytest.raises(ConfigError, match=r"data.task=arrays with run_search\(..., data=...\)"):

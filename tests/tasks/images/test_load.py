@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 from torchvision.transforms.v2 import functional as reference
 
 from micronas.data import divide
@@ -24,11 +23,7 @@ from micronas.tasks.images.load import load
 from micronas.tasks.images.settings import ImageSettings, VisualSettings
 from micronas.tasks.images.synth import sample_grounds, sample_images
 from micronas.tflite.metadata import describe
-from micronas.train.loop import evaluate, generator_for
-from micronas.train.recipe import Recipe
-from tests.training import fit
-
-pytestmark = pytest.mark.usefixtures("device")
+from micronas.train.loop import generator_for
 
 
 def photo(seed: int) -> Image.Image:
@@ -129,7 +124,7 @@ def test_files_in_two_parts_or_classes_are_counted(tmp_path: Path) -> None:
     assert "There is no test part." in summary
 
 
-def test_training_with_damaged_files_goes_on(tmp_path: Path) -> None:
+def test_damaged_files_are_left_out_and_named(tmp_path: Path) -> None:
     for label, level in (("dark", 30), ("light", 220)):
         for i in range(40):
             path = tmp_path / label / f"{i}.png"
@@ -142,14 +137,10 @@ def test_training_with_damaged_files_goes_on(tmp_path: Path) -> None:
     (tmp_path / "light/0.png").write_bytes(b"a text")
     photo(0).resize((8, 8)).save(tmp_path / "light/1.png")
     data = load(plain(tmp_path))
-    assert data.test is not None
     assert "76 images" in data.summary
     assert "Left out: 4 files" in data.summary
     for name in ("dark/0.png", "dark/1.png", "light/0.png", "light/1.png"):
         assert name in data.summary
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
-    fit(network, data.train, Recipe(epochs=10, batch_size=16, learning_rate=0.3), seed=0)
-    assert evaluate(network, data.test).accuracy == 1.0
     found = {(each.kind, each.name) for each in check(open_image_folder(tmp_path))}
     assert found == {
         ("unreadable", "dark/0.png"),
@@ -304,10 +295,11 @@ def test_sample_images(tmp_path: Path) -> None:
     assert check(open_image_folder(folder)) == []
     assert "two parts" not in data.summary
     assert "Labeled Faces in the Wild" in (folder / "README.txt").read_text()
-    # Written once; another seed is another division, and no folder is overwritten.
-    stamp = (folder / "README.txt").stat().st_mtime_ns
-    assert sample_images(folder) == folder
-    assert (folder / "README.txt").stat().st_mtime_ns == stamp
+    # faces are brighter in the middle than at the border; the backgrounds are not
+    pixels = data.train.batch(torch.arange(120), None)
+    middle = pixels[:, 0, 10:40, 10:40].mean((1, 2)) - pixels.mean((1, 2, 3))
+    assert middle[data.train.labels == 0].mean() > middle[data.train.labels == 1].mean() + 0.05
+    # another seed is another division, and replaces none
     with pytest.raises(DataError, match="free folder"):
         sample_images(folder, seed=1)
     names = {
@@ -364,11 +356,3 @@ def test_a_csv_labels_images_anywhere(tmp_path: Path) -> None:
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(DataError, match=said):
             load(ImageSettings(path=tmp_path / "labels.csv", size=32))
-
-
-def test_faces_are_faces(tmp_path: Path) -> None:
-    """Faces are brighter in the middle than at the border; the backgrounds are not."""
-    data = load(plain(sample_images(tmp_path / "faces"), size=50))
-    pixels = data.train.batch(torch.arange(120), None)
-    middle = pixels[:, 0, 10:40, 10:40].mean((1, 2)) - pixels.mean((1, 2, 3))
-    assert middle[data.train.labels == 0].mean() > middle[data.train.labels == 1].mean() + 0.05

@@ -17,7 +17,7 @@ from micronas.runs.settings import load_run
 from micronas.tasks.keywords.folder import STANDARD_KEYWORDS
 from micronas.tasks.keywords.front_end import LIMIT, mfcc
 from micronas.tasks.keywords.load import load
-from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.keywords.settings import KeywordSettings, MfccSettings
 from micronas.tasks.keywords.split import KeywordSplit
 from tests.tasks.keywords.corpus import PARTS, generator, level, make, settings, split_of, write
 
@@ -55,14 +55,16 @@ def test_speakers_are_the_groups_and_disjoint(corpus: Path) -> None:
     assert len(silence.unique()) == len(silence)
 
 
-def test_clean_batches_are_the_features_of_the_files(corpus: Path) -> None:
-    data = load(settings(corpus))
+@pytest.mark.parametrize("window_ms", [30, 40])
+def test_clean_batches_are_the_features_of_the_files(corpus: Path, window_ms: int) -> None:
+    data = load(settings(corpus, window_ms=window_ms))
     index = (data.train.labels == 1).nonzero().flatten()
     batch = data.train.batch(index, None)
     assert batch.shape == (8, 1, 49, 10)
     for example, group in zip(batch, data.train.groups[index].tolist(), strict=True):
         sound, _ = soundfile.read(corpus / "b" / f"s{group:02}_1.wav", dtype="float32")
-        torch.testing.assert_close(example, mfcc(torch.from_numpy(sound).unsqueeze(0)))
+        expected = mfcc(torch.from_numpy(sound).unsqueeze(0), MfccSettings(window_ms))
+        torch.testing.assert_close(example, expected)
 
 
 def test_augmentation_depends_on_the_generator_alone(corpus: Path) -> None:
@@ -271,12 +273,6 @@ def test_a_class_without_clips_in_a_part_is_refused(corpus: Path) -> None:
         load(settings(corpus))
 
 
-def test_the_window_is_passed_on(corpus: Path) -> None:
-    narrow, wide = load(settings(corpus, window_ms=30)), load(settings(corpus))
-    index = torch.tensor([0])
-    assert not torch.equal(narrow.train.batch(index, None), wide.train.batch(index, None))
-
-
 @pytest.mark.data
 def test_a_real_corpus_of_18_and_6_speakers(tmp_path: Path) -> None:
     archive = Path(os.environ["MICRONAS_DATA"]) / "tinyml" / "kws_ar.tar.gz"
@@ -335,11 +331,6 @@ def test_a_cache_never_outlives_what_it_was_made_of(corpus: Path) -> None:
         cold = load(settings(corpus, cache="off", **change))
         assert same(cold, load(settings(corpus, **change)))
         assert same(cold, load(settings(corpus, **change)))
-    for path in (corpus / ".micronas").iterdir():
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    assert same(changed, load(settings(corpus)))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without_or_refused(corpus: Path) -> None:
@@ -357,13 +348,8 @@ def test_a_cache_that_cannot_be_written_is_done_without_or_refused(corpus: Path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "Nothing is cached: [Errno" in full.summary
-
-
-def test_features_that_cannot_be_written_are_computed(corpus: Path) -> None:
-    load(settings(corpus))
-    path = corpus / ".micronas" / "validation_30ms.bin"
-    path.mkdir()
-    (path / "in the way").touch()
+    # one file that cannot be written, beside those that can
+    (corpus / ".micronas/validation_30ms.bin/in the way").mkdir(parents=True)
     narrow = load(settings(corpus, window_ms=30))
     assert same(narrow, load(settings(corpus, window_ms=30, cache="off")))
 

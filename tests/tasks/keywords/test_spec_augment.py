@@ -7,10 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from micronas.tasks.keywords.spec_augment import other_channel, spec_augment
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.tasks.keywords.corpus import generator
 
 
 def masks(n: int, time: int, frequency: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.keywords.words import BETWEEN, invent
+from tests.contents import contents
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +27,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech") / "corpus"
     words = ("yes", "no", "stop", "happy")
     return synthesise(folder, words=words, voices=(24, 8, 8), clips_per_voice=2, seed=3)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_layout_parts_and_voices(corpus: Path) -> None:

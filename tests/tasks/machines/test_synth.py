@@ -1,7 +1,6 @@
 """Synthetic machines: what is written, that it repeats, and that faults can be heard but barely."""
 
 import csv
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,12 @@ from micronas.tasks.machines.check import check
 from micronas.tasks.machines.load import load
 from micronas.tasks.machines.settings import MachineSettings
 from micronas.tasks.machines.synth import synthesise
+from tests.contents import contents
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesise(tmp_path_factory.mktemp("corpus"), training=8, test=3, seconds=2.1)
-
-
-def fingerprint(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha1(path.read_bytes()).hexdigest()
-        for path in files
-    }
 
 
 def test_layout_and_list_of_faults(corpus: Path) -> None:
@@ -62,7 +54,7 @@ def test_clips_are_what_they_should_be(corpus: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     wanted = {"training": 1, "test": 1, "seconds": 1.0}
     first, again, other = (
-        fingerprint(synthesise(tmp_path / name, **wanted, seed=seed))  # type: ignore[arg-type]
+        contents(synthesise(tmp_path / name, **wanted, seed=seed))  # type: ignore[arg-type]
         for name, seed in (("first", 1), ("again", 1), ("other", 2))
     )
     assert first == again
