@@ -20,9 +20,11 @@ third          a third of the epochs, half of it for halving, whose trials are a
 quick          the choice of `third`, and all epochs that are left of the whole for the winner
 usual          the search and the final training of `micronas search`, without any setting
 as_usual       the textbook network by the same final training, for as long as both take
+first          in the results only: `usual` while the first draws had trials, and not the largest of
+               four times as many
 before, as_before
-               in the results only: both while final trainings changed no channels of keywords
-               (`data.channel`), as in all other rows of keywords
+               in the results only: `first` and `as_usual` while final trainings changed no channels
+               of keywords (`data.channel`), as in all other rows of keywords
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow, down to a rate of zero
 mean           the same, ending in mean weights, as all other trainings do now
@@ -89,6 +91,7 @@ METHODS = (
     "third",
     "usual",
     "as_usual",
+    "first",
     "before",
     "as_before",
     "textbook",
@@ -104,7 +107,7 @@ _TO_ZERO = RECIPE.model_copy(update={"mean": False, **_WITHOUT})
 TRAIN: Recipe = TrainSettings.model_fields["train"].default
 """Final training of `micronas search`."""
 _RIVALS = {
-    **dict.fromkeys(("usual", "as_usual"), "as_usual"),
+    **dict.fromkeys(("usual", "as_usual", "first"), "as_usual"),
     **dict.fromkeys(("before", "as_before"), "as_before"),
 }
 """Methods that are compared with another than ``textbook``."""

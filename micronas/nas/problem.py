@@ -102,21 +102,26 @@ class Problem:
                     "`classes` of the space"
                 )
 
-    def draw(self, count: int, source: random.Random) -> list[Candidate]:
+    def draw(self, count: int, source: random.Random, *, spare: int = 1) -> list[Candidate]:
         """Draw up to `count` different networks from the prior, as many of each family.
 
-        Where draws miss the few members with networks that fit, their smallest are returned.
+        Of `spare` times as many, those of the largest `_capacity` are returned, unless the space
+        need not be filled. Where draws miss the few members with networks that fit, their smallest
+        are returned.
         """
+        spare = spare if self.space.fill >= USED else 1
         families = list(dict.fromkeys(family for family, _ in self.space.ways()))
         source.shuffle(families)
-        found: dict[str, Candidate] = {}
-        for turn in range(count):
-            family, before = families[turn % len(families)], len(found)
-            for _ in range(_TRIES):
-                self._draw_one(found, family, self.space.draw(family, source), source)
-                if len(found) > before:
+        found: list[Candidate] = []
+        for turn, family in enumerate(families):
+            wanted = len(range(turn, count, len(families)))
+            drawn: dict[str, Candidate] = {}
+            for _ in range(_TRIES * wanted):
+                self._draw_one(drawn, family, self.space.draw(family, source), source)
+                if len(drawn) == spare * wanted:
                     break
-        return list(found.values()) or self._smallest(count)
+            found += sorted(drawn.values(), key=_capacity, reverse=True)[:wanted]
+        return found or self._smallest(count)
 
     def draw_of(
         self, family: str, ways: Sequence[Picks], count: int, source: random.Random
@@ -218,6 +223,11 @@ class Problem:
         space = self.space.member(family, picks)
         front_end = front_end_costs(self._meaning, space.input_shape)
         return Member(space, self._board, self._budget, front_end=front_end)
+
+
+def _capacity(candidate: Candidate) -> int:
+    """Return the product of multiply-accumulates and bytes of flash."""
+    return candidate.costs.macs * candidate.costs.flash_bytes
 
 
 def _varied(space: Searchable, parent: Searchable, choice: Choice, source: random.Random) -> Choice:

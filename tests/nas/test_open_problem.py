@@ -91,6 +91,21 @@ def test_draws_cover_the_families_evenly_and_fit() -> None:
     assert all(LIMITS.fits(each.costs) for each in first)
 
 
+def test_spare_draws_leave_those_of_the_most_macs_and_bytes() -> None:
+    def capacities(space: OpenSpace, spare: int) -> list[list[int]]:
+        """Those of each family, smallest first."""
+        drawn = Problem(space, BOARD, BUDGET).draw(6, random.Random(0), spare=spare)
+        of = [(each.family, each.costs.macs * each.costs.flash_bytes) for each in drawn]
+        return [sorted(c for own, c in of if own == name) for name in space.families]
+
+    for few, many in zip(capacities(OPEN, 1), capacities(OPEN, 8), strict=True):
+        assert len(few) == len(many) == 3
+        assert few[0] < many[0]
+        assert few[-1] <= many[-1]
+    small = OPEN.model_copy(update={"fill": 0.25})
+    assert capacities(small, 8) == capacities(small, 1)
+
+
 def test_later_draws_are_new_and_of_the_families_that_lead() -> None:
     problem, source = Problem(OPEN, BOARD, BUDGET), random.Random(1)
     first = problem.draw(9, source)

@@ -27,6 +27,8 @@ class Random(Scripted):
     Settings: ClassVar[type[StrategySettings]] = RandomSettings
     _usual_draws: ClassVar[int] = 16
     """Number of draws where no epochs are given."""
+    _spare: ClassVar[int] = 1
+    """Draws for each network that is trained, see `Problem.draw`."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -41,7 +43,7 @@ class Random(Scripted):
 
     @cached_property
     def entrants(self) -> list[Candidate]:
-        drawn = self.problem.draw(self.draws, self._source)
+        drawn = self.problem.draw(self.draws, self._source, spare=self._spare)
         return without_twins(drawn + self.rivals)
 
     def plan(self) -> Plan:
@@ -88,6 +90,10 @@ class Halving(Random):
     _usual_draws: ClassVar[int] = 8
     """With 8 and the winner trained for about as long as all trials, networks were 0.8 points
     better than with 16 and a short training (docs/results/search.md)."""
+    _spare: ClassVar[int] = 4
+    """Short trials underrate networks of many multiply-accumulates and bytes, which go on learning
+    in a long training: with the largest of four draws found networks gained a point where flash
+    binds (docs/results/search.md)."""
 
     def script(self) -> Script:
         entrants = self.entrants
