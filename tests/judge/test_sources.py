@@ -69,7 +69,7 @@ def jsonl(*rows: dict[str, str]) -> bytes:
         ("a.jsonl", jsonl({"text": "x", "c": "maths"}), {"category": "c"}, "did you mean 'math'"),
         ("a.jsonl", b"", {}, "at least one prompt"),
         ("a.parquet", b"PAR1", {}, "a.parquet:1: a line must be one JSON object"),
-        ("torn.jsonl.gz", gzip.compress(b"x" * 1000, mtime=0)[:-9], {}, "readable file: .*torn.jsonl.gz"),
+        ("torn.jsonl.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], {}, "readable file: .*torn"),
         ("missing.jsonl", None, {}, "readable file: .*missing.jsonl"),
     ],
 )
