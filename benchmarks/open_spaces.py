@@ -80,6 +80,7 @@ BUDGETS = {
     "kws-48": _budget("48 KB", "120 ms"),
     "kws-96": _budget("96 KB", "250 ms"),
     "kws-24-64": _budget("24 KB", "60 ms", "64 KB"),
+    "kws-24-48": _budget("24 KB", "60 ms", "48 KB"),
     "cifar-32": _budget("32 KB", "100 ms"),
     "cifar-64": _budget("64 KB", "200 ms"),
     "cifar-128": _budget("128 KB", "400 ms"),
