@@ -13,11 +13,7 @@ finished network; what is there is not done again.
 single_stage   a fifth of the epochs train the winner alone, the rest all networks of the pool
 halving        the search by halving, and 15 epochs from random weights
 default        the same of half as many draws, and the epochs that are left
-went_on        in the results only: the default while its winner went on from its trial's weights
-former         in the results only: `went_on` while champions began anew, and trainings ended at a
-               rate of zero, as those of `single_stage`, `third` and `quick` in the results
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
-quick          the choice of `third`, and all epochs that are left of the whole for the winner
 usual          the search and the final training of `micronas search`, without any setting
 as_usual       the textbook network by the same final training, for as long as both take
 first          in the results only: `usual` while the first draws had trials, and not the largest of
@@ -85,9 +81,6 @@ METHODS = (
     "single_stage",
     "halving",
     "default",
-    "went_on",
-    "former",
-    "quick",
     "third",
     "usual",
     "as_usual",
@@ -148,14 +141,8 @@ class Answer(Bench):
         return self._halved(HalvingSettings(trial=TRIAL), self.effort, seed)
 
     def _third(self, seed: int) -> Record:
-        return self._halved(self._brief, self.effort // 3, seed)
-
-    def _quick(self, seed: int) -> Record:
-        return self._halved(self._brief, self.effort, seed)
-
-    @property
-    def _brief(self) -> HalvingSettings:
-        return HalvingSettings(trial=TRIAL, epochs=self.effort // 6)
+        settings = HalvingSettings(trial=TRIAL, epochs=self.effort // 6)
+        return self._halved(settings, self.effort // 3, seed)
 
     def _halved(self, settings: HalvingSettings, effort: int, seed: int) -> Record:
         found = self._searched(settings, seed)
