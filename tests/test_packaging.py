@@ -107,6 +107,20 @@ def test_an_audit_that_cannot_ask_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_what_every_python_tries_needs_no_torch() -> None:
+    """`make versions` runs on a few packages; a test that moved or grew a need would fail there."""
+    (tests,) = re.findall(r'tests="([^"]*)"', (ROOT / ".ci/versions").read_text())
+    missing = ("torch", "ai_edge_litert", "tflite_micro", "tensorflow", "onnx", "scipy", "sklearn")
+    collect = (
+        f"import sys, pytest; sys.modules.update(dict.fromkeys({missing}))\n"
+        "sys.exit(pytest.main(['--noconftest', '-p', 'no:cacheprovider', '--collect-only', '-q', "
+        f"*{tests.split()}]))"
+    )
+    command = [sys.executable, "-c", collect]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout
+
+
 def test_every_package_is_listed() -> None:
     shipped = lines(declared()["options"]["packages"])
     code = {
