@@ -213,7 +213,7 @@ class Answer(Bench):
         """Return seconds of CPU of a few steps of training, augmentation included."""
         data = self.data.seen_as(candidate.architecture.input_shape)
         network = self._built(candidate, 0)
-        few = Subset(data.final or data.train, torch.arange(_TIMED * RECIPE.batch_size))
+        few = Subset(data.final_train, torch.arange(_TIMED * RECIPE.batch_size))
         once = _TO_ZERO.model_copy(update={"epochs": 1})
         return min(seconds_of(lambda: fit(network, few, once, seed=0)) for _ in range(3))
 
@@ -224,7 +224,7 @@ class Answer(Bench):
 
     def _trained(self, found: Candidate, network: Network, recipe: Recipe, seed: int) -> Record:
         data = self.data.seen_as(found.architecture.input_shape)
-        train = data.final or data.train
+        train = data.final_train
         fit(network, train, recipe, seed=seed)
         quantized = finetune(network, train, FINETUNE, seed=seed)
         judged = scores(network, quantized.graph(), data)

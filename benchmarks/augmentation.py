@@ -53,7 +53,7 @@ def trained(words: Path, key: Record) -> Record:
         ).seen_as(space.input_shape)
         built = Network(space.graph(), generator=generator_for(key["seed"], "initial weights"))
         recipe = Recipe(epochs=key["epochs"], batch_size=64)
-        split = data.final or data.train
+        split = data.final_train
         fit(built, split, recipe, seed=key["seed"])
         quantized = finetune(built, split, FINETUNE, seed=key["seed"])
         cpu = cpu_seconds() - started

@@ -43,6 +43,7 @@ from testing.budgets import fitting
 from testing.engine import THUMB_1, build, examples, on_core, sections, wanted
 from testing.graphs import quantize_randomly
 from testing.m4_cycles import Cost, cost_of, costs_by_function
+from testing.usage import given
 
 _RESULTS = Path(__file__).with_name("results") / "engine.jsonl"
 _CORES: Mapping[str, tuple[Emulated, str, tuple[str, ...]]] = {
@@ -220,4 +221,6 @@ if __name__ == "__main__":
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--optimize", default="-O2")
     arguments = parser.parse_args()
+    if any(variable in os.environ for _, variable, _ in _CORES.values()):
+        given(__doc__, 0, "TFLM_SOURCE")
     main(arguments.networks, rows=arguments.rows, optimize=arguments.optimize)

@@ -39,6 +39,7 @@ from micronas.tflite.writer import to_flatbuffer
 from testing.emulator import emulate
 from testing.lone_operators import described
 from testing.priced_operators import priced_operator
+from testing.usage import given
 
 _RESULTS = Path(__file__).parent / "results" / "operator_prices.jsonl"
 _PROGRAM = Path(__file__).with_suffix(".cc")
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what was measured")
     arguments = parser.parse_args()
     if not arguments.table:
+        given(__doc__, 0, "TFLM_SOURCE", "TFLM_LIBRARY")
         _measure(arguments)
     found = [row for row in read(arguments.results) if row["seed"] == arguments.seed]
     print(_table([row for row in found if row["number"] < arguments.networks]))

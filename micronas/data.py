@@ -117,6 +117,11 @@ class DataSet:
         fitted = self.objective.fitted(self.train.labels, self.classes)
         object.__setattr__(self, "objective", fitted)
 
+    @property
+    def final_train(self) -> Split:
+        """Training part of the final training: `final`, or `train` where there is none."""
+        return self.final or self.train
+
     def parts(self, *, judging: bool = True) -> list[Split]:
         """Return the parts that there are; without `judging` not those that only judge."""
         found = [self.train, self.validation, self.final]

@@ -32,7 +32,7 @@ def better_rounding(
     -------
     The network, and the entry ``rounding`` of metrics.json.
     """
-    rounded = rounded_alone(graph, data.final or data.train)
+    rounded = rounded_alone(graph, data.final_train)
     shown, measure = watched(data), data.objective.shown
     with_training, alone = (
         measure.values(predict(network, shown), shown.labels) for network in (trained, rounded)

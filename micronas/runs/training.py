@@ -154,7 +154,7 @@ def _trained(
     if begin is not None:
         network.load_state_dict(begin)
         recipe = going_on(recipe)
-    split, objective = data.final or data.train, data.objective
+    split, objective = data.final_train, data.objective
     losses = _losses(settings, data)
     common: dict[str, Any] = {
         "seed": settings.seed,
