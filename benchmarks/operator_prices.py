@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", type=int, default=20, help="of each kind")
-    parser.add_argument("--only", nargs="+", choices=OPERATORS, default=list(OPERATORS))
+    parser.add_argument("--only", nargs="+", metavar="KIND", choices=OPERATORS, default=OPERATORS)
     parser.add_argument("--results", type=Path, default=_RESULTS)
     parser.add_argument("--any-scale", action="store_true", help="values beyond what layers write")
     parser.add_argument("--table", action="store_true", help="print what was measured")
@@ -58,7 +58,11 @@ def main() -> None:
     if not arguments.table:
         given(__doc__, 0, "TFLM_SOURCE", "TFLM_LIBRARY")
         _measure(arguments)
-    found = [row for row in read(arguments.results) if row["seed"] == arguments.seed]
+    recorded = read(arguments.results)
+    found = [row for row in recorded if row["seed"] == arguments.seed]
+    if not found:
+        seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in recorded}))
+        parser.error(f"no row has seed {arguments.seed}; --seed takes one that has: {seeds}")
     print(_table([row for row in found if row["number"] < arguments.networks]))
 
 

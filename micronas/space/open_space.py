@@ -37,7 +37,6 @@ class OpenSpace(Described):
     """
 
     name: str = "open"
-    task: str | None = None
     input: tuple[Extent, Extent, Extent] | None = None
     """Height, width, channels of families without their own input."""
     classes: Extent
@@ -87,15 +86,6 @@ class OpenSpace(Described):
                 except ConfigError as error:
                     raise ValueError(str(error)) from error
         return self
-
-    @property
-    def title(self) -> str:
-        return self.name
-
-    @property
-    def kind(self) -> str:
-        """Key of boards' latency models: the task, or else the name."""
-        return self.task or self.name
 
     @property
     def inputs(self) -> tuple[tuple[int, int, int], ...]:

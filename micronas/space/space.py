@@ -37,7 +37,20 @@ _PARTS = ("input", "stem", "head", "pool", "classifier")
 
 
 class Described(Settings):
-    """Settings with cached properties."""
+    """A space by its settings, with cached properties."""
+
+    name: str
+    task: str | None = None
+    """Task of the space, whose latency models apply."""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    @property
+    def kind(self) -> str:
+        """Key of boards' latency models: the task, or else the name."""
+        return self.task or self.name
 
     def model_copy(
         self: Copied, *, update: Mapping[str, Any] | None = None, deep: bool = False
@@ -81,8 +94,6 @@ class Space(Described, Searchable, Architecture):
     """
 
     name: str = "network"
-    task: str | None = None
-    """Task of the space, whose latency models apply."""
     input: tuple[Extent, Extent, Extent]
     """Height, width, channels."""
     classes: Extent
@@ -170,14 +181,6 @@ class Space(Described, Searchable, Architecture):
                 "micronas.load_space"
             )
         return validate_settings(values, cls, source=str(path), lines=lines)
-
-    @property
-    def title(self) -> str:
-        return self.name
-
-    @property
-    def kind(self) -> str:
-        return self.task or self.name
 
     @property
     def inputs(self) -> tuple[tuple[int, int, int], ...]:
