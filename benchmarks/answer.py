@@ -16,6 +16,8 @@ default        the same of half as many draws, and the epochs that are left
 third          a third of the epochs, half of it for halving, whose trials are as short as that asks
 usual          the search and the final training of `micronas search`, without any setting
 as_usual       the textbook network by the same final training, for as long as both take
+fourfold       `usual` with four times its epochs as the effort of a run, half of it for the search
+as_fourfold    the textbook network by the same final training, for as long as both take
 first          in the results only: `usual` while the first draws had trials, and not the largest of
                four times as many
 before, as_before
@@ -84,6 +86,8 @@ METHODS = (
     "third",
     "usual",
     "as_usual",
+    "fourfold",
+    "as_fourfold",
     "first",
     "before",
     "as_before",
@@ -101,6 +105,7 @@ TRAIN: Recipe = TrainSettings.model_fields["train"].default
 """Final training of `micronas search`."""
 _RIVALS = {
     **dict.fromkeys(("usual", "as_usual", "first"), "as_usual"),
+    **dict.fromkeys(("fourfold", "as_fourfold"), "as_fourfold"),
     **dict.fromkeys(("before", "as_before"), "as_before"),
 }
 """Methods that are compared with another than ``textbook``."""
@@ -174,12 +179,26 @@ class Answer(Bench):
         return self._trained_out(self._searched(self._settings, seed), self._recipe(TRAIN), seed)
 
     def _as_usual(self, seed: int) -> Record:
+        return self._as_rival(self._spent(seed), seed)
+
+    def _fourfold(self, seed: int) -> Record:
+        epochs = 4 * self._spent(seed)
+        alone = round(SearchSettings.alone * epochs)
+        settings = self._settings.model_copy(update={"epochs": epochs - alone})
+        found = self._searched(settings, seed)
+        return self._trained_out(found, TRAIN.model_copy(update={"epochs": alone}), seed)
+
+    def _as_fourfold(self, seed: int) -> Record:
+        return self._as_rival(4 * self._spent(seed), seed)
+
+    def _spent(self, seed: int) -> int:
+        """Return the epochs of `usual`."""
         problem = Problem(self.space, self.board, self.budget)
         plan = strategy(Context(problem, self.data, self._settings, seed)).plan()
-        recipe = self._recipe(TRAIN)
-        return self._as_long(
-            shipped([self.rival]), recipe, seed, effort=plan.epochs + recipe.epochs
-        )
+        return plan.epochs + self._recipe(TRAIN).epochs
+
+    def _as_rival(self, effort: int, seed: int) -> Record:
+        return self._as_long(shipped([self.rival]), self._recipe(TRAIN), seed, effort)
 
     @property
     def _settings(self) -> SearchSettings:
