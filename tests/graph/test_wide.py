@@ -9,15 +9,16 @@ from micronas.engine.generate import generate
 from micronas.errors import ModelError
 from micronas.export.examples import random_inputs
 from micronas.export.onnx import to_onnx
-from micronas.export.verify import verify_and_measure
+from micronas.export.verify import verify, verify_and_measure
 from micronas.graph import integer
 from micronas.graph.check import broken_rule
-from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.graph.ir import Graph, Kind, Quantization, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets.host import HOST
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_op_graph
+from tests.graph.made import constant, one
 
 
 def widened(kind: Kind, seed: int) -> Graph:
@@ -72,6 +73,20 @@ def test_bytes_and_arena_are_those_of_tflm(kind: Kind) -> None:
         assert (plan.head, plan.total) == (arena.head, arena.total), seed
         different |= {*np.unique(integer.run(graph, inputs)).tolist()}
     assert len(different) > 200, "outputs must not all be clamped"
+
+
+def test_sums_of_more_than_32_bits_keep_their_sign() -> None:
+    depth, steps, signs = 1024, Quantization(np.float32([1])), np.int8([[1], [-1]])
+    graph = one(
+        "FULLY_CONNECTED",
+        Tensor("x", (1, depth), "int16", quantization=steps),
+        constant(Tensor("w", (2, depth), "int8", quantization=steps), 127 * signs.repeat(depth, 1)),
+        Tensor("b", (2,), "int64", True, steps, np.zeros(2, np.int64)),
+        Tensor("y", (1, 2), "int16", quantization=Quantization(np.float32([16]))),
+    )
+    inputs = np.full((1, depth), 32767, np.int16)
+    assert verify(to_flatbuffer(graph), inputs).mismatches == 0
+    assert integer.run(graph, inputs).tolist() == [[32767, -32768]]
 
 
 def test_only_integer_execution_takes_int16() -> None:
