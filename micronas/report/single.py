@@ -319,7 +319,7 @@ def _outcome(run: RunFolder) -> Data:
         **_part(run, "outcome").model_dump(mode="json"),
         "judged_on": run.metrics.judged_on,
         "per_machine": {name: each.model_dump() for name, each in machines.items()},
-        "columns": _meaning(run).get("columns", []),
+        "columns": _part(run, "data").columns if "data" in run.parts else (),
     }
 
 

@@ -170,10 +170,12 @@ def compare_front_end(
 
 
 def meaning_of(path: Path, data: bytes) -> dict[str, Any]:
-    """Return the meaning of a model's input, with the columns that a run's settings name: long
-    names have no room in the file."""
+    """Return the meaning of a model's input, with the columns that a run read: long names have no
+    room in the file."""
     meaning: dict[str, Any] = read_metadata(data)["input"]
-    columns = _data_of(path).get("columns")
+    stored = _stored(path / HISTORY, "data")
+    own_names = stored.get("columns") if isinstance(stored, dict) else None
+    columns = own_names or _data_of(path).get("columns")
     is_own = isinstance(columns, list) and len(columns) == len(meaning.get("mean", ()))
     return {**meaning, "columns": columns} if is_own else meaning
 

@@ -43,8 +43,8 @@ def training_history(
     -------
     dict
         ``version``; ``made``, the command and versions; ``board``, as its YAML; ``data``, examples
-        by part; ``training``, epochs of ``train`` and ``quantize``; ``outcome``, see
-        `micronas.objectives.base.Objective.figures`.
+        by part and names of channels; ``training``, epochs of ``train`` and ``quantize``;
+        ``outcome``, see `micronas.objectives.base.Objective.figures`.
     """
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     epochs = {name: (checkpoint.load(name) or {}) for name in ("train", "quantize")}
@@ -62,6 +62,7 @@ def training_history(
         "data": {
             "summary": data.summary,
             "examples": {name: len(part.labels) for name, part in parts.items() if part},
+            "columns": data.meaning.get("columns", []),
         },
         "training": {name: state.get("history", []) for name, state in epochs.items()},
         "outcome": outcome,

@@ -178,6 +178,8 @@ class Examples(_Stored):
     summary: str
     examples: dict[str, int]
     """Number of examples by part."""
+    columns: tuple[str, ...] = ()
+    """Names of channels, of sensors."""
 
 
 class _Epoch(_Stored):

@@ -39,7 +39,8 @@ def describe(
         Labels in the order of the outputs.
     meaning
         Meaning of the input in JSON values: ``{"features": "mfcc", "window_ms": 40}``, or mean and
-        scale of the numbers fed.
+        scale of the numbers fed. ``columns``, the names of channels, are left out where they have
+        no room.
     outputs
         Meaning of outputs other than classes; see `micronas.objectives.base.Objective`.
 
@@ -49,11 +50,13 @@ def describe(
         If the description exceeds 256 bytes, 24 more per label and per channel beyond three.
     """
     size = _size(len(classes), channels)
-    content = {"version": VERSION, "labels": list(classes), "input": dict(meaning)}
+    content: dict[str, Any] = {"version": VERSION, "labels": [*classes], "input": dict(meaning)}
     if outputs:
         content["output"] = dict(outputs)
-    plain = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    text = plain.encode("utf-8", "backslashreplace")  # as JSON writes half a surrogate pair
+    text = _written(content)
+    if len(text) > size and "columns" in meaning:
+        del content["input"]["columns"]
+        text = _written(content)
     if len(text) > size:
         raise ExportError(
             f"labels and meaning of the input must fit in {size} bytes of JSON, but take "
@@ -99,6 +102,11 @@ def read_metadata(data: bytes) -> dict[str, Any]:
         return {**described, "input": dict(found["input"]), **outputs}
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise _damaged(error) from error
+
+
+def _written(content: Mapping[str, Any]) -> bytes:
+    plain = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return plain.encode("utf-8", "backslashreplace")  # as JSON writes half a surrogate pair
 
 
 def _size(classes: int, channels: int) -> int:

@@ -222,10 +222,11 @@ def test_readings_are_of_the_rate_and_the_columns_of_training(
         listen(run, [tmp_path / "a.csv"], rate_hz=100.0)
 
 
-def test_columns_that_settings_name_are_heard_in_their_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["config.yaml", "history.json"])
+def test_columns_of_a_run_are_heard_in_their_order(tmp_path: Path, file: str) -> None:
     """Their names are too long for the model file, and readings were taken as the file has them."""
     run = sensor(tmp_path / "run", 2)
-    (run / "config.yaml").write_text("data: {columns: [pressure_of_oil, speed_of_shaft]}\n")
+    (run / file).write_text('{"data": {"columns": ["pressure_of_oil", "speed_of_shaft"]}}')
     lines = (f"{number},7,{-number}" for number in range(20))
     (tmp_path / "a.csv").write_text("\n".join(["speed_of_shaft,gear,pressure_of_oil", *lines]))
     assert Ear(run, None, 50.0).read(tmp_path / "a.csv")[3].tolist() == [-3, 3]

@@ -20,8 +20,6 @@ from micronas.tasks.spelling import same_but_for_case
 from micronas.text import listed
 
 _LISTED, _COLUMNS = 5, 32
-_LONGEST_NAMES = 6
-"""Longest channel names in the model file, in characters on average, for its limited room."""
 
 
 def as_inputs(windows: Windows, scaler: Scaler) -> Tensor:
@@ -32,14 +30,11 @@ def as_inputs(windows: Windows, scaler: Scaler) -> Tensor:
 
 def meaning(found: Recordings, settings: SeriesSettings, scaler: Scaler) -> dict[str, object]:
     """Describe the input for the device: ``(sample - mean) / deviation``, limited."""
-    columns: dict[str, object] = {}
-    if sum(map(len, found.columns)) <= _LONGEST_NAMES * len(found.columns):
-        columns["columns"] = list(found.columns)
     rates = [each.rate_hz for each in found.recordings if each.rate_hz]
     rate: dict[str, object] = {"rate_hz": float(f"{median(rates):.4g}")} if rates else {}
     return {
         "features": "series",
-        **columns,
+        "columns": list(found.columns),
         **rate,
         "window": settings.window,
         "mean": list(scaler.mean),
