@@ -242,6 +242,6 @@ def _number(text: str, separator: str) -> float | None:
     if text.lower() in _ABSENT:
         return float("nan")
     try:
-        return float(text.replace(",", ".") if separator == ";" else text)
+        return float(text if separator == "," else text.replace(",", "."))
     except ValueError:
         return None

@@ -13,6 +13,7 @@ from micronas.objectives.base import Objective
 from micronas.objectives.classes import Classes
 from micronas.objectives.labels import Labels
 from micronas.objectives.regression import Regression
+from micronas.quantities import rounded
 from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
@@ -20,7 +21,7 @@ from micronas.tasks.series.front_end import fit_scaler, moments
 from micronas.tasks.series.labels import in_order
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
-from micronas.tasks.series.recording import MEASURED, Recordings
+from micronas.tasks.series.recording import MEASURED, Floats, Recordings
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.statistics import statistics
@@ -150,8 +151,13 @@ def _described(cut: Mapping[Part, Windows], settings: SeriesSettings) -> str:
             for part, values in parts.items()
         )
         return f"Labels hold, of windows: {'; '.join(shares)}."
+
+    def told(value: float, values: Floats) -> str:
+        return f"{rounded(float(value), float(values.std())):.15g}"
+
     ranges = (
-        f"{part} {values.min():.4g} to {values.max():.4g}, mean {values.mean():.4g}"
+        f"{part} {told(values.min(), values)} to {told(values.max(), values)}, mean "
+        f"{told(values.mean(), values)}"
         for part, values in parts.items()
     )
     return (

@@ -106,6 +106,12 @@ def _windows(arrays: Mapping[str, Array], settings: SeriesSettings) -> Iterator[
             f"{settings.path} has x {list(values.shape)}, y {list(labels.shape)}, groups "
             f"{list(groups.shape)} and part {list(parts.shape)}; save it again"
         )
+    if values.shape[2] == settings.window != values.shape[1]:
+        raise DataError(
+            f"windows must be x [N, time, channels], but those of {settings.path} are "
+            f"{list(values.shape)}, with {settings.window} samples (data.window) last; save "
+            "x.transpose(0, 2, 1)"
+        )
     if values.shape[1] != settings.window:
         raise DataError(
             f"windows must be x [N, {settings.window}, channels] (data.window), but those of "

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
 from micronas.data import divide as split
 from micronas.errors import ConfigError, DataError
+from micronas.hardware.board import Board
+from micronas.runs.history import training_history
 from micronas.runs.training import metadata
 from micronas.tasks.series.augment import augment, rotations, warped
 from micronas.tasks.series.check import check
@@ -285,6 +288,24 @@ def test_windows_over_an_edge_are_judged_by_their_last_sample(tmp_path: Path) ->
     held = load(given.model_copy(update={"test_fraction": 0.0}))
     assert held.test is None
     assert len(held.sliding.within) == len(held.validation.labels)
+
+
+def test_names_of_channels_and_values_are_told_in_full(tmp_path: Path) -> None:
+    """Long names have no room in the model file, and a target beside them was taken for a channel;
+    of 101,325 +- 12 four digits leave one number."""
+    names = [f"Längsschwingung der {place}. Welle" for place in range(4)]
+    rows = (
+        f"{unit},{','.join(str((place * k) % 7) for k in range(1, 5))},{101_305 + place}"
+        for unit in range(12)
+        for place in range(40)
+    )
+    path = write(tmp_path / "a.csv", f"group,{','.join(names)},druck", *rows)
+    data = load(settings(path, goal="regression", target="druck", unit="Pa", window=8))
+    assert "druck in Pa: training 101312 to 101344, mean 101328;" in data.summary
+    assert "columns" not in json.loads(metadata(data)["micronas"])["input"]
+    board = Board.load("stm32f446re")
+    told = training_history(board=board, data=data, checkpoint=Checkpoint(), outcome={})
+    assert told["data"]["columns"] == names
 
 
 def test_an_unlabelled_last_sample_is_nobodys_and_labels_keep_their_order(tmp_path: Path) -> None:

@@ -45,9 +45,11 @@ def test_any_separator_gives_the_numbers_that_were_written(
     assert read_table(header, header.names)[0].tolist() == rows
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
 @pytest.mark.parametrize("head", [["x;y"], []])
-def test_decimal_commas_and_missing_values(tmp_path: Path, head: list[str]) -> None:
-    path = write(tmp_path / "a.csv", *head, "1,5;2,25", ";3,25")
+def test_decimal_commas_and_missing_values(tmp_path: Path, head: list[str], mark: str) -> None:
+    lines = (line.replace(";", mark) for line in (*head, "1,5;2,25", ";3,25"))
+    path = write(tmp_path / "a.csv", *lines)
     header = read_header(path)
     values, _ = read_table(header, header.names)
     assert values[0].tolist() == [1.5, 2.25]
@@ -187,11 +189,15 @@ def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
         ({"y": [0, 1, 2, np.nan, 0, 1]}, r"labels must have 1 to .* but that of x\[3\] is ''"),
         ({"y": ["a", "b", "nan"] * 2}, "a label must not be missing, but .* has 'nan'; leave it"),
         ({"y": ["0", "1e0", "01"] * 2}, "a number must be spelt one way .* '01' and '1e0'"),
+        (
+            {"x": np.zeros((6, 2, 8))},
+            r"are \[6, 2, 8\], with 8 samples .* save x.transpose\(0, 2, 1\)",
+        ),
         ({"y": [0, 0, 0, 0, 1, 1]}, "a group for each of 3 parts .* but 1 has 2; add groups"),
     ],
 )
 def test_windows_that_no_part_or_class_can_take_are_refused(
-    tmp_path: Path, given: dict[str, list[object]], message: str
+    tmp_path: Path, given: dict[str, object], message: str
 ) -> None:
     """Those of ``tset`` would train, and missing labels would be a class of their own."""
     np.savez(tmp_path / "w.npz", **{"x": np.zeros((6, 8, 2)), "y": [0, 1] * 3, **given})
