@@ -48,7 +48,8 @@ def control(
     Raises DataError if lengths are unknown, no finite scores exist, or length is confounded with
     the models.
 
-    `prior` and `baseline` are as for ``bradley_terry``. Each of the `rounds` is another resample of
+    `prior` and `baseline` are as for ``bradley_terry``; the effect of length has a prior of as many
+    draws, between answers one standard deviation apart. Each of the `rounds` is another resample of
     prompts and a separate fit, about as long as the first.
     """
     # raises where no finite scores exist, of all battles or of these resamples
@@ -103,13 +104,13 @@ class _Fit:
         gradient = np.asarray(self.design.T @ (weight * (self.outcome - chance)))
         scaled = self.design.multiply((weight * chance * (1 - chance))[:, None])
         hessian = np.asarray((self.design.T @ scaled).todense())
-        scores = slice(0, self.models)
         if self.prior:
-            # the prior: drawn battles against score zero
-            even = expit(point[scores])
-            gradient[scores] += self.prior * (0.5 - even)
-            hessian[scores, scores] += np.diag(self.prior * even * (1 - even))
+            # without draws of its own the effect has no end in resamples that length decides
+            even = expit(point)
+            gradient += self.prior * (0.5 - even)
+            hessian += np.diag(self.prior * even * (1 - even))
         else:
+            scores = slice(0, self.models)
             hessian[scores, scores] += np.trace(hessian[scores, scores]) / self.models**2
         return gradient, hessian
 

@@ -56,7 +56,8 @@ def test_the_gradient_vanishes(prior: float) -> None:
     gradient = np.bincount(battles.left, residual) - np.bincount(battles.right, residual)
     gradient += prior * (0.5 - 1 / (1 + np.exp(-scores)))
     assert np.abs(gradient).max() < 1e-8
-    assert abs(residual @ length) < 1e-8
+    pull = prior * (0.5 - 1 / (1 + np.exp(-result.effect)))
+    assert abs(residual @ length + pull) < 1e-8
 
 
 @pytest.mark.long
@@ -83,6 +84,18 @@ def test_lengths_that_say_nothing_or_everything() -> None:
     for bad in (0.1 * (SCORES[battles.left] - SCORES[battles.right]), battles.outcome - 0.5):
         with pytest.raises(DataError, match="rate without it"):
             control(replace(battles, length_left=1 + bad, length_right=1 - bad))
+
+
+def test_a_prior_rates_where_length_decides_some_resamples() -> None:
+    # of 20 prompts two have answers of unlike lengths: most resamples have none, or one outcome
+    lengths = {"length_left": [9.0, 9.0] + [7.0] * 18, "length_right": [7.0] * 20}
+    outcome = [1.0, 0.0] * 10
+    battles = Battles.of_names(["a"] * 20, ["b"] * 20, outcome, **lengths)
+    with pytest.raises(DataError, match="give --prior 1"):
+        control(battles, rounds=50)
+    found = control(battles, prior=1, baseline="b", rounds=50)
+    assert np.ptp(found.samples[:, 0]) > 0
+    assert np.abs(found.samples).max() < 3
 
 
 def test_a_resample_without_scores_names_the_model() -> None:
