@@ -54,18 +54,20 @@ def bootstrap(
 
 
 def unvaried_errors(battles: Battles, prior: float, baseline: str | None) -> Floats:
-    """Return the standard errors [models] of those with one outcome in every battle, 0 of others.
+    """Return the standard errors [models] of those with one share on every prompt, 0 of others.
 
-    All resamples agree on a model that won, lost or tied every battle, and alone would give an
-    interval of no width; the error is that of the likelihood. The baseline has none.
+    All resamples agree on a model that won, lost or tied every battle, or won at the same place of
+    every prompt, and alone would give an interval of no width; the error is that of the likelihood.
+    The baseline has none.
     """
-    size, weight, points = len(battles.models), battles.weight, battles.weight * battles.outcome
-    square = points * battles.outcome
-    sides = (weight, weight), (points, weight - points), (square, weight - 2 * points + square)
-    total, won, squares = (
-        np.bincount(battles.left, left, size) + np.bincount(battles.right, right, size)
-        for left, right in sides
-    )
+    models, prompts = len(battles.models), len(battles.prompts)
+    points = battles.weight * battles.outcome
+    sides = np.concatenate([battles.left, battles.right]) * prompts + np.tile(battles.prompt, 2)
+    cells, cell = np.unique(sides, return_inverse=True)
+    fought = np.bincount(cell, np.tile(battles.weight, 2))
+    gained = np.bincount(cell, np.concatenate([points, battles.weight - points]))
+    sums = fought, gained, gained**2 / np.where(fought > 0, fought, 1)
+    total, won, squares = (np.bincount(cells // prompts, each, models) for each in sums)
     unvaried = (total > 0) & np.isclose(total * squares, won**2, rtol=1e-9)
     if baseline is not None:
         unvaried[battles.index(baseline)] = False

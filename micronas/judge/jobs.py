@@ -80,7 +80,10 @@ def ratings(
         rows, names = by_categories(battles, statistics, own), ["category", *names]
         if not rows:
             none = f"{categories or store} has none with prompts such as {battles.prompts[0]!r}"
-            raise DataError(f"win rates by category need one of two prompts, but {none}; give them")
+            raise DataError(
+                f"win rates by category need one of two prompts or more, but {none}; give a CSV of "
+                "prompt_id and category by --categories, or rate all prompts at once"
+            )
     elif equal_length:
         rows, names = at_equal_length(battles, statistics), [*names, "score"]
     else:

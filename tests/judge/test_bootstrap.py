@@ -84,6 +84,30 @@ def test_a_model_whose_battles_all_end_alike_is_not_certain(prompts: int) -> Non
         assert 0.3 * (0.5 - some) < 0.5 - tied < 2 * (0.5 - some)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "weight", "least", "most"),
+    [
+        ([1.0, 0.0] * 40, 1.0, 0.19, 0.23),
+        ([1.0, 0.0] * 40, 3.0, 0.1, 0.14),
+        ([1.0, 0.5], 1.0, 0.8, 1),
+    ],
+)
+def test_one_share_on_every_prompt_is_not_certain(
+    outcome: list[float], weight: float, least: float, most: float
+) -> None:
+    """A judge whose first place always wins, or a single prompt: all resamples agree."""
+    rows = len(outcome)
+    prompts = [str(row // 2) for row in range(rows)]
+    weights = [weight] * rows
+    battles = Battles.of_names(
+        ["m"] * rows, ["base"] * rows, outcome, prompt=prompts, weight=weights
+    )
+    samples = bootstrap(battles, 2000, baseline="base")[:, battles.index("m")]
+    low, high = intervals(1 / (1 + np.exp(-samples)))
+    assert low < 0.5 < high
+    assert least < high - low < most
+
+
 def test_wrong_arguments() -> None:
     battles = robin(3, 30, 1)
     with pytest.raises(DataError, match="one round or more, but got 0"):
