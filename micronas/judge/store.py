@@ -144,7 +144,9 @@ class Store:
         `where` is an SQL condition.
         """
         source, target = ("dropped", "verdicts") if reason is None else ("verdicts", "dropped")
-        given = () if reason is None else (reason,)
+        # a terminal in another encoding than the locale's gives halves of characters
+        given = () if reason is None else (whole_characters(reason),)
+        values = [whole_characters(each) for each in values]
         with _translated(self._path), self._sql:
             self._sql.execute(
                 f"INSERT OR REPLACE INTO {target} SELECT {', '.join([*_NAMES, *'?' * len(given)])} "

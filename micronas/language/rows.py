@@ -12,6 +12,7 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.files import largest_unpacked, regular
+from micronas.language.answers import whole_characters
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -44,7 +45,10 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Parse the bytes of a JSON-lines file; errors name `path`."""
+    """Parse the bytes of a JSON-lines file; errors name `path`.
+
+    Halves of a character, such as tools write that cut an emoji in two, become U+FFFD.
+    """
     rows = []
     # only line feeds end a line: JSON strings may hold U+2028 and other separators
     for number, line in enumerate(data.split(b"\n"), start=1):
@@ -52,6 +56,8 @@ def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
+            if b"\\u" in line or b"\xed" in line:
+                row = json.loads(whole_characters(json.dumps(row, ensure_ascii=False)))
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}:{number}: a line must be one JSON object in UTF-8: {error}"

@@ -11,6 +11,7 @@ from micronas.judge.manifest import Prompt, load_prompts, write_prompts
 from micronas.judge.recipe import Source, read_recipe
 from micronas.judge.review import read_labels, write_review
 from micronas.judge.sources import read_source
+from micronas.language.rows import read_rows
 
 CATEGORIES = ("coding", "math")
 
@@ -45,6 +46,17 @@ def test_csv_with_line_breaks_in_cells(tmp_path: Path) -> None:
     first, second = read_source(source("a.csv"), tmp_path, CATEGORIES)
     assert (first.text, first.line, first.id) == ('two\nlines, one "cell"', 2, "a-2")
     assert (second.text, second.line) == ("b", 4)
+
+
+def test_halves_of_characters_are_replaced_in_every_field(tmp_path: Path) -> None:
+    row = {"text": "an \ud83d", "lang": "e\ud83d", "terms": "MIT \ud83d\ude00", "more": [1.5, None]}
+    half = json.dumps({"text": "\ud83d"}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(row).encode() + b"\n" + half)
+    (_, read), (_, raw) = read_rows(tmp_path / "a.jsonl")
+    assert read == {"text": "an \ufffd", "lang": "e\ufffd", "terms": "MIT \U0001f600"} | {
+        "more": [1.5, None]
+    }
+    assert raw == {"text": "\ufffd"}
 
 
 def jsonl(*rows: dict[str, str]) -> bytes:

@@ -57,6 +57,8 @@ def test_dropped_verdicts_stay_out_until_they_are_taken_back(path: Path) -> None
         assert store.drop(None, "judge = ?", ["k"]) == 1
     assert (dropped_of(path), ROWS[4] in verdicts_of(path)) == ([], True)
     with writing(path) as store:
+        # bytes of another encoding on the command line
+        assert store.drop("caf\udce9", "judge = ?", ["caf\udce9"]) == 0
         store.drop("typing error", "prompt_id = ?", ["p2"])
         # another answer is judged anew
         store.put_answers([Answer("p2", "m", "another answer", 3)])
