@@ -340,7 +340,8 @@ def import_(
         lambda: (
             f"{out}: {count['verdicts']} verdicts, {count['invalid']} of them invalid, from files: "
             f"{count['files']}; set aside, a model against itself: {count['itself']}; replaced by "
-            f"later ones on the same answers: {count['replaced']}"
+            f"later ones on the same answers: {count['replaced']}; deleted, as a file has another "
+            f"text of their prompt or answer: {count['deleted']}"
         ),
     )
 

@@ -29,14 +29,14 @@ class Imported:
     answers: list[Answer]
     prompts: list[StoredPrompt]
 
-    def save(self, path: Path) -> None:
-        """Add everything to a store."""
+    def save(self, path: Path) -> int:
+        """Add everything to a store; return the number of verdicts deleted with changed texts."""
         with writing(path) as store:
-            store.put_prompts(self.prompts)
-            store.put_answers(self.answers)
+            deleted = store.put_prompts(self.prompts) + store.put_answers(self.answers)
             store.put_verdicts(self.verdicts)
             # the baseline's own file compares it with itself
             store.drop("a model against itself", "model = baseline")
+        return deleted
 
     def add(
         self, pair: tuple[str, str, str], order: Order, judge: str, label: object, raw: object = ""

@@ -116,7 +116,8 @@ def import_verdicts(
     """Read another tool's files, or folders of them, into a store; count what was read.
 
     Counted are ``files``, ``verdicts``, ``invalid``, ``itself``: verdicts on a model against
-    itself, which are set aside, and ``replaced``: those with a later one on the same answers.
+    itself, which are set aside, ``replaced``: those with a later one on the same answers, and
+    ``deleted``: those of the store on a prompt or an answer that has another text in a file.
     Raises DataError if a folder holds no such file, or a file is damaged; earlier files are in the
     store.
     """
@@ -128,7 +129,7 @@ def import_verdicts(
         "judgebench": importers.judgebench,
         "rewardbench2": importers.rewardbench2,
     }
-    count = {"files": 0, "verdicts": 0, "invalid": 0, "itself": 0}
+    count = {"files": 0, "verdicts": 0, "invalid": 0, "itself": 0, "deleted": 0}
     seen: set[tuple[str, ...]] = set()
     for source in sources:
         files = sorted(source.glob(pattern)) if source.is_dir() else [source]
@@ -136,7 +137,7 @@ def import_verdicts(
             raise DataError(f"a folder must hold files {pattern} of {kind}, but {source} has none")
         for file in files:
             found = read[kind](file)
-            found.save(out)
+            count["deleted"] += found.save(out)
             fought = found.fought()
             seen.update((r.prompt_id, r.model, r.baseline, r.order, r.judge) for r in fought)
             count["files"] += 1

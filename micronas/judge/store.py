@@ -82,40 +82,44 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path, journal: Journal) -> None:
         self._sql, self._path, self._journal = connection, path, journal
 
-    def put_prompts(self, prompts: Iterable[StoredPrompt]) -> None:
-        """Add prompts, or replace those of the same id; another text deletes its verdicts."""
+    def put_prompts(self, prompts: Iterable[StoredPrompt]) -> int:
+        """Add prompts, or replace those of the same id.
+
+        Another text deletes the verdicts on it, whose number is returned.
+        """
         rows = [_row(each) for each in prompts]
         with _translated(self._path), self._sql:
-            for table in ("verdicts", "dropped"):
-                # an import may not know the text
-                self._sql.executemany(
-                    f"DELETE FROM {table} WHERE prompt_id = ?1 AND EXISTS (SELECT 1 FROM prompts "
-                    "WHERE prompt_id = ?1 AND text != ?2 AND '' NOT IN (text, ?2))",
-                    [row[:2] for row in rows],
-                )
+            # an import may not know the text
+            deleted = self._delete(
+                "prompt_id = ?1 AND EXISTS (SELECT 1 FROM prompts "
+                "WHERE prompt_id = ?1 AND text != ?2 AND '' NOT IN (text, ?2))",
+                [row[:2] for row in rows],
+            )
             self._sql.executemany(
                 "INSERT INTO prompts VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET text = ?2, "
                 "category = ?3, language = ?4 WHERE (text, category, language) != (?2, ?3, ?4)",
                 rows,
             )
+        return deleted
 
-    def put_answers(self, answers: Iterable[Answer]) -> None:
-        """Add answers; replacing a stored answer by a different one deletes its verdicts."""
+    def put_answers(self, answers: Iterable[Answer]) -> int:
+        """Add answers, or replace a model's answer to the same prompt.
+
+        A different one deletes the verdicts on it, whose number is returned.
+        """
+        rows = [_row(each) for each in answers]
         with _translated(self._path), self._sql:
-            for row in map(_row, answers):
-                prompt_id, model, *said = row
-                old = self._sql.execute(
-                    "SELECT text, tokens FROM answers WHERE prompt_id = ? AND model = ?",
-                    (prompt_id, model),
-                ).fetchone()
-                if old == tuple(said):
-                    continue
-                for table in ("verdicts", "dropped") if old and old[0] != said[0] else ():
-                    self._sql.execute(
-                        f"DELETE FROM {table} WHERE prompt_id = ? AND ? IN (model, baseline)",
-                        (prompt_id, model),
-                    )
-                self._sql.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row)
+            deleted = self._delete(
+                "prompt_id = ?1 AND ?2 IN (model, baseline) AND EXISTS (SELECT 1 FROM answers "
+                "WHERE (prompt_id, model) = (?1, ?2) AND text != ?3)",
+                [row[:3] for row in rows],
+            )
+            self._sql.executemany(
+                "INSERT INTO answers VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET text = ?3, "
+                "tokens = ?4 WHERE (text, tokens) != (?3, ?4)",
+                rows,
+            )
+        return deleted
 
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
         """Add verdicts, or replace those of the same key; dropped ones stay dropped."""
@@ -133,10 +137,13 @@ class Store:
     def drop_verdicts(self, judge: str, *, unless: str) -> None:
         """Delete a judge's verdicts under other parameters; its texts stay in ``attempts``."""
         with _translated(self._path), self._sql:
-            for table in ("verdicts", "dropped"):
-                self._sql.execute(
-                    f"DELETE FROM {table} WHERE judge = ? AND parameters != ?", (judge, unless)
-                )
+            self._delete("judge = ? AND parameters != ?", [(judge, unless)])
+
+    def _delete(self, where: str, rows: Sequence[Sequence[str]]) -> int:
+        """Delete verdicts, and dropped ones, by an SQL condition on each row; count the former."""
+        query = f"DELETE FROM {{}} WHERE {where}"
+        self._sql.executemany(query.format("dropped"), rows)
+        return max(self._sql.executemany(query.format("verdicts"), rows).rowcount, 0)
 
     def drop(self, reason: str | None, where: str, values: Sequence[str] = ()) -> int:
         """Set verdicts aside with a reason, or restore them where it is None; return their number.
