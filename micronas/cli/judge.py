@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,12 +88,9 @@ def label(
     """Write a sheet of prompts to be labelled by hand; they spread over all prompts."""
     from micronas.judge.build import REVIEW
 
-    written = _build(recipe, out, overrides, quiet=as_json).sheet(size)
-    show(
-        {"file": str(out / REVIEW), "prompts": written},
-        as_json,
-        lambda: f"{out / REVIEW}: {written} prompts; fill the column category, then review",
-    )
+    written, sheet = _build(recipe, out, overrides, quiet=as_json).sheet(size), out / REVIEW
+    said = f"{sheet}: {written} prompts; fill the column category, then review"
+    show({"file": str(sheet), "prompts": written}, as_json, lambda: said)
 
 
 @judge_app.command()
@@ -106,17 +104,15 @@ def review(
     from micronas.judge.review import merge_review
 
     categories = read_recipe(recipe, overrides or []).recipe.categories
-    moved = merge_review(out / REVIEW, out / LABELS, categories)
+    sheet, labels = out / REVIEW, out / LABELS
+    moved = merge_review(sheet, labels, categories)
     if not moved:
         raise DataError(
-            f"{out / REVIEW} must have categories filled in, but has none; `micronas judge label` "
-            "writes a sheet to fill"
+            f"{sheet} must have categories filled in, but has none; `micronas judge label` writes "
+            "a sheet to fill"
         )
-    show(
-        {"file": str(out / LABELS), "labels": moved},
-        as_json,
-        lambda: f"{moved} labels from {out / REVIEW} are in {out / LABELS}",
-    )
+    said = f"{moved} labels from {sheet} are in {labels}"
+    show({"file": str(labels), "labels": moved}, as_json, lambda: said)
 
 
 @judge_app.command()
@@ -179,20 +175,17 @@ def run(
     show(summary, as_json, lambda: pairs(_in_dollars(summary)))
     for each in null_models(verdicts_of(out)) if null else ():
         print(f"constant answer {each.model} {each}", file=sys.stderr)
-    if summary["refused"]:
-        print(
-            f"{summary['refused']} verdicts are missing: the endpoint refuses their prompts, the "
-            f"first {summary['first_refusal']}; in ten minutes the same command asks again",
-            file=sys.stderr,
-        )
-    if summary["empty"]:
-        print(
-            f"{summary['empty']} answers of models are empty, and judged as they are; was "
-            "max_tokens spent on hidden reasoning?",
-            file=sys.stderr,
-        )
+    warnings = {
+        "refused": f"{summary['refused']} verdicts are missing: the endpoint refuses their "
+        f"prompts, the first {summary['first_refusal']}; in ten minutes the same command asks "
+        "again",
+        "empty": f"{summary['empty']} answers of models are empty, and judged as they are; was "
+        "max_tokens spent on hidden reasoning?",
+        "stopped": "stopped by max_usd; raise it and run again to go on",
+    }
+    for text in (text for key, text in warnings.items() if summary[key]):
+        print(text, file=sys.stderr)
     if summary["stopped"]:
-        print("stopped by max_usd; raise it and run again to go on", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -273,17 +266,10 @@ def quality(
             hint = nearest(name, estimates.models)
             said = f"left out: {reference} ranks {name!r}, which has no battle; {hint}"
             print(said, file=sys.stderr)
-    found = [
-        measure(
-            estimates, people, top=count, convention="signed" if signed else "half", level=level
-        )
-        for count in (None, *(top or ()))
-    ]
-    show(
-        [asdict(each) for each in found],
-        as_json,
-        lambda: "\n".join(f"{pairs(each.shown())}\n" for each in found),
-    )
+    by = partial(measure, convention="signed" if signed else "half", level=level)
+    found = [by(estimates, people, top=count) for count in (None, *(top or ()))]
+    text = "\n".join(f"{pairs(each.shown())}\n" for each in found)
+    show([asdict(each) for each in found], as_json, lambda: text)
 
 
 @judge_app.command()
@@ -334,16 +320,13 @@ def import_(
     from micronas.judge.jobs import import_verdicts
 
     count = import_verdicts(kind.value, sources, out, baseline=baseline)
-    show(
-        {"file": str(out), **count},
-        as_json,
-        lambda: (
-            f"{out}: {count['verdicts']} verdicts, {count['invalid']} of them invalid, from files: "
-            f"{count['files']}; set aside, a model against itself: {count['itself']}; replaced by "
-            f"later ones on the same answers: {count['replaced']}; deleted, as a file has another "
-            f"text of their prompt or answer: {count['deleted']}"
-        ),
+    said = (
+        f"{out}: {count['verdicts']} verdicts, {count['invalid']} of them invalid, from files: "
+        f"{count['files']}; set aside, a model against itself: {count['itself']}; replaced by "
+        f"later ones on the same answers: {count['replaced']}; deleted, as a file has another "
+        f"text of their prompt or answer: {count['deleted']}"
     )
+    show({"file": str(out), **count}, as_json, lambda: said)
 
 
 @judge_app.command()
@@ -364,11 +347,8 @@ def drop(
     if undo == (reason is not None):
         raise ConfigError("give either --reason, to drop verdicts, or --undo, to take them back")
     count = set_aside(store, reason, model=model, baseline=baseline, prompt_id=prompt, judge=judge)
-    show(
-        {"file": str(store), "verdicts": count},
-        as_json,
-        lambda: f"{store}: verdicts {'taken back' if undo else 'set aside'}: {count}",
-    )
+    said = f"{store}: verdicts {'taken back' if undo else 'set aside'}: {count}"
+    show({"file": str(store), "verdicts": count}, as_json, lambda: said)
 
 
 @judge_app.command()
@@ -412,10 +392,7 @@ def repeat(
 def _in_dollars(values: Mapping[str, Any]) -> dict[str, Any]:
     from micronas.quantities import format_dollars
 
-    return {
-        name: format_dollars(value) if name.startswith("usd") else value
-        for name, value in values.items()
-    }
+    return {k: format_dollars(v) if k.startswith("usd") else v for k, v in values.items()}
 
 
 def _build(
@@ -426,8 +403,6 @@ def _build(
     from micronas.judge.build import Build
     from micronas.judge.recipe import read_recipe
 
-    def say(line: str) -> None:
-        if not quiet:
-            tqdm.write(line, file=sys.stderr)  # above a bar
-
-    return Build(read_recipe(recipe, overrides or []), out, say=say, **more)
+    if not quiet:
+        more["say"] = partial(tqdm.write, file=sys.stderr)  # above a bar
+    return Build(read_recipe(recipe, overrides or []), out, **more)
