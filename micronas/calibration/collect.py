@@ -22,6 +22,8 @@ def collect(
 ) -> Path:
     """Return the CSV of measurements of a plan, or the given CSV itself.
 
+    Raises DataError if the log cannot be read.
+
     Parameters
     ----------
     source
@@ -34,11 +36,6 @@ def collect(
         Clock by which the log's cycles become milliseconds.
     board
         Board that printed the log.
-
-    Raises
-    ------
-    DataError
-        If the log cannot be read.
     """
     if source.is_file() and log is None and host is None:
         return source

@@ -86,6 +86,9 @@ def calibrate(
 ) -> Calibration:
     """Fit every form of latency model and make the one that errs least the board's own.
 
+    Raises DataError if there are fewer than two networks; ConfigError if the board's sizes leave no
+    room for a network, or a core is given with times of a computer.
+
     Parameters
     ----------
     power_mw
@@ -94,14 +97,6 @@ def calibrate(
         Library that ran the networks.
     seed
         Seed of the random subsets behind `Calibration.learning`.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two networks.
-    ConfigError
-        If the board's sizes leave no room for a network, or a core is given with times of a
-        computer.
     """
     if len(measured) < 2:
         raise DataError(

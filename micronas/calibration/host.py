@@ -45,7 +45,9 @@ def measure_all(
     that a machine that slows down does so for all of them. Nothing is subtracted: the interpreter's
     own cost is part of an inference here as on a board, and the term ``constant`` of a latency
     model stands for it. Where the platform can pin a thread, it stays on the last CPU allowed,
-    since interrupts tend to go to the first.
+    since interrupts tend to go to the first. Raises ModelError if a file is damaged; ExportError if
+    the engine does not exist for this machine, or lacks an operator of a model; ConfigError if the
+    engine is unknown.
 
     Parameters
     ----------
@@ -55,15 +57,6 @@ def measure_all(
         ``litert``: LiteRT's optimised built-in kernels without the XNNPACK delegate, so that every
         operator is a kernel call with a cost of its own. ``tflm``: TFLM's reference kernels, which
         define the results on a board, but are plain loops with a speed unlike CMSIS-NN's.
-
-    Raises
-    ------
-    ModelError
-        If a file is damaged.
-    ExportError
-        If the engine does not exist for this machine, or lacks an operator of a model.
-    ConfigError
-        If the engine is unknown.
     """
     engines = get_args(Engine)
     if engine not in engines:

@@ -96,7 +96,9 @@ def read_measurements(
 def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") -> Path:
     """Write times of a plan's networks into its ``measurements.csv``.
 
-    Other columns and earlier times stay; those of a computer are dropped.
+    Other columns and earlier times stay; those of a computer are dropped. Raises DataError if a
+    time is of a network that is not in the plan, the file cannot be written, or a board's times
+    would be lost or mixed with another's.
 
     Parameters
     ----------
@@ -110,12 +112,6 @@ def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") 
     Returns
     -------
     Path of the CSV file.
-
-    Raises
-    ------
-    DataError
-        If a time is of a network that is not in the plan, the file cannot be written, or a board's
-        times would be lost or mixed with another's.
     """
     folder = folder.expanduser()
     models = read_plan(folder)

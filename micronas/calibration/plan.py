@@ -76,8 +76,10 @@ def write_plan(
     """Write networks to measure, firmware that times them, and a table for the times.
 
     The folder then holds ``networks/*.tflite``, ``measurements.csv`` with an empty column
-    ``latency_ms``, and ``firmware``, or ``firmware_1`` and so on where the networks do not fit
-    into flash together.
+    ``latency_ms``, and ``firmware``, or ``firmware_1`` and so on where the networks do not fit into
+    flash together. Raises ConfigError if `count` is less than one, or a search space does not
+    exist; BudgetError if fewer networks fit; ExportError if the folder is not empty or cannot be
+    written, or there is no such kind of project.
 
     Parameters
     ----------
@@ -100,15 +102,6 @@ def write_plan(
     Returns
     -------
     Paths of the networks, in the order of the table.
-
-    Raises
-    ------
-    ConfigError
-        If `count` is less than one, or a search space does not exist.
-    BudgetError
-        If fewer networks fit.
-    ExportError
-        If the folder is not empty or cannot be written, or there is no such kind of project.
     """
     if count < 1 or not spaces:
         raise ConfigError(
@@ -170,10 +163,7 @@ def write_plan(
 def read_plan(folder: Path) -> dict[str, Path]:
     """Return the networks of a plan's folder by the names their firmware prints.
 
-    Raises
-    ------
-    DataError
-        If the folder holds none.
+    Raises DataError if the folder holds none.
     """
     networks = sorted((folder.expanduser() / _FOLDER).glob("*.tflite"))
     if not networks:

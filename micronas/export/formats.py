@@ -37,6 +37,9 @@ def export(
 ) -> dict[str, Any]:
     """Write a network and return the path of the output and its properties, as JSON values.
 
+    Raises ConfigError if there is no such form, engine or kernels, or options do not go together;
+    ExportError if the output cannot be written.
+
     Parameters
     ----------
     data
@@ -62,13 +65,6 @@ def export(
         ``cmsis_nn_helium``.
     frames
         Frames per call of a streaming network; only for the form ``engine``.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such form, engine or kernels, or options do not go together.
-    ExportError
-        If the output cannot be written.
     """
     for option, given_to, forms in (
         ("kernels", kernels, ("engine",)),

@@ -22,6 +22,9 @@ _WORKSPACE_BYTES = 32 * 2**20
 def run(graph: Graph, inputs: Given[Values]) -> Values:
     """Compute the output of an int8 graph of one output.
 
+    Raises ModelError if the graph is not a complete int8 graph, or `inputs` do not match its
+    inputs; DataError if there are not as many inputs as the graph takes, or several outputs.
+
     Parameters
     ----------
     inputs
@@ -31,13 +34,6 @@ def run(graph: Graph, inputs: Given[Values]) -> Values:
     Returns
     -------
     int8 [N, ...], equal to TFLM's reference kernels bit for bit.
-
-    Raises
-    ------
-    ModelError
-        If the graph is not a complete int8 graph, or `inputs` do not match its inputs.
-    DataError
-        If there are not as many inputs as the graph takes, or several outputs.
     """
     return run_outputs(graph, inputs)[only_output(graph)]
 

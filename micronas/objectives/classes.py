@@ -184,15 +184,13 @@ CLASSES = Classes()
 def class_numbers(labels: Tensor, *, classes: int | None = None) -> Tensor:
     """Return labels as int64 [N], or refuse labels that are no class numbers.
 
+    Raises DataError if labels are no vector of whole numbers from 0, or `classes` is under 2 or too
+    few.
+
     Parameters
     ----------
     classes
         Number of classes, or of a network's outputs; labels are 0 to ``classes - 1``.
-
-    Raises
-    ------
-    DataError
-        If labels are no vector of whole numbers from 0, or `classes` is under 2 or too few.
     """
     is_whole = isinstance(labels, Tensor) and not (
         labels.is_floating_point() or labels.is_complex()

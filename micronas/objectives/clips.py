@@ -100,9 +100,8 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _
 def roc(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return false and true positive rates at each threshold, from (0, 0) to (1, 1).
 
-    Equal scores share a threshold, so that their order does not matter.
-
-    Raises DataError if all clips are normal or all are anomalous.
+    Equal scores share a threshold, so that their order does not matter. Raises DataError if all
+    clips are normal or all are anomalous.
     """
     if anomalous.all() or not anomalous.any():
         raise DataError(

@@ -126,6 +126,8 @@ def compare_front_end(
 ) -> dict[str, Any] | None:
     """Run recordings through the generated C and training's Python, and count differences.
 
+    Raises DataError if there are no recordings, and ExportError if there is no C compiler.
+
     Parameters
     ----------
     recordings_in
@@ -135,13 +137,6 @@ def compare_front_end(
     -------
     dict or None
         None where the meaning of the input is unknown.
-
-    Raises
-    ------
-    DataError
-        If there are no recordings.
-    ExportError
-        If there is no C compiler.
     """
     found = device(path, data, graph)
     if found.application is None:

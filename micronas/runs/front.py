@@ -92,6 +92,10 @@ def run(
 ) -> Run:
     """Search, train with quantisation, export and verify.
 
+    Raises BudgetError before data is read, if no network of the space can fit; ConfigError if a
+    name or a setting is wrong, or the folder holds a run of other settings; DataError if the data
+    is not usable.
+
     Parameters
     ----------
     data
@@ -112,15 +116,6 @@ def run(
     **settings
         Other keys of a run, as in its YAML: ``budget={"sram": "24 KB"}``, ``seed=1``,
         ``search={"draws": 8}``, ``train={"epochs": 20}``.
-
-    Raises
-    ------
-    BudgetError
-        Before data is read, if no network of the space can fit.
-    ConfigError
-        If a name or a setting is wrong, or the folder holds a run of other settings.
-    DataError
-        If the data is not usable.
     """
     values = {**settings, "board": _named(board)}
     is_read = not isinstance(data, str | Path | Mapping)

@@ -120,6 +120,10 @@ def listen(
 ) -> Listened:
     """Replay recordings through a run's front end and int8 network, and return its events.
 
+    Raises ConfigError if the network predicts values, or the meaning of its input is unknown;
+    DataError if there are no recordings, or none can be read (one that cannot is named in `notes`);
+    ExportError if there is no C compiler.
+
     Parameters
     ----------
     marked
@@ -135,15 +139,6 @@ def listen(
         Level in dB below the quietest marked occurrence under which inferences are skipped.
     rate_hz
         Readings per second, where the model does not give it.
-
-    Raises
-    ------
-    ConfigError
-        If the network predicts values, or the meaning of its input is unknown.
-    DataError
-        If there are no recordings, or none can be read; one that cannot is named in `notes`.
-    ExportError
-        If there is no C compiler.
     """
     if marked is None and (false_alarms, misses, gate_db) != (None, None, None):
         raise ConfigError(

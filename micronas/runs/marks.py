@@ -28,9 +28,8 @@ def read_marks(path: Path) -> list[Marked]:
     """Read a CSV file with the columns recording, label, start and end.
 
     Separators and decimal commas are those of `micronas.tasks.series.csv_table`; what stands there
-    twice occurs once.
-
-    Raises DataError if the file cannot be read, lacks a column, or an end comes before its start.
+    twice occurs once. Raises DataError if the file cannot be read, lacks a column, or an end comes
+    before its start.
     """
     try:
         lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
@@ -80,10 +79,8 @@ def is_marks(path: Path) -> bool:
 def foreign(marked: Sequence[Marked], labels: Sequence[str]) -> list[str]:
     """Return the marked labels that a network does not have.
 
-    Raises
-    ------
-    DataError
-        If one differs from a label of the network in case or spaces alone, or all are foreign.
+    Raises DataError if one differs from a label of the network in case or spaces alone, or all are
+    foreign.
     """
     found = sorted({each.label for each in marked} - {*labels})
     for label in found:
@@ -106,9 +103,8 @@ def assigned(
 ) -> tuple[dict[Path, list[Marked]], list[str]]:
     """Return the marks of each recording, and the recordings of all other marks.
 
-    Recordings are named by the ends of their paths.
-
-    Raises DataError if a name fits several recordings, or none of the names fits any.
+    Recordings are named by the ends of their paths. Raises DataError if a name fits several
+    recordings, or none of the names fits any.
     """
     by_name: dict[str, list[Path]] = {}
     for path in paths:

@@ -65,7 +65,9 @@ def run_search(
     """Search for a network, train it and write the run folder.
 
     Under ``torchrun`` all processes search together; the first alone trains the found network,
-    writes and reports, and all return the same.
+    writes and reports, and all return the same. Raises BudgetError before data is read where it is
+    known then, if no network of the space can fit; ConfigError if the folder holds a run of other
+    settings, another board or other data.
 
     Parameters
     ----------
@@ -82,13 +84,6 @@ def run_search(
         it.
     tell
         Called with lines on the data read and, before a new search, on its estimated time.
-
-    Raises
-    ------
-    BudgetError
-        Before data is read where it is known then, if no network of the space can fit.
-    ConfigError
-        If the folder holds a run of other settings, another board or other data.
     """
     find_device(settings.device)
     settings.problem(space, known=None if data is None else data.meaning).check_feasible()

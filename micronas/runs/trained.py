@@ -71,10 +71,8 @@ class _Seeing(nn.Module):
 def teacher(folder: Path, data: DataSet, inputs: Iterable[Shape]) -> nn.Module:
     """Return the float network of a run as a teacher of others on the same data.
 
-    Raises
-    ------
-    ConfigError
-        If the run is not finished, or its network has other outputs or a finer input.
+    Raises ConfigError if the run is not finished, or its network has other outputs or a finer
+    input.
     """
     if data.objective.decides != "best":
         raise ConfigError(

@@ -59,12 +59,8 @@ class Trained:
 def check_early(data: DataSet, settings: TrainSettings) -> None:
     """Raise what would end a run after its training.
 
-    Raises
-    ------
-    ExportError
-        If names of classes and columns are too long for the model file.
-    ConfigError
-        If costs of listening are limited, and the time of a frame or the board's power is unknown.
+    Raises ExportError if names of classes and columns are too long for the model file; ConfigError
+    if costs of listening are limited, and the time of a frame or the board's power is unknown.
     """
     metadata(data)
     front_end = front_end_costs(data.meaning, data.input)

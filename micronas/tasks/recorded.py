@@ -43,9 +43,8 @@ def recordings(
 ) -> list[Recorded]:
     """Read up to `count` files of a folder and its subfolders, evenly chosen by name.
 
-    Files that are no recordings of the kind, too short, or lack values are left out.
-
-    Raises DataError if no file can be read.
+    Files that are no recordings of the kind, too short, or lack values are left out. Raises
+    DataError if no file can be read.
     """
     kind = str(meaning.get("features"))
     paths = files([folder], meaning)

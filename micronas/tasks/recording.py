@@ -36,9 +36,8 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
 
     Channels (up to 8) are averaged. Rates from 4 to 192 kHz that are multiples of 25 Hz are
     resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Other rates, which damaged headers
-    may have, and files longer than `longest_s` seconds are refused.
-
-    Raises DataError if the file is refused or cannot be decoded.
+    may have, and files longer than `longest_s` seconds are refused. Raises DataError if the file is
+    refused or cannot be decoded.
     """
     try:
         info = soundfile.info(path) if path.is_file() else None

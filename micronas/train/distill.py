@@ -22,7 +22,8 @@ def distillation(
 
     ``(1 - c) cross_entropy(z, labels) + c T^2 KL(softmax(t / T) || softmax(z / T))`` for logits z
     of the student and t of the teacher; T^2 keeps the second term's gradients at the size of the
-    first's.
+    first's. Raises ConfigError if a number is out of its range, or, from the loss, if the teacher's
+    logits have another shape than the student's.
 
     Parameters
     ----------
@@ -36,12 +37,6 @@ def distillation(
         T, above 0.
     label_smoothing
         Label smoothing of the cross-entropy.
-
-    Raises
-    ------
-    ConfigError
-        If a number is out of its range; from the loss, if the teacher's logits have another shape
-        than the student's.
 
     References
     ----------

@@ -86,7 +86,9 @@ def fit(
     another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise (H. Zhang et
     al., "mixup: Beyond Empirical Risk Minimization", 2018). Where `cutmix` is set and the recipe
     has `cutmix_from` epochs, half of the batches get a box of the other one instead (S. Yun et al.,
-    "CutMix", 2019).
+    "CutMix", 2019). Raises DataError if the split is empty, or its labels do not suit the objective
+    and `loss` is left out; ConfigError if the checkpoint was made with another recipe, seed or
+    number of examples; MicronasError if the loss is not finite.
 
     Parameters
     ----------
@@ -109,15 +111,6 @@ def fit(
         nothing is chosen by it.
     device
         Device to train on; by default that of the module. Random numbers are drawn on the CPU.
-
-    Raises
-    ------
-    DataError
-        If the split is empty, or its labels do not suit the objective and `loss` is left out.
-    ConfigError
-        If the checkpoint was made with another recipe, seed or number of examples.
-    MicronasError
-        If the loss is not finite.
     """
     check_split(split)
     count = len(split.labels)

@@ -60,7 +60,8 @@ class QuantizedNetwork(nn.Module):
     An operator's output differs by one step where integer arithmetic rounds twice; integer
     execution of the graph is exact.
 
-    Call `calibrate` before the first use.
+    Call `calibrate` before the first use. Raises ExportError if weights have no data, or no
+    operator matches a pattern of `bits`; ConfigError if an operator mixes examples of a batch.
 
     Parameters
     ----------
@@ -81,13 +82,6 @@ class QuantizedNetwork(nn.Module):
         `micronas.to_tflite`.
     copy
         Copy the weights. Otherwise they share the graph's memory, and must not be trained.
-
-    Raises
-    ------
-    ExportError
-        If weights have no data, or no operator matches a pattern of `bits`.
-    ConfigError
-        If an operator mixes examples of a batch.
     """
 
     calibrated: Tensor
@@ -154,6 +148,10 @@ class QuantizedNetwork(nn.Module):
     ) -> None:
         """Set the activation ranges from activations of inputs in float32.
 
+        Raises MicronasError if there is no batch; ExportError if an activation is not finite, a
+        batch is not a tensor of numbers, or there is no such method; DataError if a batch does not
+        have the network's input shapes.
+
         Parameters
         ----------
         batches
@@ -163,16 +161,6 @@ class QuantizedNetwork(nn.Module):
             Rule by which ranges follow from the observed values, see `Method`.
         run
             Function in place of `exact`, which may record outputs of operators with weights.
-
-        Raises
-        ------
-        MicronasError
-            If there is no batch.
-        ExportError
-            If an activation is not finite, a batch is not a tensor of numbers, or there is no such
-            method.
-        DataError
-            If a batch does not have the network's input shapes.
         """
         check_method(method)
         is_counted = method not in ("average", "minmax")

@@ -34,7 +34,10 @@ def write_project(
     """Write a program that runs the model once and prints PASS, or FAIL, and the time it took.
 
     With an application, a second program goes from samples to labels. A project for CMake has an
-    emulated board in ``qemu``, with a Makefile that builds and runs both.
+    emulated board in ``qemu``, with a Makefile that builds and runs both. Raises ExportError if the
+    folder is not empty, cannot be written, or has an invalid name for a program, or the application
+    does not match the model; ModelError if the model is damaged, or `golden_input` does not match
+    its input.
 
     Parameters
     ----------
@@ -56,14 +59,6 @@ def write_project(
         ``micronas``: generated C does, see `micronas.engine.generate.generate`.
     arena
         Bytes of the engine's arena beyond which its first operators run row by row.
-
-    Raises
-    ------
-    ExportError
-        If the folder is not empty, cannot be written, or has an invalid name for a program; if the
-        application does not match the model.
-    ModelError
-        If the model is damaged, or `golden_input` does not match its input.
     """
     folder = new_folder(folder, kind, PROGRAMS)
     application = application and application.on(engine, read(model))

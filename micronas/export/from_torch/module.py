@@ -43,6 +43,11 @@ def to_tflite(
 ) -> Exported:
     """Export a module as an int8 TFLite Micro flatbuffer, int8 in and int8 out.
 
+    Raises ExportError if the module or its settings cannot be expressed in TFLite Micro, or an
+    input has the same value throughout the calibration; DataError if a calibration batch is not of
+    the example's shape; MicronasError if there is no calibration batch, or a `QuantizedNetwork` has
+    no ranges yet.
+
     Parameters
     ----------
     module
@@ -90,16 +95,6 @@ def to_tflite(
     Returns
     -------
     The file's contents, which are bytes.
-
-    Raises
-    ------
-    ExportError
-        If the module or its settings cannot be expressed in TFLite Micro, or an input has the same
-        value throughout the calibration.
-    DataError
-        If a calibration batch is not of the example's shape.
-    MicronasError
-        If there is no calibration batch, or a `QuantizedNetwork` has no ranges yet.
     """
     _check_choice("averages", averages, get_args(Average))
     if isinstance(module, QuantizedNetwork):

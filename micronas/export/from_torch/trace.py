@@ -39,7 +39,9 @@ def trace(
     Operators are named after their modules, inputs after the arguments of ``forward``, outputs
     after the keys or fields under which it returns them, if any. In the graph inputs and outputs of
     four dimensions are NHWC. A sequence [N, channels, length] read by convolutions is
-    [1, length, 1, channels] there; other inputs and outputs keep their order.
+    [1, length, 1, channels] there; other inputs and outputs keep their order. Raises ExportError if
+    the module cannot be recorded, or has operations without an operator in TFLite Micro: the
+    message names each such operation, its module and the nearest supported form.
 
     Parameters
     ----------
@@ -52,12 +54,6 @@ def trace(
     copy
         Copy the weights. Otherwise those without a folded norm share the module's memory, and
         where the others are large, they are `Scaled`.
-
-    Raises
-    ------
-    ExportError
-        If the module cannot be recorded, or has operations without an operator in TFLite Micro: the
-        message names each such operation, its module and the nearest supported form.
     """
     several = isinstance(example_input, list | tuple)
     examples = tuple(example_input) if several else (example_input,)

@@ -18,10 +18,9 @@ from micronas.tasks.parts import Part
 def open_boxes(settings: ImageSettings) -> ImageListing:
     """List the boxes of COCO annotation files, each an example of its category; opens no image.
 
-    Crowds are left out. Classes are `categories`, in that order, or all with a box, sorted.
-    Images are found and divided as in `open_wake`; boxes of one image stay together.
-
-    Raises DataError as for `open_wake`, or if fewer than two categories have a box.
+    Crowds are left out. Classes are `categories`, in that order, or all with a box, sorted. Images
+    are found and divided as in `open_wake`; boxes of one image stay together. Raises DataError as
+    for `open_wake`, or if fewer than two categories have a box.
     """
     found: list[LabelledImage] = []
     # of earlier files, by path: many tools number images anew in each file
@@ -74,11 +73,9 @@ def open_wake(settings: VisualSettings) -> ImageListing:
     (``train2014`` for ``instances_train2014.json``). An annotation file with ``val`` or ``test`` in
     its name is for that part, others are for training. With `minival` the listed images are for
     validation and all others for training. A missing validation part, and a test part where neither
-    is given, are cut by a hash of the files' contents.
-
-    Raises DataError if a file cannot be read, has another layout, lacks the category, or all are
-    for validation or test. Source: A. Chowdhery et al., "Visual Wake Words Dataset", arXiv
-    1906.05721; ``pyvww`` by M. Bonnaerens.
+    is given, are cut by a hash of the files' contents. Raises DataError if a file cannot be read,
+    has another layout, lacks the category, or all are for validation or test. Source: A. Chowdhery
+    et al., "Visual Wake Words Dataset", arXiv 1906.05721; ``pyvww`` by M. Bonnaerens.
     """
     minival = _read_ids(settings.minival) if settings.minival else None
     classes = (f"non_{settings.category}", settings.category)

@@ -68,9 +68,8 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
 
     Each class has 60 images for training, 20 for validation and 20 for test. The same seed gives
     the same division. A folder that already holds them is kept; they are written under a temporary
-    name and renamed when complete. Nothing is downloaded.
-
-    Raises DataError if scikit-image is not installed, or the folder holds something else.
+    name and renamed when complete. Nothing is downloaded. Raises DataError if scikit-image is not
+    installed, or the folder holds something else.
     """
 
     def write(partial: Path) -> None:

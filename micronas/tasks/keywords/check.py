@@ -32,9 +32,8 @@ def check(path: Path) -> list[Finding]:
     missing; the rest is the clip), ``long`` (clips of which the middle second is taken),
     ``spelling`` (words that differ in case), ``empty`` (a word without usable clips, or without any
     in a part), ``imbalance`` (a word with under a tenth of the usual number of clips) and
-    ``speaker`` (in two parts). That clips are converted to 16 kHz mono is no fault.
-
-    Raises DataError as for `open_folder`.
+    ``speaker`` (in two parts). That clips are converted to 16 kHz mono is no fault. Raises
+    DataError as for `open_folder`.
     """
     folder = open_folder(path)
     findings = _check_lists(folder)

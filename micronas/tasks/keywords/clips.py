@@ -44,9 +44,8 @@ class Clips:
 def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
     """Decode clips into memory, or into the file `path`, which later calls map.
 
-    The file depends on the clips' names, sizes and times of change alone.
-
-    Raises OSError if the file cannot be written; never without `path`.
+    The file depends on the clips' names, sizes and times of change alone. Raises OSError if the
+    file cannot be written; never without `path`.
     """
     key = _key(clips)
     found = cached(path, key, tail=(RATE,), dtype="<i2", build=partial(_decode, clips))

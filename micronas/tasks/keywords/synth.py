@@ -84,10 +84,8 @@ def synthesise(
     none is in two parts. With `made_up`, the folder of that name holds so many clips by each voice,
     each of another word that does not exist. The same arguments give the same bytes. A folder that
     already holds this corpus is kept; a corpus is written under a temporary name and renamed when
-    complete.
-
-    Raises DataError if the speech engine is not installed, there are too few voices, a word cannot
-    name a folder, or the folder holds something else.
+    complete. Raises DataError if the speech engine is not installed, there are too few voices, a
+    word cannot name a folder, or the folder holds something else.
     """
     plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed, made_up)
 

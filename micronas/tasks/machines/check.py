@@ -15,7 +15,6 @@ def check(path: Path) -> list[Finding]:
     Faults are machines without normal training, normal test or anomalous test clips; clips that
     cannot be decoded, are too short or lack their end; anomalies in the training folder; names
     without a machine; and the same sound in both parts, of two machines, or normal and anomalous.
-
     Raises DataError as for `open_folder`.
     """
     folder = open_folder(path)

@@ -41,11 +41,10 @@ def load(settings: MachineSettings) -> DataSet:
     Clips should be 16 kHz mono; others are converted (`read_recording`) and counted. Files that
     cannot be read, are shorter than one image (2.08 s) or longer than ten minutes, have other
     names, or are anomalous and in the training folder, are left out and named in the summary. A
-    machine without a readable normal and anomalous test clip is left out of `detection`.
-
-    Raises DataError if the folder is missing or has another layout, there are fewer than two
-    machines, or one has fewer than two normal training clips. Source: C. Banbury et al.,
-    "MicroNets", 2021, section 5.2.3; H. Purohit et al., "MIMII Dataset", 2019.
+    machine without a readable normal and anomalous test clip is left out of `detection`. Raises
+    DataError if the folder is missing or has another layout, there are fewer than two machines, or
+    one has fewer than two normal training clips. Source: C. Banbury et al., "MicroNets", 2021,
+    section 5.2.3; H. Purohit et al., "MIMII Dataset", 2019.
     """
     folder = open_folder(settings.path)
     classes = folder.machines

@@ -24,9 +24,8 @@ def check(settings: SeriesSettings) -> list[Finding]:
     never changes in a recording); ``counting`` (a channel that rises by equal steps in every
     recording, as a time or a number of samples does); ``duplicate`` (the same samples twice);
     ``mislabelled`` (under two labels); ``spelling`` (classes that differ in case or spaces);
-    ``imbalance`` (a class with under a tenth of the samples of another).
-
-    Raises DataError as for `read_recordings`.
+    ``imbalance`` (a class with under a tenth of the samples of another). Raises DataError as for
+    `read_recordings`.
     """
     path = settings.path
     found = read_recordings(settings)

@@ -30,9 +30,8 @@ def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Divisio
     Parts of the source are kept, with a warning where a group is in several. Otherwise, and where
     all is for training, groups are dealt out: whole groups where they hold several labels
     (subjects, sessions), groups of each label where they hold one (files). Where a label has fewer
-    groups than there are parts, every stretch of one label is cut along time.
-
-    Raises DataError if a part has no recording of a label.
+    groups than there are parts, every stretch of one label is cut along time. Raises DataError if a
+    part has no recording of a label.
     """
     shares = _shares(settings)
     if any(each.part not in (None, "training") for each in recordings):
