@@ -52,9 +52,7 @@ def main() -> None:
     _print_row("", [f"{space}, n={len(within[space])}" for space in SPACES])
     left_out = {
         space: fit(
-            [n.features for n in within[space]],
-            [n.instructions for n in within[space]],
-            terms=OPS,
+            [n.features for n in within[space]], [n.instructions for n in within[space]], terms=OPS
         )
         for space in SPACES
     }

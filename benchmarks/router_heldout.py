@@ -149,11 +149,7 @@ def unfamiliar(vectors: Floats, other: Floats, judged: ScoreTable) -> str:
         rest = tuple(each for each in names if each != name)
         own = np.array([rest.index(judged.categories[place]) for place in part])
         model, validation = fit_categories(
-            vectors[:, part],
-            own,
-            names=rest,
-            settings=CategorySettings(),
-            reworded=other[:, part],
+            vectors[:, part], own, names=rest, settings=CategorySettings(), reworded=other[:, part]
         )
         distances = [model.classify(vectors[:, asked]).distance for asked in (labels == task, held)]
         familiar = np.quantile(validation.classified.distance, KEPT)
@@ -167,11 +163,7 @@ def unfamiliar(vectors: Floats, other: Floats, judged: ScoreTable) -> str:
 
 
 def in_service(
-    vectors: Floats,
-    kind: str,
-    judged: ScoreTable,
-    active: Floats,
-    budgets: tuple[float, ...],
+    vectors: Floats, kind: str, judged: ScoreTable, active: Floats, budgets: tuple[float, ...]
 ) -> str:
     """Requests of mixed tasks that were all left out, with the controller and without."""
     known: dict[str, Floats] = {}

@@ -238,10 +238,7 @@ def search_steps(
         search.move_gates(data, index, generator)
         search.weights.step += 1
 
-    steps: dict[str, Step] = {
-        "weight": train(search.gates.draw),
-        "gate": gate,
-    }
+    steps: dict[str, Step] = {"weight": train(search.gates.draw), "gate": gate}
     if not certain:  # warm-up does not look at the gates
         steps = {"warm-up": train(search.weights.random), **steps}
     return {f"{kind}{where}": step for kind, step in steps.items()}

@@ -60,12 +60,7 @@ def networks(classes: int) -> Iterator[tuple[str, Space]]:
     """Yield the window network, then one that streams of each family."""
     budget = Budget.model_validate({"sram": _SRAM, "latency": "60 ms", "counts": "network"})
     window, *_ = textbook_networks(
-        shipped(["tc_resnet8"]),
-        _TFLM,
-        budget,
-        kind="kws",
-        input_shape=(49, 10, 1),
-        classes=classes,
+        shipped(["tc_resnet8"]), _TFLM, budget, kind="kws", input_shape=(49, 10, 1), classes=classes
     )
     assert isinstance(window.space, Space)
     yield window.label, window.space

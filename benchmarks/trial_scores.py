@@ -104,10 +104,7 @@ def summary(records: list[Record]) -> str:
             for trials in (1, 2):
                 values = [fmean(t[epochs][place] for t in each["trials"][:trials]) for each in own]
                 picked = fmean(final[max(turn, key=values.__getitem__)] for turn in turns)
-                row += [
-                    f"{kendalltau(values, final).statistic:.2f}",
-                    f"{100 * picked - best:+.2f}",
-                ]
+                row += [f"{kendalltau(values, final).statistic:.2f}", f"{100 * picked - best:+.2f}"]
             rows.append(row)
     header = ["setting", "networks", "epochs", "by", "tau", "against the best"]
     return table([*header, "of two trials: tau", "against the best"], rows)

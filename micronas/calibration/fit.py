@@ -167,8 +167,7 @@ def fit_forms(
         form: fitted
         if form == INSTRUCTIONS
         else replace(
-            fitted,
-            model=LinearLatency({OTHER_INSTRUCTIONS: rate, **fitted.model.coefficients}),
+            fitted, model=LinearLatency({OTHER_INSTRUCTIONS: rate, **fitted.model.coefficients})
         )
         for form, fitted in fits.items()
         if fitted is not None
@@ -181,12 +180,7 @@ def default_form(fits: Mapping[Form, Fit]) -> Form:
 
 
 def latency_model(
-    form: Form,
-    fitted: Fit,
-    source: str,
-    *,
-    spaces: Sequence[str] = (),
-    of_host: bool = False,
+    form: Form, fitted: Fit, source: str, *, spaces: Sequence[str] = (), of_host: bool = False
 ) -> LatencyModel:
     """Return a fit in the form of a board's YAML; times of a computer validate no board."""
     networks = len(fitted.errors)

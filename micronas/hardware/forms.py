@@ -27,10 +27,7 @@ _DENSE = {"fc_macs": 1.88}
 _OUTPUTS = {"conv_outputs": 48.3, "im2col_taps": 40.0}
 _ADDS = {"add_elements": 75.0}
 
-TWO_TERMS: Terms = {
-    "arithmetic": _CONVOLUTION | _DEPTHWISE | _DENSE,
-    "elements": _OUTPUTS | _ADDS,
-}
+TWO_TERMS: Terms = {"arithmetic": _CONVOLUTION | _DEPTHWISE | _DENSE, "elements": _OUTPUTS | _ADDS}
 THREE_TERMS: Terms = {
     "convolution": _CONVOLUTION | _DENSE,
     "depthwise": _DEPTHWISE,

@@ -42,5 +42,5 @@ RULES: Mapping[str, Rule] = {
         batch_matmul,
         scales=product_scales,
         mixes_examples=products.mixes_examples,
-    ),
+    )
 }

@@ -80,6 +80,4 @@ def _int16(values: Wide) -> Wide:
     return np.clip(values, -(2**15), 2**15 - 1)
 
 
-RULES: Mapping[str, Rule] = {
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(recurrent.sequence_shape, _lstm),
-}
+RULES: Mapping[str, Rule] = {"UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(recurrent.sequence_shape, _lstm)}

@@ -18,11 +18,7 @@ from micronas.graph.operators import elements, maps, movement, rows, weighted
 from micronas.graph.operators.row import Operator as Operator
 
 Kind = Literal[
-    weighted.WeightedKind,
-    elements.ElementKind,
-    maps.MapKind,
-    movement.MovementKind,
-    rows.RowKind,
+    weighted.WeightedKind, elements.ElementKind, maps.MapKind, movement.MovementKind, rows.RowKind
 ]
 """Operators that can be executed and exported, named as in TFLite except for two.
 

@@ -111,12 +111,7 @@ ROWS: Mapping[str, Operator] = {
         proportional=True,
         structures=Structures(data=28),
     ),
-    "RELU6": _of_one(
-        wide=True,
-        scale="shared",
-        sign="nonnegative",
-        structures=Structures(data=2),
-    ),
+    "RELU6": _of_one(wide=True, scale="shared", sign="nonnegative", structures=Structures(data=2)),
     "LEAKY_RELU": Operator(
         wide=True,
         scale="own",
@@ -128,18 +123,10 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(4, data=24),
     ),
     "ELU": Operator(
-        scale="own",
-        sign="kept",
-        by_channel=True,
-        version=1,
-        structures=Structures(data=256),
+        scale="own", sign="kept", by_channel=True, version=1, structures=Structures(data=256)
     ),
     "TANH": _of_one(
-        wide=True,
-        scale="fixed",
-        fixed=(1 / 128, 0),
-        sign="any",
-        structures=Structures(data=16),
+        wide=True, scale="fixed", fixed=(1 / 128, 0), sign="any", structures=Structures(data=16)
     ),
     "ABS": _of_one(
         wide=True,

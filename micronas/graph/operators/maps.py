@@ -55,10 +55,7 @@ ROWS: Mapping[str, Operator] = {
     ),
     "REDUCE_MAX": _reduction(scale="identical", compares=True, on_grid=True),
     "RESIZE_NEAREST_NEIGHBOR": _resize(
-        wide=True,
-        on_grid=True,
-        options="ResizeNearestNeighborOptions",
-        moves=True,
+        wide=True, on_grid=True, options="ResizeNearestNeighborOptions", moves=True
     ),
     "RESIZE_BILINEAR": _resize(options="ResizeBilinearOptions"),
 }

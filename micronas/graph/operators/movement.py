@@ -94,17 +94,8 @@ ROWS: Mapping[str, Operator] = {
         structures=Structures(8, data=80),
         cortex_m=Structures(8, data=24),
     ),
-    "TRANSPOSE": _moving(
-        inputs=(2, 2),
-        wide=True,
-        options="TransposeOptions",
-    ),
-    "SLICE": _moving(
-        inputs=(3, 3),
-        wide=True,
-        by_channel=True,
-        options="SliceOptions",
-    ),
+    "TRANSPOSE": _moving(inputs=(2, 2), wide=True, options="TransposeOptions"),
+    "SLICE": _moving(inputs=(3, 3), wide=True, by_channel=True, options="SliceOptions"),
     "STRIDED_SLICE": _moving(
         inputs=(4, 4),
         wide=True,
@@ -120,9 +111,6 @@ ROWS: Mapping[str, Operator] = {
         keeps_sizes=True,
     ),
     "BROADCAST_TO": _moving(
-        inputs=(2, 2),
-        wide=True,
-        by_channel=True,
-        options="BroadcastToOptions",
+        inputs=(2, 2), wide=True, by_channel=True, options="BroadcastToOptions"
     ),
 }

@@ -5,12 +5,7 @@ from typing import Literal
 
 from micronas.graph.operators.row import Field, Operator, Structures
 
-RowKind = Literal[
-    "SOFTMAX",
-    "LOG_SOFTMAX",
-    "L2_NORMALIZATION",
-    "BATCH_MATMUL",
-]
+RowKind = Literal["SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION", "BATCH_MATMUL"]
 ROWS: Mapping[str, Operator] = {
     "SOFTMAX": Operator(
         wide=True,

@@ -169,10 +169,7 @@ def _part(
 
 
 def _summarise(
-    listing: ImageListing,
-    read: ReadImages,
-    rows: dict[Part, list[int]],
-    settings: PictureSettings,
+    listing: ImageListing, read: ReadImages, rows: dict[Part, list[int]], settings: PictureSettings
 ) -> str:
     """Return one paragraph on the images read, their division, and those left out."""
     names = np.array([image.label for image in listing.images])

@@ -270,11 +270,7 @@ def _fixed_features(
 
 
 def _versions(
-    split: KeywordSplit,
-    noise: Samples,
-    clips: Clips,
-    settings: KeywordSettings,
-    cache: Path | None,
+    split: KeywordSplit, noise: Samples, clips: Clips, settings: KeywordSettings, cache: Path | None
 ) -> Rows:
     """Compute or map the augmented features of a whole split, version by version."""
 

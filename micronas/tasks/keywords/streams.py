@@ -71,10 +71,7 @@ def synthesise_streams(folder: Path, *, minutes: float, seed: int = 0) -> Path:
 
 
 def write_streams(
-    folder: Path,
-    spoken: Iterator[Spoken],
-    minutes: float,
-    generator: np.random.Generator,
+    folder: Path, spoken: Iterator[Spoken], minutes: float, generator: np.random.Generator
 ) -> None:
     """Write recordings in which endless words follow one another, and ``events.csv``."""
     folder.mkdir(parents=True)

@@ -47,12 +47,7 @@ class _Machine:
 
 
 def synthesise(
-    folder: Path,
-    *,
-    training: int = 24,
-    test: int = 12,
-    seconds: float = 5.0,
-    seed: int = 0,
+    folder: Path, *, training: int = 24, test: int = 12, seconds: float = 5.0, seed: int = 0
 ) -> Path:
     """Write fans and sliders, four of each, in the DCASE layout: 16 kHz WAVs and ``faults.csv``.
 

@@ -45,11 +45,7 @@ class Windows:
 
 
 def cut_windows(
-    recordings: Sequence[Recording],
-    settings: SeriesSettings,
-    part: Part,
-    *,
-    whole: bool = False,
+    recordings: Sequence[Recording], settings: SeriesSettings, part: Part, *, whole: bool = False
 ) -> Windows:
     """Cut recordings of a part; training windows overlap, others where labels change (`sliding`).
 

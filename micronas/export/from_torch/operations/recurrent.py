@@ -225,11 +225,7 @@ def _sums(tracer: Tracer, now: Value, weights: _Weights, state: Value | None) ->
 
 
 def _rnn_step(
-    curve: Kind,
-    tracer: Tracer,
-    now: Sequence[Value],
-    weights: Sequence[_Weights],
-    state: State,
+    curve: Kind, tracer: Tracer, now: Sequence[Value], weights: Sequence[_Weights], state: State
 ) -> State:
     return (applied(tracer, curve, _sums(tracer, now[0], weights[0], state[0])),)
 

@@ -107,12 +107,7 @@ def _spread_taps(weight: Tensor, dilation: Pair) -> Tensor:
 
 
 def _enlarged(
-    tracer: Tracer,
-    value: Value,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    arguments: Arguments,
+    tracer: Tracer, value: Value, weight: Tensor, stride: Pair, padding: Pair, arguments: Arguments
 ) -> Value:
     """Transpose a grouped convolution by zeros between pixels, and reversed filters."""
     groups, (kernel, name) = arguments["groups"], (pair(weight.shape[2:], 1), tracer.name())
