@@ -112,8 +112,7 @@ def _noise(graph: Graph, meaning: dict[str, Any]) -> bytes:
     if count is None:
         channels = graph.tensors[graph.inputs[0]].shape[3]
         return source.bytes(160 * 120 * (1 if channels == 1 else 2))
-    noise: bytes = (source.normal(size=count) * 1000).astype(np.int16).tobytes()
-    return noise
+    return (source.normal(size=count) * 1000).astype(np.int16).tobytes()
 
 
 def _make(project: Path, *targets: str) -> str:

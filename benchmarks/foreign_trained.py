@@ -83,8 +83,7 @@ class Job:
 def _mobilenet() -> nn.Module:
     from torchvision.models import mobilenet_v3_small
 
-    module: nn.Module = mobilenet_v3_small(weights=None, width_mult=0.5, num_classes=10)
-    return module
+    return mobilenet_v3_small(weights=None, width_mult=0.5, num_classes=10)
 
 
 _JOBS = {

@@ -133,8 +133,7 @@ def with_evalica_once(battles: Battles) -> dict[str, float]:
     left = [battles.models[each] for each in battles.left]
     right = [battles.models[each] for each in battles.right]
     fit = evalica.bradley_terry(left, right, winner, tolerance=1e-12, limit=10_000)
-    scores: dict[str, float] = fit.scores.to_dict()
-    return scores
+    return fit.scores.to_dict()
 
 
 if __name__ == "__main__":

@@ -272,8 +272,7 @@ def trained(
         command += ["engine=micronas"] if network.streaming else []
         command += [f"seed={seed}", "--out", str(run), "--quiet"]
         subprocess.run([sys.executable, "-m", "micronas", *command], check=True)
-    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
-    return metrics
+    return json.loads((run / "metrics.json").read_text())
 
 
 def main() -> None:

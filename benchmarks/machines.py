@@ -145,8 +145,7 @@ def dense(train: Array, machines: npt.NDArray[np.int64], test: Array, seed: int)
     splits[0].labels = torch.from_numpy(machines)
     splits[0].mixup = 0.3
     fit(module, splits[0], Recipe(epochs=20, batch_size=64), seed=seed)
-    probabilities: Array = predict(module, splits[1]).double().softmax(1).numpy()
-    return probabilities
+    return predict(module, splits[1]).double().softmax(1).numpy()
 
 
 def row(name: str, run: Callable[[int], tuple[float, float]]) -> list[str]:

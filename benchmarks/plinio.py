@@ -83,8 +83,7 @@ class Backbone(nn.Module):
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(torch.flatten(self.pool(self.features(x)), 1))
-        return y
+        return self.classifier(torch.flatten(self.pool(self.features(x)), 1))
 
 
 def _epoch(model: nn.Module, split: Split, optimizer: Any, seed: Any, cost: Cost) -> float:

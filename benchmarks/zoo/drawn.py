@@ -100,8 +100,7 @@ class _Only(nn.Module):
         self.module, self.part = module, part
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        found: Tensor = self.module(*inputs)[self.part]
-        return found
+        return self.module(*inputs)[self.part]
 
 
 def _timm(name: str, side: int) -> nn.Module:
@@ -158,8 +157,7 @@ def _torchaudio(name: str) -> nn.Module:
         ),
         "wavernn": lambda: models.WaveRNN([2, 2], 16, 4, 1, 24, 24, 3, 13, 16, 16),
     }
-    module: nn.Module = made[name]()
-    return module
+    return made[name]()
 
 
 _SOUNDS = {

@@ -17,22 +17,19 @@ def loop_of_cells(n: Any, x: Tensor) -> Tensor:
     h = x.new_zeros(x.shape[0], 12)
     for t in range(x.shape[1]):
         h = n["cell"](x[:, t], h)
-    out: Tensor = n["head"](h)
-    return out
+    return n["head"](h)
 
 
 def lstm_cells(n: Any, x: Tensor) -> Tensor:
     h, c = x.new_zeros(x.shape[0], 12), x.new_zeros(x.shape[0], 12)
     for t in range(x.shape[1]):
         h, c = n["cell"](x[:, t], (h, c))
-    out: Tensor = n["head"](h)
-    return out
+    return n["head"](h)
 
 
 def both_ends(n: Any, x: Tensor) -> Tensor:
     _, (h, _) = n["lstm"](x)
-    out: Tensor = n["head"](torch.cat([h[-2], h[-1]], dim=1))
-    return out
+    return n["head"](torch.cat([h[-2], h[-1]], dim=1))
 
 
 def streaming(n: Any, x: Tensor, h: Tensor, c: Tensor) -> Any:
@@ -43,8 +40,7 @@ def streaming(n: Any, x: Tensor, h: Tensor, c: Tensor) -> Any:
 def masked_mean(n: Any, x: Tensor) -> Tensor:
     e = n["embed"](x)
     mask = (x != 0).unsqueeze(-1).float()
-    out: Tensor = n["head"]((e * mask).sum(1) / mask.sum(1).clamp(min=1))
-    return out
+    return n["head"]((e * mask).sum(1) / mask.sum(1).clamp(min=1))
 
 
 def causal(n: Any, x: Tensor) -> Tensor:
@@ -54,8 +50,7 @@ def causal(n: Any, x: Tensor) -> Tensor:
     scores = (q @ k.transpose(-2, -1)) * (c // 4) ** -0.5
     scores = scores.masked_fill(mask == 0, float("-inf"))
     y = F.softmax(scores, dim=-1) @ v
-    out: Tensor = n["head"](y.transpose(1, 2).contiguous().view(b, t, c))
-    return out
+    return n["head"](y.transpose(1, 2).contiguous().view(b, t, c))
 
 
 def gpt(n: Any, x: Tensor) -> Tensor:
@@ -63,20 +58,17 @@ def gpt(n: Any, x: Tensor) -> Tensor:
     y = n["norm"](x)
     q, k, v = n["qkv"](y).chunk(3, dim=-1)
     x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    out: Tensor = n["head"](x)
-    return out
+    return n["head"](x)
 
 
 def attention_pool(n: Any, x: Tensor) -> Tensor:
     weights = torch.softmax(n["score"](torch.tanh(n["lift"](x))).squeeze(-1), dim=1)
-    out: Tensor = n["head"](torch.bmm(weights.unsqueeze(1), x).squeeze(1))
-    return out
+    return n["head"](torch.bmm(weights.unsqueeze(1), x).squeeze(1))
 
 
 def statistics(n: Any, x: Tensor) -> Tensor:
     y = F.relu(n["conv"](x.transpose(1, 2)))
-    out: Tensor = n["head"](torch.cat([y.mean(dim=2), y.std(dim=2)], dim=1))
-    return out
+    return n["head"](torch.cat([y.mean(dim=2), y.std(dim=2)], dim=1))
 
 
 def revin(n: Any, x: Tensor) -> Tensor:
@@ -89,8 +81,7 @@ def revin(n: Any, x: Tensor) -> Tensor:
 def chomp(n: Any, x: Tensor) -> Tensor:
     y = F.relu(n["one"](x.transpose(1, 2))[:, :, :-2])
     y = F.relu(n["two"](y)[:, :, :-4])
-    out: Tensor = n["head"](y[:, :, -1])
-    return out
+    return n["head"](y[:, :, -1])
 
 
 def wavenet(n: Any, x: Tensor) -> Tensor:
@@ -101,8 +92,7 @@ def wavenet(n: Any, x: Tensor) -> Tensor:
         y = torch.tanh(y[:, :8]) * torch.sigmoid(y[:, 8:])
         skips = skips + y
         x = x + y
-    out: Tensor = n["head"](F.relu(skips).mean(-1))
-    return out
+    return n["head"](F.relu(skips).mean(-1))
 
 
 def frames(n: Any, x: Tensor) -> Tensor:
@@ -110,8 +100,7 @@ def frames(n: Any, x: Tensor) -> Tensor:
     y = n["bank"](x.flatten(1).unsqueeze(1))
     energy = torch.log(y.pow(2) + 1e-3)
     energy = energy - energy.mean(dim=2, keepdim=True)
-    out: Tensor = n["head"](energy.flatten(1))
-    return out
+    return n["head"](energy.flatten(1))
 
 
 def greedy(n: Any, x: Tensor) -> Any:
@@ -124,39 +113,34 @@ def crnn(n: Any, x: Tensor) -> Tensor:
     b, c, h, w = y.shape
     y = y.permute(0, 3, 1, 2).reshape(b, w, c * h)
     y, _ = n["gru"](y)
-    out: Tensor = n["head"](y)
-    return out
+    return n["head"](y)
 
 
 def unet(n: Any, x: Tensor) -> Tensor:
     a = n["down1"](x)
     b = n["down2"](F.max_pool2d(a, 2))
     u = n["up"](b)
-    out: Tensor = n["out"](torch.cat([u, a], dim=1))
-    return out
+    return n["out"](torch.cat([u, a], dim=1))
 
 
 def squeeze(n: Any, x: Tensor) -> Tensor:
     y = n["conv"](x)
     b, c, _, _ = y.size()
     w = n["fc"](F.adaptive_avg_pool2d(y, 1).view(b, c)).view(b, c, 1, 1)
-    out: Tensor = n["head"]((y * w.expand_as(y)).mean((2, 3)))
-    return out
+    return n["head"]((y * w.expand_as(y)).mean((2, 3)))
 
 
 def cbam(n: Any, x: Tensor) -> Tensor:
     y = n["conv"](x)
     both = torch.cat([torch.max(y, 1)[0].unsqueeze(1), torch.mean(y, 1).unsqueeze(1)], dim=1)
-    out: Tensor = n["head"]((y * torch.sigmoid(n["gate"](both))).mean((-2, -1)))
-    return out
+    return n["head"]((y * torch.sigmoid(n["gate"](both))).mean((-2, -1)))
 
 
 def eca(n: Any, x: Tensor) -> Tensor:
     y = n["conv"](x)
     w = n["gate"](F.adaptive_avg_pool2d(y, 1).squeeze(-1).transpose(-1, -2))
     w = torch.sigmoid(w.transpose(-1, -2).unsqueeze(-1))
-    out: Tensor = n["head"]((y * w).flatten(2).mean(-1))
-    return out
+    return n["head"]((y * w).flatten(2).mean(-1))
 
 
 def coordinates(n: Any, x: Tensor) -> Tensor:
@@ -166,8 +150,7 @@ def coordinates(n: Any, x: Tensor) -> Tensor:
     columns = F.adaptive_avg_pool2d(y, (1, None)).permute(0, 1, 3, 2)
     rows, columns = torch.split(F.relu(n["mix"](torch.cat([rows, columns], 2))), [h, w], dim=2)
     gate = torch.sigmoid(rows) * torch.sigmoid(columns.permute(0, 1, 3, 2))
-    out: Tensor = n["head"]((y * gate).mean((2, 3)))
-    return out
+    return n["head"]((y * gate).mean((2, 3)))
 
 
 def pyramid(n: Any, x: Tensor) -> Any:
@@ -182,8 +165,7 @@ def pyramid(n: Any, x: Tensor) -> Any:
 def spp(n: Any, x: Tensor) -> Tensor:
     y = n["conv"](x)
     parts = [F.adaptive_max_pool2d(y, k).flatten(1) for k in (1, 2, 3)]
-    out: Tensor = n["head"](torch.cat(parts, 1))
-    return out
+    return n["head"](torch.cat(parts, 1))
 
 
 def yolo(n: Any, x: Tensor) -> Tensor:
@@ -241,8 +223,7 @@ def top(n: Any, x: Tensor) -> Any:
 def class_token(n: Any, x: Tensor) -> Tensor:
     y = n["patch"](x).flatten(2).transpose(1, 2)
     y = torch.cat([n["token"].weight[None].expand(y.shape[0], -1, -1), y], dim=1)
-    out: Tensor = n["head"](n["layer"](y)[:, 0])
-    return out
+    return n["head"](n["layer"](y)[:, 0])
 
 
 def super_resolution(n: Any, x: Tensor) -> Tensor:
@@ -255,14 +236,12 @@ def blur(n: Any, x: Tensor) -> Tensor:
     weight = torch.tensor([1.0, 2.0, 1.0])
     kernel = (weight[:, None] * weight / 16).expand(8, 1, 3, 3)
     y = F.conv2d(F.pad(y, (1, 2, 1, 2), mode="reflect"), kernel, stride=2, groups=8)
-    out: Tensor = n["head"](y.mean((2, 3)))
-    return out
+    return n["head"](y.mean((2, 3)))
 
 
 def standardised(n: Any, x: Tensor) -> Tensor:
     x = (x - x.amin((1, 2, 3), keepdim=True)) / (x.amax((1, 2, 3), keepdim=True) + 1e-6)
-    out: Tensor = n["head"](n["conv"](x).mean((2, 3)))
-    return out
+    return n["head"](n["conv"](x).mean((2, 3)))
 
 
 def memory(n: Any, x: Tensor) -> Tensor:
@@ -283,8 +262,7 @@ def vlad(n: Any, x: Tensor) -> Tensor:
 
 def words(n: Any, x: Tensor) -> Tensor:
     y = F.relu(n["conv"](n["embed"](x).permute(0, 2, 1)))
-    out: Tensor = n["head"](F.max_pool1d(y, y.shape[2]).squeeze(2))
-    return out
+    return n["head"](F.max_pool1d(y, y.shape[2]).squeeze(2))
 
 
 def anomaly(n: Any, x: Tensor) -> Tensor:
@@ -294,5 +272,4 @@ def anomaly(n: Any, x: Tensor) -> Tensor:
 
 def gru_text(n: Any, x: Tensor) -> Tensor:
     _, h = n["gru"](n["embed"](x))
-    out: Tensor = n["head"](h[-1])
-    return out
+    return n["head"](h[-1])

@@ -71,8 +71,7 @@ class _ConvTransposeAutoencoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.decoder(self.encoder(x))
-        return y
+        return self.decoder(self.encoder(x))
 
 
 class UNet(nn.Module):
@@ -91,8 +90,7 @@ class UNet(nn.Module):
         middle = self.second(self.pool(fine))
         coarse = self.third(self.pool(middle))
         middle = self.fourth(torch.cat((self.up(coarse), middle), 1))
-        y: Tensor = self.last(self.fifth(torch.cat((self.up(middle), fine), 1)))
-        return y
+        return self.last(self.fifth(torch.cat((self.up(middle), fine), 1)))
 
 
 class _TwoHeads(nn.Module):
@@ -157,8 +155,7 @@ class _TwoInputs(nn.Module):
         self.last = nn.Linear(48, 5)
 
     def forward(self, image: Tensor, sensors: Tensor) -> Tensor:
-        y: Tensor = self.last(torch.cat((self.image(image), self.sensors(sensors)), 1))
-        return y
+        return self.last(torch.cat((self.image(image), self.sensors(sensors)), 1))
 
 
 class _Embedding(nn.Module):
@@ -182,8 +179,7 @@ class _SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x * self.gate(x)
-        return y
+        return x * self.gate(x)
 
 
 def _gated(gate: Activation) -> nn.Module:
@@ -251,8 +247,7 @@ class _Pyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         fine = self.first(x)
         coarse = self.second(fine)
-        y: Tensor = self.last(self.lateral(fine) + F.interpolate(coarse, scale_factor=2.0))
-        return y
+        return self.last(self.lateral(fine) + F.interpolate(coarse, scale_factor=2.0))
 
 
 def _average_shortcut() -> nn.Module:
@@ -284,8 +279,7 @@ class _Mixer(nn.Module):
         x = self.patches(x).flatten(2).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        y: Tensor = self.last(self.norm(x).mean(1))
-        return y
+        return self.last(self.norm(x).mean(1))
 
 
 class _MixerBlock(nn.Module):
@@ -297,8 +291,7 @@ class _MixerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.tokens(self.norms[0](x).transpose(1, 2)).transpose(1, 2)
-        y: Tensor = x + self.channels(self.norms[1](x))
-        return y
+        return x + self.channels(self.norms[1](x))
 
 
 class _Normalised(nn.Module):
@@ -314,8 +307,7 @@ class _Normalised(nn.Module):
         self.body = _plain()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.body((x - self.mean) / self.deviation)
-        return y
+        return self.body((x - self.mean) / self.deviation)
 
 
 def _lenet() -> nn.Module:

@@ -27,8 +27,7 @@ class _Within(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.run(self.layer, self.stem(x))
         y = y[0] if isinstance(y, tuple) else y
-        found: Tensor = self.head(y.flatten(1))
-        return found
+        return self.head(y.flatten(1))
 
 
 def _plain(layer: nn.Module, y: Tensor) -> Any:

@@ -76,8 +76,7 @@ class Residual(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.activation(self.branch(x) + self.shortcut(x))
-        return y
+        return self.activation(self.branch(x) + self.shortcut(x))
 
 
 def basic(inputs: int, outputs: int, stride: int = 1) -> Residual:

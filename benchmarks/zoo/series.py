@@ -145,8 +145,7 @@ class _Causal(nn.Module):
         self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(F.pad(x, (self.past, 0)))
-        return y
+        return self.conv(F.pad(x, (self.past, 0)))
 
 
 class _TCN(nn.Module):
@@ -172,8 +171,7 @@ class _TCN(nn.Module):
         self.last = nn.Linear(width, 6)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.blocks(self.first(x))[:, :, -1])
-        return y
+        return self.last(self.blocks(self.first(x))[:, :, -1])
 
 
 class _WaveNet(nn.Module):
@@ -215,8 +213,7 @@ class _Recurrent(nn.Module):
         self.last = nn.Linear(32, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.cell(x)[0][:, -1])
-        return y
+        return self.last(self.cell(x)[0][:, -1])
 
 
 class CRNN(nn.Module):
@@ -229,8 +226,7 @@ class CRNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.body(x)
-        y: Tensor = self.tail(x.permute(0, 2, 1, 3).flatten(2))
-        return y
+        return self.tail(x.permute(0, 2, 1, 3).flatten(2))
 
 
 def _accelerometer() -> nn.Module:
@@ -273,8 +269,7 @@ class _Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.body(x)
-        y: Tensor = self.last(torch.cat((x.mean(2), x.amax(2)), 1).flatten(1))
-        return y
+        return self.last(torch.cat((x.mean(2), x.amax(2)), 1).flatten(1))
 
 
 class _Transformer(nn.Module):
@@ -291,8 +286,7 @@ class _Transformer(nn.Module):
         x = self.first(x) + self.positions
         for block in self.blocks:
             x = block(x)
-        y: Tensor = self.last(self.norm(x).mean(1))
-        return y
+        return self.last(self.norm(x).mean(1))
 
 
 class _TransformerBlock(nn.Module):
@@ -305,8 +299,7 @@ class _TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norms[0](x)
         x = x + self.attention(y, y, y, need_weights=False)[0]
-        z: Tensor = x + self.mlp(self.norms[1](x))
-        return z
+        return x + self.mlp(self.norms[1](x))
 
 
 def _m5() -> nn.Module:

@@ -33,8 +33,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 def _build(name: str, options: dict[str, Any]) -> nn.Module:
     import timm
 
-    module: nn.Module = timm.create_model(name, pretrained=False, **options)
-    return module
+    return timm.create_model(name, pretrained=False, **options)
 
 
 ENTRIES = [

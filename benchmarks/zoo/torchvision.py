@@ -24,8 +24,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 def _build(name: str, options: dict[str, Any]) -> nn.Module:
     import torchvision
 
-    module: nn.Module = torchvision.models.get_model(name, weights=None, **options)
-    return module
+    return torchvision.models.get_model(name, weights=None, **options)
 
 
 ENTRIES = [

@@ -56,8 +56,7 @@ def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -
         )
     own = -probabilities[np.arange(len(labels)), labels].astype(np.float64)
     count = len(detection.machines)
-    scores: Floats = np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
-    return scores
+    return np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
 
 
 def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _DetectionScores:

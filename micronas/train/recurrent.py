@@ -21,8 +21,7 @@ def lstm(x: Tensor, weights: Tensor, recurrent_weights: Tensor, bias: Tensor) ->
     """
     start = x.new_zeros(1, len(x), recurrent_weights.shape[1])
     parameters = [weights, recurrent_weights, bias, torch.zeros_like(bias)]
-    found: Tensor = torch.lstm(x, [start, start], parameters, True, 1, 0.0, False, False, True)[0]
-    return found
+    return torch.lstm(x, [start, start], parameters, True, 1, 0.0, False, False, True)[0]
 
 
 class RecurrentUnit(nn.Module):

@@ -121,8 +121,7 @@ def resize_bilinear(graph: Graph, op: Op) -> Kernel:
     def resize(x: Values) -> Values:
         def row(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             left, right = x[:, :, rows[:, None], lefts], x[:, :, rows[:, None], rights]
-            mixed: npt.NDArray[np.int64] = left * (1024 - across) + right * across
-            return mixed
+            return left * (1024 - across) + right * across
 
         total = row(tops) * (1024 - down) + row(bottoms) * down
         rounded: Values = (np.sign(total) * ((np.abs(total) + (1 << 19)) >> 20)).astype(np.int8)

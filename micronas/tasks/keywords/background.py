@@ -56,8 +56,7 @@ def fixed_silence(noise: Samples, count: int, seed: int) -> Samples:
     starts = generator.integers(len(noise) - RATE + 1, size=count)
     volumes = generator.random((count, 1))
     crops = np.lib.stride_tricks.sliding_window_view(noise, RATE)[starts]
-    silence: Samples = (crops * volumes).astype(np.int16)
-    return silence
+    return (crops * volumes).astype(np.int16)
 
 
 def _piece(recording: Samples, start: float, end: float) -> Samples:

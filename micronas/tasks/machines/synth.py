@@ -207,8 +207,7 @@ def _off(resonance: float, generator: np.random.Generator) -> float:
 def _walk(seconds: float, generator: np.random.Generator) -> Signal:
     """Return a slow random walk, one value per half second."""
     steps = len(np.arange(0, seconds + 1, 0.5))
-    walk: Signal = np.cumsum(generator.standard_normal(steps))
-    return walk
+    return np.cumsum(generator.standard_normal(steps))
 
 
 def _ticks(position: Signal, resonance: float, generator: np.random.Generator) -> Signal:

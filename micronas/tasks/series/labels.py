@@ -30,10 +30,7 @@ def as_classes(labels: _Labels, settings: SeriesSettings) -> _Labels:
             "leave it out, or name another column in data.label"
         )
     names = np.array(bin_names(settings))
-    binned: _Labels = np.where(
-        np.isnan(numbers), "", names[np.digitize(numbers, np.array(settings.bins))]
-    )
-    return binned
+    return np.where(np.isnan(numbers), "", names[np.digitize(numbers, np.array(settings.bins))])
 
 
 def bin_names(settings: SeriesSettings) -> tuple[str, ...]:
