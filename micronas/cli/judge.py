@@ -216,7 +216,7 @@ def rate(
     from micronas.judge.jobs import ratings
     from micronas.judge.leaderboard import Statistics
 
-    rows, text = ratings(
+    rows, text, left_out = ratings(
         store,
         Statistics(rounds, level, prior, seed),
         judge=judge,
@@ -225,6 +225,8 @@ def rate(
         categories=categories,
         equal_length=equal_length,
     )
+    if left_out:
+        print(left_out, file=sys.stderr)
     show(rows, as_json, lambda: text)
 
 
@@ -340,7 +342,7 @@ def drop(
     undo: Annotated[bool, typer.Option("--undo", help="Restore dropped verdicts instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Set verdicts aside with a reason; later runs and imports keep it."""
+    """Set verdicts aside with a reason; they stay so until the judge or a text changes."""
     from micronas.errors import ConfigError
     from micronas.judge.jobs import drop as set_aside
 

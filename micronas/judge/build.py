@@ -363,7 +363,8 @@ def _check_ids(records: list[Record]) -> None:
         if other is not record:
             raise DataError(
                 f"prompts must have different ids, but {record.id!r} is line {record.line} of "
-                f"{record.source} and line {other.line} of {other.source}; set name"
+                f"{record.source} and line {other.line} of {other.source}; name a "
+                "field as id that differs in every line, or none, or give a source another name"
             )
 
 

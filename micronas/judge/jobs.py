@@ -65,12 +65,14 @@ def ratings(
     by_category: bool = False,
     categories: Path | None = None,
     equal_length: bool = False,
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[list[dict[str, Any]], str, str]:
     """Rate models on all prompts, in each category or at equal length.
 
     A CSV of prompt_id and category replaces the store's own `categories`. One row per rating is
-    returned, as JSON values, with a table of them for a terminal.
+    returned, as JSON values, with a table of them for a terminal and a line, or none, on the
+    prompts to which the CSV gives no category.
     """
+    left_out = ""
     names = ["model", "rate", "low", "high"]
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
     if by_category or categories is not None:
@@ -78,6 +80,12 @@ def ratings(
             raise DataError("win rates are by category or at equal length; leave one option out")
         own = None if categories is None else read_labels(categories, name="prompt_id")
         rows, names = by_categories(battles, statistics, own), ["category", *names]
+        without = [] if own is None else [name for name in battles.prompts if not own.get(name)]
+        if without:
+            left_out = (
+                f"left out: {categories} gives {len(without)} of {len(battles.prompts)} prompts "
+                f"no category, {without[0]!r} first"
+            )
         if not rows:
             none = f"{categories or store} has none with prompts such as {battles.prompts[0]!r}"
             raise DataError(
@@ -89,7 +97,7 @@ def ratings(
     else:
         rows = leaderboard(battles, statistics).rows()
         names = list(rows[0])
-    return rows, table(names, [[_cell(row[name]) for name in names] for row in rows])
+    return rows, table(names, [[_cell(row[name]) for name in names] for row in rows]), left_out
 
 
 def _of_store(path: Path) -> list[Prompt]:

@@ -36,7 +36,7 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
     """
     path = folder / source.path
     known = set(categories)
-    records: dict[str, Record] = {}
+    records = []
     for line, row in read_rows(path):
         place = f"{path}:{line}"
         key = text_at(row, source.id, place) if source.id else str(line)
@@ -51,15 +51,10 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
         )
         if not key.strip() or not key.isprintable():
             raise DataError(f"{place}: an id must be printable text, but got {key!r:.60}")
-        if record.id in records:
-            raise DataError(
-                f"{place}: an id must be unique, but {key!r} stands in line "
-                f"{records[record.id].line} too; name another field as id, or none"
-            )
-        records[record.id] = record
+        records.append(record)
     if not records:
         raise DataError(f"{path} must hold at least one prompt, but is empty")
-    return list(records.values())
+    return records
 
 
 def _language(code: str) -> str:

@@ -97,6 +97,11 @@ class Received:
         value = self._response.headers.get("retry-after", "")
         return retry_after(value, longest=_LONGEST_WAIT)
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is one piece of JSON by its type, and so no stream of events."""
+        return self._response.content_type == "application/json"
+
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as received, unpacked, in parts of bounded size."""
         unpack = _unpacker(self._response.headers.get("content-encoding", ""))

@@ -166,6 +166,8 @@ def scores_of_store(path: Path, experts: Sequence[str] = ()) -> ScoreTable:
         raise DataError(
             f"scores of a judge run need verdicts against one baseline, but {path} has "
             f"{', '.join(sorted(baselines)) or 'no valid verdict'}"
+            + "; set those against others aside by `micronas judge drop --baseline NAME`"
+            * (len(baselines) > 1)
         )
     prompts = [each for each in prompts_of(path) if each.text]  # imports may not know it
     texts = {prompt.id: prompt.text for prompt in prompts}

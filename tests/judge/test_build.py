@@ -176,6 +176,15 @@ def test_labels_are_of_prompts_of_the_sources(tmp_path: Path, text: str, said: s
         Build(file, tmp_path / "set").run()
 
 
+def test_ids_that_occur_twice_name_both_lines(tmp_path: Path) -> None:
+    twice = {"text": "What is two and two?", "key": "k"}
+    (tmp_path / "a.jsonl").write_text(2 * (json.dumps(twice) + "\n"), encoding="utf-8")
+    named = recipe(sources=[{"path": "a.jsonl", "id": "key", "licence": "MIT"}])
+    rule = r"'a-k' is line 2 of a and line 1 of a; name a field as id that differs in every line"
+    with pytest.raises(DataError, match=rule):
+        Build(RecipeFile(named, tmp_path), tmp_path / "set").run()
+
+
 def test_every_shortage_is_named(tmp_path: Path) -> None:
     write_sources(tmp_path)
     categories = {**{name: {"quota": 100} for name in WORDS}, "general": {"quota": 0}}

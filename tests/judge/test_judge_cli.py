@@ -112,6 +112,14 @@ def test_from_a_recipe_to_a_report(folder: Path) -> None:
         (category, model) for category in ("sums", "towns") for model in worth
     }
 
+    own = folder / "own.csv"
+    asked = sorted({row.prompt_id for row in verdicts_of(store)})
+    own.write_text("prompt_id,category\n" + "".join(f"{each},mine\n" for each in asked[1:]))
+    done = CliRunner().invoke(judge_app, ["rate", str(store), "--categories", str(own)])
+    said = f"left out: {own} gives 1 of {len(asked)} prompts no category, {asked[0]!r} first"
+    assert said in done.stderr
+    assert said not in done.stdout
+
     equal = json_of("rate", store, "--equal-length", "--prior", 1, "--rounds", 20)
     assert {row["model"] for row in equal} == set(worth)
     for wrong in ("rate --seed -1", "quality --top 1", "quality --top -1"):

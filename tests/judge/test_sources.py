@@ -76,7 +76,6 @@ def jsonl(*rows: dict[str, str]) -> bytes:
         ("a.csv", b'text,b\nx,1\n"y,1\n', {}, "a.csv:3: .* valid CSV"),
         ("a.csv", b"text\nx\n\xff\n", {}, "a.csv:3: .* UTF-8"),
         ("a.csv", b"text,text\nx,y\n", {}, "a.csv:1: .* different names"),
-        ("a.jsonl", jsonl(*2 * [{"text": "x", "id": "1"}]), {"id": "id"}, ":2: .* must be unique"),
         ("a.jsonl", jsonl({"text": "x", "id": "a\nb"}), {"id": "id"}, ":1: .* must be printable"),
         ("a.jsonl", jsonl({"text": "x", "c": "maths"}), {"category": "c"}, "did you mean 'math'"),
         ("a.jsonl", b"", {}, "at least one prompt"),

@@ -119,6 +119,12 @@ def test_scores_of_a_judge_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must hold a prompt with its text"):
         read_scores(path)
     with writing(path) as store:
+        store.put_verdicts([VerdictRow("p", "a", "other", "first", "judge", "A", 0.0)])
+    with pytest.raises(
+        DataError, match=r"has base, other; .*`micronas judge drop --baseline NAME`"
+    ):
+        read_scores(path)
+    with writing(path) as store:
         store.drop("all", "1")
     with pytest.raises(DataError, match="no valid verdict"):
         read_scores(path)

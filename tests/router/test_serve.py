@@ -22,6 +22,7 @@ from tests.upstreams import (
     slowly,
     upstream,
     upstreams,
+    whole,
 )
 
 
@@ -182,6 +183,16 @@ def test_a_cut_stream_ends_in_one_error_and_no_second_answer() -> None:
         assert not ended
         assert (a.requests, b.requests) == (1, 0)
         until(lambda: 'end="broken"' in client.get("/metrics").text)
+
+
+def test_an_answer_in_one_piece_is_no_stream() -> None:
+    def whole_only(call: Call) -> None:
+        call.send(200, whole(call.text), Content_Type="application/json")
+
+    with behind(whole_only, retries=0) as (_, client):
+        error = chat(client, "<1>", stream=True).json()["error"]
+        assert "an answer in one piece, not the stream asked for" in error["message"]
+        assert said(chat(client, "<1>")) == "a answers <1> in full"
 
 
 def test_a_stream_that_stops_is_given_up() -> None:

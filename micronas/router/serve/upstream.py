@@ -77,6 +77,8 @@ class Upstream:
                 if not ask.stream:
                     yield self._whole(await received.body(), ask.kind)
                     return
+                if received.is_json:
+                    raise AttemptError("an answer in one piece, not the stream asked for")
                 reader = EventReader()
                 async for part in received.parts():
                     for piece in progress.read(reader.feed(part)):
