@@ -10,7 +10,7 @@
 # make sbom   a bill of materials (CycloneDX) of micronas and what it requires, into sbom.json
 # VERSIONS=newest  what pip finds newest, in place of the versions that passed (.ci/tested.txt)
 # make browser  the tests that open report pages in headless Chromium, which has to be installed
-# make firmware  front ends on an emulated Cortex-M; needs arm-none-eabi-gcc and qemu-system-arm
+# make firmware  the engine by clang, front ends on an emulated Cortex-M; needs CONTRIBUTING's packages
 # make tflm   firmware on TensorFlow Lite Micro, a build named by TFLM_SOURCE and TFLM_LIBRARY
 # VENV=path   another place for the environment; PYTHON=python3.12 another interpreter
 
@@ -48,8 +48,8 @@ browser: $(VENV)/installed
 	$(BIN)/python -m pytest -m browser
 
 firmware: $(VENV)/installed
-	@{ command -v arm-none-eabi-gcc && command -v qemu-system-arm; } > /dev/null || { echo "make firmware needs \
-	arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi \
+	@{ command -v clang && command -v arm-none-eabi-gcc && command -v qemu-system-arm; } > /dev/null || { echo "make firmware needs clang, \
+	arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: clang gcc-arm-none-eabi \
 	libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm)" >&2; exit 1; }
 	$(BIN)/python -m pytest -m firmware
 

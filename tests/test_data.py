@@ -59,8 +59,11 @@ def labelled(labels: Tensor) -> TensorSplit:
         ({"validation": labelled(PAIRS + 1)}, "0 to 1, but are 1 to 2"),
         ({"final": labelled(PAIRS + 1)}, "0 to 1, but are 1 to 2"),
         ({"classes": ("all",)}, "at least two classes to tell apart, but there is 1"),
-        ({"classes": tuple(np.array(["no", "up", "yes"]))}, "but 'yes' has none"),
-        ({"classes": ("a", "b", "c", "d"), "validation": labelled(PAIRS * 2)}, "'c', 'd' has none"),
+        ({"classes": tuple(np.array(["no", "up", "yes"]))}, "but none is of 'yes'"),
+        (
+            {"classes": ("a", "b", "c", "d"), "validation": labelled(PAIRS * 2)},
+            "none is of 'c', 'd'",
+        ),
         ({"classes": ("a", "a")}, "classes must have different names, but are a, a"),
         *(
             ({"classes": ("a", each)}, r"half characters, but one is '.*; rename")
@@ -89,7 +92,7 @@ def test_a_part_of_the_data_may_lack_a_class() -> None:
 def test_labels_of_a_torch_data_set_begin_at_0() -> None:
     """From 1 on it makes a class 0."""
     shifted = TensorDataset(INPUTS, PAIRS + 1)
-    with pytest.raises(DataError, match=r"each of the 3 classes .* but '0' has none.* from 0"):
+    with pytest.raises(DataError, match=r"each of the 3 classes .* but none is of '0'.* from 0"):
         as_data_set([shifted, shifted])
 
 

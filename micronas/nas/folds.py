@@ -59,10 +59,13 @@ def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> Dat
     if is_class and known.double().mean() < _KNOWN:
         name = data.classes[int(ranking.labels[~known][0])]
         groups = len(torch.unique(data.train.groups))
+        units, smaller = "examples", ""
+        if groups < len(data.train.labels):
+            units = "groups"
+            smaller = "number smaller groups, such as recordings, leave `groups` out, or "
         raise DataError(
-            "each class must have groups for training and others for ranking, but those of "
-            f"{name!r} are in one part of {groups} groups in all; number smaller groups, such as "
-            "recordings, or leave `groups` out"
+            f"each class must have {units} for training and others for ranking, but those of "
+            f"{name!r} are in one part of {groups} in all; {smaller}add examples of that class"
         )
     return replace(
         data, train=part, validation=ranking, test=None, final=None, detection=None, sliding=None

@@ -81,8 +81,8 @@ class Classes(Objective):
         missing = [repr(name) for name, count in zip(names, counts, strict=True) if not count]
         if missing:
             raise DataError(
-                f"each of the {len(names)} classes must have training examples, but "
-                f"{listed(missing)} has none; number labels from 0 without a gap, leave the "
+                f"each of the {len(names)} classes must have training examples, but none "
+                f"is of {listed(missing)}; number labels from 0 without a gap, leave the "
                 "class out of all parts, or move some of its examples to training"
             )
         return replace(self, counts=tuple(counts))

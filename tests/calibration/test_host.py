@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ from micronas.calibration.host import Engine, _Session, _session, _time, measure
 from micronas.calibration.measurements import read_measurements
 from micronas.errors import ConfigError, DataError, ExportError, ModelError
 from micronas.graph.builder import Builder
+from micronas.hardware.forms import FIVE_TERMS, OPS
+from micronas.hardware.latency import Terms, fit, mean_worst_percent
 from micronas.hardware.targets import CMSIS_NN
+from micronas.space.space import Space
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
-from testing.host_latency import FORMS, UNSEEN, draw, errors
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
@@ -185,13 +188,20 @@ def test_nothing_to_measure() -> None:
 
 
 @pytest.mark.long
-def test_twelve_networks_predict_unseen_ones() -> None:
-    graphs = draw(12 + UNSEEN, seed=0)
-    models = {name: to_flatbuffer(graph) for name, graph in graphs.items()}
+def test_twelve_networks_predict_twenty_others() -> None:
+    """By five terms better than by MACs alone; by how much is the machine's matter."""
+    generator = random.Random(0)
+    spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
+    shapes = [spaces[at % 3].architecture(spaces[at % 3].random(generator)) for at in range(32)]
+    graphs = [quantize_randomly(each.graph(), at) for at, each in enumerate(shapes)]
+    models = {str(at): to_flatbuffer(graph) for at, graph in enumerate(graphs)}
     timings = measure_all(models, repeats=8)
-    assert list(timings) == list(graphs)
-    counts = [CMSIS_NN.features(graph) for graph in graphs.values()]
-    times = list(timings.values())
-    found = {form: errors(counts, times, terms, fitted=12)[0] for form, terms in FORMS.items()}
-    assert found["5 terms"] < 15
-    assert found["5 terms"] < found["ops"]
+    assert list(timings) == list(models)
+    counts, times = [CMSIS_NN.features(graph) for graph in graphs], [*timings.values()]
+
+    def mean_error(terms: Terms) -> float:
+        model = fit(counts[:12], times[:12], terms=terms).model
+        unseen = zip(counts[12:], times[12:], strict=True)
+        return mean_worst_percent([float(model.predict(row)) / time - 1 for row, time in unseen])[0]
+
+    assert mean_error(FIVE_TERMS) < mean_error(OPS)

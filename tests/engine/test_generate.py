@@ -1,7 +1,6 @@
 """Generated C beside integer execution, byte by byte, compiled with sanitizers."""
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,14 +41,12 @@ def test_networks_of_several_inputs_and_outputs_too(seed: int, tmp_path: Path) -
     check_on_host(opened(random_network(seed), seed), tmp_path)
 
 
-@pytest.mark.long
+@pytest.mark.firmware
 @pytest.mark.parametrize(
     ("family", "level"),
     [("ds_cnn", "-O3"), ("mobilenet", "-O3"), ("maps", "-O3"), ("series", "-O3"), ("maps", "-O0")],
 )
 def test_with_clang_as_with_gcc(family: str, level: str, tmp_path: Path) -> None:
-    if not shutil.which("clang"):
-        pytest.fail("install clang")
     graph = random_int8_graph(5, family=family)
     check_on_host(graph, tmp_path, compiler="clang", flags=(level,))
 

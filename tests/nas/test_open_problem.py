@@ -155,8 +155,11 @@ def test_groups_of_one_class_each_rank_nothing() -> None:
     train = data().train
     inputs = train.batch(torch.arange(len(train.labels)), None)
     one_each = TensorSplit(inputs, train.labels, groups=train.labels)
-    with pytest.raises(DataError, match=r"each class must have groups .* 4 groups in all"):
+    with pytest.raises(DataError, match=r"must have groups .* one part of 4 in all; number"):
         folds_of(replace(data(), train=one_each), SearchSettings(), seed=0)
+    few = TensorSplit(inputs[:4], torch.arange(4))
+    with pytest.raises(DataError, match=r"must have examples .* 4 in all; add examples of that"):
+        folds_of(replace(data(), train=few), SearchSettings(), seed=0)
 
 
 def by_groups(count: int) -> TensorSplit:
