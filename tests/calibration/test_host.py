@@ -202,6 +202,6 @@ def test_twelve_networks_predict_twenty_others() -> None:
     def mean_error(terms: Terms) -> float:
         model = fit(counts[:12], times[:12], terms=terms).model
         unseen = zip(counts[12:], times[12:], strict=True)
-        return mean_worst_percent([float(model.predict(row)) / time - 1 for row, time in unseen])[0]
+        return mean_worst_percent([float(model.predict(row)) / took - 1 for row, took in unseen])[0]
 
     assert mean_error(FIVE_TERMS) < mean_error(OPS)
