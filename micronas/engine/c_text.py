@@ -18,9 +18,12 @@ _TYPES = {
 _ROWS = {"scales": "Scale", "factors": "Factor", "rows": "Between", "columns": "Between"}
 """Structures in arrays of two dimensions, by the member that points to them."""
 _HEADER = re.compile(
-    "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|stdarg|"
-    "stdbool|stddef|stdint|stdio|stdlib|string|tgmath|time|wchar|wctype"
+    "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|stdalign|"
+    "stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|threads|time|"
+    "uchar|wchar|wctype|"
+    "alloca|endian|features|libintl|newlib|pthread|sched|strings|syslimits|unistd"
 )
+"""Headers of C11, and those that they and C++'s include in glibc and newlib."""
 
 
 def structure(
@@ -87,13 +90,18 @@ def integer(value: int) -> str:
 
 
 def identifier(name: str) -> str:
-    """Return a C identifier of a name: lower-case words of letters and digits.
-
-    No header of C99 has it as its name, which a file beside the compiler's would hide.
-    """
+    """Return a C identifier of a name: lower-case words of letters and digits; no `is_header`."""
     words = re.findall(r"[a-z0-9]+", name.lower()) or ["model"]
     found = "_".join(words)
-    return f"n_{found}" if found[0].isdigit() or _HEADER.fullmatch(found) else found
+    return f"n_{found}" if found[0].isdigit() or is_header(found) else found
+
+
+def is_header(name: str) -> bool:
+    """Return whether a file of this name with ``.h`` would hide a header of the compiler's.
+
+    Upper case hides it where files' names have no case.
+    """
+    return _HEADER.fullmatch(name.lower()) is not None
 
 
 def unique(names: Iterable[str], word_of: Callable[[str], str] = identifier) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Generated C beside integer execution, byte by byte, compiled with sanitizers."""
 
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,17 @@ def test_names_are_those_of_c() -> None:
     assert files.name == "n_1_kws_n_me"
     assert "#define N_1_KWS_N_ME_INPUT_OFFSET " in files.header
     assert "int n_1_kws_n_me_invoke(const int8_t* in, int8_t* out, void* arena)" in files.header
-    assert c_text.identifier("String") == "n_string"  # string.h would hide the compiler's
     assert [*c_text.unique(["b.2", "b", "B"]).values()] == ["b_2", "b", "b_3"]
+
+
+def test_no_file_hides_a_header_of_the_compilers() -> None:
+    """Beside a network called "features" no program with glibc's stdint.h compiled."""
+    given = "".join(f"#include <{each}.h>\n" for each in ("stdint", "stdlib", "string", "threads"))
+    command = ["gcc", "-M", "-xc", "-"]
+    said = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    headers = {*re.findall(r"/include/([a-z]+)\.h", said.stdout), "String"}
+    assert {"features", "string", "threads"} < headers
+    assert all(c_text.identifier(each) == f"n_{each.lower()}" for each in headers)
 
 
 @first(("family", "seed"), [("ds_cnn", 1), ("mobilenet", 3), ("mobilenet", 6)], 1)

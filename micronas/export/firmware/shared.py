@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from micronas.engine.c_text import is_header
 from micronas.errors import DiskError, ExportError
 from micronas.files import aside
 from micronas.graph.ir import Graph
@@ -17,6 +18,8 @@ PROGRAMS: tuple[ProjectKind, ...] = ("cmake", "arduino")
 LIBRARIES: tuple[ProjectKind, ...] = ("platformio", "esp-idf", "zephyr")
 SKETCHES: tuple[ProjectKind, ...] = ("arduino", "platformio")
 """Kinds that use Arduino's libraries."""
+_TARGETS = {"all", "clean", "edit_cache", "help", "install", "m", "preinstall", "rebuild_cache"}
+"""CMake's own targets, and the library that a program links."""
 
 
 def new_folder(folder: Path, kind: str, kinds: Collection[str]) -> Path:
@@ -31,6 +34,16 @@ def new_folder(folder: Path, kind: str, kinds: Collection[str]) -> Path:
         raise ExportError(
             "a project's folder must be named in letters, digits, '-' and '_', but got "
             f"{folder.name!r}; choose another name"
+        )
+    if kind == "cmake" and folder.name in _TARGETS:
+        raise ExportError(
+            f"a program must not be named like a target of CMake, but got {folder.name!r}; choose "
+            "another name"
+        )
+    if kind in LIBRARIES and is_header(folder.name):
+        raise ExportError(
+            f"a library's header must not hide the compiler's, but got {folder.name!r}, for which "
+            "there is one; choose another name"
         )
     check_new(folder)
     return folder

@@ -100,6 +100,14 @@ def test_a_program_takes_one_library(model: bytes, tmp_path: Path) -> None:
     assert "for several networks take --format engine" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["signal", "Features"])
+def test_a_header_that_hides_the_compilers_is_refused(
+    name: str, model: bytes, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=f"got '{name}', for which"):
+        written(model, tmp_path / name, "zephyr")
+
+
 def test_a_kind_that_is_no_library_and_an_engine_that_is_none_are_refused(
     model: bytes, tmp_path: Path
 ) -> None:

@@ -208,8 +208,8 @@ def test_an_empty_folder_is_taken_and_a_full_one_refused(graph: Graph, tmp_path:
     assert {path: path.read_bytes() for path in project.rglob("*.*")} == before
 
 
-@pytest.mark.parametrize("name", ["my project", ".hidden", "größe", "a" * 64])
-def test_a_name_that_no_sketch_can_have_is_refused(graph: Graph, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["my project", ".hidden", "größe", "a" * 64, "install", "m"])
+def test_a_name_that_no_program_has_is_refused(graph: Graph, tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportError, match="choose another name"):
         written(graph, tmp_path / name)
 
