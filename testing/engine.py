@@ -20,7 +20,7 @@ from testing.emulator import emulate_with_stack
 THUMB_1 = replace(CORTEX_M4, core="Cortex-M0+", flags="-mcpu=cortex-m0plus -mthumb")
 """A Cortex-M0+'s instructions on a machine with memory for any network."""
 SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-_WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+_WARNINGS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 _TICK = 40
 """Instructions of one tick of SysTick under ``-icount shift=0``."""
 _HOST = """#include <stdio.h>

@@ -28,8 +28,9 @@ INLINE void reduce(const Reduce* r, const int8_t* in, int8_t* out, int is_sum) {
     do {
       const int8_t* each = from;
       for (int i = r->sizes[last]; i > 0; --i, each += r->steps[last]) {
-        if (is_sum) sum += (uint32_t)*each;
-        most = larger(*each, most);
+        const int32_t code = *each;
+        if (is_sum) sum += (uint32_t)code;
+        most = larger(code, most);
       }
     } while (next(r, at, r->kept, last, &from));
     *out++ = is_sum ? to_code(rescale((int32_t)sum, r->factor) + r->zero) : (int8_t)most;

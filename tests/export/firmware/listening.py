@@ -22,7 +22,7 @@ from micronas.tasks.device import front_end
 from tests.kept import kept
 
 STUBS = Path(__file__).parent / "stubs"
-FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
+FLAGS = ("-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror", f"-I{STUBS}")
 LABELS = ("silence", "low", "high", "unknown")
 RATE = 16_000
 SPEECH = {"features": "mfcc", "window_ms": 40}

@@ -124,10 +124,10 @@ def _written(tables: Mapping[str, Array]) -> str:
 
 
 def literal(value: Any) -> str:
-    """Return a C literal of exactly a number; for use in macros float32 has no suffix F."""
+    """Return a C literal of exactly a number, with the suffix of float32 and int64."""
     if not np.isfinite(value):
         raise ValueError(f"{value} is no number")
     if isinstance(value, np.float32):
         text = f"{value:.9g}"
-        return text if {".", "e"} & set(text) else f"{text}.0"
+        return f"{text}f" if {".", "e"} & set(text) else f"{text}.0f"
     return f"INT64_C({value})" if isinstance(value, np.int64) else str(value)
