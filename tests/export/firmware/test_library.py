@@ -100,6 +100,19 @@ def test_a_program_takes_one_library(model: bytes, tmp_path: Path) -> None:
     assert "for several networks take --format engine" in done.stderr
 
 
+def test_arduinos_libraries_may_follow_it(model: bytes, tmp_path: Path) -> None:
+    """Their functions take a Print, which was ours too."""
+    source = written(model, tmp_path / "a", "platformio") / "src"
+    command = ["g++", "-std=gnu++17", "-fsyntax-only", "-xc++", f"-I{STUBS}", f"-I{source}", "-"]
+    text = '#include <Arduino.h>\n#include "a.h"\nvoid Show(Print& to);\n'
+    subprocess.run(command, input=text, text=True, check=True)
+
+
+def test_a_modules_name_is_text_whatever_yaml_takes_it_for(model: bytes, tmp_path: Path) -> None:
+    module = written(model, tmp_path / "2024", "zephyr") / "zephyr/module.yml"
+    assert yaml.safe_load(module.read_text())["name"] == "2024"
+
+
 @pytest.mark.parametrize("name", ["signal", "Features"])
 def test_a_header_that_hides_the_compilers_is_refused(
     name: str, model: bytes, tmp_path: Path

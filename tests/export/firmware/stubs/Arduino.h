@@ -9,7 +9,9 @@ inline unsigned long millis() { return 0; }
 inline unsigned long micros() { return 0; }
 void yield();  // PDM.h waits by it
 
-struct SerialPort {
+class Print {};
+
+struct SerialPort : Print {
   void begin(unsigned long) {}
   explicit operator bool() const { return true; }
   std::size_t readBytes(char* bytes, std::size_t count) {
