@@ -133,8 +133,8 @@ def _model(files: Files) -> str:
     upper, name = files.name.upper(), files.name
     given = [f"at + {upper}_{word}_OFFSET" for word in (*files.inputs, *files.outputs)]
     given += ["at"] + ([f"&{name}_kept"] if files.state else [])
-    reset = f"[]() {{ {name}_reset(&{name}_kept); }}" if files.state else "nullptr"
+    reset = f"{name}_reset(&{name}_kept); " if files.state else ""
     return (
-        f"    {{[](std::int8_t* at) {{ return {name}_invoke({', '.join(given)}); }}, {reset},\n"
+        f"    {{[](std::int8_t* at) {{ {reset}return {name}_invoke({', '.join(given)}); }},\n"
         f"     {name}_inputs, {name}_outputs, {len(files.inputs)}, {upper}_ARENA_BYTES}},"
     )

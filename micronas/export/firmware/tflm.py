@@ -40,8 +40,11 @@ class OnTflm(Runtime):
         check_scales(kind, self._graphs)
 
     def files(self, *, works: bool) -> dict[str, str]:
+        has_states = any(each.variable for graph in self._graphs for each in graph.tensors.values())
         values = {
             "COMMIT": TFLM_COMMIT,
+            # windows overlap: each begins with states of zero
+            "RESET": "interpreter_.Reset() == kTfLiteOk && " if has_states else "",
             "INCLUDES": "\n".join(f'#include "{name}.h"' for name in self.models),
             "MODELS": "\n".join(f"    {{{constant_name(name)}}}," for name in self.models),
             **arena(self._graphs, self.what),

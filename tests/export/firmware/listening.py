@@ -160,16 +160,21 @@ def _trained() -> bytes:
     return to_tflite(module.eval(), x[:1], calibration=x)
 
 
-def events(graph: Graph, known: Application, samples: Array) -> list[str]:
-    """What is to be said of a recording: a window every fifth of a second, three averaged."""
+def scored(graph: Graph, known: Application, samples: Array) -> Array:
+    """Codes of the outputs [windows, outputs], of a window every fifth of a second."""
     given = graph.tensors[graph.inputs[0]]
     assert given.quantization is not None
     hears = OnHost(known.front_end, given.quantization)
     starts = range(0, len(samples) - 16_000 + 1, 3_200)
     codes = np.stack([hears.codes(samples[at : at + 16_000]) for at in starts])
-    scores = integer.run(graph, codes.reshape(-1, *given.shape[1:])).reshape(len(codes), -1)
+    return integer.run(graph, codes.reshape(-1, *given.shape[1:])).reshape(len(codes), -1)
+
+
+def events(graph: Graph, known: Application, samples: Array) -> list[str]:
+    """What is to be said of a recording, three windows averaged."""
+    scores = scored(graph, known, samples)
     found, current, left = [], None, 0
-    for number, start in enumerate(starts):
+    for number in range(len(scores)):
         latest = scores[max(0, number - 2) : number + 1].astype(int) + 128
         second, first = sorted(latest.sum(0) // len(latest))[-2:]
         best = int((latest.sum(0) // len(latest)).argmax())
@@ -180,7 +185,7 @@ def events(graph: Graph, known: Application, samples: Array) -> list[str]:
         if sure and left == 0:
             current = best
             found.append(
-                f"{known.labels[best]} at {1000 + start // 16} ms (ahead by {first - second})"
+                f"{known.labels[best]} at {1000 + 200 * number} ms (ahead by {first - second})"
             )
         left = 3 if sure and best == current else left
     return found

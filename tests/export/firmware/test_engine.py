@@ -13,7 +13,7 @@ import soundfile
 
 from micronas.errors import ConfigError
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application
+from micronas.export.firmware.application import Application, Value
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import ProjectKind, write_project
@@ -46,6 +46,7 @@ from tests.export.firmware.listening import (
     compiled,
     events,
     heard,
+    scored,
     speech,
     spoken,
 )
@@ -244,7 +245,7 @@ def test_an_emulated_core_streams_the_same(hop: int, tmp_path: Path) -> None:
     assert predicted["used"]["sram"] * predicted["budget"]["sram"] == pytest.approx(linked)
 
 
-def few(units: int) -> Graph:
+def few(units: int, outputs: int = len(LABELS), seed: int = 1) -> Graph:
     """A network of a few bytes, with a recurrent state where it has units."""
     builder = Builder((49, 10, 1))
     value = builder.reshape(builder.input, "rows", (1, 49, 10))
@@ -254,7 +255,20 @@ def few(units: int) -> Graph:
         for tensor in tensors.values():
             builder.learnt(tensor)
         value = builder.append(op, (1, 49, units))
-    return quantize_randomly(builder.finish(builder.dense(value, "scores", len(LABELS))), 1)
+    return quantize_randomly(builder.finish(builder.dense(value, "scores", outputs)), seed)
+
+
+def test_each_window_begins_without_a_state(tmp_path: Path) -> None:
+    """The state of the window before was there, and 19 of 21 values were others."""
+    graph = few(6, outputs=1, seed=2)
+    output = graph.tensors[graph.outputs[0]].quantization
+    assert output is not None
+    known = Application(speech(), ("value",), Value(0.0, 1 / float(output.scale[0])))
+    project = written(to_flatbuffer(graph), tmp_path / "listener", known)
+    samples = spoken(WORDS[:2])
+    said = "\n".join(heard(compiled(project, main="app.cc"), samples.tobytes()))
+    told = [int(each) + int(output.zero_point) for each in re.findall(r"\((-?\d+)\)", said)]
+    assert told == scored(graph, known, samples).ravel().tolist()
 
 
 @pytest.mark.firmware

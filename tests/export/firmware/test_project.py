@@ -18,13 +18,13 @@ from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.export.firmware.shared import texts
 from micronas.export.firmware.tflm import resolver
 from micronas.export.verify import Tflm, tflm_arena, tflm_run
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, plan
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.writer import to_flatbuffer
 from testing.builder import Builder
-from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
 from tests.export.firmware.listening import STUBS, answers, rounded
 
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
@@ -108,6 +108,14 @@ def test_a_board_that_computes_as_tflm_passes(graph: Graph, kws: Path) -> None:
         "inference: 7 ticks of 1/1000 s",
         f"PASS: {size} output bytes as expected",
     ]
+
+
+@pytest.mark.parametrize(("kind", "resets"), [("UNIDIRECTIONAL_SEQUENCE_LSTM", 1), ("ADD", 0)])
+def test_each_inference_begins_without_a_state(kind: Kind, resets: int, tmp_path: Path) -> None:
+    graph = random_op_graph(kind, 3)
+    project = written(graph, tmp_path / "kws")
+    assert (project / "network.h").read_text().count("interpreter_.Reset()") == resets
+    assert run(project, graph)[0] == 0
 
 
 def test_one_wrong_byte_fails(graph: Graph, kws: Path) -> None:

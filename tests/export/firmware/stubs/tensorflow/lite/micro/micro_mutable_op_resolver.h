@@ -35,6 +35,7 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TfLiteStatus AddHardSwish() { return Add("HARD_SWISH"); }
   TfLiteStatus AddRelu() { return Add("RELU"); }
   TfLiteStatus AddRelu6() { return Add("RELU6"); }
+  TfLiteStatus AddUnidirectionalSequenceLSTM() { return Add("UNIDIRECTIONAL_SEQUENCE_LSTM"); }
 
  private:
   TfLiteStatus Add(const char* kind) {
