@@ -11,6 +11,7 @@ from micronas.errors import DataError
 from micronas.tasks.images.files import Box, cut_out, decode, read_file, refuse_another_size
 from micronas.tasks.images.folder import ImageListing, LabelledImage
 from micronas.tasks.parts import Part
+from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding
 
 _IMBALANCE = 10
@@ -24,9 +25,9 @@ def check(listing: ImageListing) -> list[Finding]:
 
     Kinds: ``unreadable`` (cannot be decoded, or is not as large as its annotations say), ``short``
     (under 16 pixels on a side), ``flat`` (16 bits without contrast), ``mislabelled`` (the same file
-    under two classes), ``duplicate`` (the same file in two parts), ``empty`` (a class without a
-    readable image in a part) and ``imbalance`` (a class with less than a tenth of the images that
-    another has in the part).
+    under two classes), ``duplicate`` (the same file in two parts), ``spelling`` (classes that
+    differ in case or spaces), ``empty`` (a class without a readable image in a part) and
+    ``imbalance`` (a class with less than a tenth of the images that another has in the part).
     """
     findings: list[Finding] = []
     first: dict[tuple[str, Box | None], LabelledImage] = {}
@@ -57,6 +58,9 @@ def check(listing: ImageListing) -> list[Finding]:
             findings.append(Finding("mislabelled", image.name, where))
         elif other.part != image.part:
             findings.append(Finding("duplicate", image.name, where))
+    findings += [
+        Finding("spelling", listing.root.name, line) for line in same_but_for_case(listing.classes)
+    ]
     for part in dict.fromkeys(image.part for image in listing.images):
         most = max(listing.classes, key=lambda label: readable[part, label])
         for label in listing.classes:

@@ -33,6 +33,8 @@ _SHORTEST_SIDE = 16
 """Shortest side in pixels of an image that is used: smaller ones show nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Accepted formats; others, such as EPS, would start other programs."""
+_BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+"""What Pillow raises beyond its limit and beyond twice that; the latter names twice the limit."""
 _CACHE_VERSION = 4
 _PIECE = 512
 """Most images in memory before they are written."""
@@ -88,6 +90,8 @@ def _decoded(data: bytes, name: object) -> Image.Image:
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             said = "no such format"
+        elif isinstance(error, _BOMBS):
+            said = f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
         raise DataError(
             f"an image must be a whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file, but {name} "
             f"cannot be decoded ({said}); replace or delete it"

@@ -21,6 +21,7 @@ from micronas.tasks.images.settings import ImageSettings, PictureSettings, Visua
 from micronas.tasks.images.statistics import statistics
 from micronas.tasks.parts import PARTS, Part, in_two
 from micronas.tasks.rows import Rows
+from micronas.tasks.spelling import same_but_for_case
 from micronas.text import listed
 from micronas.views import Pixels
 
@@ -187,6 +188,7 @@ def _summarise(
         f"{sum(map(len, rows.values()))} images in {listing.root}: {'; '.join(counts)}; {how}.",
         f"{settings.size}x{settings.size} {settings.color}, {settings.fit}.",
         *listing.notes,
+        *same_but_for_case(listing.classes),
     ]
     if not rows["testing"]:
         said.append("There is no test part.")

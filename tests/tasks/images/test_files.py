@@ -141,8 +141,9 @@ DEEP = Image.fromarray(np.zeros((20, 20), np.uint16))
         (encode(DEEP, "PNG", transparency=0), "colours of 16 bits is transparent: save it with 8"),
         # PostScript runs a program of its own.
         (encode(PHOTO, "EPS"), "no such format"),
-        # A header that promises 40000 x 40000 pixels.
-        (b"P5 40000 40000 255\n", "exceeds limit"),
+        # Headers that promise more pixels than Pillow's limit, and than twice that.
+        (b"P5 10000 10000 255\n", "more than 89,478,485 pixels"),
+        (b"P5 40000 40000 255\n", "more than 89,478,485 pixels"),
     ],
 )
 def test_refused(data: bytes, said: str) -> None:

@@ -167,6 +167,16 @@ def test_levels_of_twelve_bits_in_sixteen_are_found(tmp_path: Path) -> None:
     assert (found.kind, found.name) == ("flat", "cat/a.png")
 
 
+def test_classes_spelt_in_two_ways_are_found(tmp_path: Path) -> None:
+    for i, label in enumerate(("cat", "Cat", "dog")):
+        write(tmp_path / label / "0.png", i)
+    (found,) = check(open_image_folder(tmp_path))
+    assert (found.kind, found.text) == (
+        "spelling",
+        "Classes that differ in spelling only: Cat and cat.",
+    )
+
+
 def test_check_is_silent_on_good_data(tmp_path: Path) -> None:
     for i in range(10):
         write(tmp_path / f"cat/{i}.png", i)
