@@ -184,6 +184,11 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return f"{shown}, ... ({len(found):,} in all)" if len(found) > most else shown
 
 
+def one_line(text: str) -> str:
+    """Return a text in one line, with U+FFFD in place of what could steer a terminal."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in " ".join(text.split()))
+
+
 def finite(values: dict[str, Any]) -> dict[str, Any]:
     """Replace numbers that JSON does not have by None, at any depth."""
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from micronas.errors import MicronasError
 from micronas.files import FULL, full_disk
+from micronas.text import one_line
 
 _NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a ")
 """Texts of errors of torch's allocators, accelerators and oneDNN when memory is full."""
@@ -48,9 +49,7 @@ def stoppable(kept: str = "the same command goes on from the last saved step") -
 
 
 def _end(message: str) -> None:
-    # otherwise a name in a file could colour a terminal or move its cursor
-    text = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(message.split()))
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -24,6 +24,7 @@ import yarl
 
 from micronas.language.answers import read_json
 from micronas.language.endpoints import proxy_for, retry_after
+from micronas.text import one_line
 
 _LARGEST_ANSWER = 16 * 2**20
 _LARGEST_ERROR = 64 * 2**10
@@ -252,8 +253,7 @@ class Client:
 
     def clean(self, text: str) -> str:
         """Return received text as one printable line, cut, without the key."""
-        line = " ".join(self.redacted(text).split())[:_LONGEST_TEXT]
-        return "".join(each if each.isprintable() else "\ufffd" for each in line)
+        return one_line(self.redacted(text))[:_LONGEST_TEXT]
 
 
 def post_once(client: Client, content: bytes) -> tuple[int, bytes]:

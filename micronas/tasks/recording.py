@@ -41,7 +41,7 @@ def read_recording(path: Path, *, longest_s: int) -> Recording:
     """
     try:
         info = soundfile.info(path) if path.is_file() else None
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnicodeError) as error:
         raise unreadable(path, error) from error
     if info is None:
         raise DataError(f"a clip must be a file, but {path} is something else; delete it")

@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 
 from micronas.settings import Settings
 from micronas.tasks.download import Archive
+from micronas.text import one_line
 
 if TYPE_CHECKING:
     from micronas.data import DataSet
@@ -51,7 +52,7 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.name}: {self.text}"
+        return one_line(f"{self.kind}: {self.name}: {self.text}")
 
 
 class Task(ABC, Generic[Kind]):

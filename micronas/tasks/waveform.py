@@ -40,7 +40,7 @@ def read_samples(path: Path) -> Samples:
     try:
         # read as float: libsndfile does not scale float files to int16
         sound, rate = soundfile.read(regular(path), dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnicodeError) as error:
         raise unreadable(path, error) from error
     loudest = max(sound.max(), -sound.min()) if len(sound) else 0.0
     if not len(sound) or not loudest < _LOUDEST:
@@ -60,9 +60,10 @@ def is_plausible(rate: int) -> bool:
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    """Return the error of a file that is no sound."""
+    """Return the error of a file that is no sound, or whose name is no UTF-8."""
     return DataError(
-        f"a clip must be a sound file, but {path} cannot be read ({error}); replace or delete it"
+        f"a clip must be a sound file, but {path} cannot be read ({error}); rename, replace or "
+        "delete it"
     )
 
 

@@ -79,7 +79,7 @@ def _check_lists(folder: SpeechFolder) -> list[Finding]:
 
 
 def _check_classes(folder: SpeechFolder, usable: Counter[tuple[str, Part]]) -> list[Finding]:
-    findings = [Finding("empty", word, "the folder has no sound file") for word in folder.empty]
+    findings = [Finding("empty", word, "the folder has no WAV file") for word in folder.empty]
     parts = [part for part in PARTS if any(clip.part == part for clip in folder.clips)]
     totals = {word: sum(usable[word, part] for part in parts) for word in sorted(folder.words)}
     usual = median(totals.values())

@@ -1,6 +1,7 @@
 """List the clips of a folder in the Speech Commands layout with their speakers and parts."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def hashed_part(speaker: str) -> Part:
 
     The rule hashes the file name up to ``_nohash_``, which is the speaker, and so never changes.
     """
-    digest = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
+    digest = int(hashlib.sha1(os.fsencode(speaker), usedforsecurity=False).hexdigest(), 16)
     percent = digest % (_HASH_LIMIT + 1) * (100.0 / _HASH_LIMIT)
     return "validation" if percent < 10 else "testing" if percent < 20 else "training"
 

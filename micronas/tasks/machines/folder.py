@@ -1,6 +1,7 @@
 """Folders of machine sounds in the layout of DCASE 2020 Task 2 or MIMII."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +77,7 @@ def open_folder(path: Path) -> MachineFolder:
 
 def name_digest(path: Path) -> bytes:
     """Return the SHA-1 of a file's name, which divides clips into parts."""
-    return hashlib.sha1(path.name.encode(), usedforsecurity=False).digest()
+    return hashlib.sha1(os.fsencode(path.name), usedforsecurity=False).digest()
 
 
 def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:

@@ -132,7 +132,7 @@ def test_check_names_what_lists_and_labels_have_wrong(tmp_path: Path) -> None:
         "list: a/a0_0.wav: is in two lists",
         "mislabelled: b/b3_0.wav: in training, same as a/a3_0.wav (training)",
         f"unreadable: e/e1_0.wav: {unreadable(tmp_path / 'e' / 'e1_0.wav')}",
-        "empty: f: the folder has no sound file",
+        "empty: f: the folder has no WAV file",
         "empty: a: no usable clip in validation",
         "empty: d: no usable clip in testing",
         "empty: e: no usable clip in validation and testing",

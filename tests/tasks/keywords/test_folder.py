@@ -1,6 +1,7 @@
 """Which clip is in which part, who speaks, and what `check` finds."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def test_parts_by_hash_without_lists(tmp_path: Path) -> None:
     assert {clip.part for clip in folder.clips} == {"training", "validation", "testing"}
     for clip in folder.clips:
         assert clip.part == published_part(clip.path.name)
+
+
+def test_names_of_any_bytes_and_of_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "yes").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "yes") + b"/caf\xe9.wav")).touch()
+    (tmp_path / "yes" / "new\nline.wav").touch()
+    assert [str(each).partition(": a clip")[0] for each in check(tmp_path)[:2]] == [
+        "unreadable: yes/caf\ufffd.wav",
+        "unreadable: yes/new line.wav",
+    ]
 
 
 def make_listed(root: Path, *names: str) -> None:

@@ -1,6 +1,7 @@
 """Which clip is in which part, what is left out and named, and what `check` finds."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -100,6 +101,12 @@ def test_mimii_layout_divides_by_the_name(tmp_path: Path) -> None:
     }
     assert sum(clip.anomalous for clip in folder.clips) == 6
     assert "MIMII" in read(tmp_path).summary
+
+
+def test_names_of_any_bytes_are_divided(tmp_path: Path) -> None:
+    (tmp_path / "id_00/normal").mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(tmp_path / "id_00/normal") + b"/caf\xe9.wav")).touch()
+    assert open_folder(tmp_path).clips[0].training
 
 
 def test_mimii_clips_in_other_folders_are_named(tmp_path: Path) -> None:
