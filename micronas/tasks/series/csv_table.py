@@ -23,9 +23,11 @@ from micronas.text import listed
 ColumnKind = Literal["numbers", "text", "constant", "empty"]
 """Kind of a column: ``constant`` has one number throughout, ``empty`` no value."""
 _SEPARATORS = ",;\t"
+_SEPARATED = re.compile(r"\S[\s|]+\S")
+"""What stands between columns of other files."""
 _DECIMAL = re.compile(r"(?<=\d),(?=\d)")
 """A decimal comma where another separator stands beside it."""
-_ABSENT = {"", "nan", "na", "null", "none"}
+_ABSENT = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 _LONGEST_LINE = 2**17
 """Longest line in characters; no recording has longer lines, and no sensor that many columns."""
 LONGEST_TEXT = 100
@@ -90,6 +92,11 @@ def read_header(path: Path) -> Header:
             raise DataError(f"a recording must have lines, but {path} is empty; delete it")
         separator = max(_SEPARATORS, key=_DECIMAL.sub("", first).count)
         rows = [row for _, row in islice(_rows(chain([first], lines), separator), 2)]
+    if all(len(row) == 1 and _SEPARATED.search(row[0]) for row in rows):
+        raise DataError(
+            f"columns must be separated by commas, semicolons or tabs, but {path} begins with "
+            f"{rows[0][0]!r:.60}; save it anew, its header first"
+        )
     has_names = any(_number(text, separator) is None for text in rows[0])
     if len(rows) < 1 + has_names:
         raise DataError(f"a recording must have lines of values, but {path} has none; delete it")
@@ -215,8 +222,8 @@ def _numbers(header: Header, line: int, row: Sequence[str], places: Sequence[int
         if number is None:
             raise DataError(
                 f"values must be numbers, but {header.path} line {line} has {row[place]!r:.60} in "
-                f"column {header.names[place]!r:.60}; write a number (1 for true, 0 for false), or "
-                "name other columns"
+                f"column {header.names[place]!r:.60}; write a number (1 for true, 0 for false), "
+                "leave it empty where it is missing, or name other columns"
             )
         found.append(number)
     return found

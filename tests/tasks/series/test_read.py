@@ -47,8 +47,11 @@ def test_any_separator_gives_the_numbers_that_were_written(
 
 @pytest.mark.parametrize("mark", [";", "\t"])
 @pytest.mark.parametrize("head", [["x;y"], []])
-def test_decimal_commas_and_missing_values(tmp_path: Path, head: list[str], mark: str) -> None:
-    lines = (line.replace(";", mark) for line in (*head, "1,5;2,25", ";3,25"))
+@pytest.mark.parametrize("missing", ["", "N/A", "#N/A", "<NA>"])
+def test_decimal_commas_and_missing_values(
+    tmp_path: Path, head: list[str], mark: str, missing: str
+) -> None:
+    lines = (line.replace(";", mark) for line in (*head, "1,5;2,25", f"{missing};3,25"))
     path = write(tmp_path / "a.csv", *lines)
     header = read_header(path)
     values, _ = read_table(header, header.names)
@@ -223,6 +226,9 @@ def test_recordings_without_labels_are_normal_where_anomalies_are_to_be_found(
         (["x,y", "1,2"], {}, "must have labels, but .* has no column label or class"),
         (["x,label", "1,a"], {"columns": ["z"]}, "must have the column 'z', but .* has x, label"),
         (["label", "a"], {}, "must have a column of numbers, but .* has label"),
+        (["x|y|label", "1|2|a"], {}, r"by commas, .* but .* begins with 'x\|y\|label'; save it"),
+        (["0.1  0.2", "0.3  0.4"], {}, "by commas, semicolons or tabs, but .* '0.1  0.2'"),
+        (["x,label", "1,a", "?,a"], {}, r"line 3 has '\?' .*; write .* leave it empty where it is"),
         (
             ["y,z,label", ",u,a", ",v,b"],
             {},
