@@ -95,13 +95,18 @@ def null_answers(prompts: Sequence[Prompt], scale: Scale) -> list[Answer]:
 
 
 def check_names(where: object, models: Iterable[str], answers: Iterable[Answer] = ()) -> None:
-    """Raise DataError for a model that its name would count as a constant answer."""
+    """Raise DataError for a model's name that cannot be printed, or marks a constant answer."""
     texts = {
         text.format(first=first, second=second)
         for text in _NULL_ANSWERS.values()
         for first, second in _LABELS.values()
     }
     for model in (*models, *(answer.model for answer in answers if answer.text not in texts)):
+        if not model.strip() or not model.isprintable():
+            raise DataError(
+                f"a model's name must be text that can be printed, but {where} has {model!r:.60}; "
+                "rename it"
+            )
         if model.startswith(NULL_PREFIX):
             raise DataError(
                 f"a model's name must not begin with {NULL_PREFIX!r}, which marks constant "

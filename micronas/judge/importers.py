@@ -122,6 +122,8 @@ def llmfao(path: Path) -> Imported:
 
     def take(row: Any, found: Imported) -> None:
         pair = (row["prompt"], row["left"], row["right"])
+        if row["winner"] not in labels:
+            raise ValueError(f"winner must be left, right or tie, but got {row['winner']!r:.60}")
         found.prompts.append(StoredPrompt(row["prompt"], ""))
         found.add(pair, "first", row["worker"], labels[row["winner"]])
 
@@ -201,9 +203,10 @@ def imported(
         try:
             take(row, found)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            kind = "it has no" if isinstance(error, KeyError) else f"{type(error).__name__}:"
             raise DataError(
-                f"row {number} of {path} must be as {tool} writes it, but "
-                f"{type(error).__name__}: {error}"
+                f"row {number} of {path} must be as {tool} writes it, but {kind} {error}; mend it, "
+                "or name the tool that wrote it"
             ) from error
     check_names(path, (name for row in found.verdicts for name in (row.model, row.baseline)))
     return found

@@ -126,8 +126,8 @@ def import_verdicts(
     Counted are ``files``, ``verdicts``, ``invalid``, ``itself``: verdicts on a model against
     itself, which are set aside, ``replaced``: those with a later one on the same answers, and
     ``deleted``: those of the store on a prompt or an answer that has another text in a file.
-    Raises DataError if a folder holds no such file, or a file is damaged; earlier files are in the
-    store.
+    Raises DataError if a folder holds no such file, a file is damaged, or no file has a verdict;
+    earlier files are in the store.
     """
     pattern = _FILES.get(kind, "*.jsonl")
     read: dict[str, Callable[[Path], importers.Imported]] = {
@@ -152,6 +152,11 @@ def import_verdicts(
             count["verdicts"] += len(fought)
             count["invalid"] += sum(row.outcome is None for row in fought)
             count["itself"] += len(found.verdicts) - len(fought)
+    if not count["verdicts"] + count["itself"]:
+        raise DataError(
+            f"an import must hold verdicts of {kind}, but {count['files']} files hold none; name "
+            "those that the tool wrote"
+        )
     return {**count, "replaced": count["verdicts"] - len(seen)}
 
 

@@ -96,6 +96,12 @@ def test_a_model_named_as_constant_answers_are_is_refused(tmp_path: Path) -> Non
             alpaca_eval(write(tmp_path / "annotations.json", rows))
 
 
+@pytest.mark.parametrize("name", ["", " ", "\x1b[31mred", "two\nlines"])
+def test_a_model_must_have_a_name_that_can_be_printed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"must be text that can be printed, but .*annotations"):
+        alpaca_eval(write(tmp_path / "annotations.json", alpaca_rows(name, [1.0])))
+
+
 def test_a_folder_of_alpaca_eval_is_one_import(tmp_path: Path) -> None:
     for model in ("m1", "m2", "base"):
         folder = tmp_path / "results" / model
@@ -247,8 +253,12 @@ def test_llmfao(tmp_path: Path) -> None:
     rows = llmfao(path).verdicts
     assert [(row.model, row.outcome) for row in rows] == [("X", 0.5), ("X", 0), ("Y", 1)]
     path.write_text("prompt,worker,winner,left,right\n8,58,neither,X,Y\n")
-    with pytest.raises(DataError, match=r"row 2 of .* as LLMFAO writes it"):
+    said = r"row 2 of .* as LLMFAO writes it, but .* left, right or tie, but got 'neither'"
+    with pytest.raises(DataError, match=said):
         llmfao(path)
+    path.write_text("prompt,worker,winner,left,right\n")
+    with pytest.raises(DataError, match="verdicts of llmfao, but 1 files hold none"):
+        import_verdicts("llmfao", [path], tmp_path / "none.db")
 
 
 def test_pandalm(tmp_path: Path) -> None:
@@ -275,7 +285,7 @@ def test_pandalm(tmp_path: Path) -> None:
     outcomes = [row.outcome for row in found.verdicts if row.judge == "gpt"]
     assert outcomes == [1, None, 0.5, 0]
     results.append({"idx": 77, "gpt_result": "1"})
-    with pytest.raises(DataError, match=r"row 5 of .*KeyError: 77"):
+    with pytest.raises(DataError, match=r"row 5 of .* it has no 77; mend it"):
         pandalm(tmp_path / "testset.json", {"gpt": write(tmp_path / "gpt.json", results)})
 
 
