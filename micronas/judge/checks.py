@@ -9,7 +9,7 @@ import numpy as np
 
 from micronas.errors import DataError
 from micronas.judge.manifest import Prompt
-from micronas.judge.rows import NULL_PREFIX, Answer, VerdictRow
+from micronas.judge.rows import NULL_PREFIX, Answer, VerdictRow, check_judges
 from micronas.judge.verdict import Scale
 from micronas.language.endpoints import estimate_tokens
 from micronas.language.intervals import intervals
@@ -213,8 +213,10 @@ def accuracy(
     Raises
     ------
     DataError
-        If no pair has both labels.
+        If no pair has both labels, or one of the judges has no verdict.
     """
+    rows = list(rows)
+    check_judges(rows, (judge, *humans), "the run")
     games: defaultdict[tuple[str, ...], dict[str, list[float]]] = defaultdict(dict)
     named = set[tuple[str, str]]()
     for row in rows:

@@ -13,7 +13,7 @@ from micronas.judge.checks import Agreement, Policy, null_answers, repeatability
 from micronas.judge.leaderboard import Statistics, at_equal_length, leaderboard
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
 from micronas.judge.review import read_labels
-from micronas.judge.rows import Answer, read_answers
+from micronas.judge.rows import Answer, check_judges, read_answers
 from micronas.judge.run import JudgeSettings
 from micronas.judge.store import answers_of, battles_of, prompts_of, verdicts_of, writing
 from micronas.settings import read_settings
@@ -163,10 +163,15 @@ def import_verdicts(
 def repeated(store: Path, other: Path | None, judge: str | None) -> dict[str, Agreement]:
     """Return the `repeatability` of a run, and of another on the same prompts and answers.
 
-    Raises DataError where a prompt or an answer that both judged is another, as far as they know.
+    Raises DataError where a prompt or an answer that both judged is another, as far as they know,
+    or a run has no verdict of the judge.
     """
     paths = [path for path in (store, other) if path is not None]
-    runs = [[row for row in verdicts_of(path) if judge in (None, row.judge)] for path in paths]
+    runs = [verdicts_of(path) for path in paths]
+    if judge is not None:
+        for path, run in zip(paths, runs, strict=True):
+            check_judges(run, (judge,), path)
+        runs = [[row for row in run if row.judge == judge] for run in runs]
     both = set.intersection(
         *({(row.prompt_id, row.model, row.baseline, row.order) for row in run} for run in runs)
     )
@@ -203,7 +208,7 @@ def accuracy_table(found: Mapping[Policy, Agreement]) -> str:
 def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
     """Set verdicts aside with a reason, or restore them where it is None; return their number.
 
-    Raises DataError if no value is given, or no verdict matches.
+    Raises DataError if no value is given, the reason is blank, or no verdict matches.
 
     Verdicts must have all `chosen` values of ``model``, ``baseline``, ``prompt_id``, ``judge``.
     """
@@ -212,6 +217,8 @@ def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
     if not given:
         names = ", ".join(name.removesuffix("_id") for name in sorted(chosen))
         raise DataError(f"say which verdicts: at least one of {names}")
+    if reason is not None and not reason.strip():
+        raise DataError("verdicts are set aside with a reason, but it is blank; say why")
     if not store.is_file():
         raise DataError(f"a judge run must be a file, but there is no {store}")
     with writing(store) as open_store:

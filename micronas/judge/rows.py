@@ -1,5 +1,6 @@
 """Rows of a judge run: prompts, answers, verdicts; and a reader of files of answers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from micronas.judge.verdict import Winner
 from micronas.language.answers import MOST_TOKENS
 from micronas.language.endpoints import estimate_tokens
 from micronas.language.rows import read_rows
+from micronas.settings import nearest
 
 Order = Literal["first", "second", "unknown"]
 NULL_PREFIX = "null:"
@@ -61,6 +63,15 @@ class VerdictRow:
     usd: float = 0.0
     attempts: int = 1
     """Number of texts for this verdict, with retries for unreadable ones; counts are their sums."""
+
+
+def check_judges(rows: Iterable[VerdictRow], names: Iterable[str], where: object) -> None:
+    """Raise DataError for a judge that has no verdict, unless nobody has."""
+    judges = {row.judge for row in rows}
+    for name in names:
+        if judges and name not in judges:
+            hint = nearest(name, judges)
+            raise DataError(f"{where} holds no verdict of the judge {name!r}; {hint}")
 
 
 def won(winner: Winner | None, order: Order) -> float | None:

@@ -22,9 +22,15 @@ from micronas.files import hold
 from micronas.judge.battles import Battles
 from micronas.judge.endpoint import Reply
 from micronas.judge.journal import Journal
-from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
+from micronas.judge.rows import (
+    NULL_PREFIX,
+    Answer,
+    Spending,
+    StoredPrompt,
+    VerdictRow,
+    check_judges,
+)
 from micronas.language.answers import whole_characters
-from micronas.settings import nearest
 
 _VERDICT = """
     prompt_id TEXT NOT NULL, model TEXT NOT NULL, baseline TEXT NOT NULL, "order" TEXT NOT NULL,
@@ -292,10 +298,7 @@ def battles_of(path: Path, *, judge: str | None = None, strong_weight: float = 3
     rows = verdicts_of(path)
     category = {each.id: each.category for each in prompts_of(path)}
     tokens = {(each.prompt_id, each.model): float(each.tokens) for each in answers_of(path)}
-    judges = {row.judge for row in rows}
-    if judges and judge not in (None, *judges):
-        hint = nearest(str(judge), judges)
-        raise DataError(f"{path} holds no verdict of the judge {judge!r}; {hint}")
+    check_judges(rows, () if judge is None else (judge,), path)
     own = [row for row in rows if judge in (None, row.judge) and row.outcome is not None]
     valid = [row for row in own if not row.model.startswith(NULL_PREFIX)]
     if not valid:

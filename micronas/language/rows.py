@@ -38,7 +38,11 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
             if len(data) > most:
                 raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes", str(path))
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"rows must stand in a readable file: {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"rows must stand in a readable file: {path} is none ({reason}); correct the path, or "
+            "copy the file again"
+        ) from error
     if path.name.removesuffix(".gz").endswith(".csv"):
         return list(_csv_rows(data, path))
     return parse_rows(data.removeprefix(b"\xef\xbb\xbf"), path)

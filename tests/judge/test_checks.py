@@ -81,8 +81,12 @@ def test_null_models_that_fool_a_judge_are_found() -> None:
 
 
 def test_accuracy_needs_pairs_that_both_have_labelled() -> None:
+    rows = [*pair("p", 1.0, 1.0), said("first", 1.0, "q", "human")]
     with pytest.raises(DataError, match="by 'j' and by humans of human, but there is none"):
-        accuracy(pair("p", 1.0, 1.0), "j", ["human"])
+        accuracy(rows, "j", ["human"])
+    for judge, humans in (("judge", ["human"]), ("j", ["human", "humam"])):
+        with pytest.raises(DataError, match=r"holds no verdict of the judge '(judge|humam)'; "):
+            accuracy(rows, judge, humans)
 
 
 def test_a_pair_is_the_same_whichever_model_is_named_first() -> None:

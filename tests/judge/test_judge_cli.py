@@ -160,6 +160,8 @@ def test_repeats_are_over_the_same_texts(tmp_path: Path) -> None:
                 for order in get_args(Order)[:2]
             )
     assert json_of("repeat", one, two)["other run"]["pairs"] == 4
+    with pytest.raises(DataError, match=r"one.sqlite holds no verdict of the judge 'jj'; did you"):
+        run("repeat", one, two, "--judge", "jj")
     rows = verdicts_of(two)
     with writing(two) as store:  # texts that are not known, as after imports, cannot differ
         store.put_prompts([StoredPrompt("p", "")])
@@ -268,6 +270,8 @@ def test_verdicts_are_dropped_with_a_reason_and_taken_back(tmp_path: Path) -> No
         run("drop", store, "--judge", "x", "--prompt", 0, "--reason", "again")
     with pytest.raises(DataError, match=r"say which verdicts: .* model, prompt$"):
         run("drop", store, "--reason", "all")
+    with pytest.raises(DataError, match="with a reason, but it is blank; say why"):
+        run("drop", store, "--judge", "x", "--reason", " ")
     with pytest.raises(ConfigError, match="either --reason"):
         run("drop", store, "--judge", "x")
     assert "taken back: 1" in run("drop", store, "--judge", "x", "--undo")

@@ -81,7 +81,7 @@ def jsonl(*rows: dict[str, str]) -> bytes:
         ("a.jsonl", b"", {}, "at least one prompt"),
         ("a.parquet", b"PAR1", {}, "a.parquet:1: a line must be one JSON object"),
         ("torn.jsonl.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], {}, "readable file: .*torn"),
-        ("missing.jsonl", None, {}, "readable file: .*missing.jsonl"),
+        ("missing.jsonl", None, {}, "readable file: .*missing.jsonl is none .* correct"),
     ],
 )
 def test_a_bad_file_is_one_error_with_its_line(
