@@ -20,8 +20,8 @@ def open_labels(path: Path) -> ImageListing:
     Columns are found by name: ``file`` (relative to the CSV's folder), ``label`` and, optionally,
     ``part`` (``train``, ``validation`` or ``test``). Lines without a label are left out. Missing
     parts are cut as in `micronas.tasks.images.folder.open_image_folder`. Raises DataError if the
-    file cannot be read, lacks a column, or names another part, fewer than two classes or one number
-    in two spellings.
+    file cannot be read, lacks a column, or has a line with more values, another part, fewer than
+    two classes or one number in two spellings.
     """
     try:
         with regular(path).open(encoding="utf-8-sig", newline="") as file:
@@ -40,11 +40,16 @@ def open_labels(path: Path) -> ImageListing:
     file_column, label_column, part_column = map(column, (_FILES, _LABELS, _PARTS))
     if file_column is None or label_column is None:
         raise DataError(
-            f"labels must have the columns file and label, but {path} has "
+            f"labels must have the columns file and label, separated by commas, but {path} has "
             f"{', '.join(columns) or 'none'}; name them so"
         )
     images, unlabelled = [], 0
     for number, line in lines:
+        if None in line:
+            raise DataError(
+                f"a line must have a value for each of {len(columns)} columns, but {path} line "
+                f"{number} has more; put names with commas in quotes"
+            )
         name, label = (str(line[each] or "").strip() for each in (file_column, label_column))
         said = "" if part_column is None else str(line[part_column] or "").strip().lower()
         if not name or not label:

@@ -343,7 +343,8 @@ def test_a_csv_labels_images_anywhere(tmp_path: Path) -> None:
     assert "Left out: 1 files" in data.summary
     assert "gone.png" in data.summary
     for text, said in (
-        ("file,name\nx.png,a", "must have the columns file and label, but .* has file, name"),
+        ("file,name\nx.png,a", "the columns file and label, separated by .* has file, name"),
+        ("file,label\nx.png,a\nold,new.png,b", "line 3 has more; put names with commas in quotes"),
         ("file,label\nx.png,a", "at least two classes, but .* has a"),
         ("file,label\nx.png,a\ny.png,nan", "a label must not be missing, but .* has 'nan'"),
         ("file,label\nx.png,1\ny.png,1.0", "spelt one way as a label, but .* '1' and '1.0'"),
