@@ -109,5 +109,5 @@ def profile(
         as_json,
         lambda: profile_table(described, width=window(wide)),
         as_csv=as_csv,
-        rows=described["layers"],
+        rows=described.get("boards", described["layers"]),
     )

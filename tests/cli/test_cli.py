@@ -114,6 +114,8 @@ def test_profile_of_several_boards_has_a_row_each(model: Path) -> None:
     assert "fits" in run("boards", model).stdout
     two = run("profile", model, "--board", "stm32f767zi", "--board", "stm32f446re").stdout
     assert two.index("on stm32f767zi") < two.rindex("stm32f446re")
+    rows = run("profile", model, "--board", "all", "--csv").stdout.splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == [each["board"] for each in listed]
 
 
 @pytest.mark.long
