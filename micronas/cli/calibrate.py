@@ -57,6 +57,13 @@ def calibrate(
 
     4. micronas search kws board=NAME.yaml ...
     """
+    steps = {"--plan": plan, "--from-log": from_log, "--host": host}
+    asked = [name for name, value in steps.items() if value is not None]
+    if len(asked) > 1:
+        raise ConfigError(
+            f"a plan is written or timed once per command, but got {' and '.join(asked)}; give one "
+            "after another"
+        )
     from micronas.hardware.targets import choose
     from micronas.quantities import parse
 

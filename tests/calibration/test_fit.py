@@ -281,6 +281,7 @@ def test_the_command_line_says_what_is_missing(plan: Path) -> None:
         (("nowhere", "--board", "b"), "must hold networks"),
         (("plan", "--host", "gpu"), "gpu"),
         (("plan", "--from-log", "nowhere.txt"), "readable text file"),
+        (("new", "--plan", 2, "--host", "tflm"), "but got --plan and --host; give one after"),
     ):
         done = micronas("calibrate", *arguments, cwd=plan.parent)
         assert done.returncode == 2, arguments
